@@ -1,0 +1,178 @@
+"""Which training patches may stand for the window of a pixel: patch ids, border signatures, legal centers.
+
+A pixel's *dictionary* is the set of training patches its posterior mean averages over. The boundary
+rule decides it, one image axis at a time, so a rectangle of centers describes it completely
+(arXiv 2412.20292, equation 41 and figure 9, restated as one rule for interior, edges and corners).
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, get_args
+
+import numpy as np
+from jaxtyping import Int, UInt
+from numpy import ndarray
+
+from patchindex.errors import GeometryError
+
+Boundary = Literal["zeros", "circular", "circular_interior"]
+
+
+@dataclass(frozen=True, slots=True)
+class AxisSignature:
+    """One axis of a border signature: who shares it, which centers are legal, which cells count.
+
+    Attributes:
+        pixels: query coordinates with this signature.
+        centers: coordinates that a training center may have.
+        offsets: window cells relative to the center that lie inside the image (all of them where
+            the boundary wraps). The others are zero in query and patch alike and cancel.
+    """
+
+    pixels: range
+    centers: range
+    offsets: range
+
+
+@dataclass(frozen=True, slots=True)
+class BorderSignature:
+    """The pixels that share one dictionary, and the rectangle of training centers it consists of."""
+
+    rows: AxisSignature
+    cols: AxisSignature
+
+    @property
+    def num_pixels(self) -> int:
+        """Query pixels per image with this signature."""
+        return len(self.rows.pixels) * len(self.cols.pixels)
+
+    @property
+    def num_centers(self) -> int:
+        """Legal patches per training image."""
+        return len(self.rows.centers) * len(self.cols.centers)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatchGeometry:
+    """Patches of odd side `patch_size` in images of `height` x `width` pixels.
+
+    Args:
+        boundary: `zeros`, the paper's boundary-broken ELS: a window that crosses a border only
+            meets windows that cross it equally. `circular`: windows wrap in query and training
+            images (equations 32-40). `circular_interior`: the query wraps, training windows lie
+            inside the image (the authors' implementation).
+        equivariant: False keeps every training center at the query's own place (LS machine).
+
+    Raises:
+        GeometryError: patch_size is even, not positive, or too large for the image.
+    """
+
+    height: int
+    width: int
+    patch_size: int
+    boundary: Boundary = "zeros"
+    equivariant: bool = True
+
+    def __post_init__(self) -> None:
+        check_boundary(self.boundary)
+        check_patch_size(self.patch_size, self.height, self.width, self.boundary)
+
+    @property
+    def radius(self) -> int:
+        """Cells between the center and the window's side."""
+        return self.patch_size // 2
+
+    @cached_property
+    def signatures(self) -> tuple[BorderSignature, ...]:
+        """Every border signature once, row classes outermost; together they tile the image."""
+        rows = self._axis_signatures(self.height)
+        cols = self._axis_signatures(self.width)
+        return tuple(BorderSignature(row, col) for row in rows for col in cols)
+
+    def signature_at(self, y: int, x: int) -> int:
+        """Position in `signatures` of the one that pixel (y, x) has."""
+        for index, signature in enumerate(self.signatures):
+            if y in signature.rows.pixels and x in signature.cols.pixels:
+                return index
+        raise GeometryError(
+            f"pixel ({y}, {x}) lies outside the image. "
+            f"Give y in 0..{self.height - 1} and x in 0..{self.width - 1}."
+        )
+
+    def _axis_signatures(self, size: int) -> tuple[AxisSignature, ...]:
+        r, everywhere = self.radius, range(size)
+        window = range(-r, r + 1)
+        if not self.equivariant:
+            wraps = self.boundary != "zeros"
+            return tuple(
+                AxisSignature(
+                    range(i, i + 1), range(i, i + 1), window if wraps else clip(window, i, size)
+                )
+                for i in everywhere
+            )
+        if self.boundary == "circular":
+            return (AxisSignature(everywhere, everywhere, window),)
+        interior = range(r, size - r)
+        if self.boundary == "circular_interior":
+            return (AxisSignature(everywhere, interior, window),)
+        fixed = {
+            i: AxisSignature(range(i, i + 1), range(i, i + 1), clip(window, i, size))
+            for i in everywhere
+            if i not in interior
+        }
+        free = {r: AxisSignature(interior, interior, window)} if interior else {}
+        return tuple(signature for _, signature in sorted((fixed | free).items()))
+
+
+def clip(window: range, center: int, size: int) -> range:
+    """The offsets of `window` whose cells lie in 0 .. size-1 when its center is at `center`."""
+    return range(max(window.start, -center), min(window.stop, size - center))
+
+
+def check_boundary(boundary: str) -> None:
+    """Raise GeometryError unless `boundary` is one of the three that exist."""
+    if boundary not in get_args(Boundary):
+        raise GeometryError(
+            f"boundary is {boundary!r}. Give one of {', '.join(get_args(Boundary))}."
+        )
+
+
+def check_patch_size(patch_size: int, height: int, width: int, boundary: str = "zeros") -> None:
+    """Raise GeometryError unless images of this size have windows of this side."""
+    if patch_size < 1 or patch_size % 2 == 0:
+        raise GeometryError(
+            f"scale {patch_size} is not a patch size. Give an odd positive number of pixels, "
+            "so that the patch has a center pixel."
+        )
+    interior = boundary == "circular_interior"
+    largest = min(height, width) if interior else 2 * max(height, width) - 1
+    if patch_size > largest:
+        inside = "whose windows must lie inside the image" if interior else "where it is the IS machine"
+        raise GeometryError(
+            f"scale {patch_size} is too large for {height}x{width} images. "
+            f"Give at most {largest}, {inside}."
+        )
+
+
+def id_dtype(num_images: int, height: int, width: int) -> np.dtype[np.unsignedinteger]:
+    """The smallest of uint32 and uint64 that holds every patch id."""
+    return np.dtype(np.uint32 if num_images * height * width <= 2**32 else np.uint64)
+
+
+def patch_ids(
+    images: Int[ndarray, "*n"],
+    rows: Int[ndarray, "*n"],
+    cols: Int[ndarray, "*n"],
+    height: int,
+    width: int,
+) -> Int[ndarray, "*n"]:
+    """image * H * W + y * W + x for centers (y, x); the arrays broadcast against each other."""
+    return (images * height + rows) * width + cols
+
+
+def locate(
+    ids: Int[ndarray, "*n"] | UInt[ndarray, "*n"], height: int, width: int
+) -> tuple[Int[ndarray, "*n"], Int[ndarray, "*n"], Int[ndarray, "*n"]]:
+    """(image, y, x) of each patch id: the inverse of `patch_ids`."""
+    wide = ids.astype(np.int64)
+    return wide // (height * width), wide // width % height, wide % width

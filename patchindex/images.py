@@ -1,0 +1,166 @@
+"""A set of training images: uint8 pixels, labels, class names, and the hash that names them."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Self
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, Integer, UInt8
+from numpy import ndarray
+from torch import Tensor
+
+from patchindex.errors import DatasetError
+
+HASH_BLOCK_IMAGES = 4096
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ImageSet:
+    """Training images in memory or memory-mapped; build one with `from_array` or `load`.
+
+    Attributes:
+        pixels: 0..255; a memory map stays on disk until it is read.
+        labels: class number of each image, or None.
+        class_names: name of class i at position i; empty if the classes have no names.
+        name: where the images come from, for people.
+    """
+
+    pixels: UInt8[ndarray, "n c h w"]
+    labels: Int[ndarray, " n"] | None = None
+    class_names: tuple[str, ...] = ()
+    name: str = "array"
+
+    @classmethod
+    def from_array(
+        cls,
+        array: UInt8[ndarray, "n c h w"],
+        labels: Integer[ndarray, " n"] | Sequence[int] | None = None,
+        *,
+        class_names: Sequence[str] = (),
+        name: str = "array",
+    ) -> Self:
+        """Wrap uint8 images [n, c, h, w] without copying them.
+
+        Raises:
+            DatasetError: another dtype or number of axes, no image at all, or labels that do not
+                match the images.
+        """
+        pixels = np.asanyarray(array)
+        if pixels.dtype != np.uint8 or pixels.ndim != 4:
+            raise DatasetError(
+                f"images are {pixels.dtype} with shape {pixels.shape}. "
+                "Give uint8 values 0..255 with shape [images, channels, height, width]."
+            )
+        if 0 in pixels.shape:
+            raise DatasetError(f"images have shape {pixels.shape}. Give at least one image.")
+        return cls(
+            pixels=pixels,
+            labels=checked_labels(labels, len(pixels)),
+            class_names=tuple(class_names),
+            name=name,
+        )
+
+    @classmethod
+    def load(
+        cls, source: str, *, resolution: int | str | None = None, limit: int | None = None
+    ) -> "ImageSet":
+        """Load a dataset by name, `folder:PATH` or `npz:PATH`; see `patchindex.datasets`.
+
+        Args:
+            resolution: side in pixels that images are resized to, or "native" to keep their size.
+                None takes the dataset's own default (32 for the named ones).
+            limit: keep the first so many images.
+        """
+        from patchindex.datasets import load_images  # noqa: PLC0415 - datasets build ImageSets
+
+        return load_images(source, resolution=resolution, limit=limit)
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    @property
+    def channels(self) -> int:
+        """1 for grey images, 3 for colour."""
+        return int(self.pixels.shape[1])
+
+    @property
+    def height(self) -> int:
+        """Rows of pixels."""
+        return int(self.pixels.shape[2])
+
+    @property
+    def width(self) -> int:
+        """Columns of pixels."""
+        return int(self.pixels.shape[3])
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of shape, pixels and labels: equal hashes mean the same training set."""
+        digest = hashlib.sha256(repr(self.pixels.shape).encode())
+        for start in range(0, len(self), HASH_BLOCK_IMAGES):
+            block = self.pixels[start : start + HASH_BLOCK_IMAGES]
+            digest.update(np.ascontiguousarray(block).data)
+        if self.labels is not None:
+            digest.update(np.ascontiguousarray(self.labels, dtype="<i8").data)
+        return digest.hexdigest()
+
+    def members(self, label: int | None) -> Int[ndarray, " m"]:
+        """Positions of the images with this label, ascending; of all images for None.
+
+        Raises:
+            DatasetError: no image has the label.
+        """
+        if label is None:
+            return np.arange(len(self))
+        if self.labels is None:
+            raise DatasetError(
+                f"label {label} was asked for, but the images of {self.name} have no labels. "
+                "Leave the label out, or give images with labels."
+            )
+        found = np.flatnonzero(self.labels == label)
+        if not len(found):
+            known = ", ".join(str(value) for value in np.unique(self.labels))
+            raise DatasetError(
+                f"no image of {self.name} has label {label}. Give one of these labels: {known}."
+            )
+        return found
+
+    def with_label(self, label: int | None) -> "ImageSet":
+        """The images of one class, in their order; the set itself for None."""
+        if label is None:
+            return self
+        members = self.members(label)
+        return ImageSet(
+            pixels=self.pixels[members],
+            labels=None if self.labels is None else self.labels[members],
+            class_names=self.class_names,
+            name=f"{self.name}, label {label}",
+        )
+
+
+def checked_labels(
+    labels: Integer[ndarray, " n"] | Sequence[int] | None, num_images: int
+) -> Int[ndarray, " n"] | None:
+    """Labels as int64, one per image."""
+    if labels is None:
+        return None
+    array = np.asarray(labels)
+    if array.shape != (num_images,) or not np.issubdtype(array.dtype, np.integer):
+        raise DatasetError(
+            f"labels are {array.dtype} with shape {array.shape}, but there are {num_images} images. "
+            "Give one whole number per image."
+        )
+    return array.astype(np.int64)
+
+
+def to_unit(pixels: UInt8[ndarray, "*shape"] | UInt8[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Pixels 0..255 as float32 in [-1, 1]; black is -1, and 0 lies between grey 127 and 128."""
+    return torch.as_tensor(pixels).float().div_(127.5).sub_(1)
+
+
+def to_uint8(unit: Float[Tensor, "*shape"]) -> UInt8[ndarray, "*shape"]:
+    """Values in [-1, 1] as the nearest of 0..255, for pictures; values outside are clipped."""
+    return ((unit.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu().numpy()

@@ -1,0 +1,96 @@
+r"""The mergeable record of a weighted sum over patches: what every machine and kernel returns.
+
+A record holds, for each query, the sums that the posterior mean is made of, scaled by
+`exp(-log_max)` so that they neither overflow nor vanish. Merging is associative and commutative:
+chunks, images, threads and machines combine exactly. Sampled patches enter with the inverse of
+their probability, and carry the estimated variance that sampling adds.
+"""
+
+from dataclasses import dataclass
+from functools import reduce
+from typing import Self
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PosteriorRecord:
+    r"""Sums over patches p with `w = exp(log_weight - log_max)`, `c` their centers; all float64.
+
+    Attributes:
+        log_max: scale of the other sums; -inf where no patch was seen.
+        sum_w, sum_wc, sum_w2: $\sum w$, $\sum w c$ and $\sum w^2$ (sampled ones divided by their
+            probability, so that the sums are unbiased).
+        sum_head: the part of `sum_w` that was summed without sampling.
+        var_w, cov_wc, var_wc: estimated sampling variance of `sum_w`, its covariance with `sum_wc`,
+            and the variance of `sum_wc`; zero for exact sums, nan where patches are left out.
+        num_scored: patches whose distance was computed.
+    """
+
+    log_max: Float[Tensor, "*q"]
+    sum_w: Float[Tensor, "*q"]
+    sum_wc: Float[Tensor, "*q c"]
+    sum_w2: Float[Tensor, "*q"]
+    sum_head: Float[Tensor, "*q"]
+    var_w: Float[Tensor, "*q"]
+    cov_wc: Float[Tensor, "*q c"]
+    var_wc: Float[Tensor, "*q c"]
+    num_scored: Int[Tensor, "*q"]
+
+    @classmethod
+    def exact(
+        cls,
+        *,
+        log_max: Float[Tensor, "*q"],
+        sum_w: Float[Tensor, "*q"],
+        sum_wc: Float[Tensor, "*q c"],
+        sum_w2: Float[Tensor, "*q"],
+        num_scored: Int[Tensor, "*q"],
+    ) -> Self:
+        """A record of patches that were all summed: no sampling variance."""
+        none, none_c = torch.zeros_like(sum_w), torch.zeros_like(sum_wc)
+        return cls(
+            log_max=log_max, sum_w=sum_w, sum_wc=sum_wc, sum_w2=sum_w2, sum_head=sum_w,
+            var_w=none, cov_wc=none_c, var_wc=none_c, num_scored=num_scored,
+        )  # fmt: skip
+
+    @classmethod
+    def empty(cls, shape: tuple[int, ...], channels: int) -> Self:
+        """The record of no patch at all: the neutral element of `merge`."""
+        zero = torch.zeros(shape, dtype=torch.float64)
+        return cls.exact(
+            log_max=zero - torch.inf,
+            sum_w=zero,
+            sum_wc=zero.new_zeros(*shape, channels),
+            sum_w2=zero,
+            num_scored=torch.zeros(shape, dtype=torch.int64),
+        )
+
+    def merge(self, other: Self) -> "PosteriorRecord":
+        """The record of both sets of patches, which must not overlap."""
+        log_max = torch.maximum(self.log_max, other.log_max)
+        a, b = rescaling(self.log_max, log_max), rescaling(other.log_max, log_max)
+        a_c, b_c = a[..., None], b[..., None]
+        return PosteriorRecord(
+            log_max=log_max,
+            sum_w=self.sum_w * a + other.sum_w * b,
+            sum_wc=self.sum_wc * a_c + other.sum_wc * b_c,
+            sum_w2=self.sum_w2 * a**2 + other.sum_w2 * b**2,
+            sum_head=self.sum_head * a + other.sum_head * b,
+            var_w=self.var_w * a**2 + other.var_w * b**2,
+            cov_wc=self.cov_wc * a_c**2 + other.cov_wc * b_c**2,
+            var_wc=self.var_wc * a_c**2 + other.var_wc * b_c**2,
+            num_scored=self.num_scored + other.num_scored,
+        )
+
+
+def rescaling(old_log_max: Float[Tensor, "*q"], log_max: Float[Tensor, "*q"]) -> Float[Tensor, "*q"]:
+    """exp(old - new), and 0 where there was nothing to rescale (where -inf - -inf is nan)."""
+    return torch.where(torch.isneginf(old_log_max), 0.0, (old_log_max - log_max).exp())
+
+
+def merge_all(records: list[PosteriorRecord]) -> PosteriorRecord:
+    """All records merged; there must be at least one."""
+    return reduce(PosteriorRecord.merge, records)

@@ -1,0 +1,31 @@
+"""Windows cut out of images: of query states and of training images alike."""
+
+import torch
+from einops import rearrange
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn.functional import pad
+
+from patchindex.geometry import PatchGeometry
+
+
+def windows_at(
+    x: Float[Tensor, "n c h w"], rows: range, cols: range, geometry: PatchGeometry
+) -> Float[Tensor, "n rows cols c s s"]:
+    """The patch_size x patch_size window around every center in rows x cols, as a view if possible.
+
+    Cells outside the image are zero, or wrap round, as the geometry's boundary says.
+    """
+    s, r = geometry.patch_size, geometry.radius
+    if geometry.boundary == "zeros":
+        padded = pad(x, (r, r, r, r))
+    else:
+        padded = x[:, :, wrapped(geometry.height, r)][..., wrapped(geometry.width, r)]
+    block = padded[:, :, rows.start : rows.stop + 2 * r, cols.start : cols.stop + 2 * r]
+    windows = block.unfold(2, s, 1).unfold(3, s, 1)
+    return rearrange(windows, "n c rows cols sy sx -> n rows cols c sy sx")
+
+
+def wrapped(size: int, radius: int) -> Int[Tensor, " padded"]:
+    """Coordinates -radius .. size-1+radius of an axis that wraps, however often."""
+    return torch.arange(-radius, size + radius) % size
