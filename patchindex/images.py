@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Self
 
 import numpy as np
 import torch
@@ -41,7 +40,7 @@ class ImageSet:
         *,
         class_names: Sequence[str] = (),
         name: str = "array",
-    ) -> Self:
+    ) -> "ImageSet":
         """Wrap uint8 images [n, c, h, w] without copying them.
 
         Raises:
