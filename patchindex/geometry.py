@@ -89,6 +89,15 @@ class PatchGeometry:
         cols = self._axis_signatures(self.width)
         return tuple(BorderSignature(row, col) for row in rows for col in cols)
 
+    @cached_property
+    def centers_per_pixel(self) -> Int[ndarray, "h w"]:
+        """Legal patches per training image for every pixel."""
+        counts = np.zeros((self.height, self.width), dtype=np.int64)
+        for signature in self.signatures:
+            rows, cols = signature.rows.pixels, signature.cols.pixels
+            counts[rows.start : rows.stop, cols.start : cols.stop] = signature.num_centers
+        return counts
+
     def signature_at(self, y: int, x: int) -> int:
         """Position in `signatures` of the one that pixel (y, x) has."""
         for index, signature in enumerate(self.signatures):
