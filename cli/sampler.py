@@ -9,9 +9,9 @@ import torch
 
 from cli.messages import Commands
 from patchindex import ImageSet, PatchIndex
+from patchindex.environment import library_versions
 from patchindex.errors import StoreError
 from patchindex.home import newest_index
-from patchindex.versions import library_versions
 from sampler.errors import SamplerConfigError
 from sampler.output import reserve_output, write_run
 from sampler.reverse import StepReport
@@ -79,7 +79,7 @@ def run(
     set_threads(threads)
     source = open_source(index_path, dataset, resolution, limit)
     images = source if isinstance(source, ImageSet) else source.images
-    folder = out or Path("runs", f"{images.name.replace(':', '-')}-{config.machine}-{config.seed}")
+    folder = out or Path("runs", f"{Path(images.name).stem}-{config.machine}-{config.seed}")
     reserve_output(folder, overwrite=overwrite)
     click.echo(HEADER)
     finished = carry_out(source, config, on_step=show_step)

@@ -169,12 +169,12 @@ def id_dtype(num_images: int, height: int, width: int) -> np.dtype[np.unsignedin
 
 
 def patch_ids(
-    images: Int[ndarray, "*n"],
-    rows: Int[ndarray, "*n"],
-    cols: Int[ndarray, "*n"],
+    images: Int[ndarray, "..."],
+    rows: Int[ndarray, "..."],
+    cols: Int[ndarray, "..."],
     height: int,
     width: int,
-) -> Int[ndarray, "*n"]:
+) -> Int[ndarray, "..."]:
     """image * H * W + y * W + x for centers (y, x); the arrays broadcast against each other."""
     return (images * height + rows) * width + cols
 

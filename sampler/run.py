@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from math import isnan
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal, get_args
@@ -107,7 +108,7 @@ def carry_out(
         "scales": {"name": scales_name, "patch_sizes": list(scales)},
         "source": describe_source(source, images),
         "seconds": perf_counter() - start,
-        "steps": [asdict(report) for report in result.steps],
+        "steps": [known_values(report) for report in result.steps],
     }
     return Run(noise=noise, result=result, account=account)
 
@@ -146,6 +147,11 @@ def boundary_of(source: ImageSet | PatchIndex, config: SamplerConfig) -> Boundar
             f"{source.boundary}. Leave it out, or build an index with --boundary {config.boundary}."
         )
     return source.boundary
+
+
+def known_values(report: StepReport) -> dict[str, float | None]:
+    """The report's values; JSON has no nan, so what is unknown is null."""
+    return {name: None if isnan(value) else value for name, value in asdict(report).items()}
 
 
 def describe_source(source: ImageSet | PatchIndex, images: ImageSet) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 os.environ["MPLBACKEND"] = "Agg"  # before anything imports matplotlib
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command lines do, see cli/__init__.py
 
 
 @pytest.fixture

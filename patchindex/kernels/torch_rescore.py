@@ -1,14 +1,13 @@
 """Exact distances of chosen patches in torch: windows are cut again from the uint8 images."""
 
-from itertools import product
-
 import torch
 from einops import rearrange
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from patchindex.geometry import BorderSignature, PatchGeometry
+from patchindex.geometry import AxisSignature, BorderSignature, PatchGeometry
 from patchindex.images import to_unit
+from patchindex.windows import wrapped
 
 CHUNK_BYTES = 2**26
 
@@ -74,10 +73,20 @@ def regather(
     pixels: UInt8[Tensor, "n c h w"], ids: Int[Tensor, "*q"], signature: BorderSignature
 ) -> Float[Tensor, "*q c o"]:
     """In-image cells of the patches with these ids, in [-1, 1]; cells past a border wrap round."""
-    _, channels, height, width = pixels.shape
-    offsets = torch.tensor(list(product(signature.rows.offsets, signature.cols.offsets)))
-    rows = (ids // width % height)[..., None] + offsets[:, 0]
-    cols = (ids % width)[..., None] + offsets[:, 1]
-    cells = rows % height * width + cols % width
-    planes = (ids // (height * width) * channels)[..., None] + torch.arange(channels)
-    return to_unit(pixels.reshape(-1)[planes[..., None] * (height * width) + cells[..., None, :]])
+    _, _, height, width = pixels.shape
+    rows, cols = signature.rows, signature.cols
+    above, beside = overhang(rows, height), overhang(cols, width)
+    if above or beside:
+        pixels = pixels[:, :, wrapped(height, above)][..., wrapped(width, beside)]
+    # a view of all windows: one index per patch then moves whole windows, not cell after cell
+    windows = pixels.unfold(2, len(rows.offsets), 1).unfold(3, len(cols.offsets), 1)
+    top = ids // width % height + (rows.offsets.start + above)
+    left = ids % width + (cols.offsets.start + beside)
+    return to_unit(windows[ids // (height * width), :, top, left].flatten(-2))
+
+
+def overhang(axis: AxisSignature, size: int) -> int:
+    """How far legal windows reach beyond an image axis of this size; 0 where they stay inside."""
+    before = -(axis.centers.start + axis.offsets.start)
+    after = axis.centers.stop + axis.offsets.stop - 1 - size
+    return max(0, before, after)

@@ -1,5 +1,7 @@
 """Exact machines against brute force over every legal patch."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 import torch
@@ -150,3 +152,53 @@ def test_unknown_labels_are_refused(rng: np.random.Generator, cls: type) -> None
         cls(labelled).posterior(torch.zeros(1, 1, 6, 6), 0.5, 3, label=1)
     with pytest.raises(UserError, match="have no labels"):
         cls(plain).posterior(torch.zeros(1, 1, 6, 6), 0.5, 3, label=1)
+
+
+@pytest.mark.parametrize("cls", [ISMachine, LSMachine, ELSMachine])
+@pytest.mark.parametrize(
+    ("xt", "alpha_bar", "message"),
+    [
+        (
+            torch.zeros(1, 1, 5, 6),
+            0.5,
+            r"states have shape \(1, 1, 5, 6\).*Give shape \[b, 1, 6, 6\]",
+        ),
+        (torch.zeros(1, 3, 6, 6), 0.5, r"states have shape \(1, 3, 6, 6\)"),
+        (torch.zeros(0, 1, 6, 6), 0.5, r"states have shape \(0, 1, 6, 6\)"),
+        (torch.full((1, 1, 6, 6), torch.nan), 0.5, r"not finite \(nan or inf\)"),
+        (torch.zeros(1, 1, 6, 6), 0.0, r"alpha_bar is 0\.0. Give a value between 0 and 1"),
+        (torch.zeros(1, 1, 6, 6), 1.0, r"alpha_bar is 1\.0. Give a value between 0 and 1"),
+    ],
+)
+def test_states_that_cannot_be_are_refused(
+    rng: np.random.Generator, cls: type, xt: torch.Tensor, alpha_bar: float, message: str
+) -> None:
+    machine = cls(ImageSet.from_array(random_images(rng, 2, 1, 6, 6)))
+    with pytest.raises(UserError, match=message):
+        machine.posterior(xt, alpha_bar, 3)
+
+
+def test_the_ls_machine_refuses_the_boundary_that_has_no_meaning_for_it(
+    rng: np.random.Generator,
+) -> None:
+    images = ImageSet.from_array(random_images(rng, 2, 1, 6, 6))
+    with pytest.raises(UserError, match="circular_interior has no meaning"):
+        LSMachine(images, boundary="circular_interior")
+
+
+@pytest.fixture
+def warn_always() -> Iterator[None]:
+    """Torch repeats a warning that it otherwise gives once per process."""
+    torch.set_warn_always(True)
+    yield
+    torch.set_warn_always(False)
+
+
+@pytest.mark.usefixtures("warn_always")
+@pytest.mark.parametrize("cls", [ISMachine, LSMachine, ELSMachine])
+def test_images_that_may_not_be_written_to_serve_without_a_warning(
+    rng: np.random.Generator, cls: type
+) -> None:
+    images = random_images(rng, 2, 1, 6, 6)
+    images.setflags(write=False)  # as a memory map is
+    cls(ImageSet.from_array(images)).posterior(torch.zeros(1, 1, 6, 6), 0.5, 3)

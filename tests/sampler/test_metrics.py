@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+
 from sampler.metrics import coefficient_of_determination, pearson_r
 
 

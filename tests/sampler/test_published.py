@@ -8,8 +8,8 @@ from reference.published import DATASETS, PublishedCase, needs_published, publis
 from patchindex import ImageSet
 from sampler import ELSMachine, ISMachine, LSMachine
 
-# the authors compute in float32 and expand the square; 3e-4 of the largest score is what that costs
-TOLERANCE = 3e-4
+# both sides are float32; a float64 reference is 1.0e-5 of the largest score off, ours 0.95e-5
+TOLERANCE = 5e-5
 
 
 def score(case: PublishedCase, xt: np.ndarray) -> np.ndarray:
@@ -31,7 +31,7 @@ def test_scores_equal_the_published_ones(dataset: str, number: int) -> None:
 
 
 @needs_published
-@pytest.mark.parametrize("number", [2, 6, 11, 15])
+@pytest.mark.parametrize("number", [2, 7, 11])
 def test_the_place_in_a_batch_does_not_change_a_published_score(number: int) -> None:
     case = published_case("fashion_mnist_32", number)
     batch = score(case, np.stack([-3 * case.xt, case.xt]))
