@@ -1,4 +1,4 @@
-"""Which training patches may stand for the window of a pixel: patch ids, border signatures, legal centers.
+"""Which training patches may stand for a pixel's window: ids, border signatures, legal centers.
 
 A pixel's *dictionary* is the set of training patches its posterior mean averages over. The boundary
 rule decides it, one image axis at a time, so a rectangle of centers describes it completely
@@ -36,7 +36,7 @@ class AxisSignature:
 
 @dataclass(frozen=True, slots=True)
 class BorderSignature:
-    """The pixels that share one dictionary, and the rectangle of training centers it consists of."""
+    """The pixels that share one dictionary, and the rectangle of training centers it is."""
 
     rows: AxisSignature
     cols: AxisSignature
@@ -156,10 +156,10 @@ def check_patch_size(patch_size: int, height: int, width: int, boundary: str = "
     interior = boundary == "circular_interior"
     largest = min(height, width) if interior else 2 * max(height, width) - 1
     if patch_size > largest:
-        inside = "whose windows must lie inside the image" if interior else "where it is the IS machine"
+        reason = "windows must lie inside the image" if interior else "it is the IS machine there"
         raise GeometryError(
             f"scale {patch_size} is too large for {height}x{width} images. "
-            f"Give at most {largest}, {inside}."
+            f"Give at most {largest}: {reason}."
         )
 
 
@@ -175,8 +175,9 @@ def patch_ids(
     height: int,
     width: int,
 ) -> Int[ndarray, "..."]:
-    """image * H * W + y * W + x for centers (y, x); the arrays broadcast against each other."""
-    return (images * height + rows) * width + cols
+    """Image * H * W + y * W + x for centers (y, x); the arrays broadcast against each other."""
+    ids: Int[ndarray, "..."] = (images * height + rows) * width + cols
+    return ids
 
 
 def locate(

@@ -1,6 +1,7 @@
 """A set of training images: uint8 pixels, labels, class names, and the hash that names them."""
 
 import hashlib
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -95,6 +96,14 @@ class ImageSet:
         """Columns of pixels."""
         return int(self.pixels.shape[3])
 
+    @property
+    def tensor(self) -> UInt8[Tensor, "n c h w"]:
+        """The pixels as a tensor that shares their memory; it is for reading only."""
+        with warnings.catch_warnings():
+            # torch warns of arrays that may not be written to, as memory maps are; no kernel writes
+            warnings.filterwarnings("ignore", message=".*not writable", category=UserWarning)
+            return torch.from_numpy(np.asarray(self.pixels))
+
     @cached_property
     def sha256(self) -> str:
         """Hash of shape, pixels and labels: equal hashes mean the same training set."""
@@ -149,7 +158,7 @@ def checked_labels(
     array = np.asarray(labels)
     if array.shape != (num_images,) or not np.issubdtype(array.dtype, np.integer):
         raise DatasetError(
-            f"labels are {array.dtype} with shape {array.shape}, but there are {num_images} images. "
+            f"labels are {array.dtype} with shape {array.shape}, but images are {num_images}. "
             "Give one whole number per image."
         )
     return array.astype(np.int64)

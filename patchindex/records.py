@@ -76,18 +76,17 @@ class PosteriorRecord:
     @classmethod
     def stacked(cls, records: Sequence["PosteriorRecord"]) -> "PosteriorRecord":
         """Records of the same shape as one, along a new first axis."""
-        return cls(
-            **{
-                name: torch.stack([getattr(record, name) for record in records])
-                for name in cls.__slots__
-            }
-        )
+        columns = {name: [getattr(record, name) for record in records] for name in cls.__slots__}
+        return cls(**{name: torch.stack(parts) for name, parts in columns.items()})
 
     @classmethod
     def joined(cls, records: Sequence["PosteriorRecord"]) -> "PosteriorRecord":
         """Records of different queries as one, along their first axis."""
         return cls(
-            **{name: torch.cat([getattr(record, name) for record in records]) for name in cls.__slots__}
+            **{
+                name: torch.cat([getattr(record, name) for record in records])
+                for name in cls.__slots__
+            }
         )
 
     @classmethod
@@ -128,6 +127,8 @@ class PosteriorRecord:
         )
 
 
-def rescaling(old_log_max: Float[Tensor, "*q"], log_max: Float[Tensor, "*q"]) -> Float[Tensor, "*q"]:
+def rescaling(
+    old_log_max: Float[Tensor, "*q"], log_max: Float[Tensor, "*q"]
+) -> Float[Tensor, "*q"]:
     """exp(old - new), and 0 where there was nothing to rescale (where -inf - -inf is nan)."""
     return torch.where(torch.isneginf(old_log_max), 0.0, (old_log_max - log_max).exp())

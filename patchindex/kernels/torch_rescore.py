@@ -50,9 +50,7 @@ def rescore_shared(
     return torch.cdist(seen, patches, compute_mode="donot_use_mm_for_euclid_dist").square_()
 
 
-def centers_of(
-    pixels: UInt8[Tensor, "n c h w"], ids: Int[Tensor, "*q"]
-) -> Float[Tensor, "*q c"]:
+def centers_of(pixels: UInt8[Tensor, "n c h w"], ids: Int[Tensor, "*q"]) -> Float[Tensor, "*q c"]:
     """Center pixels of the patches with these ids, in [-1, 1]."""
     _, channels, height, width = pixels.shape
     image, cell = ids // (height * width), ids % (height * width)

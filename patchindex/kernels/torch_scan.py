@@ -26,7 +26,9 @@ from patchindex.images import to_unit
 from patchindex.records import PosteriorRecord, rescaling
 from patchindex.windows import wrapped
 
-CHUNK_BYTES = 2**20  # one map of squared differences: it and its few temporaries stay in the L2 cache
+CHUNK_BYTES = (
+    2**20
+)  # one map of squared differences: it and its few temporaries stay in the L2 cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,17 +186,15 @@ def window_sum(x: Float[Tensor, "a b n"], size: int, dim: int) -> Float[Tensor, 
     log2(size) float32 additions; a running or cumulative sum would cancel.
     """
     num_out = x.shape[dim] - size + 1
-    total, start, length = None, 0, 1
-    while True:
-        if size & length:
-            part = x.narrow(dim, start, num_out)
-            total = part if total is None else total + part
-            start += length
-        if start == size:
-            return total
+    total, start, length = x.narrow(dim, 0, num_out), 1, 1  # an odd size has its first bit set
+    while start < size:
         kept = x.shape[dim] - length
         x = x.narrow(dim, 0, kept) + x.narrow(dim, length, kept)
         length *= 2
+        if size & length:
+            total = total + x.narrow(dim, start, num_out)
+            start += length
+    return total
 
 
 @dataclass(slots=True)
