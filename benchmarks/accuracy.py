@@ -3,7 +3,8 @@
     python -m benchmarks.accuracy --dataset fashion_mnist --limit 6000
 
 Appends one JSON line to benchmarks/results/accuracy.jsonl and prints the table. States are those of
-the exact machine's own trajectory; both machines use the index's nearest scale to the published one.
+the exact machine's own trajectory; both machines use the scale of the index that is nearest to the
+published one.
 """
 
 import json
@@ -40,7 +41,9 @@ RESULTS = Path(__file__).parent / "results" / "accuracy.jsonl"
 @click.option("--tails", default="0,1024,4096", show_default=True)
 @click.option("--k", default=256, show_default=True)
 @click.option("--nprobe", default=32, show_default=True)
-def main(*, dataset: str, limit: int, scales: str, seeds: int, tails: str, k: int, nprobe: int) -> None:
+def main(
+    *, dataset: str, limit: int, scales: str, seeds: int, tails: str, k: int, nprobe: int
+) -> None:
     images = ImageSet.load(dataset, limit=limit)
     config = IndexConfig(scales=tuple(int(scale) for scale in scales.split(",")))
     with tempfile.TemporaryDirectory() as scratch:
@@ -51,7 +54,7 @@ def main(*, dataset: str, limit: int, scales: str, seeds: int, tails: str, k: in
             "time": datetime.now(UTC).isoformat(timespec="seconds"),
             "commit": commit(),
             "versions": library_versions(),
-            "machine": {"cpu": platform.processor() or platform.machine(), "threads": torch.get_num_threads()},
+            "machine": {"cpu": platform.machine(), "threads": torch.get_num_threads()},
             "config": {"dataset": dataset, "num_images": len(images), "k": k, "nprobe": nprobe,
                        "seeds": seeds, "index": asdict(config)},
             "build_seconds": build_seconds,
@@ -85,7 +88,9 @@ def compare(index: PatchIndex, seeds: int, tails: list[int], k: int, nprobe: int
                 "seconds": perf_counter() - start,
             }
         rows.append(row)
-        click.echo(f"t {step.t:.2f} " + " ".join(f"{row[f'tail_{t}']['R2']:.4f}" for t in tails), err=True)
+        click.echo(
+            f"t {step.t:.2f} " + " ".join(f"{row[f'tail_{t}']['R2']:.4f}" for t in tails), err=True
+        )
 
     exact = sample(ELSMachine(index.images, index.boundary), noise, scales=scales, callback=ask)
     finals = {}
@@ -139,7 +144,8 @@ def print_table(row: dict[str, Any]) -> None:
         )
     for tail, final in row["finals"].items():
         click.echo(
-            f"{tail}: final images, median r {final['r_median']:.4f} (lowest {min(final['r']):.4f}), "
+            f"{tail}: final images, median r {final['r_median']:.4f} "
+            f"(lowest {min(final['r']):.4f}), "
             f"r2 {final['r2_median']:.4f}, R2 {final['R2_median']:.4f}"
         )
 

@@ -32,36 +32,66 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--index", "index_path", metavar="PATH", type=click.Path(path_type=Path),
-              help="Index to retrieve from. [default: the newest in the user's home]")
-@click.option("--dataset", metavar="NAME|folder:PATH|npz:PATH",
-              help="Sum over these images exactly, without an index.")
+@click.option(
+    "--index",
+    "index_path",
+    metavar="PATH",
+    type=click.Path(path_type=Path),
+    help="Index to retrieve from. [default: the newest in the user's home]",
+)
+@click.option(
+    "--dataset",
+    metavar="NAME|folder:PATH|npz:PATH",
+    help="Sum over these images exactly, without an index.",
+)
 @click.option("--resolution", metavar="PIXELS|native", help="Side of a --dataset's images.")
 @click.option("--limit", type=int, metavar="IMAGES", help="Take the first of a --dataset only.")
 @click.option("--machine", metavar="els|ls|is", **with_default("machine"))
-@click.option("--boundary", metavar="zeros|circular|circular_interior",
-              help="Border rule with --dataset; an index has its own. [default: zeros]")
+@click.option(
+    "--boundary",
+    metavar="zeros|circular|circular_interior",
+    help="Border rule with --dataset; an index has its own. [default: zeros]",
+)
 @click.option("--exact", is_flag=True, help="Sum over every patch of the index's images.")
 @click.option("--k", type=int, metavar="PATCHES", help="Retrieved per pixel.", **with_default("k"))
-@click.option("--tail", type=int, metavar="PATCHES", **with_default("tail"),
-              help="Drawn at random besides; 0 gives the biased naive average.")
-@click.option("--nprobe", type=int, metavar="LISTS", **with_default("nprobe"),
-              help="Inverted lists visited per pixel.")
-@click.option("--scales", metavar="NAME|FILE|P,P,...",
-              help="Patch size per noise level, lowest noise first. [default: as published]")
+@click.option(
+    "--tail",
+    type=int,
+    metavar="PATCHES",
+    **with_default("tail"),
+    help="Drawn at random besides; 0 gives the biased naive average.",
+)
+@click.option(
+    "--nprobe",
+    type=int,
+    metavar="LISTS",
+    **with_default("nprobe"),
+    help="Inverted lists visited per pixel.",
+)
+@click.option(
+    "--scales",
+    metavar="NAME|FILE|P,P,...",
+    help="Patch size per noise level, lowest noise first. [default: as published]",
+)
 @click.option("--strict-scales", is_flag=True, help="Refuse a scale that the index lacks.")
 @click.option("--steps", type=int, **with_default("steps"))
-@click.option("--schedule", metavar="cosine|cosine_offset|linear|exponential",
-              **with_default("schedule"))
-@click.option("--reference-steps", is_flag=True,
-              help="Repeat the reference code's 19 steps from t = 0.95.")
+@click.option(
+    "--schedule", metavar="cosine|cosine_offset|linear|exponential", **with_default("schedule")
+)
+@click.option(
+    "--reference-steps", is_flag=True, help="Repeat the reference code's 19 steps from t = 0.95."
+)
 @click.option("--num", type=int, metavar="SAMPLES", **with_default("num"))
 @click.option("--seed", type=int, **with_default("seed"))
 @click.option("--noise", metavar="FILE.npy", help="Start from this noise; overrides --num.")
 @click.option("--label", type=int, help="Class number to sample; others are left out.")
 @click.option("--threads", type=int, metavar="N", help="Processor threads. [default: all cores]")
-@click.option("--out", type=click.Path(path_type=Path), metavar="DIR",
-              help="[default: runs/DATASET-MACHINE-SEED]")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="[default: runs/DATASET-MACHINE-SEED]",
+)
 @click.option("--overwrite", is_flag=True, help="Replace a run that is there already.")
 def run(
     *,
@@ -72,7 +102,7 @@ def run(
     threads: int | None,
     out: Path | None,
     overwrite: bool,
-    **settings: Any,  # noqa: ANN401 - click hands over the fields of SamplerConfig
+    **settings: Any,
 ) -> None:
     """Write samples.npy, samples.png and run.json into a folder."""
     config = SamplerConfig(**settings)

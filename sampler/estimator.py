@@ -5,7 +5,8 @@ in H are dropped,
 
     Z = \sum_H w + (n / m) \sum_{tail} w,      N = \sum_H w c + (n / m) \sum_{tail} w c
 
-are unbiased whatever H is; mean = N / Z. Anchors: DEANN (arXiv 2107.02736), vAttention (2510.05688).
+are unbiased whatever H is; mean = N / Z. Anchors: DEANN (arXiv 2107.02736) and vAttention
+(arXiv 2510.05688).
 """
 
 from dataclasses import dataclass, replace
@@ -134,9 +135,7 @@ def truncated(record: PosteriorRecord, complete: Bool[Tensor, " q"]) -> Posterio
     )
 
 
-def members_of_head(
-    head_ids: Int[Tensor, "q k"], drawn: Int[Tensor, " m"]
-) -> Bool[Tensor, "q m"]:
+def members_of_head(head_ids: Int[Tensor, "q k"], drawn: Int[Tensor, " m"]) -> Bool[Tensor, "q m"]:
     """Which draws are in the head of which query; `drawn` ascends."""
     place = torch.searchsorted(drawn, head_ids).clamp(max=len(drawn) - 1)
     hit = drawn[place] == head_ids

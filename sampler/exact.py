@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -29,5 +28,5 @@ class ExactScan:
             boundary=self.boundary,
             equivariant=self.equivariant,
         )
-        pixels = torch.from_numpy(self.images.with_label(label).pixels)
+        pixels = self.images.with_label(label).tensor
         return scan(pixels, y, sigma, geometry)

@@ -9,7 +9,6 @@ from abc import ABC, abstractmethod
 from math import sqrt
 from typing import Unpack
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -86,7 +85,7 @@ class ISMachine(ScoreMachine):
         patch_size: int | None,  # noqa: ARG002 - the window is the image
         label: int | None,
     ) -> PosteriorRecord:
-        return scan_whole(torch.from_numpy(self.images.with_label(label).pixels), y, sigma)
+        return scan_whole(self.images.with_label(label).tensor, y, sigma)
 
 
 class LSMachine(ScoreMachine):

@@ -7,7 +7,8 @@ from torch import Tensor
 def pearson_r(a: Float[Tensor, "b *shape"], b: Float[Tensor, "b *shape"]) -> Float[Tensor, " b"]:
     """Pearson correlation of each image over all its values: what the paper's code calls r^2."""
     a, b = centered(a), centered(b)
-    return (a * b).sum(-1) / (a.norm(dim=-1) * b.norm(dim=-1))
+    r: Float[Tensor, " b"] = (a * b).sum(-1) / (a.norm(dim=-1) * b.norm(dim=-1))
+    return r
 
 
 def coefficient_of_determination(

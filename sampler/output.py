@@ -1,7 +1,6 @@
 """The folder of a run: checked before the work, written as a whole after it."""
 
 import json
-import os
 import tempfile
 from pathlib import Path
 
@@ -47,7 +46,7 @@ def write_run(run: Run, folder: Path) -> None:
             save_png(image_grid(run.result.images), Path(scratch, PICTURE))
             Path(scratch, ACCOUNT).write_text(json.dumps(run.account, indent=1) + "\n")
             for name in (SAMPLES, PICTURE, ACCOUNT):
-                os.replace(Path(scratch, name), folder / name)
+                Path(scratch, name).replace(folder / name)
     except OSError as error:
         raise OutputError(
             f"the run cannot be written to {folder} ({error.strerror}). "

@@ -1,4 +1,4 @@
-"""Samples as a picture: a grid of images, enlarged without smoothing, so that pixels can be seen."""
+"""Samples as a picture: a grid of images, enlarged without smoothing so that pixels show."""
 
 from math import ceil, sqrt
 from pathlib import Path
@@ -14,7 +14,9 @@ BACKGROUND = 255
 SMALLEST_SIDE = 96
 
 
-def image_grid(images: Float[Tensor, "b c h w"], columns: int | None = None) -> UInt8[ndarray, "H W c"]:
+def image_grid(
+    images: Float[Tensor, "b c h w"], columns: int | None = None
+) -> UInt8[ndarray, "H W c"]:
     """Images in [-1, 1] side by side, near to a square unless `columns` says otherwise."""
     pixels = ((images.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
     zoom = max(1, ceil(SMALLEST_SIDE / max(pixels.shape[1:3])))
@@ -26,7 +28,10 @@ def image_grid(images: Float[Tensor, "b c h w"], columns: int | None = None) -> 
     shape = (rows * (height + gap) + gap, columns * (width + gap) + gap, channels)
     canvas = np.full(shape, BACKGROUND, dtype=np.uint8)
     for i, image in enumerate(pixels):
-        top, left = (place * (side + gap) + gap for place, side in zip(divmod(i, columns), (height, width), strict=True))
+        top, left = (
+            place * (side + gap) + gap
+            for place, side in zip(divmod(i, columns), (height, width), strict=True)
+        )
         canvas[top : top + height, left : left + width] = image
     return canvas
 

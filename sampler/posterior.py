@@ -6,7 +6,7 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from patchindex.records import PosteriorRecord
+from patchindex import PosteriorRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,7 @@
 """Posterior records from an index: a retrieved head, summed exactly, and a sampled tail.
 
 What retrieval missed can still be drawn in the tail, so recall costs variance and never bias.
-A pixel in a corner has one legal center per image; that dictionary is small and always summed whole.
+A pixel in a corner has one legal center per image: a small dictionary that is always summed whole.
 """
 
 import logging
@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypedDict, runtime_checkable
 
 import numpy as np
-import torch
 from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -128,7 +127,9 @@ class Retrieval:
         ]
         corners = [s for s in geometry.signatures if s.num_centers == 1]
         if corners:
-            parts += corner_parts(self.index, y, sigma, geometry, label, corners)
+            same_place = index_geometry(self.index, geometry.patch_size, equivariant=False)
+            exact = scan(self.index.images.with_label(label).tensor, y, sigma, same_place)
+            parts += [cut(exact, corner) for corner in corners]
         return PosteriorRecord.assembled(parts, geometry.height, geometry.width)
 
     def served_scale(self, patch_size: int) -> int:
@@ -180,40 +181,30 @@ class Retrieval:
         rng = np.random.default_rng(self._entropy(sigma, geometry.patch_size, number, label))
         draws = uniform_draws(members, signature, geometry, min(self.tail, num_patches), rng)
         candidates = Candidates(
-            pixels=torch.from_numpy(self.index.images.pixels),
+            pixels=self.index.images.tensor,
             geometry=geometry,
             signature=signature,
             num_patches=num_patches,
         )
         record = head_and_tail(candidates, queries, sigma, head_ids, draws)
         num_rows, num_cols = windows.shape[1:3]
-        return record.map(lambda sums: sums.unflatten(0, (len(y), num_rows, num_cols)))
+        return record.map(lambda sums: sums.reshape(len(y), num_rows, num_cols, *sums.shape[1:]))
 
-    def _entropy(self, sigma: float, patch_size: int, signature: int, label: int | None) -> list[int]:
+    def _entropy(
+        self, sigma: float, patch_size: int, signature: int, label: int | None
+    ) -> list[int]:
         """What the draws depend on: not the batch, so that a sample is the same in any batch."""
         step = int(np.float64(sigma).view(np.uint64))
         return [self.seed, step, patch_size, signature, 0 if label is None else label + 1]
 
 
-def corner_parts(
-    index: NeighborSearch,
-    y: Float[Tensor, "b c h w"],
-    sigma: float,
-    geometry: PatchGeometry,
-    label: int | None,
-    corners: list[BorderSignature],
-) -> list[tuple[range, range, PosteriorRecord]]:
-    """Exact records of the pixels whose legal centers are all at their own place."""
-    same_place = index_geometry(index, geometry.patch_size, equivariant=False)
-    pixels = torch.from_numpy(index.images.with_label(label).pixels)
-    record = scan(pixels, y, sigma, same_place)
-    places = [(corner.rows.pixels, corner.cols.pixels) for corner in corners]
-    return [(rows, cols, cut(record, rows, cols)) for rows, cols in places]
-
-
-def cut(record: PosteriorRecord, rows: range, cols: range) -> PosteriorRecord:
-    """The record of a rectangle of pixels."""
-    return record.map(lambda sums: sums[:, rows.start : rows.stop, cols.start : cols.stop])
+def cut(
+    record: PosteriorRecord, signature: BorderSignature
+) -> tuple[range, range, PosteriorRecord]:
+    """The record of the signature's pixels, and where they are."""
+    rows, cols = signature.rows.pixels, signature.cols.pixels
+    part = record.map(lambda sums: sums[:, rows.start : rows.stop, cols.start : cols.stop])
+    return rows, cols, part
 
 
 def index_geometry(

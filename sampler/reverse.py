@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from math import sqrt
 from time import perf_counter
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 

@@ -53,14 +53,12 @@ def alpha_bar(t: float, schedule: str = "cosine") -> float:
         SamplerConfigError: no such schedule, or t outside [0, 1].
     """
     if schedule not in SCHEDULES:
-        raise SamplerConfigError(
-            f"schedule is {schedule!r}. Give one of {', '.join(SCHEDULES)}."
-        )
+        raise SamplerConfigError(f"schedule is {schedule!r}. Give one of {', '.join(SCHEDULES)}.")
     if not 0 <= t <= 1:
         raise SamplerConfigError(f"time t is {t}. Give a value in [0, 1]; 1 is pure noise.")
     return max(SCHEDULES[schedule](t), SMALLEST_ALPHA_BAR)
 
 
 def noise_level(alpha_bar: float) -> float:
-    """sigma = sqrt((1 - alpha_bar) / alpha_bar): the noise of y = xt / sqrt(alpha_bar)."""
+    """Sigma = sqrt((1 - alpha_bar) / alpha_bar): the noise of y = xt / sqrt(alpha_bar)."""
     return sqrt((1 - alpha_bar) / alpha_bar)

@@ -129,7 +129,7 @@ def test_a_mistake_is_one_clear_line_and_exit_code_1(
     message: str,
     index: Path,
     tmp_path: Path,
-    unchecked: None,  # noqa: ARG001
+    unchecked: None,
 ) -> None:
     out = tmp_path / "run"
     result = invoke("--index", index, "--out", out, *arguments)

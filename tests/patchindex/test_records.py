@@ -130,3 +130,25 @@ def test_left_out_patches_stay_marked_through_a_merge() -> None:
     record = random_record(1, log_scale=1.0)
     truncated = dataclasses.replace(record, var_w=record.var_w * torch.nan)
     assert truncated.merge(random_record(2, log_scale=1.0)).var_w.isnan().all()
+
+
+def test_stacked_and_joined_records_are_their_parts_in_order() -> None:
+    a, b = random_record(1, log_scale=1.0), random_record(2, log_scale=1.0)
+    stacked, joined = PosteriorRecord.stacked([a, b]), PosteriorRecord.joined([a, b])
+    assert stacked.sum_wc.shape == (2, 3, 2)
+    assert joined.sum_wc.shape == (6, 2)
+    for i, part in enumerate((a, b)):
+        assert_same(stacked.map(lambda sums, i=i: sums[i]), part)
+        assert_same(joined.map(lambda sums, i=i: sums[3 * i : 3 * i + 3]), part)
+
+
+def test_rectangles_that_tile_an_image_are_assembled_in_their_places() -> None:
+    record = random_record(1, log_scale=1.0)
+    whole = PosteriorRecord.stacked([record, record, record]).map(lambda sums: sums[None])
+    assert whole.sum_w.shape == (1, 3, 3)
+    rectangles = [(range(1), range(2)), (range(1), range(2, 3)), (range(1, 3), range(3))]
+    parts = [
+        (rows, cols, whole.map(lambda s, r=rows, c=cols: s[:, r.start : r.stop, c.start : c.stop]))
+        for rows, cols in reversed(rectangles)
+    ]
+    assert_same(PosteriorRecord.assembled(parts, 3, 3), whole)

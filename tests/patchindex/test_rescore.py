@@ -9,7 +9,7 @@ from reference.samples import PROPERTY, Case, cases
 from reference.score_machines import as_unit, padded_windows
 
 from patchindex import BorderSignature, PatchGeometry
-from patchindex.kernels import rescore
+from patchindex.kernels import centers_of, rescore, rescore_shared
 
 
 def geometry_of(case: Case) -> PatchGeometry:
@@ -96,3 +96,23 @@ def test_close_patches_keep_their_distance_in_float32() -> None:
     windows[0, 0, 8, 8] += 1e-3
     found = rescore(images, windows, torch.tensor([[8 * 17 + 8]]), geometry, signature)
     assert float(found) == pytest.approx(1e-6, rel=1e-3)
+
+
+@PROPERTY
+@given(cases())
+def test_shared_patches_have_the_distances_of_single_ones(case: Case) -> None:
+    geometry, images = geometry_of(case), torch.from_numpy(case.images())
+    for signature in geometry.signatures[:4]:
+        windows = torch.from_numpy(query_windows(case, signature).copy())
+        ids = torch.from_numpy(legal_ids(case, signature)[:20])
+        each = rescore(images, windows, ids.expand(len(windows), -1), geometry, signature)
+        shared = rescore_shared(images, windows, ids, geometry, signature)
+        torch.testing.assert_close(shared, each, rtol=1e-5, atol=1e-5)
+
+
+def test_centers_are_the_pixels_that_the_ids_count() -> None:
+    case = Case(3, 3, 4, 5, 1, "zeros", 0.5, seed=1)
+    ids = torch.arange(3 * 4 * 5).reshape(6, 10)
+    expected = np.moveaxis(as_unit(case.images()), 1, 3).reshape(6, 10, 3)
+    found = centers_of(torch.from_numpy(case.images()), ids)
+    np.testing.assert_allclose(found, expected, atol=1e-6)

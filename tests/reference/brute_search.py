@@ -36,8 +36,6 @@ class BruteSearch:
         del nprobe
         ids, patches = self.legal_patches(patch_size, signature, label)
         queries = windows.numpy().astype(np.float64)
-        if queries.shape[1] != patches.shape[1]:  # only the cells inside the image were given
-            patches = patches[:, (patches != 0).any(axis=0)]
         dist_sq = (
             (queries**2).sum(axis=1)[:, None]
             - 2 * queries @ patches.T
