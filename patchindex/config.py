@@ -42,8 +42,8 @@ class IndexConfig:
     boundary: Boundary = "zeros"
     seed: int = 0
     max_lists: int = 4096
-    single_list_patches: int = 65_536
-    lists_per_sqrt: float = 0.5
+    single_list_patches: int = 16_384
+    lists_per_sqrt: float = 1.0
     code: CodeKind = "sq8"
     plain_dims: int = 32
     pca_dims: int = 40
@@ -66,7 +66,7 @@ class IndexConfig:
                 raise IndexConfigError(f"{name} is {value}. Give at least {least}.")
         if not self.lists_per_sqrt > 0:
             raise IndexConfigError(
-                f"lists_per_sqrt is {self.lists_per_sqrt}. Give a positive number, such as 0.5."
+                f"lists_per_sqrt is {self.lists_per_sqrt}. Give a positive number, such as 1.0."
             )
 
     def code_dims(self, channels: int, patch_size: int) -> int:

@@ -107,7 +107,7 @@ def plan_scale(
     n, channels, height, width = shape
     d = channels * geometry.patch_size**2
     dims = config.code_dims(channels, geometry.patch_size)
-    lead = min(dims, config.list_dims)
+    lead = min(d, config.list_dims)
     sizes = [n * signature.num_centers for signature in geometry.signatures]
     lists = [num_lists(size, config) for size in sizes]
     patches, nlist = num_patches(geometry, n), sum(lists)

@@ -27,6 +27,7 @@ def train_scale(
     """Learn one scale; the same images, geometry and config give the same bits."""
     pca, bias, code_min, code_span = learn_vectors(images, geometry, config)
     lists = signature_lists(geometry, len(images), config)
+    lead = min(config.list_dims, images.channels * geometry.patch_size**2)  # the rest is filling
     centroids = []
     for index, signature in enumerate(geometry.signatures):
         progress(f"scale {geometry.patch_size}: train", int(lists[index]), int(lists[-1]))
@@ -35,7 +36,7 @@ def train_scale(
         centers = (signature.rows.centers, signature.cols.centers)
         ids = stratified_ids(wanted * config.points_per_list, len(images), centers, geometry, rng)
         windows = cut_windows(images.pixels, ids, geometry)
-        vectors = windows @ pca[: config.list_dims].T + bias[: config.list_dims]
+        vectors = windows @ pca[:lead].T + bias[:lead]
         centroids.append(
             fit_centroids(vectors, wanted, iterations=config.kmeans_iterations, rng=rng)
         )

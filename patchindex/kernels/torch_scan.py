@@ -26,9 +26,10 @@ from patchindex.images import to_unit
 from patchindex.records import PosteriorRecord, rescaling
 from patchindex.windows import wrapped
 
-CHUNK_BYTES = (
-    2**20
-)  # one map of squared differences: it and its few temporaries stay in the L2 cache
+# One map of squared differences: with its few temporaries it fits the L2 cache.
+CHUNK_BYTES = 2**20
+# Smaller weights count as this one, 2e-35: further down exp is many times slower.
+LOG_NOTHING = -80.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +223,8 @@ class RunningSums:
         """Add the patches of one displacement to the query pixels rows x cols; eats `dist_sq`."""
         # rounded to float32, because the shift must be the very number subtracted from distances
         log_max = torch.maximum(self.log_max[rows, cols].float(), -dist_sq.amin(-1))
-        weights = torch.sub(-log_max[..., None], dist_sq, out=dist_sq).exp_()
+        log_weights = torch.sub(-log_max[..., None], dist_sq, out=dist_sq)
+        weights = log_weights.clamp_(min=LOG_NOTHING).exp_()
         shrink = rescaling(self.log_max[rows, cols], log_max.double())
         self.log_max[rows, cols] = log_max
         self.sum_w[rows, cols].mul_(shrink).add_(weights.sum(-1))
