@@ -5,10 +5,10 @@
 
 namespace patchindex {
 
-// row terms of two displacements twice, then a ring of row sums with one prefix and one total row
+// row terms twice, then a ring of row sums with one row of prefix sums
 size_t ScanShape::scratch_size() const {
     const size_t size = size_t(rows.patch_size);
-    return lanes * (4 * size + 2 * (std::max<size_t>(size, 4) + 2) * (cols.train_count + 1));
+    return MAX_GROUP * lanes * (2 * size + (std::max<size_t>(size, 3) + 1) * query_count());
 }
 
 const Kernels& select_kernels(const std::string& isa) {

@@ -87,14 +87,11 @@ void PixelSums::choose_mode(const ScanTask& task) {
 }
 
 void PixelSums::merge_into(const ScanOutput& output, size_t first, double scale) const {
-    const Axis& cols = shape_->cols;
     const int channels = shape_->channels;
     for (size_t pixel = 0; pixel < levels_.size(); ++pixel) {
         const double* const total = totals_.data() + pixel * shape_->num_sums();
         if (!(total[0] > 0)) continue;
-        const size_t row = pixel / cols.out_count;
-        const int col = cols.wrapped(cols.out_low + int(pixel % cols.out_count));
-        const size_t to = first + row * cols.size + col;
+        const size_t to = first + pixel;
         const double log_scale = -levels_[pixel] * std::log(2.0);
         const double log_max = std::max(output.log_max[to], log_scale);
         const double keep = std::exp(output.log_max[to] - log_max);

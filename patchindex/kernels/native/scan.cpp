@@ -39,12 +39,12 @@ struct Plan {
 
 std::vector<float> padded_queries(const ScanInput& in, const ScanShape& shape, double scale) {
     const Axis& cols = shape.cols;
-    std::vector<float> padded(in.batch * shape.query_size() + 1, 0.0f);
+    std::vector<float> padded(in.batch * shape.query_size(), 0.0f);
     float* out = padded.data();
     for (int64_t row = 0; row < int64_t(in.batch) * in.channels * in.height; ++row)
-        for (int i = 0; i < cols.query_count; ++i, ++out) {
-            const int x = cols.query_low + i;
-            if (!cols.wraps && !cols.inside(x)) continue;
+        for (int i = 0; i < shape.query_count(); ++i, ++out) {
+            const int x = shape.query_low() + i;
+            if (!cols.query_wraps && !cols.inside(x)) continue;
             const double value = double(in.y[row * in.width + cols.wrapped(x)]) * scale;
             if (!(std::abs(value) <= LARGEST_QUERY))
                 throw std::invalid_argument(
@@ -75,8 +75,19 @@ Plan make_plan(const ScanInput& in) {
     return plan;
 }
 
-// Scaled pixels of images first .. first + lanes - 1, one image per lane, padded along x.
-void load_block(const Plan& plan, int64_t first, float* block) {
+// One thread's arrays.
+struct Workspace {
+    explicit Workspace(const ScanShape& shape)
+        : block(shape.block_size()),
+          padded_block(shape.cols.padded ? shape.block_size() : 0),
+          scratch(shape.scratch_size()) {}
+    AlignedFloats block, padded_block, scratch;
+    std::vector<std::unique_ptr<AlignedFloats>> sums;  // of each query of the unit
+};
+
+// Scaled pixels of images first .. first + lanes - 1, one image per lane; `outside` the image where
+// it does not wrap.
+void load_block(const Plan& plan, int64_t first, float outside, float* block) {
     const ScanInput& in = plan.in;
     const Axis& cols = plan.shape.cols;
     const int lanes = plan.shape.lanes;
@@ -86,23 +97,15 @@ void load_block(const Plan& plan, int64_t first, float* block) {
         const uint8_t* source = in.pixels + (first + lane) * rows * in.width;
         float* out = block + lane;
         for (int64_t row = 0; row < rows; ++row, source += in.width)
-            for (int i = 0; i < cols.train_count; ++i, out += lanes) {
-                const int x = cols.train_low + i;
-                if (!cols.wraps && !cols.inside(x))
-                    *out = 0.0f;
+            for (int i = 0; i < plan.shape.train_count(); ++i, out += lanes) {
+                const int x = plan.shape.train_low() + i;
+                if (!cols.train_wraps && !cols.inside(x))
+                    *out = outside;
                 else
                     *out = present ? plan.levels[source[cols.wrapped(x)]] : FAR_AWAY;
             }
     }
 }
-
-// One thread's arrays.
-struct Workspace {
-    explicit Workspace(const ScanShape& shape)
-        : block(shape.block_size() + shape.lanes), scratch(shape.scratch_size()) {}
-    AlignedFloats block, scratch;
-    std::vector<std::unique_ptr<AlignedFloats>> sums;  // of each query of the unit
-};
 
 void scan_images(const Plan& plan, int64_t first_image, int64_t stop_image, int first_query,
                  Workspace& space, std::vector<PixelSums>& totals, const std::atomic<bool>& stop) {
@@ -111,13 +114,15 @@ void scan_images(const Plan& plan, int64_t first_image, int64_t stop_image, int 
     const int64_t blocks_per_flush = std::max<int64_t>(1, 1024 / displacements);
     int64_t num_blocks = 0;
     for (int64_t image = first_image; image < stop_image; image += shape.lanes, ++num_blocks) {
-        load_block(plan, image, space.block.data());
+        load_block(plan, image, FAR_AWAY, space.block.data());
+        if (shape.cols.padded) load_block(plan, image, 0.0f, space.padded_block.data());
         const bool last = image + shape.lanes >= stop_image;
         const bool flush = last || num_blocks == 0 || num_blocks % blocks_per_flush == 0;
         for (size_t q = 0; q < totals.size(); ++q) {
             ScanTask task{};
             task.shape = &shape;
             task.block = space.block.data();
+            task.padded_block = space.padded_block.data();
             task.query = plan.queries.data() + (first_query + q) * shape.query_size();
             task.scratch = space.scratch.data();
             task.sums = space.sums[q]->data();

@@ -15,7 +15,8 @@ constexpr int LANES = 4;
 typedef float Vec __attribute__((vector_size(4 * LANES)));
 typedef int32_t IntVec __attribute__((vector_size(4 * LANES)));
 
-#define PATCHINDEX_INLINE static inline __attribute__((always_inline))
+#define PATCHINDEX_INLINE_MEMBER inline __attribute__((always_inline))
+#define PATCHINDEX_INLINE static PATCHINDEX_INLINE_MEMBER
 
 PATCHINDEX_INLINE Vec broadcast(float value) { return value - Vec{}; }
 
