@@ -54,6 +54,19 @@ struct ScanTask {
     int64_t visited, summed;  // out, checked mode: vectors compared, vectors not skipped
 };
 
+// Windows of given patches, decoded: what the distance kernels read.
+struct PatchTask {
+    // Top left compared cell of each patch in channel 0; null for no patch.
+    const uint8_t* const* corners;
+    int64_t num_patches;
+    int64_t row_stride, channel_stride;  // from row to row, from channel to channel
+    int channels, rows, cols;            // of the compared cells
+    const uint8_t* pixels_end;
+};
+
+// Floats that a query's row of `cols` cells takes, padded to whole vectors.
+inline int padded_cols(int cols, int lanes) { return (cols + lanes - 1) / lanes * lanes; }
+
 // One instruction set's code. The names are those that PATCHINDEX_ISA takes.
 struct Kernels {
     const char* name;
@@ -61,6 +74,18 @@ struct Kernels {
     void (*scan_block)(ScanTask& task, Mode mode);
     // Adds the lanes of `num` vectors to num doubles, and clears them.
     void (*reduce_sums)(float* sums, double* totals, size_t num);
+    // dist[i] = sum of squared differences, in grey levels, between patch i and a query
+    // [channels][rows][padded cols] in grey levels; infinite for no patch.
+    void (*distances)(const PatchTask& task, const float* query, float* dist);
+    // The same for several queries [cells] of unpadded cells; dist[q][i] lies at q * stride + i.
+    // `scratch` holds cells * lanes floats.
+    void (*shared_distances)(const PatchTask& task, const float* queries, int64_t num_queries,
+                             float* dist, int64_t stride, float* scratch);
+    // Adds sums of w, m w^2 / m, w c to sums[2 + channels], with w = 2^(log2_w[i] - reference) and
+    // m = 2^log2_m[i] (1 if null); centers are [channels][stride]. `num` is a multiple of lanes.
+    void (*add_weights)(const float* log2_w, const float* log2_m, const float* centers,
+                        int64_t stride, int channels, int64_t num, float reference,
+                        double* sums);
 };
 
 // Null where the compiler or the processor has not the instructions.
