@@ -1,4 +1,4 @@
-"""Which training patches may stand for the window of a pixel: patch ids, border signatures, legal centers.
+"""Which training patches may stand for a pixel's window: ids, border signatures, legal centers.
 
 A pixel's *dictionary* is the set of training patches its posterior mean averages over. The boundary
 rule decides it, one image axis at a time, so a rectangle of centers describes it completely
@@ -36,7 +36,7 @@ class AxisSignature:
 
 @dataclass(frozen=True, slots=True)
 class BorderSignature:
-    """The pixels that share one dictionary, and the rectangle of training centers it consists of."""
+    """The pixels that share one dictionary, and the rectangle of training centers it is."""
 
     rows: AxisSignature
     cols: AxisSignature
@@ -88,6 +88,15 @@ class PatchGeometry:
         rows = self._axis_signatures(self.height)
         cols = self._axis_signatures(self.width)
         return tuple(BorderSignature(row, col) for row in rows for col in cols)
+
+    @cached_property
+    def centers_per_pixel(self) -> Int[ndarray, "h w"]:
+        """Legal patches per training image for every pixel."""
+        counts = np.zeros((self.height, self.width), dtype=np.int64)
+        for signature in self.signatures:
+            rows, cols = signature.rows.pixels, signature.cols.pixels
+            counts[rows.start : rows.stop, cols.start : cols.stop] = signature.num_centers
+        return counts
 
     def signature_at(self, y: int, x: int) -> int:
         """Position in `signatures` of the one that pixel (y, x) has."""
@@ -147,10 +156,10 @@ def check_patch_size(patch_size: int, height: int, width: int, boundary: str = "
     interior = boundary == "circular_interior"
     largest = min(height, width) if interior else 2 * max(height, width) - 1
     if patch_size > largest:
-        inside = "whose windows must lie inside the image" if interior else "where it is the IS machine"
+        reason = "windows must lie inside the image" if interior else "it is the IS machine there"
         raise GeometryError(
             f"scale {patch_size} is too large for {height}x{width} images. "
-            f"Give at most {largest}, {inside}."
+            f"Give at most {largest}: {reason}."
         )
 
 
@@ -160,14 +169,15 @@ def id_dtype(num_images: int, height: int, width: int) -> np.dtype[np.unsignedin
 
 
 def patch_ids(
-    images: Int[ndarray, "*n"],
-    rows: Int[ndarray, "*n"],
-    cols: Int[ndarray, "*n"],
+    images: Int[ndarray, "..."],
+    rows: Int[ndarray, "..."],
+    cols: Int[ndarray, "..."],
     height: int,
     width: int,
-) -> Int[ndarray, "*n"]:
-    """image * H * W + y * W + x for centers (y, x); the arrays broadcast against each other."""
-    return (images * height + rows) * width + cols
+) -> Int[ndarray, "..."]:
+    """Image * H * W + y * W + x for centers (y, x); the arrays broadcast against each other."""
+    ids: Int[ndarray, "..."] = (images * height + rows) * width + cols
+    return ids
 
 
 def locate(

@@ -1,10 +1,10 @@
 """A set of training images: uint8 pixels, labels, class names, and the hash that names them."""
 
 import hashlib
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Self
 
 import numpy as np
 import torch
@@ -41,7 +41,7 @@ class ImageSet:
         *,
         class_names: Sequence[str] = (),
         name: str = "array",
-    ) -> Self:
+    ) -> "ImageSet":
         """Wrap uint8 images [n, c, h, w] without copying them.
 
         Raises:
@@ -95,6 +95,14 @@ class ImageSet:
     def width(self) -> int:
         """Columns of pixels."""
         return int(self.pixels.shape[3])
+
+    @property
+    def tensor(self) -> UInt8[Tensor, "n c h w"]:
+        """The pixels as a tensor that shares their memory; it is for reading only."""
+        with warnings.catch_warnings():
+            # torch warns of arrays that may not be written to, as memory maps are; no kernel writes
+            warnings.filterwarnings("ignore", message=".*not writable", category=UserWarning)
+            return torch.from_numpy(np.asarray(self.pixels))
 
     @cached_property
     def sha256(self) -> str:
@@ -150,7 +158,7 @@ def checked_labels(
     array = np.asarray(labels)
     if array.shape != (num_images,) or not np.issubdtype(array.dtype, np.integer):
         raise DatasetError(
-            f"labels are {array.dtype} with shape {array.shape}, but there are {num_images} images. "
+            f"labels are {array.dtype} with shape {array.shape}, but images are {num_images}. "
             "Give one whole number per image."
         )
     return array.astype(np.int64)

@@ -6,9 +6,9 @@ chunks, images, threads and machines combine exactly. Sampled patches enter with
 their probability, and carry the estimated variance that sampling adds.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import Self
 
 import torch
 from jaxtyping import Float, Int
@@ -48,7 +48,7 @@ class PosteriorRecord:
         sum_wc: Float[Tensor, "*q c"],
         sum_w2: Float[Tensor, "*q"],
         num_scored: Int[Tensor, "*q"],
-    ) -> Self:
+    ) -> "PosteriorRecord":
         """A record of patches that were all summed: no sampling variance."""
         none, none_c = torch.zeros_like(sum_w), torch.zeros_like(sum_wc)
         return cls(
@@ -57,7 +57,7 @@ class PosteriorRecord:
         )  # fmt: skip
 
     @classmethod
-    def empty(cls, shape: tuple[int, ...], channels: int) -> Self:
+    def empty(cls, shape: tuple[int, ...], channels: int) -> "PosteriorRecord":
         """The record of no patch at all: the neutral element of `merge`."""
         zero = torch.zeros(shape, dtype=torch.float64)
         return cls.exact(
@@ -68,7 +68,48 @@ class PosteriorRecord:
             num_scored=torch.zeros(shape, dtype=torch.int64),
         )
 
-    def merge(self, other: Self) -> "PosteriorRecord":
+    @classmethod
+    def merged(cls, records: Sequence["PosteriorRecord"]) -> "PosteriorRecord":
+        """All records merged, in their order; there must be at least one."""
+        return reduce(PosteriorRecord.merge, records)
+
+    @classmethod
+    def stacked(cls, records: Sequence["PosteriorRecord"]) -> "PosteriorRecord":
+        """Records of the same shape as one, along a new first axis."""
+        columns = {name: [getattr(record, name) for record in records] for name in cls.__slots__}
+        return cls(**{name: torch.stack(parts) for name, parts in columns.items()})
+
+    @classmethod
+    def joined(cls, records: Sequence["PosteriorRecord"]) -> "PosteriorRecord":
+        """Records of different queries as one, along their first axis."""
+        return cls(
+            **{
+                name: torch.cat([getattr(record, name) for record in records])
+                for name in cls.__slots__
+            }
+        )
+
+    @classmethod
+    def assembled(
+        cls, parts: Sequence[tuple[range, range, "PosteriorRecord"]], height: int, width: int
+    ) -> "PosteriorRecord":
+        """One record [b, h, w] from records [b, rows, cols] of rectangles that tile the image."""
+
+        def canvas(name: str) -> Tensor:
+            first: Tensor = getattr(parts[0][2], name)
+            whole = first.new_empty(len(first), height, width, *first.shape[3:])
+            for rows, cols, record in parts:
+                part = getattr(record, name)
+                whole[:, rows.start : rows.stop, cols.start : cols.stop] = part
+            return whole
+
+        return cls(**{name: canvas(name) for name in cls.__slots__})
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> "PosteriorRecord":
+        """The record with every field reshaped or cut by the same function of its query axes."""
+        return PosteriorRecord(**{name: change(getattr(self, name)) for name in self.__slots__})
+
+    def merge(self, other: "PosteriorRecord") -> "PosteriorRecord":
         """The record of both sets of patches, which must not overlap."""
         log_max = torch.maximum(self.log_max, other.log_max)
         a, b = rescaling(self.log_max, log_max), rescaling(other.log_max, log_max)
@@ -86,11 +127,8 @@ class PosteriorRecord:
         )
 
 
-def rescaling(old_log_max: Float[Tensor, "*q"], log_max: Float[Tensor, "*q"]) -> Float[Tensor, "*q"]:
+def rescaling(
+    old_log_max: Float[Tensor, "*q"], log_max: Float[Tensor, "*q"]
+) -> Float[Tensor, "*q"]:
     """exp(old - new), and 0 where there was nothing to rescale (where -inf - -inf is nan)."""
     return torch.where(torch.isneginf(old_log_max), 0.0, (old_log_max - log_max).exp())
-
-
-def merge_all(records: list[PosteriorRecord]) -> PosteriorRecord:
-    """All records merged; there must be at least one."""
-    return reduce(PosteriorRecord.merge, records)

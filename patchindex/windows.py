@@ -16,14 +16,21 @@ def windows_at(
 
     Cells outside the image are zero, or wrap round, as the geometry's boundary says.
     """
-    s, r = geometry.patch_size, geometry.radius
-    if geometry.boundary == "zeros":
-        padded = pad(x, (r, r, r, r))
-    else:
-        padded = x[:, :, wrapped(geometry.height, r)][..., wrapped(geometry.width, r)]
-    block = padded[:, :, rows.start : rows.stop + 2 * r, cols.start : cols.stop + 2 * r]
-    windows = block.unfold(2, s, 1).unfold(3, s, 1)
+    s = geometry.patch_size
+    windows = padded(x, rows, cols, geometry).unfold(2, s, 1).unfold(3, s, 1)
     return rearrange(windows, "n c rows cols sy sx -> n rows cols c sy sx")
+
+
+def padded(
+    x: Float[Tensor, "n c h w"], rows: range, cols: range, geometry: PatchGeometry
+) -> Float[Tensor, "n c padded_rows padded_cols"]:
+    """Every pixel, inside the image or beyond it, that a window centered in rows x cols covers."""
+    r = geometry.radius
+    if geometry.boundary == "zeros":
+        wide = pad(x, (r, r, r, r))
+    else:
+        wide = x[:, :, wrapped(geometry.height, r)][..., wrapped(geometry.width, r)]
+    return wide[:, :, rows.start : rows.stop + 2 * r, cols.start : cols.stop + 2 * r]
 
 
 def wrapped(size: int, radius: int) -> Int[Tensor, " padded"]:

@@ -1,0 +1,105 @@
+"""What a command tells its user: errors in one line, logs and progress on stderr."""
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from patchindex import UserError
+from patchindex.progress import ProgressCallback
+
+PACKAGES = ("patchindex", "sampler", "cli")
+INTERRUPTED = 130
+
+
+class Commands(click.Group):
+    """A command group whose users see one line where they erred, and our bugs as tracebacks."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; exit code 1 after a UserError, 130 after Ctrl-C."""
+        log_to_stderr()
+        try:
+            return super().invoke(ctx)
+        except UserError as error:
+            raise click.ClickException(one_line(str(error))) from error
+        except KeyboardInterrupt:
+            click.echo("\nInterrupted.", err=True)
+            ctx.exit(INTERRUPTED)
+
+
+def one_line(message: str) -> str:
+    """The message without line breaks."""
+    return " ".join(message.split())
+
+
+def log_to_stderr(level: int = logging.INFO) -> None:
+    """Show our packages' log records on stderr, and only there."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    for name in PACKAGES:
+        logger = logging.getLogger(name)
+        logger.setLevel(level)
+        logger.handlers = [handler]
+
+
+@contextmanager
+def resumable(hint: str) -> Iterator[None]:
+    """After Ctrl-C, tell the user how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        click.echo(f"\n{hint}", err=True)
+        raise
+
+
+@contextmanager
+def progress_bars() -> Iterator[ProgressCallback]:
+    """A callback for long work: a bar for each stage on a terminal, else a line for each."""
+    if not sys.stderr.isatty():
+        yield StageLines()
+        return
+    bars = StageBars()
+    with logging_redirect_tqdm([logging.getLogger(name) for name in PACKAGES]):
+        try:
+            yield bars
+        finally:
+            bars.close()
+
+
+class StageLines:
+    """Names each stage once."""
+
+    def __init__(self) -> None:
+        self.stage = ""
+
+    def __call__(self, stage: str, _done: int, _total: int) -> None:
+        """Report a step of `stage`."""
+        if stage != self.stage:
+            self.stage = stage
+            click.echo(stage, err=True)
+
+
+class StageBars:
+    """Shows one bar at a time."""
+
+    def __init__(self) -> None:
+        self.bar: tqdm[Any] | None = None
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Report that `done` of `total` steps of `stage` are done."""
+        if self.bar is None or self.bar.desc != stage:
+            self.close()
+            self.bar = tqdm(desc=stage, total=total, file=sys.stderr, leave=False)
+            self.bar.desc = stage
+        self.bar.update(done - self.bar.n)
+
+    def close(self) -> None:
+        """Remove the bar."""
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None

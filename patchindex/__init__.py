@@ -1,0 +1,25 @@
+"""What a patch is, and how to find it: image sets, patch geometry, kernels, and the index."""
+
+import torch  # noqa: F401 - before faiss: the second OpenMP runtime to load must be that of faiss
+
+from patchindex.build import build_index
+from patchindex.config import IndexConfig
+from patchindex.errors import UserError
+from patchindex.geometry import BorderSignature, Boundary, PatchGeometry
+from patchindex.images import ImageSet
+from patchindex.index import PatchIndex
+from patchindex.records import PosteriorRecord
+from patchindex.windows import windows_at
+
+__all__ = [
+    "BorderSignature",
+    "Boundary",
+    "ImageSet",
+    "IndexConfig",
+    "PatchGeometry",
+    "PatchIndex",
+    "PosteriorRecord",
+    "UserError",
+    "build_index",
+    "windows_at",
+]

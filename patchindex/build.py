@@ -1,0 +1,217 @@
+"""Building an index: train, encode block by block, merge, scale by scale; resumes where it was."""
+
+import logging
+import time
+from dataclasses import fields
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import zarr
+from jaxtyping import UInt8
+from numpy import ndarray
+
+from patchindex.config import IndexConfig
+from patchindex.encode import encode_block
+from patchindex.errors import StoreError
+from patchindex.geometry import PatchGeometry
+from patchindex.images import ImageSet
+from patchindex.index import PatchIndex
+from patchindex.lists import num_patches
+from patchindex.manifest import (
+    Manifest,
+    hash_json,
+    read_manifest,
+)
+from patchindex.merge import Part, merge_scale
+from patchindex.plan import check_disk, plan_build
+from patchindex.progress import ProgressCallback, no_progress
+from patchindex.seal import describe_job, finish_arrays, seal
+from patchindex.store import disk_errors_told, write_array
+from patchindex.train import train_scale
+from patchindex.trained import TrainedScale
+from patchindex.workdir import WorkDir, locked
+
+logger = logging.getLogger(__name__)
+
+RESUME = "What is finished is kept: mend that, and the same command resumes."
+
+
+def build_index(
+    images: ImageSet,
+    config: IndexConfig,
+    out: str | Path,
+    *,
+    progress: ProgressCallback | None = None,
+    overwrite: bool = False,
+) -> PatchIndex:
+    """Build the index at `out`, or finish building it, and open it.
+
+    Every legal patch of every image is in it exactly once per scale. The same images and config
+    give the same bits, however often the build was interrupted.
+
+    Args:
+        overwrite: replace an index at `out`, once the new one is complete.
+
+    Raises:
+        GeometryError: a scale is too large for the images.
+        StoreError: `out` holds something else, cannot be written, or is being built already.
+    """
+    target = Path(out).absolute()
+    geometries = [
+        PatchGeometry(
+            height=images.height, width=images.width, patch_size=p, boundary=config.boundary
+        )
+        for p in config.scales
+    ]
+    job = describe_job(images, config)
+    with disk_errors_told(target, RESUME), locked(target) as work:
+        if not finished(target, work, job, overwrite):
+            work.adopt(job)
+            plan = plan_build(images.pixels.shape, config, threads=torch.get_num_threads())
+            for line in plan.lines():
+                logger.info("%s", line)
+            check_disk(plan, work.path, already=work.num_bytes())
+            write_images(work, images)
+            for geometry in geometries:
+                build_scale(work, images, geometry, config, progress or no_progress)
+            seal(work, images, config, job)
+            work.swap_in(target)
+            logger.info("%s is complete", target)
+    return PatchIndex.open(target)
+
+
+def finished(target: Path, work: WorkDir, job: dict[str, Any], overwrite: bool) -> bool:
+    """True if the index is there; raise StoreError if something else is that must stay."""
+    swapping = work.replaced.exists() and work.read_json("job") == job
+    if swapping:
+        work.finish_swap(target)
+        return True
+    if not target.exists():
+        return False
+    if overwrite:
+        check_replaceable(target)
+        return False
+    if read_existing(target).get("config_hash") != hash_json(job):
+        raise StoreError(
+            f"{target} was built from other images or with another configuration. "
+            "Give another --out, or --overwrite to replace it."
+        )
+    logger.info("%s is complete already; nothing to do", target)
+    return True
+
+
+def read_existing(target: Path) -> Manifest:
+    """Manifest of the index at `target`; if it cannot be read, the error says how to go on."""
+    try:
+        return read_manifest(target)
+    except StoreError as error:
+        raise StoreError(
+            f"{target} exists, but is no index that can be used ({error}) "
+            "Give another --out, or --overwrite to replace it."
+        ) from error
+
+
+def check_replaceable(target: Path) -> None:
+    """Raise StoreError unless `target` is an index, whole or damaged, and nothing else."""
+    known = {"zarr.json", "images", "labels", "scales"}
+    if not target.is_dir() or not {entry.name for entry in target.iterdir()} <= known:
+        raise StoreError(f"{target} is not an index, so it is not overwritten. Give another --out.")
+
+
+def write_images(work: WorkDir, images: ImageSet) -> None:
+    """Copy the training set into the store, once."""
+    if work.read_json("images"):
+        return
+    start = time.perf_counter()
+    root = zarr.open_group(work.store, mode="w")
+    write_array(root, "images", np.asarray(images.pixels))
+    if images.labels is not None:
+        write_array(root, "labels", images.labels)
+    finish_arrays(work, "images", sorted(root.array_keys()), time.perf_counter() - start)
+
+
+def build_scale(
+    work: WorkDir,
+    images: ImageSet,
+    geometry: PatchGeometry,
+    config: IndexConfig,
+    progress: ProgressCallback,
+) -> None:
+    """Write all arrays of one scale, once."""
+    name = f"{geometry.patch_size}"
+    if work.read_json(name):
+        return
+    trained, seconds = trained_scale(work, images, geometry, config, progress)
+    parts = []
+    stage, per_image = f"scale {name}: encode", num_patches(geometry, 1)
+    step = max(1, config.block_patches // per_image)
+    for first in range(0, len(images), step):
+        progress(stage, first, len(images))
+        pixels = np.asarray(images.pixels[first : first + step])
+        seconds += encode_part(work, part_name(geometry, first), pixels, geometry, trained)
+        read = partial(read_part, work, part_name(geometry, first))
+        parts.append(Part(first=first, num_images=len(pixels), read=read))
+    progress(stage, len(images), len(images))
+    start = time.perf_counter()
+    scales = zarr.open_group(work.store, mode="r+").require_group("scales")
+    group = scales.create_group(name, overwrite=True)
+    merge_scale(group, images, geometry, trained, parts=parts, progress=progress)
+    arrays = [f"scales/{name}/{array}" for array in sorted(group.array_keys())]
+    seconds += time.perf_counter() - start
+    finish_arrays(work, name, arrays, seconds)
+    work.remove(f"scale-{name}")
+    logger.info("scale %s is built: %.0f s in all", name, seconds)
+
+
+def part_name(geometry: PatchGeometry, first: int) -> str:
+    """Name of the part that begins with this image."""
+    return f"scale-{geometry.patch_size}/{first:09d}"
+
+
+def trained_scale(
+    work: WorkDir,
+    images: ImageSet,
+    geometry: PatchGeometry,
+    config: IndexConfig,
+    progress: ProgressCallback,
+) -> tuple[TrainedScale, float]:
+    """What was learned, now or before an interruption, and the seconds that took."""
+    name = f"scale-{geometry.patch_size}/trained"
+    arrays = work.read_arrays(name)
+    if arrays is None:
+        start = time.perf_counter()
+        trained = train_scale(images, geometry, config, progress)
+        arrays = {field.name: getattr(trained, field.name) for field in fields(TrainedScale)}
+        arrays["seconds"] = np.array(time.perf_counter() - start)
+        work.write_arrays(name, arrays)
+    seconds = float(arrays.pop("seconds"))
+    return TrainedScale(**arrays), seconds
+
+
+def encode_part(
+    work: WorkDir,
+    name: str,
+    pixels: UInt8[ndarray, "n c h w"],
+    geometry: PatchGeometry,
+    trained: TrainedScale,
+) -> float:
+    """Write lists and codes of a block of images unless they are there; the seconds it took."""
+    done = work.read_arrays(name)
+    if done is not None:
+        return float(done["seconds"])
+    start = time.perf_counter()
+    lists, codes = encode_block(pixels, geometry, trained)
+    seconds = time.perf_counter() - start
+    work.write_arrays(name, {"lists": lists, "codes": codes, "seconds": np.array(seconds)})
+    return seconds
+
+
+def read_part(work: WorkDir, name: str, key: str) -> ndarray:
+    """One array of a part that was written."""
+    arrays = work.read_arrays(name, key)
+    if arrays is None:
+        raise StoreError(f"{work.path / name}.npz has vanished or is damaged. {RESUME}")
+    return arrays[key]

@@ -1,0 +1,110 @@
+"""Dataset cards: what is known of each named dataset, read from `data/datasets/NAME.yaml`."""
+
+from dataclasses import MISSING, dataclass, fields
+from typing import Any, Literal, get_args
+
+import yaml
+
+from patchindex.errors import DatasetError
+from patchindex.resources import data_file
+
+Loader = Literal["idx", "cifar10", "celeba", "bundled"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetCard:
+    """A named dataset.
+
+    Attributes:
+        loader: which reader understands its files.
+        height, width: of the images as published, after the card's crop.
+        num_images: in the split that is loaded.
+        resolution: side in pixels that images get unless another is asked for.
+        class_names: name of class i at position i; empty if there are no labels.
+        folder: where its files lie in a folder of `$PATCHINDEX_DATA`.
+        torchvision_folder: where torchvision's download puts them.
+        locations: absolute folders of the operating system's own copies.
+        files: what must be in one such folder, in the order the reader takes them; `.gz` may be
+            missing. For a bundled dataset, paths in `data/`.
+        substitute: paths in a folder of `$PATCHINDEX_DATA` that serve where `files` are nowhere.
+        substitute_note: what these are, for the log.
+    """
+
+    name: str
+    title: str
+    loader: Loader
+    split: str
+    channels: int
+    height: int
+    width: int
+    num_images: int
+    licence: str
+    source: str
+    files: tuple[str, ...]
+    resolution: int = 32
+    class_names: tuple[str, ...] = ()
+    folder: str = ""
+    torchvision_folder: str = ""
+    locations: tuple[str, ...] = ()
+    substitute: tuple[str, ...] = ()
+    substitute_note: str = ""
+
+    def __post_init__(self) -> None:
+        if self.loader not in get_args(Loader):
+            raise DatasetError(
+                f"card {self.name} has loader {self.loader!r}. "
+                f"Give one of {', '.join(get_args(Loader))}."
+            )
+        counts = (self.channels, self.height, self.width, self.num_images, self.resolution)
+        if not all(isinstance(count, int) and count > 0 for count in counts):
+            raise DatasetError(
+                f"card {self.name} has channels, height, width, num_images, resolution = {counts}. "
+                "Give whole numbers above zero."
+            )
+
+    @classmethod
+    def from_yaml(cls, text: str, *, origin: str) -> "DatasetCard":
+        """The card that `text` describes; `origin` names it in errors.
+
+        Raises:
+            DatasetError: not YAML, keys unknown or missing, or values that cannot be.
+        """
+        try:
+            values = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            reason = " ".join(str(error).split())
+            raise DatasetError(f"card {origin} is not valid YAML: {reason}") from error
+        if not isinstance(values, dict):
+            raise DatasetError(f"card {origin} holds no settings. Give `key: value` lines.")
+        known = {field.name for field in fields(cls)}
+        if unknown := sorted(str(key) for key in values.keys() - known):
+            raise DatasetError(
+                f"card {origin} has unknown keys: {', '.join(unknown)}. "
+                f"Give only these: {', '.join(sorted(known))}."
+            )
+        required = {field.name for field in fields(cls) if field.default is MISSING}
+        if missing := sorted(required - values.keys()):
+            raise DatasetError(f"card {origin} lacks these keys: {', '.join(missing)}. Add them.")
+        settings: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
+        }
+        return cls(**settings)
+
+
+def card_names() -> tuple[str, ...]:
+    """The names that `load_card` knows, sorted."""
+    return tuple(sorted(path.stem for path in data_file("datasets").glob("*.yaml")))
+
+
+def load_card(name: str) -> DatasetCard:
+    """The card of a named dataset.
+
+    Raises:
+        DatasetError: there is no such card, or it is not what it should be.
+    """
+    if name not in card_names():
+        raise DatasetError(
+            f"there is no dataset named {name!r}. Give one of {', '.join(card_names())}."
+        )
+    text = data_file("datasets", f"{name}.yaml").read_text(encoding="utf-8")
+    return DatasetCard.from_yaml(text, origin=f"{name}.yaml")

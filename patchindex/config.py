@@ -1,0 +1,112 @@
+"""What a user may choose about an index before it is built."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+from patchindex.errors import IndexConfigError
+from patchindex.geometry import Boundary, check_boundary
+
+CodeKind = Literal["sq8"]
+
+# FAISS scans codes in groups of 16; with 25 dimensions a code takes 4 times as long as with 32
+CODE_LANES = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexConfig:
+    """How to build an index; two builds with the same config and images give the same bits.
+
+    Attributes:
+        scales: odd patch sides in pixels, one index each; kept sorted, doubles dropped.
+        seed: of the training samples and of k-means.
+        max_lists: inverted lists that one border signature gets at most.
+        single_list_patches: a signature with no more patches than this gets one list.
+        lists_per_sqrt: inverted lists per square root of a larger signature's patches.
+        code: how patches are stored for the search: `sq8` is one byte per dimension.
+        plain_dims: windows of at most this many values are stored as they are, without PCA.
+        pca_dims: dimensions that larger windows are projected to.
+        list_dims: leading dimensions that lists are formed by; FAISS assigns patches to lists
+            twice as fast with at most 32.
+        points_per_list: training patches per list for k-means.
+        kmeans_iterations: of each k-means.
+        train_patches: patches that PCA and code ranges are learned from.
+        block_patches: patches handled at once, and kept or lost at once when a build is
+            interrupted.
+
+    Raises:
+        IndexConfigError: a scale is even or not positive, or a number is out of range.
+        GeometryError: there is no such boundary.
+    """
+
+    scales: tuple[int, ...] = (3, 5, 9, 15)
+    boundary: Boundary = "zeros"
+    seed: int = 0
+    max_lists: int = 4096
+    single_list_patches: int = 65_536
+    lists_per_sqrt: float = 0.5
+    code: CodeKind = "sq8"
+    plain_dims: int = 32
+    pca_dims: int = 40
+    list_dims: int = 32
+    points_per_list: int = 64
+    kmeans_iterations: int = 10
+    train_patches: int = 65_536
+    block_patches: int = 2**20
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "scales", tuple(sorted(set(self.scales))))
+        check_scales(self.scales)
+        check_boundary(self.boundary)
+        if self.code not in get_args(CodeKind):
+            known = ", ".join(get_args(CodeKind))
+            raise IndexConfigError(f"code is {self.code!r}. Give one of these: {known}.")
+        for name, least in LEAST.items():
+            value = getattr(self, name)
+            if value < least:
+                raise IndexConfigError(f"{name} is {value}. Give at least {least}.")
+        if not self.lists_per_sqrt > 0:
+            raise IndexConfigError(
+                f"lists_per_sqrt is {self.lists_per_sqrt}. Give a positive number, such as 0.5."
+            )
+
+    def code_dims(self, channels: int, patch_size: int) -> int:
+        """Dimensions that a patch is projected to and searched in; plain ones are filled up."""
+        dims = channels * patch_size**2
+        if dims <= self.plain_dims:
+            return -(-dims // CODE_LANES) * CODE_LANES
+        return min(dims, self.pca_dims)
+
+    def to_json(self) -> dict[str, Any]:
+        """All fields, as JSON holds them."""
+        return asdict(self) | {"scales": list(self.scales)}
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> "IndexConfig":
+        """The config that `to_json` wrote."""
+        return cls(**(fields | {"scales": tuple(fields["scales"])}))
+
+
+LEAST = {
+    "seed": 0,
+    "max_lists": 1,
+    "single_list_patches": 0,
+    "plain_dims": 0,
+    "pca_dims": 1,
+    "list_dims": 1,
+    "points_per_list": 1,
+    "kmeans_iterations": 1,
+    "train_patches": 1,
+    "block_patches": 1,
+}
+
+
+def check_scales(scales: tuple[int, ...]) -> None:
+    """Raise IndexConfigError unless there are scales and each can be a patch size."""
+    if not scales:
+        raise IndexConfigError("no scale was given. Give at least one patch size, such as 3.")
+    for scale in scales:
+        if scale < 1 or scale % 2 == 0:
+            raise IndexConfigError(
+                f"scale {scale} is not a patch size. Give odd positive numbers of pixels, "
+                "so that each patch has a center pixel."
+            )

@@ -1,0 +1,128 @@
+"""Image sets from their sources: named datasets, `folder:PATH`, and `npz:PATH`."""
+
+import difflib
+import logging
+from pathlib import Path
+
+from jaxtyping import Int, UInt8
+from numpy import ndarray
+
+from patchindex.cards import DatasetCard, card_names, load_card
+from patchindex.celeba import read_celeba
+from patchindex.cifar import read_cifar_batches, read_cifar_zip
+from patchindex.errors import DatasetError
+from patchindex.idx import read_idx_images
+from patchindex.image_folder import load_image_folder
+from patchindex.images import ImageSet
+from patchindex.locations import FoundFiles, download_files, find_files
+from patchindex.npz import read_npz
+from patchindex.resize import Size, parse_resolution, resize_images
+
+logger = logging.getLogger(__name__)
+
+
+def load_images(
+    source: str, *, resolution: int | str | None = None, limit: int | None = None
+) -> ImageSet:
+    """The images of a named dataset's training split, of `folder:PATH`, or of `npz:PATH`.
+
+    Args:
+        source: a name on a card, or a path after `folder:` or `npz:`.
+        resolution: 32 or "32" (a square), "48x32" (height x width), or "native" to keep the size.
+            None takes the card's own for named datasets, and keeps the size of others.
+        limit: keep the first so many images, at least 1; the others are not decoded.
+
+    Raises:
+        DatasetError: the images cannot be had, or are not what they should be.
+    """
+    if limit is not None and limit < 1:
+        raise DatasetError(f"limit is {limit}. Give at least 1 image, or no limit for all.")
+    kind, _, place = source.partition(":")
+    if kind in {"folder", "npz"}:
+        images = load_path(kind, place, parse_resolution(resolution, default=None), limit)
+    else:
+        card = known_card(source)
+        default = (card.resolution, card.resolution)
+        images = load_named(card, parse_resolution(resolution, default=default), limit)
+    if limit is not None and limit > len(images):
+        logger.info(
+            "the limit is %d, but %s has %d images: all are used", limit, source, len(images)
+        )
+    logger.info("%s: %d images of %dx%dx%d", source, *images.pixels.shape)
+    return images
+
+
+def load_path(kind: str, place: str, size: Size | None, limit: int | None) -> ImageSet:
+    """The images of `folder:PATH` or `npz:PATH`."""
+    if not place:
+        raise DatasetError(f"{kind}: lacks a path. Give it after the colon, as in {kind}:PATH.")
+    path = Path(place).expanduser()
+    if kind == "folder":
+        return load_image_folder(path, size=size, limit=limit)
+    pixels, labels = read_npz(path, limit=limit)
+    return ImageSet.from_array(resized(pixels, size), labels, name=f"npz:{path}")
+
+
+def load_named(card: DatasetCard, size: Size | None, limit: int | None) -> ImageSet:
+    """The images of a named dataset, from this machine if they are on it."""
+    found = find_files(card) or download_files(card)
+    logger.info("%s: reading %s", card.name, ", ".join(str(path) for path in found.paths))
+    if found.is_substitute:
+        logger.warning("%s: these are %s", card.name, card.substitute_note)
+    pixels, labels = read_files(card, found, size, limit)
+    if limit is None and not found.is_substitute and len(pixels) != card.num_images:
+        logger.warning(
+            "%s: found %d images, but the published set has %d",
+            card.name, len(pixels), card.num_images,
+        )  # fmt: skip
+    return ImageSet.from_array(
+        resized(pixels, size), labels, class_names=card.class_names, name=card.name
+    )
+
+
+def read_files(
+    card: DatasetCard, found: FoundFiles, size: Size | None, limit: int | None
+) -> tuple[UInt8[ndarray, "n c h w"], Int[ndarray, " n"] | None]:
+    """Images and labels by the card's reader; only those that decode image files resize too."""
+    paths = found.paths
+    match card.loader:
+        case "idx":
+            return read_idx_images(*paths, limit=limit)
+        case "cifar10" if found.is_substitute:
+            return read_cifar_zip(paths[0], card.class_names, size=size, limit=limit)
+        case "cifar10":
+            return read_cifar_batches(paths, limit=limit)
+        case "celeba":
+            return read_celeba(*paths, size=size, limit=limit), None
+        case "bundled":
+            return read_npz(*paths, limit=limit)
+
+
+def resized(pixels: UInt8[ndarray, "n c h w"], size: Size | None) -> UInt8[ndarray, "n c h2 w2"]:
+    """The images at this size; as they are for None."""
+    return pixels if size is None else resize_images(pixels, size)
+
+
+def known_card(name: str) -> DatasetCard:
+    """The card of a named dataset.
+
+    Raises:
+        DatasetError: there is none; says what might be meant.
+    """
+    names = card_names()
+    if name in names:
+        return load_card(name)
+    raise DatasetError(
+        f"unknown dataset {name!r}.{guess(name)} "
+        f"Give one of {', '.join(names)}, or folder:PATH for image files, or npz:PATH for an array."
+    )
+
+
+def guess(name: str) -> str:
+    """A question that names what was probably meant, or nothing."""
+    if name and Path(name).expanduser().is_dir():
+        return f" Did you mean folder:{name}?"
+    if name.endswith(".npz"):
+        return f" Did you mean npz:{name}?"
+    close = difflib.get_close_matches(name.lower().replace("-", "_"), card_names(), n=1)
+    return f" Did you mean {close[0]}?" if close else ""

@@ -1,0 +1,113 @@
+"""Image files: their headers, and their pixels as 8-bit grey or RGB values."""
+
+import io
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from einops import rearrange
+from jaxtyping import UInt8
+from numpy import ndarray
+from PIL import Image, ImageOps
+
+from patchindex.errors import DatasetError
+
+GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N")
+# what Pillow raises on damaged files, by format and place of the damage
+DAMAGE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageHeader:
+    """What an image file says of itself before its pixels are decoded."""
+
+    path: Path
+    channels: int
+    height: int
+    width: int
+
+
+def read_header(path: Path) -> ImageHeader:
+    """Channels (1 for grey, 3 for everything else) and size, seen upright.
+
+    Raises:
+        DatasetError: the file is not an image that we can read.
+    """
+    with opened(path) as image:
+        channels = 1 if image.mode in GREY_MODES else 3
+        width, height = image.size
+        if is_lying(image):
+            width, height = height, width
+        return ImageHeader(path=path, channels=channels, height=height, width=width)
+
+
+def decode_image(
+    source: Path | io.BytesIO, *, channels: int, name: str | None = None
+) -> UInt8[ndarray, "{channels} h w"]:
+    """Pixels of an image file, upright, as grey (1) or RGB (3) values.
+
+    16-bit grey is scaled to 8 bits, transparency is laid over white, palettes are looked up.
+
+    Args:
+        source: the file, or its bytes.
+        channels: 1 or 3.
+        name: what errors call it, if not by its path.
+
+    Raises:
+        DatasetError: there is no such file, it is not an image, or it is damaged.
+    """
+    with opened(source, name) as image:
+        upright = ImageOps.exif_transpose(image) if "exif" in image.info else image
+        opaque = over_white(eight_bit(upright))
+        values = np.array(opaque.convert("L" if channels == 1 else "RGB"))
+    return rearrange(values.reshape(*values.shape[:2], channels), "h w c -> c h w")
+
+
+@contextmanager
+def opened(source: Path | io.BytesIO, name: str | None = None) -> Iterator[Image.Image]:
+    """The image file, closed afterwards; whatever is wrong with it is a DatasetError."""
+    try:
+        with Image.open(source) as image:
+            yield image
+    except DAMAGE as error:
+        raise DatasetError(
+            f"cannot read the image {name or source}: {error}. Mend the file or take it away."
+        ) from error
+
+
+def is_lying(image: Image.Image) -> bool:
+    """Whether the camera's orientation tag says that rows are to become columns."""
+    # getexif alone would decode a whole PNG file to look for one
+    return "exif" in image.info and image.getexif().get(274, 1) >= 5
+
+
+def eight_bit(image: Image.Image) -> Image.Image:
+    """The image with 8 bits per value; Pillow's own conversion of 16-bit grey clips at 255."""
+    if image.mode == "F":
+        raise ValueError("its pixels are floating point numbers, not 8 or 16 bit integers")
+    if not image.mode.startswith("I"):
+        return image
+    values = np.asarray(image).astype(np.int64)
+    if values.min() < 0 or values.max() > 65535:
+        raise ValueError("its pixels are 32 bit integers outside 0..65535")
+    return Image.fromarray(((values + 128) // 257).astype(np.uint8))
+
+
+def over_white(image: Image.Image) -> Image.Image:
+    """The image as a viewer with a white background shows it."""
+    if not image.has_transparency_data:
+        return image
+    layer = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)

@@ -1,0 +1,90 @@
+"""Exact distances of chosen patches in torch: windows are cut again from the uint8 images."""
+
+import torch
+from einops import rearrange
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+
+from patchindex.geometry import AxisSignature, BorderSignature, PatchGeometry
+from patchindex.images import to_unit
+from patchindex.windows import wrapped
+
+CHUNK_BYTES = 2**26
+
+
+def rescore(
+    pixels: UInt8[Tensor, "n c h w"],
+    windows: Float[Tensor, "q c s s"],
+    ids: Int[Tensor, "q k"],
+    geometry: PatchGeometry,
+    signature: BorderSignature,
+) -> Float[Tensor, "q k"]:
+    """Squared distances between each query window and its own patches.
+
+    Args:
+        windows: query windows in [-1, 1] data units; all of one signature.
+        ids: legal patches of that signature (`geometry.patch_ids`).
+    """
+    seen = seen_cells(windows, geometry, signature)
+    step = max(1, CHUNK_BYTES // (8 * seen[0].numel() * ids.shape[1] + 1))
+    chunks = zip(seen.split(step), ids.split(step), strict=True)
+    return torch.cat(
+        [
+            (regather(pixels, block, signature) - query[:, None]).square_().sum((-2, -1))
+            for query, block in chunks
+        ]
+    )
+
+
+def rescore_shared(
+    pixels: UInt8[Tensor, "n c h w"],
+    windows: Float[Tensor, "q c s s"],
+    ids: Int[Tensor, " m"],
+    geometry: PatchGeometry,
+    signature: BorderSignature,
+) -> Float[Tensor, "q m"]:
+    """Squared distances between every query window and every patch: each is cut out once only."""
+    seen = rearrange(seen_cells(windows, geometry, signature), "q c o -> q (c o)")
+    patches = rearrange(regather(pixels, ids, signature), "m c o -> m (c o)")
+    # never the expanded form q^2 - 2qp + p^2, which cancels where distances are small
+    return torch.cdist(seen, patches, compute_mode="donot_use_mm_for_euclid_dist").square_()
+
+
+def centers_of(pixels: UInt8[Tensor, "n c h w"], ids: Int[Tensor, "*q"]) -> Float[Tensor, "*q c"]:
+    """Center pixels of the patches with these ids, in [-1, 1]."""
+    _, channels, height, width = pixels.shape
+    image, cell = ids // (height * width), ids % (height * width)
+    flat = (image * channels)[..., None] + torch.arange(channels)
+    return to_unit(pixels.reshape(-1)[flat * (height * width) + cell[..., None]])
+
+
+def seen_cells(
+    windows: Float[Tensor, "q c s s"], geometry: PatchGeometry, signature: BorderSignature
+) -> Float[Tensor, "q c o"]:
+    """The cells of full windows that lie inside the image, in the order of `regather`."""
+    r, rows, cols = geometry.radius, signature.rows.offsets, signature.cols.offsets
+    inside = windows[:, :, rows.start + r : rows.stop + r, cols.start + r : cols.stop + r]
+    return rearrange(inside, "q c sy sx -> q c (sy sx)")
+
+
+def regather(
+    pixels: UInt8[Tensor, "n c h w"], ids: Int[Tensor, "*q"], signature: BorderSignature
+) -> Float[Tensor, "*q c o"]:
+    """In-image cells of the patches with these ids, in [-1, 1]; cells past a border wrap round."""
+    _, _, height, width = pixels.shape
+    rows, cols = signature.rows, signature.cols
+    above, beside = overhang(rows, height), overhang(cols, width)
+    if above or beside:
+        pixels = pixels[:, :, wrapped(height, above)][..., wrapped(width, beside)]
+    # a view of all windows: one index per patch then moves whole windows, not cell after cell
+    windows = pixels.unfold(2, len(rows.offsets), 1).unfold(3, len(cols.offsets), 1)
+    top = ids // width % height + (rows.offsets.start + above)
+    left = ids % width + (cols.offsets.start + beside)
+    return to_unit(windows[ids // (height * width), :, top, left].flatten(-2))
+
+
+def overhang(axis: AxisSignature, size: int) -> int:
+    """How far legal windows reach beyond an image axis of this size; 0 where they stay inside."""
+    before = -(axis.centers.start + axis.offsets.start)
+    after = axis.centers.stop + axis.offsets.stop - 1 - size
+    return max(0, before, after)

@@ -1,0 +1,248 @@
+"""Exact scan over every legal patch in torch: the reference back end, at a cost independent of P.
+
+For one displacement between query pixel and training center, the squared difference of the two
+images is formed once; a P x P box sum over it is the squared distance of *every* pair of windows
+with that displacement. The boundary rule becomes one sentence per axis: at displacement 0,
+out-of-image cells count as zero difference; elsewhere both windows must lie inside the image.
+Images are the innermost axis, so that every operation runs over contiguous memory.
+
+Where the boundary wraps, query and sums live on a plane of twice the image's size, so that every
+displacement is still a plain slice; its four quadrants are merged in the end.
+"""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from einops import rearrange
+from jaxtyping import Float, UInt8
+from torch import Tensor
+from torch.nn.functional import pad
+
+from patchindex.geometry import PatchGeometry
+from patchindex.images import to_unit
+from patchindex.records import PosteriorRecord, rescaling
+from patchindex.windows import wrapped
+
+CHUNK_BYTES = (
+    2**20
+)  # one map of squared differences: it and its few temporaries stay in the L2 cache
+
+
+@dataclass(frozen=True, slots=True)
+class AxisPairs:
+    """The pairs (query coordinate, training coordinate) of one axis at one displacement.
+
+    Attributes:
+        query: cells of the query image that are compared.
+        train: as many cells of the training image.
+        padding: cells put on both sides before the box sum.
+        centers: the training centers that come out of the box sum.
+        pixels: the query pixels that they belong to.
+    """
+
+    query: slice
+    train: slice
+    padding: int
+    centers: slice
+    pixels: slice
+
+
+def scan(
+    pixels: UInt8[Tensor, "n c h w"],
+    y: Float[Tensor, "b c h w"],
+    sigma: float,
+    geometry: PatchGeometry,
+    *,
+    chunk_bytes: int = CHUNK_BYTES,
+) -> PosteriorRecord:
+    """Sum every legal patch of every image for every pixel of `y`; fields are [b, h, w].
+
+    Args:
+        pixels: training images.
+        y: query states in data units, xt / sqrt(alpha_bar).
+        sigma: noise in the same units.
+        chunk_bytes: size of one map of squared differences; each thread keeps about six.
+    """
+    chunk = max(1, chunk_bytes // (4 * geometry.height * geometry.width))
+    blocks = pixels.split(chunk)
+    scan_chunk = partial(scan_block, y=y, sigma=sigma, geometry=geometry)
+    # Threads over blocks, not inside the small operations of one: their barriers would cost more
+    # than the work. The blocks do not depend on the number of threads, so neither does the result.
+    with ThreadPoolExecutor(torch.get_num_threads(), initializer=run_alone) as pool:
+        return PosteriorRecord.merged(list(pool.map(scan_chunk, blocks)))
+
+
+def run_alone() -> None:
+    """Keep torch from starting threads of its own inside this one."""
+    torch.set_num_threads(1)
+
+
+def scan_block(
+    block: UInt8[Tensor, "n c h w"],
+    y: Float[Tensor, "b c h w"],
+    sigma: float,
+    geometry: PatchGeometry,
+) -> PosteriorRecord:
+    """The scan of one block of images."""
+    # -||y - p||^2 / (2 sigma^2) is the plain squared difference of images divided by sqrt(2) sigma
+    scale = 1 / (2**0.5 * sigma)
+    train = rearrange(to_unit(block), "n c h w -> c h w n").mul_(scale).contiguous()
+    repeats = 1 if geometry.boundary == "zeros" else 2
+    return PosteriorRecord.stacked(
+        [
+            scan_query((query * scale).repeat(1, repeats, repeats), train, scale, geometry)
+            for query in y
+        ]
+    )
+
+
+def scan_query(
+    query: Float[Tensor, "c qh qw"],
+    train: Float[Tensor, "c h w n"],
+    scale: float,
+    geometry: PatchGeometry,
+) -> PosteriorRecord:
+    """One query image, repeated where the boundary wraps, against one block."""
+    sums = RunningSums.zeros(query)
+    for rows, cols in displacements(geometry):
+        dist_sq = box_distances(query, train, rows, cols, geometry)
+        sums.add(dist_sq, train[:, rows.centers, cols.centers], rows.pixels, cols.pixels)
+    num_scored = train.shape[-1] * torch.from_numpy(geometry.centers_per_pixel)
+    return sums.record(scale, num_scored)
+
+
+def displacements(geometry: PatchGeometry) -> Iterator[tuple[AxisPairs, AxisPairs]]:
+    """Every displacement at which some pixel has a legal center."""
+    rows = axis_pairs(geometry.height, geometry)
+    cols = axis_pairs(geometry.width, geometry)
+    return ((row, col) for row in rows for col in cols)
+
+
+def axis_pairs(size: int, geometry: PatchGeometry) -> list[AxisPairs]:
+    """The displacements of one axis: -(size-1) .. size-1, or modulo size where it wraps."""
+    r, everything = geometry.radius, slice(0, size)
+    stay = AxisPairs(everything, everything, r, everything, everything)
+    if not geometry.equivariant:
+        return [stay]
+    if geometry.boundary == "zeros":
+        moves = range(geometry.patch_size - size, size - geometry.patch_size + 1)
+        return [stay, *(shifted_pairs(size, r, d) for d in moves if d != 0)]
+    padding, margin = (0, r) if geometry.boundary == "circular_interior" else (r, 0)
+    centers = slice(margin, size - margin)
+    return [
+        AxisPairs(
+            slice(d, d + size), everything, padding, centers, slice(d + margin, d + size - margin)
+        )
+        for d in range(size)
+    ]
+
+
+def shifted_pairs(size: int, radius: int, d: int) -> AxisPairs:
+    """Pairs (v - d, v) whose windows lie inside the image on both sides."""
+    first, last = max(0, d), size + min(0, d)
+    return AxisPairs(
+        query=slice(first - d, last - d),
+        train=slice(first, last),
+        padding=0,
+        centers=slice(first + radius, last - radius),
+        pixels=slice(first + radius - d, last - radius - d),
+    )
+
+
+def box_distances(
+    query: Float[Tensor, "c qh qw"],
+    train: Float[Tensor, "c h w n"],
+    rows: AxisPairs,
+    cols: AxisPairs,
+    geometry: PatchGeometry,
+) -> Float[Tensor, "hc wc n"]:
+    """Squared distances of all window pairs at one displacement, one per legal center and image."""
+    moved = query[:, rows.query, cols.query, None]
+    difference_sq = (train[:, rows.train, cols.train] - moved).square_()
+    dist_sq = difference_sq[0] if len(difference_sq) == 1 else difference_sq.sum(0)
+    if rows.padding or cols.padding:
+        dist_sq = padded(dist_sq, rows.padding, cols.padding, geometry)
+    dist_sq = window_sum(dist_sq, geometry.patch_size, 0)
+    return window_sum(dist_sq, geometry.patch_size, 1)
+
+
+def padded(
+    cells: Float[Tensor, "h w n"], rows: int, cols: int, geometry: PatchGeometry
+) -> Float[Tensor, "hp wp n"]:
+    """The map with its border cells: zero difference, or the other side of the image."""
+    if geometry.boundary == "zeros":
+        return pad(cells, (0, 0, cols, cols, rows, rows))
+    height, width = cells.shape[:2]
+    return cells[wrapped(height, rows)][:, wrapped(width, cols)]
+
+
+def window_sum(x: Float[Tensor, "a b n"], size: int, dim: int) -> Float[Tensor, "a2 b2 n"]:
+    """Sums of `size` consecutive entries along `dim`, from sums of 1, 2, 4, ... entries.
+
+    About 2 log2(size) additions an entry and no subtraction, so that rounding stays at that of
+    log2(size) float32 additions; a running or cumulative sum would cancel.
+    """
+    num_out = x.shape[dim] - size + 1
+    total, start, length = x.narrow(dim, 0, num_out), 1, 1  # an odd size has its first bit set
+    while start < size:
+        kept = x.shape[dim] - length
+        x = x.narrow(dim, 0, kept) + x.narrow(dim, length, kept)
+        length *= 2
+        if size & length:
+            total = total + x.narrow(dim, start, num_out)
+            start += length
+    return total
+
+
+@dataclass(slots=True)
+class RunningSums:
+    """The sums of one query while the scan runs, scaled by exp(-log_max); float64."""
+
+    log_max: Float[Tensor, "qh qw"]
+    sum_w: Float[Tensor, "qh qw"]
+    sum_w2: Float[Tensor, "qh qw"]
+    sum_wc: Float[Tensor, "c qh qw"]
+
+    @classmethod
+    def zeros(cls, query: Float[Tensor, "c qh qw"]) -> "RunningSums":
+        """No patch seen yet."""
+        sum_wc = torch.zeros_like(query, dtype=torch.float64)
+        return cls(sum_wc[0] - torch.inf, sum_wc[0].clone(), sum_wc[0].clone(), sum_wc)
+
+    def add(
+        self,
+        dist_sq: Float[Tensor, "hc wc n"],
+        centers: Float[Tensor, "c hc wc n"],
+        rows: slice,
+        cols: slice,
+    ) -> None:
+        """Add the patches of one displacement to the query pixels rows x cols; eats `dist_sq`."""
+        # rounded to float32, because the shift must be the very number subtracted from distances
+        log_max = torch.maximum(self.log_max[rows, cols].float(), -dist_sq.amin(-1))
+        weights = torch.sub(-log_max[..., None], dist_sq, out=dist_sq).exp_()
+        shrink = rescaling(self.log_max[rows, cols], log_max.double())
+        self.log_max[rows, cols] = log_max
+        self.sum_w[rows, cols].mul_(shrink).add_(weights.sum(-1))
+        for total, center in zip(self.sum_wc[:, rows, cols], centers, strict=True):
+            total.mul_(shrink).add_((weights * center).sum(-1))
+        self.sum_w2[rows, cols].mul_(shrink**2).add_(weights.square_().sum(-1))
+
+    def record(self, scale: float, num_scored: Tensor) -> PosteriorRecord:
+        """The finished sums, centers back in [-1, 1] and quadrants of the plane merged."""
+        height, width = num_scored.shape
+        quadrants = [
+            PosteriorRecord.exact(
+                log_max=self.log_max[rows, cols],
+                sum_w=self.sum_w[rows, cols],
+                sum_wc=rearrange(self.sum_wc[:, rows, cols], "c h w -> h w c") / scale,
+                sum_w2=self.sum_w2[rows, cols],
+                num_scored=num_scored if not (top or left) else torch.zeros_like(num_scored),
+            )
+            for top in range(0, self.sum_w.shape[0], height)
+            for left in range(0, self.sum_w.shape[1], width)
+            for rows, cols in [(slice(top, top + height), slice(left, left + width))]
+        ]
+        return PosteriorRecord.merged(quadrants)

@@ -1,0 +1,106 @@
+"""From parts in image order to inverted lists: a counting sort straight into the store's files."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import faiss
+import numpy as np
+import torch
+import zarr
+from jaxtyping import Int
+from numpy import ndarray
+
+from patchindex.geometry import PatchGeometry, id_dtype, patch_ids
+from patchindex.images import ImageSet
+from patchindex.lists import center_rectangle
+from patchindex.progress import ProgressCallback
+from patchindex.statistics import ListSums
+from patchindex.store import create_array, write_array
+from patchindex.trained import TrainedScale
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """Lists [m] and codes [m, r] of every legal patch of some images, in the order of ids.
+
+    Attributes:
+        first: number of the first image.
+        read: gives "lists" or "codes".
+    """
+
+    first: int
+    num_images: int
+    read: Callable[[str], ndarray]
+
+
+def merge_scale(
+    group: zarr.Group,
+    images: ImageSet,
+    geometry: PatchGeometry,
+    trained: TrainedScale,
+    *,
+    parts: Sequence[Part],
+    progress: ProgressCallback,
+) -> None:
+    """Write all arrays of one scale; ids ascend in a list because `parts` are in image order."""
+    stage, total = f"scale {geometry.patch_size}: merge", 2 * len(parts)
+    sums = ListSums.zeros(trained.nlist, images.channels, geometry.patch_size)
+    for done, part in enumerate(parts):
+        progress(stage, done, total)
+        pixels = images.pixels[part.first : part.first + part.num_images]
+        sums.add(np.asarray(pixels), part.read("lists"), geometry)
+    offsets = np.concatenate([[0], np.cumsum(sums.count)])
+    dtype = id_dtype(len(images), geometry.height, geometry.width)
+    ids = create_array(group, "ids", (int(offsets[-1]),), dtype)
+    codes = create_array(group, "codes", (int(offsets[-1]), len(trained.pca)), np.uint8)
+    filled = offsets[:-1].copy()
+    for done, part in enumerate(parts, len(parts)):
+        progress(stage, done, total)
+        lists = part.read("lists")
+        order, slots = counting_sort(lists, filled)
+        ids[slots] = legal_ids(geometry, part.first, part.num_images)[order]
+        codes[slots] = part.read("codes")[order]
+        filled += np.bincount(lists, minlength=trained.nlist)
+    write_small_arrays(group, trained, sums, offsets)
+    progress(stage, total, total)
+
+
+def legal_ids(geometry: PatchGeometry, first: int, num_images: int) -> Int[ndarray, " m"]:
+    """Ids of every legal patch of so many images from `first` on, ascending."""
+    rows, cols = center_rectangle(geometry)
+    image = np.arange(first, first + num_images)[:, None, None]
+    y, x = np.asarray(rows)[:, None], np.asarray(cols)
+    return patch_ids(image, y, x, geometry.height, geometry.width).reshape(-1)
+
+
+def counting_sort(
+    lists: Int[ndarray, " m"], filled: Int[ndarray, " nlist"]
+) -> tuple[Int[ndarray, " m"], Int[ndarray, " m"]]:
+    """Patches in list order, in a list by id, and the slot of each behind those that are filled."""
+    order = torch.argsort(torch.from_numpy(lists), stable=True).numpy()
+    counts = np.bincount(lists, minlength=len(filled))
+    before = np.cumsum(counts) - counts
+    slots = np.repeat(filled - before, counts) + np.arange(len(lists))
+    return order, slots
+
+
+def write_small_arrays(
+    group: zarr.Group, trained: TrainedScale, sums: ListSums, offsets: Int[ndarray, " nlist_plus_1"]
+) -> None:
+    """Everything but ids and codes."""
+    header = faiss.serialize_index(trained.empty_index())
+    arrays = {
+        "signature_lists": trained.signature_lists,
+        "pca": trained.pca,
+        "pca_bias": trained.pca_bias,
+        "centroids": trained.centroids,
+        "code_min": trained.code_min,
+        "code_span": trained.code_span,
+        "offsets": offsets,
+        "count": sums.count,
+        "mean_patch": sums.mean_patch().astype(np.float32),
+        "mean_radius_sq": sums.mean_radius_sq(),
+        "faiss_header": header,
+    }
+    for name, values in arrays.items():
+        write_array(group, name, values)

@@ -1,0 +1,126 @@
+"""Image sizes: reading what the user asked for, and resizing as the paper's code does."""
+
+import logging
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
+
+import numpy as np
+import torch
+from einops import rearrange
+from jaxtyping import UInt8
+from numpy import ndarray
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2.functional import resize
+
+from patchindex.errors import DatasetError
+
+logger = logging.getLogger(__name__)
+
+BLOCK_BYTES = 2**25
+
+Size = tuple[int, int]
+"""Height and width in pixels."""
+
+Item = TypeVar("Item")
+
+
+def parse_resolution(resolution: int | str | None, *, default: Size | None) -> Size | None:
+    """The size asked for; None means that images keep theirs.
+
+    Args:
+        resolution: 32 or "32" (a square), "48x32" (height x width), "native", or None.
+        default: what a resolution of None stands for.
+
+    Raises:
+        DatasetError: anything else.
+    """
+    if resolution is None:
+        return default
+    text = str(resolution).strip().lower()
+    if text == "native":
+        return None
+    found = re.fullmatch(r"([1-9][0-9]*)(?:x([1-9][0-9]*))?", text)
+    if found is None:
+        raise DatasetError(
+            f"resolution is {resolution!r}. Give a side in pixels such as 32, "
+            "HEIGHTxWIDTH such as 48x32, or native."
+        )
+    height, width = found.groups()
+    return int(height), int(width or height)
+
+
+def resize_images(pixels: UInt8[ndarray, "n c h w"], size: Size) -> UInt8[ndarray, "n c h2 w2"]:
+    """Images resized bilinearly with antialiasing, as torchvision's `Resize` does PIL images.
+
+    Values differ from PIL's by one grey level at most. Images that already have this size come back
+    as they are, not copied.
+    """
+    n, c, *old_size = pixels.shape
+    if (*old_size,) == size:
+        return pixels
+    resized = allocate((n, c, *size))
+    step = max(1, BLOCK_BYTES // (c * max(size[0] * size[1], old_size[0] * old_size[1])))
+    for start in range(0, n, step):
+        # writable: torch warns of arrays that it must not write to
+        block = np.require(pixels[start : start + step], requirements=["C", "W"])
+        # one channel at a time: torch 2.15 fails on three when the result is a single pixel
+        planes = rearrange(torch.from_numpy(block), "n c h w -> (n c) 1 h w")
+        small = resize(planes, [*size], interpolation=InterpolationMode.BILINEAR, antialias=True)
+        resized[start : start + step] = rearrange(small.numpy(), "(n c) 1 h w -> n c h w", c=c)
+    return resized
+
+
+def stack_resized(
+    items: Sequence[Item],
+    decode: Callable[[Item], UInt8[ndarray, "c h w"]],
+    *,
+    shape: tuple[int, int, int],
+) -> UInt8[ndarray, "n c2 h2 w2"]:
+    """All images, decoded and resized in small blocks: memory for the result and one block.
+
+    Args:
+        items: what `decode` takes, such as paths.
+        decode: gives an image with as many channels as `shape` has.
+        shape: channels, height and width of the images that come back.
+    """
+    _, height, width = shape
+    pixels = allocate((len(items), *shape))
+    start = 0
+    for block in blocks_of_one_size(decode(item) for item in items):
+        pixels[start : start + len(block)] = resize_images(block, (height, width))
+        start += len(block)
+        logger.debug("decoded %d of %d images", start, len(items))
+    return pixels
+
+
+def blocks_of_one_size(
+    images: Iterable[UInt8[ndarray, "c _h _w"]],
+) -> Iterator[UInt8[ndarray, "m c h w"]]:
+    """The images in their order, neighbors of one size together, about 2**25 bytes at a time."""
+    block: list[UInt8[ndarray, "c h w"]] = []
+    for image in images:
+        full = len(block) * image.size >= BLOCK_BYTES
+        if block and (full or image.shape != block[0].shape):
+            yield np.stack(block)
+            block = []
+        block.append(image)
+    if block:
+        yield np.stack(block)
+
+
+def allocate(shape: tuple[int, int, int, int]) -> UInt8[ndarray, "n c h w"]:
+    """Room for images.
+
+    Raises:
+        DatasetError: there is not enough memory.
+    """
+    try:
+        return np.empty(shape, dtype=np.uint8)
+    except MemoryError as error:
+        n, _, height, width = shape
+        raise DatasetError(
+            f"{n} images of {height}x{width} pixels need {math.prod(shape) / 2**30:.0f} GiB of "
+            "memory, which is not there. Give a smaller resolution or a limit."
+        ) from error

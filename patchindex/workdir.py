@@ -1,0 +1,172 @@
+"""The folder a build works in, beside its target: what is finished there outlives any interruption.
+
+    NAME.zarr.building/
+      lock                 held by the process that builds
+      job.json             config and hash of the images; another job here is thrown away
+      store/               the index to be; renamed to NAME.zarr when complete
+      images.json          marks that the images are in the store; a scale has {P}.json
+      scale-{P}/           trained.npz and parts {first image}.npz, gone once the scale is merged
+      replaced/            the old index on its way out
+
+Every file appears whole or not at all (written beside, then renamed); npz files carry the zip
+format's checksums, so that one a power cut has torn counts as absent.
+"""
+
+import errno
+import fcntl
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy import ndarray
+
+from patchindex.errors import StoreError
+from patchindex.manifest import canonical_json
+from patchindex.store import sync
+
+logger = logging.getLogger(__name__)
+
+LOCK = "lock"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkDir:
+    """The work folder of one target; use `locked` to get one."""
+
+    path: Path
+
+    @property
+    def store(self) -> Path:
+        """The index to be."""
+        return self.path / "store"
+
+    @property
+    def replaced(self) -> Path:
+        """The old index on its way out."""
+        return self.path / "replaced"
+
+    def adopt(self, job: Mapping[str, Any]) -> None:
+        """Keep what is here if it belongs to this job, else start clean."""
+        found = self.read_json("job")
+        if found == job:
+            logger.info("resuming the build in %s", self.path)
+            return
+        if found is not None:
+            logger.warning("%s belongs to another build; starting from the beginning", self.path)
+        for entry in self.path.iterdir():
+            if entry.is_dir():
+                shutil.rmtree(entry)
+            elif entry.name != LOCK:
+                entry.unlink()
+        self.write_json("job", job)
+
+    def swap_in(self, target: Path) -> None:
+        """Put the finished store where `target` is, and only then remove what was there."""
+        if target.exists():
+            target.rename(self.replaced)
+        self.finish_swap(target)
+
+    def finish_swap(self, target: Path) -> None:
+        """Do what is left of a swap that was begun."""
+        if not target.exists():
+            self.store.rename(target)
+        sync(target.parent)
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    def num_bytes(self) -> int:
+        """Bytes of all files here."""
+        return sum(path.stat().st_size for path in self.path.rglob("*") if path.is_file())
+
+    def read_json(self, name: str) -> Any:
+        """Content of NAME.json; None if it is not there, or torn."""
+        try:
+            return json.loads((self.path / f"{name}.json").read_bytes())
+        except (FileNotFoundError, ValueError):
+            return None
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Write NAME.json."""
+        with whole_file(self.path / f"{name}.json") as path:
+            path.write_text(canonical_json(value))
+
+    def read_arrays(self, name: str, *keys: str) -> dict[str, ndarray] | None:
+        """These arrays of NAME.npz, or all; None if the file is not there, or torn."""
+        try:
+            # opened here: NumPy leaks the file that it finds torn
+            with (self.path / f"{name}.npz").open("rb") as file, np.load(file) as arrays:
+                return {key: arrays[key] for key in keys or arrays.files}
+        except (FileNotFoundError, BadZipFile, ValueError, EOFError):
+            return None
+
+    def write_arrays(self, name: str, arrays: Mapping[str, ndarray]) -> None:
+        """Write NAME.npz."""
+        target = self.path / f"{name}.npz"
+        target.parent.mkdir(exist_ok=True)
+        with whole_file(target) as path, path.open("wb") as file:
+            np.savez(file, allow_pickle=False, **arrays)
+
+    def remove(self, name: str) -> None:
+        """Remove a folder, if it is there."""
+        shutil.rmtree(self.path / name, ignore_errors=True)
+
+
+@contextmanager
+def whole_file(target: Path) -> Iterator[Path]:
+    """A path to write to, renamed to `target` if all went well, and removed otherwise."""
+    path = target.with_name(f"{target.name}.tmp")
+    try:
+        yield path
+        path.replace(target)
+    finally:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(target: Path) -> Iterator[WorkDir]:
+    """The target's work folder, for this process alone.
+
+    Raises:
+        StoreError: another process builds the same target.
+    """
+    path = target.with_name(f"{target.name}.building")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = take_lock(path, target)
+    try:
+        yield WorkDir(path)
+    finally:
+        if path.exists() and [entry.name for entry in path.iterdir()] == [LOCK]:
+            shutil.rmtree(path, ignore_errors=True)
+        os.close(descriptor)
+
+
+def take_lock(path: Path, target: Path) -> int:
+    """Descriptor of the locked lock file."""
+    while True:
+        with suppress(FileNotFoundError):  # the builder before us may be removing its folder
+            path.mkdir(exist_ok=True)
+            descriptor = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+            lock_now(descriptor, target)
+            if os.path.samestat(os.fstat(descriptor), (path / LOCK).stat()):
+                return descriptor
+            os.close(descriptor)
+
+
+def lock_now(descriptor: int, target: Path) -> None:
+    """Lock the file; raise StoreError if another process has."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        if error.errno not in {errno.EWOULDBLOCK, errno.EACCES}:
+            raise
+        raise StoreError(
+            f"another process is building {target}. Wait for it, or give another --out."
+        ) from error

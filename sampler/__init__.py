@@ -1,0 +1,15 @@
+"""What to do with weights: machines, the estimator behind retrieval, and the reverse process."""
+
+from sampler.machines import ELSMachine, ISMachine, LSMachine, ScoreMachine
+from sampler.posterior import Posterior
+from sampler.reverse import SampleResult, sample
+
+__all__ = [
+    "ELSMachine",
+    "ISMachine",
+    "LSMachine",
+    "Posterior",
+    "SampleResult",
+    "ScoreMachine",
+    "sample",
+]

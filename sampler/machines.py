@@ -1,0 +1,174 @@
+"""The three score machines: closed-form denoisers that differ only in their dictionary.
+
+All compute the posterior mean of each pixel, sum_p c(p) w_p / sum_p w_p with
+log w_p = -||y - p||^2 / (2 sigma^2), over the patches p that may stand for the pixel's window
+(arXiv 2412.20292: IS equations 3-4, LS equations 7-8, ELS equations 9-10, border rule 41).
+"""
+
+from abc import ABC, abstractmethod
+from math import sqrt
+from typing import Unpack
+
+from jaxtyping import Float
+from torch import Tensor
+
+from patchindex import Boundary, ImageSet, PosteriorRecord
+from patchindex.kernels import scan_whole
+from sampler.errors import SamplerConfigError
+from sampler.exact import ExactScan
+from sampler.posterior import Posterior
+from sampler.retrieval import NeighborSearch, Retrieval, RetrievalSettings
+from sampler.schedules import noise_level
+
+
+class ScoreMachine(ABC):
+    """A denoiser over a dictionary of patches of `images`."""
+
+    images: ImageSet
+
+    def posterior(
+        self,
+        xt: Float[Tensor, "b c h w"],
+        alpha_bar: float,
+        patch_size: int | None = None,
+        *,
+        label: int | None = None,
+    ) -> Posterior:
+        """The posterior of every pixel of every state.
+
+        Args:
+            xt: noisy states, sqrt(alpha_bar) x0 + sqrt(1 - alpha_bar) eps.
+            alpha_bar: in (0, 1).
+            patch_size: odd side of the window that a pixel sees; the IS machine ignores it.
+            label: keep only training images of this class.
+
+        Raises:
+            SamplerConfigError: states of another shape than the images, values that are not
+                finite, or alpha_bar out of range.
+            GeometryError: a patch size that the images do not admit.
+            DatasetError: no image has the label.
+        """
+        alpha_bar = float(alpha_bar)
+        check_state(xt, alpha_bar, self.images)
+        y = xt.float() / sqrt(alpha_bar)
+        return Posterior.from_record(self._record(y, noise_level(alpha_bar), patch_size, label))
+
+    def score(
+        self,
+        xt: Float[Tensor, "b c h w"],
+        alpha_bar: float,
+        patch_size: int | None = None,
+        *,
+        label: int | None = None,
+    ) -> Float[Tensor, "b c h w"]:
+        """(sqrt(alpha_bar) posterior_mean - xt) / (1 - alpha_bar); arguments as for `posterior`."""
+        mean = self.posterior(xt, alpha_bar, patch_size, label=label).mean
+        return (sqrt(alpha_bar) * mean - xt) / (1 - alpha_bar)
+
+    @abstractmethod
+    def _record(
+        self, y: Float[Tensor, "b c h w"], sigma: float, patch_size: int | None, label: int | None
+    ) -> PosteriorRecord:
+        """The sums over the dictionary; fields are [b, h, w]."""
+
+
+class ISMachine(ScoreMachine):
+    """Ideal score: the dictionary is the training images themselves; it memorises."""
+
+    def __init__(self, images: ImageSet) -> None:
+        self.images = images
+
+    def _record(
+        self,
+        y: Float[Tensor, "b c h w"],
+        sigma: float,
+        patch_size: int | None,  # noqa: ARG002 - the window is the image
+        label: int | None,
+    ) -> PosteriorRecord:
+        return scan_whole(self.images.with_label(label).tensor, y, sigma)
+
+
+class LSMachine(ScoreMachine):
+    """Local score: a pixel's window meets only windows at its own place.
+
+    Args:
+        boundary: `zeros` or `circular`.
+    """
+
+    def __init__(self, images: ImageSet, boundary: Boundary = "zeros") -> None:
+        if boundary == "circular_interior":
+            raise SamplerConfigError(
+                "the LS machine compares windows at one place, so circular_interior has no meaning "
+                "for it. Give boundary zeros or circular."
+            )
+        self.images = images
+        self._source = ExactScan(images, boundary, equivariant=False)
+
+    def _record(
+        self, y: Float[Tensor, "b c h w"], sigma: float, patch_size: int | None, label: int | None
+    ) -> PosteriorRecord:
+        return self._source.record(y, sigma, checked_patch_size(patch_size), label)
+
+
+class ELSMachine(ScoreMachine):
+    """Equivariant local score: a pixel's window meets all translated windows of all images.
+
+    Args:
+        source: an ImageSet, for the exact sum over every patch; or an index, for retrieval.
+        boundary: for an ImageSet, `zeros` if None; an index has its own.
+        settings: of retrieval; an ImageSet needs none.
+    """
+
+    def __init__(
+        self,
+        source: ImageSet | NeighborSearch,
+        boundary: Boundary | None = None,
+        **settings: Unpack[RetrievalSettings],
+    ) -> None:
+        if isinstance(source, ImageSet):
+            self.images = source
+            self._source: ExactScan | Retrieval = ExactScan(
+                source, boundary or "zeros", equivariant=True
+            )
+            return
+        if boundary not in (None, source.boundary):
+            raise SamplerConfigError(
+                f"boundary {boundary} was asked for, but the index was built for "
+                f"{source.boundary}. Leave the boundary out, or build an index with it."
+            )
+        self.images = source.images
+        self._source = Retrieval(source, **settings)
+
+    def _record(
+        self, y: Float[Tensor, "b c h w"], sigma: float, patch_size: int | None, label: int | None
+    ) -> PosteriorRecord:
+        return self._source.record(y, sigma, checked_patch_size(patch_size), label)
+
+
+def checked_patch_size(patch_size: int | None) -> int:
+    """The patch size, which only the IS machine can do without."""
+    if patch_size is None:
+        raise SamplerConfigError(
+            "no patch size was given. Give the odd side of the window in pixels; "
+            "only the IS machine needs none."
+        )
+    return patch_size
+
+
+def check_state(xt: Float[Tensor, "b c h w"], alpha_bar: float, images: ImageSet) -> None:
+    """Raise SamplerConfigError unless these can be states of these images."""
+    expected = (images.channels, images.height, images.width)
+    if xt.ndim != 4 or tuple(xt.shape[1:]) != expected or not len(xt):
+        raise SamplerConfigError(
+            f"states have shape {tuple(xt.shape)}, but the images of {images.name} are "
+            f"{'x'.join(map(str, expected))}. Give shape [b, {', '.join(map(str, expected))}]."
+        )
+    if not xt.isfinite().all():
+        raise SamplerConfigError(
+            "the states hold values that are not finite (nan or inf). Give finite numbers; "
+            "noise is standard normal."
+        )
+    if not 0 < alpha_bar < 1:
+        raise SamplerConfigError(
+            f"alpha_bar is {alpha_bar}. Give a value between 0 and 1, both excluded."
+        )

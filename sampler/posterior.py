@@ -1,0 +1,47 @@
+"""What a machine says about every pixel: the posterior mean, and how far it can be trusted."""
+
+from dataclasses import dataclass
+
+from einops import rearrange
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from patchindex import PosteriorRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Posterior:
+    """The posterior of each center pixel given its window.
+
+    Attributes:
+        mean: E[x0 | xt], in [-1, 1].
+        log_mass: log of the sum of all weights exp(-||y - p||^2 / (2 sigma^2)).
+        effective_sample_size: 1 / sum of squared normalized weights.
+        head_mass: share of the mass that was summed patch by patch and not sampled; 1 where
+            exact, nan where patches were left out (`tail=0`) and the share cannot be known.
+        standard_error: of `mean`, from sampling the tail; 0 where exact, nan where the mean is
+            biased because patches were left out.
+        num_scored: patches whose distance was computed.
+    """
+
+    mean: Float[Tensor, "b c h w"]
+    log_mass: Float[Tensor, "b h w"]
+    effective_sample_size: Float[Tensor, "b h w"]
+    head_mass: Float[Tensor, "b h w"]
+    standard_error: Float[Tensor, "b c h w"]
+    num_scored: Int[Tensor, "b h w"]
+
+    @classmethod
+    def from_record(cls, record: PosteriorRecord) -> "Posterior":
+        """Ratios of the record's sums; the standard error by the delta method."""
+        mean = record.sum_wc / record.sum_w[..., None]
+        variance = record.var_wc - 2 * mean * record.cov_wc + mean**2 * record.var_w[..., None]
+        standard_error = variance.clamp(min=0).sqrt() / record.sum_w[..., None]
+        return cls(
+            mean=rearrange(mean, "b h w c -> b c h w").float(),
+            log_mass=record.log_max + record.sum_w.log(),
+            effective_sample_size=record.sum_w**2 / record.sum_w2,
+            head_mass=record.sum_head / record.sum_w,
+            standard_error=rearrange(standard_error, "b h w c -> b c h w").float(),
+            num_scored=record.num_scored,
+        )

@@ -1,0 +1,155 @@
+"""The deterministic reverse process: from noise to an image along a machine's posterior means."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import sqrt
+from time import perf_counter
+
+from jaxtyping import Float
+from torch import Tensor
+
+from sampler.errors import SamplerConfigError
+from sampler.machines import ScoreMachine
+from sampler.posterior import Posterior
+from sampler.schedules import alpha_bar, noise_level
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One noise level of a run.
+
+    Attributes:
+        t, t_next: times in [0, 1]; `t_next` is the one that the step leads to.
+        patch_size: the locality scale at t.
+        alpha_bar, alpha_bar_next: signal shares at the two times; exactly 1 at the end.
+    """
+
+    t: float
+    t_next: float
+    patch_size: int
+    alpha_bar: float
+    alpha_bar_next: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepReport:
+    """What a step did, over all pixels of all samples.
+
+    Attributes:
+        sigma: noise in data units.
+        effective_sample_size, head_mass: medians.
+        standard_error: root mean square over pixels; nan where `tail=0` leaves it unknown.
+        num_scored: mean number of patches per pixel whose distance was computed.
+        seconds: wall time of the step.
+    """
+
+    t: float
+    patch_size: int
+    sigma: float
+    effective_sample_size: float
+    head_mass: float
+    standard_error: float
+    num_scored: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampleResult:
+    """Finished samples, about in [-1, 1], and the report of every step in order."""
+
+    images: Float[Tensor, "b c h w"]
+    steps: tuple[StepReport, ...]
+
+
+def sample(
+    machine: ScoreMachine,
+    noise: Float[Tensor, "b c h w"],
+    *,
+    scales: Sequence[int],
+    steps: int = 20,
+    schedule: str = "cosine",
+    label: int | None = None,
+    reference_steps: bool = False,
+    callback: Callable[[Step, Float[Tensor, "b c h w"], Posterior, StepReport], None] | None = None,
+) -> SampleResult:
+    """Denoise standard normal noise in equal steps of t (arXiv 2412.20292, equations 1, 48, 49).
+
+    Every step keeps the noise that the machine sees in the state and lowers its share:
+    `xt' = sqrt(alpha_bar') mean + sqrt(1 - alpha_bar') eps`. The last one returns the mean.
+
+    Args:
+        noise: the state at t = 1; it determines the sample.
+        scales: patch sizes from the lowest noise level to the highest, evenly spaced in t.
+        label: class to sample, for training images with labels.
+        reference_steps: repeat the reference code's off-by-one: start at t = 1 - 1/steps and use
+            the scale of the next noisier level.
+        callback: called after every step with the state it started from.
+
+    Raises:
+        SamplerConfigError: noise that is no state of the machine's images, or no step or scale.
+    """
+    xt, reports = noise.float(), []
+    for step in plan_steps(scales, steps, schedule, reference_steps=reference_steps):
+        start = perf_counter()
+        posterior = machine.posterior(xt, step.alpha_bar, step.patch_size, label=label)
+        report = report_step(step, posterior, perf_counter() - start)
+        reports.append(report)
+        if callback is not None:
+            callback(step, xt, posterior, report)
+        xt = step_down(xt, posterior.mean, step)
+    return SampleResult(images=xt, steps=tuple(reports))
+
+
+def plan_steps(
+    scales: Sequence[int], steps: int, schedule: str, *, reference_steps: bool = False
+) -> list[Step]:
+    """The noise levels t = 1, 1 - 1/steps, ..., 1/steps with their scales.
+
+    Raises:
+        SamplerConfigError: too few steps, or no scales.
+    """
+    fewest = 2 if reference_steps else 1
+    if steps < fewest:
+        raise SamplerConfigError(f"steps is {steps}. Give at least {fewest}.")
+    if not scales:
+        raise SamplerConfigError("there are no scales. Give at least one odd patch size.")
+    shift = 1 if reference_steps else 0
+    return [
+        Step(
+            t=i / steps,
+            t_next=(i - 1) / steps,
+            patch_size=scale_at(scales, (i + shift) / steps),
+            alpha_bar=alpha_bar(i / steps, schedule),
+            alpha_bar_next=1.0 if i == 1 else alpha_bar((i - 1) / steps, schedule),
+        )
+        for i in range(steps - shift, 0, -1)
+    ]
+
+
+def scale_at(scales: Sequence[int], t: float) -> int:
+    """The scale calibrated nearest to time t, where scales[j] belongs to t = (j + 1) / len."""
+    return scales[min(max(round(t * len(scales)), 1), len(scales)) - 1]
+
+
+def step_down(
+    xt: Float[Tensor, "b c h w"], mean: Float[Tensor, "b c h w"], step: Step
+) -> Float[Tensor, "b c h w"]:
+    """The state at the next time: the same noise, less of it."""
+    if step.alpha_bar_next == 1:
+        return mean
+    eps = (xt - sqrt(step.alpha_bar) * mean) / sqrt(1 - step.alpha_bar)
+    return sqrt(step.alpha_bar_next) * mean + sqrt(1 - step.alpha_bar_next) * eps
+
+
+def report_step(step: Step, posterior: Posterior, seconds: float) -> StepReport:
+    """The step's summary over all pixels."""
+    return StepReport(
+        t=step.t,
+        patch_size=step.patch_size,
+        sigma=noise_level(step.alpha_bar),
+        effective_sample_size=float(posterior.effective_sample_size.median()),
+        head_mass=float(posterior.head_mass.median()),
+        standard_error=float(posterior.standard_error.square().mean().sqrt()),
+        num_scored=float(posterior.num_scored.double().mean()),
+        seconds=seconds,
+    )

@@ -1,0 +1,166 @@
+"""A run: which machine over which images, with what settings, and everything it leaves behind."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from math import isnan
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Literal, get_args
+
+from jaxtyping import Float
+from torch import Tensor
+
+from patchindex import Boundary, ImageSet, PatchIndex
+from sampler.errors import SamplerConfigError
+from sampler.machines import ELSMachine, ISMachine, LSMachine, ScoreMachine
+from sampler.noise import initial_noise, load_noise
+from sampler.retrieval import Retrieval
+from sampler.reverse import SampleResult, StepReport, sample
+from sampler.scales import default_scales, resolve_scales
+
+logger = logging.getLogger(__name__)
+
+MachineName = Literal["els", "ls", "is"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplerConfig:
+    """Everything that determines the samples, besides the images.
+
+    Attributes:
+        machine: els, ls or is.
+        exact: sum over every patch instead of retrieving; LS and IS always do.
+        boundary: of a machine without an index; None means zeros.
+        k, tail, nprobe, strict_scales: see `sampler.retrieval.Retrieval`.
+        scales: published name, file, or list; None takes the published ones of the dataset.
+        num, seed, noise: how much noise and from where; a noise file overrides the other two.
+        label: class to sample; None for all.
+        schedule, steps, reference_steps: see `sampler.reverse.sample`.
+    """
+
+    machine: MachineName = "els"
+    exact: bool = False
+    boundary: Boundary | None = None
+    k: int = Retrieval.k
+    tail: int = Retrieval.tail
+    nprobe: int = Retrieval.nprobe
+    strict_scales: bool = Retrieval.strict_scales
+    scales: str | None = None
+    num: int = 16
+    seed: int = 0
+    noise: str | None = None
+    label: int | None = None
+    schedule: str = "cosine"
+    steps: int = 20
+    reference_steps: bool = False
+
+    def __post_init__(self) -> None:
+        if self.machine not in get_args(MachineName):
+            raise SamplerConfigError(
+                f"machine is {self.machine!r}. Give one of {', '.join(get_args(MachineName))}."
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A finished run: its noise, its samples, and the account that `run.json` holds."""
+
+    noise: Float[Tensor, "b c h w"]
+    result: SampleResult
+    account: dict[str, Any]
+
+
+def carry_out(
+    source: ImageSet | PatchIndex,
+    config: SamplerConfig,
+    on_step: Callable[[StepReport], None] | None = None,
+) -> Run:
+    """Sample as `config` says.
+
+    Raises:
+        UserError: a setting, file or label that these images do not admit.
+    """
+    machine = make_machine(source, config)
+    boundary = boundary_of(source, config)
+    images = machine.images
+    images.members(config.label)  # a label that does not exist should fail before any work
+    scales_name = config.scales or default_scales(images.name, boundary)
+    scales = resolve_scales(scales_name)
+    noise = (
+        load_noise(Path(config.noise), images)
+        if config.noise
+        else initial_noise(config.num, images, config.seed)
+    )
+    start = perf_counter()
+    result = sample(
+        machine,
+        noise,
+        scales=scales,
+        steps=config.steps,
+        schedule=config.schedule,
+        label=config.label,
+        reference_steps=config.reference_steps,
+        callback=lambda step, xt, posterior, report: on_step(report) if on_step else None,  # noqa: ARG005
+    )
+    account = {
+        "config": asdict(config) | {"boundary": boundary, "num": len(noise)},
+        "scales": {"name": scales_name, "patch_sizes": list(scales)},
+        "source": describe_source(source, images),
+        "seconds": perf_counter() - start,
+        "steps": [known_values(report) for report in result.steps],
+    }
+    return Run(noise=noise, result=result, account=account)
+
+
+def make_machine(source: ImageSet | PatchIndex, config: SamplerConfig) -> ScoreMachine:
+    """The machine over an index, or over images alone, which is always exact."""
+    images = source if isinstance(source, ImageSet) else source.images
+    boundary = boundary_of(source, config)
+    if config.machine == "is":
+        return ISMachine(images)
+    if config.machine == "ls":
+        return LSMachine(images, boundary)
+    if config.exact or isinstance(source, ImageSet):
+        return ELSMachine(images, boundary)
+    return ELSMachine(
+        source,
+        k=config.k,
+        tail=config.tail,
+        nprobe=config.nprobe,
+        seed=config.seed,
+        strict_scales=config.strict_scales,
+    )
+
+
+def boundary_of(source: ImageSet | PatchIndex, config: SamplerConfig) -> Boundary:
+    """The boundary rule of the run: the index's own, unless there is none.
+
+    Raises:
+        SamplerConfigError: another one was asked for than the index has.
+    """
+    if isinstance(source, ImageSet):
+        return config.boundary or "zeros"
+    if config.boundary not in (None, source.boundary):
+        raise SamplerConfigError(
+            f"boundary {config.boundary} was asked for, but the index was built for "
+            f"{source.boundary}. Leave it out, or build an index with --boundary {config.boundary}."
+        )
+    return source.boundary
+
+
+def known_values(report: StepReport) -> dict[str, float | None]:
+    """The report's values; JSON has no nan, so what is unknown is null."""
+    return {name: None if isnan(value) else value for name, value in asdict(report).items()}
+
+
+def describe_source(source: ImageSet | PatchIndex, images: ImageSet) -> dict[str, Any]:
+    """What the samples were made from, enough to find it again."""
+    return {
+        "index": None if isinstance(source, ImageSet) else str(source.path),
+        "index_scales": None if isinstance(source, ImageSet) else list(source.scales),
+        "dataset": images.name,
+        "num_images": len(images),
+        "shape": list(images.pixels.shape[1:]),
+        "sha256": images.sha256,
+    }

@@ -1,0 +1,187 @@
+"""`patchindex` as its users meet it."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from small_index import array_checksums, build_small, small_images
+
+import cli.patchindex
+from cli.patchindex import main
+from patchindex import ImageSet
+from patchindex.build import build_index
+from patchindex.config import IndexConfig
+from patchindex.index import PatchIndex
+
+FEW = ["--dataset", "sample", "--limit", "20", "--scales", "3,7"]
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory):
+    return build_small(tmp_path_factory.mktemp("built") / "small.zarr")
+
+
+def test_building_tells_the_plan_and_shows_what_was_built(tmp_path):
+    result = run("build", *FEW, "--out", tmp_path / "few.zarr")
+    assert result.exit_code == 0, result.output
+    for words in ("of disk", "of memory", "(an estimate)", "scale 7: encode", "is complete"):
+        assert words in result.stderr
+    assert "20 images of 1 x 32 x 32" in result.stdout
+    assert "estimate" not in result.stdout
+    index = PatchIndex.open(tmp_path / "few.zarr")
+    assert index.images.sha256 == ImageSet.load("sample", limit=20).sha256
+
+
+def test_without_out_the_index_goes_home(home):
+    assert run("build", *FEW, "--boundary", "circular", "--resolution", "16").exit_code == 0
+    path = home / "indices" / "sample-16-circular.zarr"
+    assert PatchIndex.open(path).boundary == "circular"
+    assert (
+        "is complete already; nothing to do"
+        in run("build", *FEW, "--boundary", "circular", "--resolution", "16").stderr
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--scales", "3,4"], "Error: scale 4 is not a patch size. Give odd positive"),
+        (["--scales", "65"], "Error: scale 65 is too large for 32x32 images. Give at most 63"),
+        (["--boundary", "mirror"], "Error: boundary is 'mirror'. Give one of zeros, circular"),
+        (["--dataset", "mnits"], "Error: "),
+    ],
+)
+@pytest.mark.usefixtures("unchecked")
+def test_a_users_error_is_one_line_and_exit_code_1(tmp_path, arguments, message):
+    result = run("build", *FEW, *arguments, "--out", tmp_path / "few.zarr")
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith(message)
+    assert "Traceback" not in result.stderr
+    assert not list(tmp_path.glob("few*"))
+
+
+def test_scales_that_are_no_numbers_are_refused():
+    result = run("build", "--dataset", "sample", "--scales", "3,x")
+    assert result.exit_code == 2
+    assert "'3,x' is no list of whole numbers" in result.stderr
+
+
+def test_our_own_bugs_show_their_traceback(monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(cli.patchindex, "build_index", fail)
+    assert isinstance(run("build", *FEW).exception, RuntimeError)
+
+
+def test_info_shows_what_is_in_an_index(index):
+    result = run("info", index.path)
+    assert result.exit_code == 0
+    assert "small: 40 images of 1 x 16 x 16" in result.stdout
+    found = json.loads(run("info", index.path, "--json").stdout)
+    assert [scale["patches"] for scale in found["scales"]] == [10_240, 10_240]
+    assert found["boundary"] == "zeros"
+
+
+def test_info_without_a_path_shows_versions_threads_and_gpu():
+    result = run("info")
+    for name in ("faiss", "zarr", "threads", "FAISS", "GPU"):
+        assert re.search(rf"^{name}\s+\S", result.stdout, re.MULTILINE)
+    assert set(json.loads(run("info", "--json").stdout)) == {
+        "python", "versions", "threads", "faiss_build", "gpu",
+    }  # fmt: skip
+
+
+def test_info_of_nothing_is_one_line(tmp_path):
+    result = run("info", tmp_path / "nowhere.zarr")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith("Error: there is no index at ")
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_verify_passes_a_whole_index_and_names_a_damaged_array(index, tmp_path):
+    result = run("verify", index.path)
+    assert (result.exit_code, "is whole: 20,480 patches in 2 scales" in result.stdout) == (0, True)
+    path = build_small(tmp_path / "small.zarr").path
+    with (path / "scales/7/codes/c/0/0").open("r+b") as file:
+        file.write(b"\x01\x02\x03")
+    result = run("verify", path)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "scales/7/codes" in result.stderr.splitlines()[-1]
+
+
+def test_datasets_are_listed():
+    result = run("datasets")
+    assert result.exit_code == 0
+    assert re.search(r"^fashion_mnist\s+60,000 x 1 x 28 x 28", result.stdout, re.MULTILINE)
+
+
+class Build:
+    """A real `patchindex build`, in a process of its own."""
+
+    def __init__(self, *arguments):
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "cli.patchindex", "build", *arguments],
+            stderr=subprocess.PIPE, text=True, start_new_session=True,
+        )  # fmt: skip
+        self.told = ""
+
+    def wait_for(self, stage):
+        """Read what it tells until `stage` begins."""
+        while self.told.splitlines()[-1:] != [stage]:
+            line = self.process.stderr.readline()
+            assert line, self.told
+            self.told += line
+
+    def signal(self, number):
+        os.killpg(self.process.pid, number)
+
+    def end(self):
+        """The exit code of the process when it has ended."""
+        self.told += self.process.stderr.read()
+        self.process.stderr.close()
+        return self.process.wait()
+
+
+def test_a_killed_or_interrupted_build_is_finished_by_the_same_command(tmp_path):
+    out = tmp_path / "killed.zarr"
+    np.savez(tmp_path / "few.npz", images=small_images(300, side=28).pixels)
+    command = ["--dataset", f"npz:{tmp_path / 'few.npz'}", "--scales", "3,7", "--out", str(out)]
+
+    killed = Build(*command)
+    killed.wait_for("scale 3: merge")
+    killed.signal(signal.SIGSTOP)
+    refused = run("build", *command)
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert "another process is building" in refused.stderr.splitlines()[-1]
+    killed.signal(signal.SIGKILL)
+    assert killed.end() == -signal.SIGKILL
+
+    interrupted = Build(*command)
+    interrupted.wait_for("scale 7: encode")
+    interrupted.signal(signal.SIGINT)
+    assert interrupted.end() == 130
+    assert "Interrupted. What is finished is kept; the same command resumes." in interrupted.told
+    assert "resuming the build" in interrupted.told
+    assert "Traceback" not in interrupted.told
+
+    assert not out.exists()
+    resumed = run("build", *command)
+    assert resumed.exit_code == 0
+    assert "scale 3: encode" not in resumed.stderr
+    whole = build_index(
+        ImageSet.load(command[1]), IndexConfig(scales=(3, 7)), tmp_path / "whole.zarr"
+    )
+    assert array_checksums(PatchIndex.open(out)) == array_checksums(whole)

@@ -1,0 +1,185 @@
+"""`sampler run` end to end on real images, and every mistake a user can make with it."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from cli.sampler import main
+from patchindex import ImageSet, IndexConfig, build_index
+from sampler import ELSMachine, sample
+from sampler.noise import initial_noise
+from sampler.scales import published_scales
+
+NUM_IMAGES = 60
+SCALES = (3, 9)
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An index of a few real images."""
+    path = tmp_path_factory.mktemp("indices") / "few.zarr"
+    images = ImageSet.load("sample", limit=NUM_IMAGES)
+    build_index(images, IndexConfig(scales=SCALES), path)
+    return path
+
+
+def invoke(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["run", *map(str, arguments)])
+
+
+def run(index: Path, out: Path, *arguments: object) -> np.ndarray:
+    result = invoke("--index", index, "--steps", 3, "--num", 2, "--out", out, *arguments)
+    assert result.exit_code == 0, result.output
+    return np.load(out / "samples.npy")
+
+
+def test_a_run_leaves_samples_a_picture_and_its_account(index: Path, tmp_path: Path) -> None:
+    samples = run(index, tmp_path / "run")
+    account = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert samples.shape == (2, 1, 32, 32)
+    assert np.abs(samples).max() <= 1 + 1e-6
+    with Image.open(tmp_path / "run" / "samples.png") as picture:
+        assert picture.width > picture.height > 32
+        assert len(np.unique(np.asarray(picture))) > 20
+    assert account["source"]["sha256"] == ImageSet.load("sample", limit=NUM_IMAGES).sha256
+    assert account["config"]["seed"] == 0
+    assert account["versions"]["torch"]
+    assert [step["patch_size"] for step in account["steps"]] == [17, 13, 9]
+    assert all(0 < step["head_mass"] <= 1 for step in account["steps"])
+
+
+def test_an_exact_run_equals_the_machine_in_the_library(index: Path, tmp_path: Path) -> None:
+    samples = run(index, tmp_path / "run", "--exact", "--seed", 5)
+    images = ImageSet.load("sample", limit=NUM_IMAGES)
+    scales = published_scales()["fashion_mnist_resnet_zeros"]
+    expected = sample(ELSMachine(images), initial_noise(2, images, 5), scales=scales, steps=3)
+    np.testing.assert_allclose(samples, expected.images, atol=1e-5)
+
+
+@pytest.mark.parametrize("machine", ["ls", "is"])
+def test_every_machine_samples_from_a_dataset(machine: str, tmp_path: Path) -> None:
+    result = invoke(
+        "--dataset", "sample", "--limit", 20, "--machine", machine,
+        "--steps", 2, "--num", 1, "--out", tmp_path,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "samples.npy").exists()
+
+
+def test_a_seed_means_the_same_images_in_any_batch_and_number_of_threads(
+    index: Path, tmp_path: Path
+) -> None:
+    pair = run(index, tmp_path / "pair")
+    alone = run(index, tmp_path / "alone", "--num", 1, "--threads", 1)
+    np.testing.assert_allclose(alone[0], pair[0], atol=1e-5)
+
+
+def test_noise_from_a_file_replaces_the_seeded_noise(index: Path, tmp_path: Path) -> None:
+    images = ImageSet.load("sample", limit=NUM_IMAGES)
+    np.save(tmp_path / "noise.npy", initial_noise(2, images, 0).numpy())
+    from_file = run(index, tmp_path / "a", "--noise", tmp_path / "noise.npy", "--seed", 0)
+    np.testing.assert_array_equal(from_file, run(index, tmp_path / "b"))
+
+
+def test_a_class_is_sampled_from_its_own_images_alone(index: Path, tmp_path: Path) -> None:
+    of_class = run(index, tmp_path / "a", "--label", 3, "--exact")
+    images = ImageSet.load("sample", limit=NUM_IMAGES).with_label(3)
+    scales = published_scales()["fashion_mnist_resnet_zeros"]
+    expected = sample(ELSMachine(images), initial_noise(2, images, 0), scales=scales, steps=3)
+    np.testing.assert_allclose(of_class, expected.images, atol=1e-5)
+
+
+def test_the_newest_index_serves_when_none_is_named(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    result = invoke("--steps", 2, "--num", 1, "--out", out)
+    assert result.exit_code == 1
+    assert "there is no index yet. Build one with `patchindex build" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--k", 0], "k is 0, but a pixel has .* patches to retrieve from. Give 1 to"),
+        (["--k", 10**9], "k is 1000000000, but a pixel has"),
+        (["--tail", 1], "tail is 1. Give at least 2 draws"),
+        (["--nprobe", 0], "nprobe is 0. Give at least 1 inverted list"),
+        (["--label", 77], "no image of .* has label 77. Give one of these labels: 0, 1"),
+        (["--scales", "3,4"], "contain 4. Give odd positive whole numbers"),
+        (["--scales", "65"], "scale 65 is too large for 32x32 images"),
+        (["--scales", "nonsense"], "neither a file, nor a list like 3,3,5,9, nor published"),
+        (["--machine", "gan"], "machine is 'gan'. Give one of els, ls, is"),
+        (["--schedule", "sine"], "schedule is 'sine'. Give one of cosine"),
+        (["--steps", 0], "steps is 0. Give at least 1"),
+        (["--num", 0], "num is 0. Give at least 1 sample"),
+        (["--seed", -1], "seed is -1. Give a whole number, 0 or more"),
+        (["--strict-scales"], "scale 17 is not in the index, which has"),
+        (["--boundary", "circular"], "boundary circular was asked for, but the index"),
+        (["--dataset", "sample"], "both --index and --dataset were given"),
+        (["--limit", 5], "--resolution and --limit belong to --dataset"),
+        (["--threads", 0], "threads is 0. Give at least 1"),
+        (["--noise", "absent.npy"], "noise file absent.npy cannot be read"),
+    ],
+)
+def test_a_mistake_is_one_clear_line_and_exit_code_1(
+    arguments: list[object],
+    message: str,
+    index: Path,
+    tmp_path: Path,
+    unchecked: None,
+) -> None:
+    out = tmp_path / "run"
+    result = invoke("--index", index, "--out", out, *arguments)
+    assert result.exit_code == 1, result.output
+    error = [line for line in result.output.splitlines() if line.startswith("Error: ")]
+    assert len(error) == 1
+    with pytest.raises(AssertionError, match=message):
+        raise AssertionError(error[0])
+    assert not list(out.glob("samples*")), "something half-written was left"
+
+
+@pytest.mark.parametrize(
+    ("noise", "message"),
+    [
+        (np.zeros((2, 1, 28, 28), "f4"), r"has shape \(2, 1, 28, 28\), but the images are 1x32x32"),
+        (np.full((1, 1, 32, 32), np.nan, "f4"), "values that are not finite"),
+        (np.zeros((1, 1, 32, 32), "i8"), "of int64. Give at least one sample"),
+        (np.zeros((0, 1, 32, 32), "f4"), "holds 0 samples"),
+    ],
+)
+def test_noise_that_is_none_is_refused(
+    noise: np.ndarray, message: str, index: Path, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "noise.npy", noise)
+    result = invoke("--index", index, "--out", tmp_path / "run", "--noise", tmp_path / "noise.npy")
+    assert result.exit_code == 1
+    with pytest.raises(AssertionError, match=message):
+        raise AssertionError(result.output)
+
+
+def test_an_output_folder_that_cannot_be_made_is_named(index: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    result = invoke("--index", index, "--out", tmp_path / "file" / "run")
+    assert result.exit_code == 1
+    assert "cannot be written" in result.output
+
+
+def test_a_run_is_not_replaced_unasked(index: Path, tmp_path: Path) -> None:
+    run(index, tmp_path / "run")
+    before = (tmp_path / "run" / "run.json").read_text()
+    result = invoke("--index", index, "--out", tmp_path / "run")
+    assert result.exit_code == 1
+    assert "already holds a run. Give another --out, or --overwrite" in result.output
+    assert (tmp_path / "run" / "run.json").read_text() == before
+
+
+def test_the_naive_average_says_that_it_is_biased(
+    index: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run(index, tmp_path / "run", "--tail", 0)
+    account = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert account["steps"][0]["standard_error"] is None
+    assert "is biased" in caplog.text

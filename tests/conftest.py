@@ -1,0 +1,34 @@
+"""Fixtures of all tests: a seeded generator, an empty home, a run without shape checks."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import jaxtyping
+import numpy as np
+import pytest
+
+os.environ["MPLBACKEND"] = "Agg"  # before anything imports matplotlib
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command lines do, see cli/__init__.py
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty home folder, so that no test sees or changes the user's own."""
+    folder = tmp_path / "home"
+    monkeypatch.setenv("PATCHINDEX_HOME", str(folder))
+    monkeypatch.delenv("PATCHINDEX_DATA", raising=False)
+    return folder
+
+
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """As in a user's run, no annotation is checked: wrong input reaches our own messages."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

@@ -1,0 +1,100 @@
+import numpy as np
+import pytest
+
+from patchindex.datasets import load_images
+from patchindex.errors import DatasetError
+from patchindex.npz import read_npz
+
+
+@pytest.fixture
+def pixels(rng):
+    return rng.integers(0, 256, (5, 3, 6, 4), dtype=np.uint8)
+
+
+@pytest.mark.parametrize(("images", "labels"), [("images", "labels"), ("x", "y"), ("x", "labels")])
+def test_both_pairs_of_names_are_understood(tmp_path, pixels, images, labels):
+    np.savez(tmp_path / "a.npz", **{images: pixels, labels: np.arange(5)})
+    read, numbers = read_npz(tmp_path / "a.npz")
+    assert np.array_equal(read, pixels)
+    assert numbers.tolist() == [0, 1, 2, 3, 4]
+
+
+def test_every_layout_gives_channels_first(tmp_path, pixels):
+    np.savez(tmp_path / "last.npz", images=pixels.transpose(0, 2, 3, 1))
+    assert np.array_equal(read_npz(tmp_path / "last.npz")[0], pixels)
+    np.savez(tmp_path / "grey.npz", images=pixels[:, 0])
+    assert np.array_equal(read_npz(tmp_path / "grey.npz")[0], pixels[:, :1])
+    np.savez(tmp_path / "grey_last.npz", images=pixels[:, 0, :, :, None])
+    assert np.array_equal(read_npz(tmp_path / "grey_last.npz")[0], pixels[:, :1])
+
+
+def test_labels_are_optional(tmp_path, pixels):
+    np.savez(tmp_path / "a.npz", images=pixels)
+    assert read_npz(tmp_path / "a.npz")[1] is None
+
+
+def test_an_archive_loads_in_its_own_size_and_resizes_on_demand(tmp_path, pixels):
+    np.savez_compressed(tmp_path / "a.npz", images=pixels, labels=[4, 3, 2, 1, 0])
+    native = load_images(f"npz:{tmp_path}/a.npz", limit=3)
+    assert np.array_equal(native.pixels, pixels[:3])
+    assert native.labels.tolist() == [4, 3, 2]
+    assert native.name == f"npz:{tmp_path}/a.npz"
+    assert load_images(f"npz:{tmp_path}/a.npz", resolution="8x7").pixels.shape == (5, 3, 8, 7)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.zeros((5, 3, 6, 4), dtype=np.float32),
+        np.zeros((6, 4), dtype=np.uint8),
+        np.zeros((5, 2, 6, 4), dtype=np.uint8),
+        np.zeros((0, 3, 6, 4), dtype=np.uint8),
+    ],
+)
+def test_arrays_that_are_not_images_are_refused(tmp_path, array):
+    np.savez(tmp_path / "a.npz", images=array)
+    with pytest.raises(DatasetError, match=r"with shape .* Give uint8 values 0\.\.255 with shape"):
+        read_npz(tmp_path / "a.npz")
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("labels", [np.arange(4), np.linspace(0, 1, 5)])
+def test_labels_that_do_not_match_are_refused_even_under_a_limit(tmp_path, pixels, labels):
+    np.savez(tmp_path / "a.npz", images=pixels, labels=labels)
+    with pytest.raises(DatasetError, match="Give one whole number per image"):
+        read_npz(tmp_path / "a.npz", limit=2)
+
+
+def test_an_archive_without_images_says_what_it_holds(tmp_path):
+    np.savez(tmp_path / "a.npz", pictures=np.zeros(3), labels=np.zeros(3))
+    with pytest.raises(DatasetError, match=r"named images or x, only pictures, labels\. Save the"):
+        read_npz(tmp_path / "a.npz")
+
+
+def test_a_missing_archive_is_refused(tmp_path):
+    with pytest.raises(DatasetError, match=r"a\.npz does not exist or is not a file"):
+        read_npz(tmp_path / "a.npz")
+
+
+def test_a_single_array_is_not_an_archive(tmp_path, pixels):
+    np.save(tmp_path / "a.npy", pixels)
+    with pytest.raises(
+        DatasetError, match=r"a\.npy is not an npz file. Write one with numpy.savez"
+    ):
+        read_npz(tmp_path / "a.npy")
+
+
+def test_arrays_of_objects_are_refused(tmp_path):
+    np.savez(tmp_path / "a.npz", images=np.array([{}, {}], dtype=object))
+    with pytest.raises(DatasetError, match=r"a\.npz cannot be read: Object arrays"):
+        read_npz(tmp_path / "a.npz")
+
+
+def test_a_damaged_archive_is_refused(tmp_path, pixels):
+    path = tmp_path / "a.npz"
+    np.savez(path, images=pixels)
+    data = bytearray(path.read_bytes())
+    data[250] ^= 255
+    path.write_bytes(data)
+    with pytest.raises(DatasetError, match=r"a\.npz cannot be read: Bad CRC-32"):
+        read_npz(path)

@@ -1,0 +1,66 @@
+import pytest
+from small_index import build_small, small_config, small_images
+
+from patchindex.config import IndexConfig
+from patchindex.errors import StoreError
+from patchindex.plan import check_disk, plan_build
+
+FASHION = (60_000, 1, 32, 32)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_planned_disk_is_what_the_index_takes(tmp_path, channels):
+    images = small_images(channels=channels)
+    index = build_small(tmp_path / "small.zarr", images)
+    plan = plan_build(images.pixels.shape, small_config())
+    info = index.info()
+    assert plan.disk_bytes == pytest.approx(
+        info.disk_bytes, rel=0.01
+    )  # FAISS's header has a preamble
+    for planned, found in zip(plan.scales, info.scales, strict=True):
+        assert (planned.patch_size, planned.patches) == (found.patch_size, found.patches)
+        assert planned.nlist == found.nlist
+        assert planned.disk_bytes == pytest.approx(found.bytes_per_patch * found.patches, rel=0.02)
+
+
+def test_the_disk_peak_is_reached_while_the_last_scale_is_merged(tmp_path):
+    images = small_images()
+    plan = plan_build(images.pixels.shape, small_config())
+    work, found = tmp_path / "small.zarr.building", []
+
+    def progress(*_):
+        found.append(sum(path.stat().st_size for path in work.rglob("*") if path.is_file()))
+
+    build_small(tmp_path / "small.zarr", images, progress=progress)
+    assert plan.peak_disk_bytes == pytest.approx(max(found), rel=0.15)  # zarr.json, trained.npz
+
+
+def test_the_whole_of_fashion_mnist_stays_within_its_targets():
+    plan = plan_build(FASHION, IndexConfig())
+    assert plan.memory_bytes < 10e9
+    assert plan.seconds < 25 * 60
+    assert plan.disk_bytes < 48 * sum(scale.patches for scale in plan.scales)
+    assert all(scale.disk_bytes < 48 * scale.patches for scale in plan.scales)
+
+
+def test_more_images_need_more_of_everything():
+    small, large = (plan_build((n, 1, 32, 32), IndexConfig()) for n in (6_000, 60_000))
+    assert small.disk_bytes < large.disk_bytes
+    assert small.peak_disk_bytes < large.peak_disk_bytes
+    assert small.memory_bytes < large.memory_bytes
+    assert small.seconds < large.seconds
+
+
+def test_the_plan_names_disk_memory_and_time():
+    text = "\n".join(plan_build(FASHION, IndexConfig()).lines())
+    for words in ("245,760,000 patches", "GB of disk", "while building", "memory", "(an estimate)"):
+        assert words in text
+
+
+def test_what_an_interrupted_build_has_left_is_not_needed_again(tmp_path):
+    plan = plan_build((10**9, 1, 32, 32), IndexConfig())
+    check_disk(plan, tmp_path, already=plan.peak_disk_bytes)
+    with pytest.raises(
+        StoreError, match=r"needs \d+.\d\d GB more disk .* has \d+.\d\d .B free. Free"
+    ):
+        check_disk(plan, tmp_path, already=0)
