@@ -1,0 +1,224 @@
+// The Python module `patchindex.kernels._native`: checks arrays, releases the lock, calls kernels.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "kernels.hpp"
+#include "rescore.hpp"
+#include "scan.hpp"
+
+namespace py = pybind11;
+using namespace py::literals;
+
+namespace patchindex {
+namespace {
+
+std::string described(const py::array& array) {
+    return py::str(array.dtype()).cast<std::string>() + " with shape " +
+           py::str(array.attr("shape")).cast<std::string>();
+}
+
+// The array's data, if it is what the kernels read: nothing is converted or copied here.
+template <class T>
+const T* checked(const py::array& array, const char* name, const char* axes, int ndim) {
+    const bool contiguous = array.flags() & py::array::c_style;
+    if (!array.dtype().is(py::dtype::of<T>()) || array.ndim() != ndim || !contiguous)
+        throw std::invalid_argument(
+            std::string(name) + " is " + described(array) + (contiguous ? "" : ", not contiguous") +
+            ". Give a C-contiguous " + py::str(py::dtype::of<T>()).cast<std::string>() +
+            " array with shape [" + axes + "].");
+    return static_cast<const T*>(array.data());
+}
+
+void require(bool holds, const std::string& message) {
+    if (!holds) throw std::invalid_argument(message);
+}
+
+Boundary boundary_named(const std::string& name) {
+    if (name == "zeros") return Boundary::zeros;
+    if (name == "circular") return Boundary::circular;
+    require(name == "circular_interior",
+            "boundary is '" + name + "'. Give one of zeros, circular, circular_interior.");
+    return Boundary::circular_interior;
+}
+
+// Runs `work(interrupted)` without the interpreter lock; Ctrl-C ends it and is raised here.
+template <class Work>
+void without_lock(const Work& work) {
+    bool raised = false;
+    const auto interrupted = [&raised] {
+        const py::gil_scoped_acquire lock;
+        return raised = raised || PyErr_CheckSignals() != 0;
+    };
+    {
+        const py::gil_scoped_release release;
+        work(interrupted);
+    }
+    if (raised) throw py::error_already_set();
+}
+
+template <class T>
+py::array_t<T> filled(const std::vector<py::ssize_t>& shape, T value) {
+    py::array_t<T> array(shape);
+    std::fill_n(array.mutable_data(), array.size(), value);
+    return array;
+}
+
+py::dict record_dict(const py::array& log_max, const py::array& sum_w, const py::array& sum_wc,
+                     const py::array& sum_w2, const py::array& num_scored) {
+    return py::dict("log_max"_a = log_max, "sum_w"_a = sum_w, "sum_wc"_a = sum_wc,
+                    "sum_w2"_a = sum_w2, "num_scored"_a = num_scored);
+}
+
+py::dict scan_arrays(const py::array& pixels, const py::array& y, double sigma, int patch_size,
+                     const std::string& boundary, bool equivariant, int threads,
+                     const std::string& isa) {
+    ScanInput in{};
+    in.pixels = checked<uint8_t>(pixels, "pixels", "images, channels, height, width", 4);
+    in.y = checked<float>(y, "y", "batch, channels, height, width", 4);
+    in.num_images = pixels.shape(0);
+    in.channels = int(pixels.shape(1));
+    in.height = int(pixels.shape(2));
+    in.width = int(pixels.shape(3));
+    in.batch = int(y.shape(0));
+    for (int axis = 1; axis < 4; ++axis)
+        require(y.shape(axis) == pixels.shape(axis) && pixels.shape(axis) > 0,
+                "y is " + described(y) + " but pixels are " + described(pixels) +
+                    ". Give states of the images' own channels, height and width.");
+    require(sigma > 0 && std::isfinite(sigma), "sigma must be positive and finite.");
+    require(threads >= 1, "threads must be at least 1.");
+    in.sigma = sigma;
+    in.patch_size = patch_size;
+    in.boundary = boundary_named(boundary);
+    in.equivariant = equivariant;
+    in.threads = threads;
+    in.isa = isa;
+    const int largest = in.boundary == Boundary::circular_interior
+                            ? std::min(in.height, in.width)
+                            : 2 * std::max(in.height, in.width) - 1;
+    require(patch_size >= 1 && patch_size % 2 == 1 && patch_size <= largest,
+            "patch_size is " + std::to_string(patch_size) + ". Give an odd number in 1.." +
+                std::to_string(largest) + ".");
+
+    const std::vector<py::ssize_t> shape{in.batch, in.height, in.width};
+    const std::vector<py::ssize_t> shape_c{in.batch, in.height, in.width, in.channels};
+    auto log_max = filled<double>(shape, -std::numeric_limits<double>::infinity());
+    auto sum_w = filled<double>(shape, 0), sum_wc = filled<double>(shape_c, 0);
+    auto sum_w2 = filled<double>(shape, 0);
+    auto num_scored = filled<int64_t>(shape, 0);
+    const ScanOutput out{log_max.mutable_data(), sum_w.mutable_data(), sum_wc.mutable_data(),
+                         sum_w2.mutable_data(), num_scored.mutable_data()};
+    if (in.batch > 0 && in.num_images > 0)
+        without_lock([&](const auto& interrupted) { scan(in, out, interrupted); });
+    return record_dict(log_max, sum_w, sum_wc, sum_w2, num_scored);
+}
+
+// Arguments that both ways of rescoring share; `rows` and `cols` are the compared offsets.
+RescoreInput rescore_input(const py::array& pixels, const py::array& windows, const py::array& ids,
+                           std::pair<int, int> rows, std::pair<int, int> cols, bool wraps,
+                           int threads, const std::string& isa) {
+    RescoreInput in{};
+    in.pixels = checked<uint8_t>(pixels, "pixels", "images, channels, height, width", 4);
+    in.windows = checked<float>(windows, "windows", "queries, channels, side, side", 4);
+    in.shared = ids.ndim() == 1;
+    in.ids = checked<int64_t>(ids, "ids", in.shared ? "ids" : "queries, ids", in.shared ? 1 : 2);
+    in.num_images = pixels.shape(0);
+    in.channels = int(pixels.shape(1));
+    in.height = int(pixels.shape(2));
+    in.width = int(pixels.shape(3));
+    in.num_queries = windows.shape(0);
+    in.num_ids = ids.shape(ids.ndim() - 1);
+    in.patch_size = int(windows.shape(3));
+    const int r = in.patch_size / 2;
+    require(windows.shape(1) == in.channels && windows.shape(2) == in.patch_size &&
+                in.patch_size % 2 == 1 && in.channels > 0 && in.height > 0 && in.width > 0,
+            "windows are " + described(windows) + " but pixels are " + described(pixels) +
+                ". Give square windows of odd side with the images' channels.");
+    require(in.shared || ids.shape(0) == in.num_queries,
+            "ids are " + described(ids) + " but windows are " + described(windows) +
+                ". Give one row of ids per window, or one list for all.");
+    require(-r <= rows.first && rows.first <= 0 && 0 < rows.second && rows.second <= r + 1 &&
+                -r <= cols.first && cols.first <= 0 && 0 < cols.second && cols.second <= r + 1,
+            "the compared offsets must hold the center and lie inside the window.");
+    require(threads >= 1, "threads must be at least 1.");
+    in.row_first = rows.first;
+    in.row_stop = rows.second;
+    in.col_first = cols.first;
+    in.col_stop = cols.second;
+    in.wraps = wraps;
+    in.threads = threads;
+    in.isa = isa;
+    return in;
+}
+
+py::array_t<float> rescore_arrays(const py::array& pixels, const py::array& windows,
+                                  const py::array& ids, std::pair<int, int> rows,
+                                  std::pair<int, int> cols, bool wraps, int threads,
+                                  const std::string& isa) {
+    const RescoreInput in = rescore_input(pixels, windows, ids, rows, cols, wraps, threads, isa);
+    py::array_t<float> dist_sq(std::vector<py::ssize_t>{in.num_queries, in.num_ids});
+    float* const out = dist_sq.mutable_data();
+    without_lock([&](const auto& interrupted) { rescore(in, out, interrupted); });
+    return dist_sq;
+}
+
+py::dict rescore_record_arrays(const py::array& pixels, const py::array& windows,
+                               const py::array& ids, double sigma,
+                               const std::optional<py::array>& log_multiplicity,
+                               std::pair<int, int> rows, std::pair<int, int> cols, bool wraps,
+                               int threads, const std::string& isa) {
+    RescoreInput in = rescore_input(pixels, windows, ids, rows, cols, wraps, threads, isa);
+    require(sigma > 0 && std::isfinite(sigma), "sigma must be positive and finite.");
+    in.sigma = sigma;
+    if (log_multiplicity) {
+        in.log_multiplicity = checked<float>(*log_multiplicity, "log_multiplicity",
+                                             "as ids", int(ids.ndim()));
+        for (int axis = 0; axis < ids.ndim(); ++axis)
+            require(log_multiplicity->shape(axis) == ids.shape(axis),
+                    "log_multiplicity is " + described(*log_multiplicity) + " but ids are " +
+                        described(ids) + ". Give one value per id.");
+    }
+    const std::vector<py::ssize_t> shape{in.num_queries}, shape_c{in.num_queries, in.channels};
+    auto log_max = filled<double>(shape, -std::numeric_limits<double>::infinity());
+    auto sum_w = filled<double>(shape, 0), sum_wc = filled<double>(shape_c, 0);
+    auto sum_w2 = filled<double>(shape, 0);
+    auto num_scored = filled<int64_t>(shape, 0);
+    const RecordOutput out{log_max.mutable_data(), sum_w.mutable_data(), sum_wc.mutable_data(),
+                           sum_w2.mutable_data(), num_scored.mutable_data()};
+    without_lock([&](const auto& interrupted) { rescore_records(in, out, interrupted); });
+    return record_dict(log_max, sum_w, sum_wc, sum_w2, num_scored);
+}
+
+std::vector<std::string> instruction_sets() {
+    std::vector<std::string> names;
+    for (const auto find : {kernels_avx512, kernels_avx2, kernels_portable})
+        if (const Kernels* const kernels = find()) names.push_back(kernels->name);
+    return names;
+}
+
+}  // namespace
+}  // namespace patchindex
+
+PYBIND11_MODULE(_native, module) {
+    module.doc() = "Exact scan and rescoring of patches in C++; see native_backend.py.";
+    module.def("instruction_sets", &patchindex::instruction_sets,
+               "Instruction sets of this build and processor, fastest first.");
+    module.def("scan", &patchindex::scan_arrays, "pixels"_a, "y"_a, "sigma"_a, py::kw_only(),
+               "patch_size"_a, "boundary"_a, "equivariant"_a, "threads"_a, "isa"_a = "",
+               "Sums over every legal training patch, per query pixel.");
+    module.def("rescore", &patchindex::rescore_arrays, "pixels"_a, "windows"_a, "ids"_a,
+               py::kw_only(), "rows"_a, "cols"_a, "wraps"_a, "threads"_a, "isa"_a = "",
+               "Squared distances of given patches, per query.");
+    module.def("rescore_record", &patchindex::rescore_record_arrays, "pixels"_a, "windows"_a,
+               "ids"_a, "sigma"_a, py::kw_only(), "log_multiplicity"_a, "rows"_a, "cols"_a,
+               "wraps"_a, "threads"_a, "isa"_a = "", "Sums over given patches, per query.");
+}

@@ -1,0 +1,146 @@
+// Sums of squared differences over every P-cell window of a row.
+//
+// No term is ever taken away again: a window is a suffix of one group of P cells plus a prefix of
+// the next, so its rounding error is relative to itself, however large its neighbors are.
+// All sums are negative (they are log2 weights) and start from `origin`.
+
+// Cell i of displacement k compares query[i] with train[i + k].
+struct CellRow {
+    const Vec* train;  // channel 0
+    const float* query;
+    ptrdiff_t train_stride, query_stride;  // from channel to channel
+    int channels;
+};
+
+// What cell i subtracts from the sums of K displacements: its differences if C == 1 (squared by a
+// fused multiply-add on the way), otherwise its squared differences over the channels.
+template <int C, int K>
+PATCHINDEX_INLINE void cell_terms(const CellRow& row, ptrdiff_t i, Vec (&terms)[K]) {
+    const float* query = row.query + i;
+    const Vec* train = row.train + i;
+    const Vec q = broadcast(query[0]);
+    for (int k = 0; k < K; ++k) {
+        const Vec d = q - train[k];
+        terms[k] = C == 1 ? d : d * d;
+    }
+    for (int c = 1; c < (C > 0 ? C : row.channels); ++c) {
+        query += row.query_stride;
+        train += row.train_stride;
+        const Vec q_c = broadcast(query[0]);
+        for (int k = 0; k < K; ++k) {
+            const Vec d = q_c - train[k];
+            terms[k] = terms[k] + d * d;
+        }
+    }
+}
+
+template <int C>
+PATCHINDEX_INLINE Vec less(Vec sum, Vec term) {
+    return C == 1 ? sum - term * term : sum - term;
+}
+
+// Windows of one cell.
+template <int C, int K>
+PATCHINDEX_INLINE void row_sums_of_one(const CellRow& row, int cells, Vec origin, Vec* out) {
+    for (int i = 0; i < cells; ++i, out += K) {
+        Vec terms[K];
+        cell_terms<C, K>(row, i, terms);
+        for (int k = 0; k < K; ++k) out[k] = less<C>(origin, terms[k]);
+    }
+}
+
+// Windows of three cells: two neighbors share their two middle cells.
+template <int C, int K>
+PATCHINDEX_INLINE void row_sums_of_three(const CellRow& row, int cells, Vec origin, Vec* out) {
+    Vec a[K], b[K], c[K], d[K];
+    cell_terms<C, K>(row, 0, a);
+    cell_terms<C, K>(row, 1, b);
+    int i = 2;
+    for (; i + 1 < cells; i += 2, out += 2 * K) {
+        cell_terms<C, K>(row, i, c);
+        cell_terms<C, K>(row, i + 1, d);
+        for (int k = 0; k < K; ++k) {
+            const Vec middle = less<C>(less<C>(origin, b[k]), c[k]);
+            out[k] = less<C>(middle, a[k]);
+            out[K + k] = less<C>(middle, d[k]);
+            a[k] = c[k];
+            b[k] = d[k];
+        }
+    }
+    if (i == cells) return;
+    cell_terms<C, K>(row, i, c);
+    for (int k = 0; k < K; ++k)
+        out[k] = less<C>(less<C>(less<C>(origin, a[k]), b[k]), c[k]);
+}
+
+// The suffix sums of a group of cells from its kept terms.
+template <int C, int K>
+PATCHINDEX_INLINE void suffixes_of(const Vec* kept, int size, Vec origin, Vec* suffix) {
+    Vec sum[K];
+    for (int k = 0; k < K; ++k) sum[k] = origin;
+    for (int j = size - 1; j >= 0; --j)
+        for (int k = 0; k < K; ++k) suffix[j * K + k] = sum[k] = less<C>(sum[k], kept[j * K + k]);
+}
+
+// out[i * K + k] = origin - the sum of terms i .. i + size - 1 of displacement k, for every window
+// of `cells` cells.
+template <int C, int K>
+PATCHINDEX_INLINE void row_sums(const CellRow& row, int cells, int size, Vec origin, Vec* out,
+                                Vec* scratch) {
+    if (size == 1) return row_sums_of_one<C, K>(row, cells, origin, out);
+    if (size == 3) return row_sums_of_three<C, K>(row, cells, origin, out);
+    Vec* const suffix = scratch;  // [size][K]
+    Vec* const kept = scratch + size * K;
+    Vec sum[K], terms[K];
+    for (int k = 0; k < K; ++k) sum[k] = origin;
+    for (int j = size - 1; j >= 0; --j) {
+        cell_terms<C, K>(row, j, terms);
+        for (int k = 0; k < K; ++k) suffix[j * K + k] = sum[k] = less<C>(sum[k], terms[k]);
+    }
+    for (int k = 0; k < K; ++k) out[k] = sum[k];
+    out += K;
+    for (int start = size; start < cells; start += size) {
+        const bool last = start + size >= cells;
+        const int stop = cells - start < size ? cells - start : size;
+        const int partial = stop < size ? stop : size - 1;
+        for (int k = 0; k < K; ++k) sum[k] = Vec{};
+        if (last) {
+            for (int j = 0; j < partial; ++j, out += K) {
+                cell_terms<C, K>(row, start + j, terms);
+                for (int k = 0; k < K; ++k) {
+                    sum[k] = less<C>(sum[k], terms[k]);
+                    out[k] = suffix[(j + 1) * K + k] + sum[k];
+                }
+            }
+        } else {
+            for (int j = 0; j < partial; ++j, out += K) {
+                cell_terms<C, K>(row, start + j, terms);
+                for (int k = 0; k < K; ++k) {
+                    kept[j * K + k] = terms[k];
+                    sum[k] = less<C>(sum[k], terms[k]);
+                    out[k] = suffix[(j + 1) * K + k] + sum[k];
+                }
+            }
+        }
+        if (stop < size) return;
+        cell_terms<C, K>(row, start + partial, terms);
+        for (int k = 0; k < K; ++k) {
+            kept[partial * K + k] = terms[k];
+            out[k] = less<C>(sum[k] + origin, terms[k]);
+        }
+        out += K;
+        if (!last) suffixes_of<C, K>(kept, size, origin, suffix);
+    }
+}
+
+// Turns rows 0 .. size-1 of `ring` into sums over each row and those below it, up to size-1.
+static inline void suffix_rows(Vec* ring, int size, int width) {
+    for (int i = 0; i < width; ++i) {
+        Vec* cell = ring + ptrdiff_t(size - 1) * width + i;
+        Vec sum = *cell;
+        for (int j = size - 1; j > 0; --j) {
+            cell -= width;
+            *cell = sum = sum + *cell;
+        }
+    }
+}

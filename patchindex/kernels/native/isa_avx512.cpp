@@ -1,0 +1,27 @@
+#include "kernels.hpp"
+
+#if defined(__x86_64__)
+#define PATCHINDEX_AVX512
+#include "isa_begin.hpp"
+#include "simd.hpp"
+#include "box_sums.hpp"
+#include "weights.hpp"
+#include "rescore_impl.hpp"
+#include "scan_impl.hpp"
+#include "isa_end.hpp"
+
+namespace patchindex {
+const Kernels* kernels_avx512() {
+    static const Kernels kernels{"avx512", LANES, scan_block, reduce_sums,
+                                 distances, shared_distances, add_weights_of_list};
+    const bool here = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+                      __builtin_cpu_supports("fma");
+    return here ? &kernels : nullptr;
+}
+}  // namespace patchindex
+#else
+namespace patchindex {
+const Kernels* kernels_avx512() { return nullptr; }
+}  // namespace patchindex
+#endif

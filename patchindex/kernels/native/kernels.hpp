@@ -1,0 +1,99 @@
+// What the drivers and the instruction sets agree on.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "layout.hpp"
+
+namespace patchindex {
+
+// Displacements along x that are scanned together, at most.
+constexpr int MAX_GROUP = 3;
+constexpr int MARGIN = MAX_GROUP - 1;  // columns that a group may touch beyond its strips
+
+// Shapes of the arrays of a ScanTask.
+struct ScanShape {
+    Axis rows, cols;
+    int channels;
+    int lanes;
+
+    // columns of the arrays: coordinates from *_low on
+    int train_low() const { return cols.train_low - MARGIN; }
+    int train_count() const { return cols.train_high - cols.train_low + 2 * MARGIN; }
+    int query_low() const { return cols.query_low - MARGIN; }
+    int query_count() const { return cols.query_high - cols.query_low + 2 * MARGIN; }
+
+    size_t block_size() const { return size_t(channels) * rows.size * train_count() * lanes; }
+    size_t query_size() const { return size_t(channels) * rows.size * query_count(); }
+    size_t num_pixels() const { return size_t(rows.size) * cols.size; }
+    int num_sums() const { return 2 + channels; }  // of w, w^2, w c
+    size_t scratch_size() const;
+};
+
+// How weights are summed: `checked` compares every vector with its pixel's reference, skips what
+// cannot count and moves the reference when it must; `dense` uses one reference for the image.
+enum class Mode { checked, dense };
+
+struct ScanTask {
+    const ScanShape* shape;
+    // [channels][rows][train cols][lanes], scaled so that log2 w = -distance. Pixels outside the
+    // image are zero in `padded_block`, which strips padded with zeros read. In `block` they wrap
+    // round, or are far away from anything: windows that touch them weigh nothing.
+    const float* block;
+    const float* padded_block;
+    const float* query;  // [channels][rows][query cols], scaled alike; wraps round or is zero
+    float* references;   // [rows][cols]: log2 scale of each pixel's sums; weights are 2^(ref - S)
+    float* sums;         // [rows][cols][num_sums][lanes]
+    float* scratch;
+    float dense_reference;  // the reference of every pixel in dense mode
+    float skip_below;       // log2 weights under this never count
+    const std::atomic<bool>* stop;
+    int64_t visited, summed;  // out, checked mode: vectors compared, vectors not skipped
+};
+
+// Windows of given patches, decoded: what the distance kernels read.
+struct PatchTask {
+    // Top left compared cell of each patch in channel 0; null for no patch.
+    const uint8_t* const* corners;
+    int64_t num_patches;
+    int64_t row_stride, channel_stride;  // from row to row, from channel to channel
+    int channels, rows, cols;            // of the compared cells
+    const uint8_t* pixels_end;
+};
+
+// Floats that a query's row of `cols` cells takes, padded to whole vectors.
+inline int padded_cols(int cols, int lanes) { return (cols + lanes - 1) / lanes * lanes; }
+
+// One instruction set's code. The names are those that PATCHINDEX_ISA takes.
+struct Kernels {
+    const char* name;
+    int lanes;
+    void (*scan_block)(ScanTask& task, Mode mode);
+    // Adds the lanes of `num` vectors to num doubles, and clears them.
+    void (*reduce_sums)(float* sums, double* totals, size_t num);
+    // dist[i] = sum of squared differences, in grey levels, between patch i and a query
+    // [channels][rows][padded cols] in grey levels; infinite for no patch.
+    void (*distances)(const PatchTask& task, const float* query, float* dist);
+    // The same for several queries [cells] of unpadded cells; dist[q][i] lies at q * stride + i.
+    // `scratch` holds cells * lanes floats.
+    void (*shared_distances)(const PatchTask& task, const float* queries, int64_t num_queries,
+                             float* dist, int64_t stride, float* scratch);
+    // Adds sums of w, m w^2 / m, w c to sums[2 + channels], with w = 2^(log2_w[i] - reference) and
+    // m = 2^log2_m[i] (1 if null); centers are [channels][stride]. `num` is a multiple of lanes.
+    void (*add_weights)(const float* log2_w, const float* log2_m, const float* centers,
+                        int64_t stride, int channels, int64_t num, float reference,
+                        double* sums);
+};
+
+// Null where the compiler or the processor has not the instructions.
+const Kernels* kernels_avx512();
+const Kernels* kernels_avx2();
+const Kernels* kernels_portable();
+
+// The kernels called `isa`, or the fastest ones if it is empty. Throws std::invalid_argument.
+const Kernels& select_kernels(const std::string& isa);
+
+}  // namespace patchindex

@@ -1,0 +1,112 @@
+#include "rescore.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "parallel.hpp"
+#include "rescore_worker.hpp"
+
+namespace patchindex {
+namespace {
+
+constexpr int64_t IDS_PER_UNIT = 16384;
+
+struct Unit {
+    int64_t first_query, num_queries, first_id, num_ids;
+};
+
+// Work cut into units of about IDS_PER_UNIT distances, or one block of shared patches each.
+std::vector<Unit> make_units(const RescoreInput& in) {
+    const bool shared = shares_patches(in);
+    const int64_t ids = std::min(in.num_ids, shared ? PATCH_BLOCK : IDS_PER_UNIT);
+    std::vector<Unit> units;
+    if (ids == 0) return units;
+    const int64_t queries = shared ? in.num_queries : std::max<int64_t>(1, IDS_PER_UNIT / ids);
+    for (int64_t q = 0; q < in.num_queries; q += queries)
+        for (int64_t id = 0; id < in.num_ids; id += ids)
+            units.push_back({q, std::min(queries, in.num_queries - q), id,
+                             std::min(ids, in.num_ids - id)});
+    return units;
+}
+
+// Calls visit(worker, unit, query, first id, distances) for every query and block of ids, and
+// finish(worker, index, unit) after each unit.
+template <class Visit, class Finish>
+bool visit_distances(const RescoreInput& in, const Visit& visit, const Finish& finish,
+                     const std::function<bool()>& interrupted) {
+    const Kernels& kernels = select_kernels(in.isa);
+    const std::vector<Unit> units = make_units(in);
+    Queries queries(in, kernels.lanes, !shares_patches(in));
+    std::vector<std::unique_ptr<Worker>> workers(in.threads);
+    std::atomic<bool> stop{false};
+    const int64_t tile = shares_patches(in) ? QUERIES_PER_TILE : 1;
+    const auto work = [&](int index, int thread) {
+        if (!workers[thread]) workers[thread] = std::make_unique<Worker>(in, kernels);
+        Worker& worker = *workers[thread];
+        const Unit& unit = units[index];
+        worker.records.assign(unit.num_queries, {});
+        const int64_t stop_query = unit.first_query + unit.num_queries;
+        const int64_t stop_id = unit.first_id + unit.num_ids;
+        for (int64_t query = unit.first_query; query < stop_query; query += tile)
+            for (int64_t id = unit.first_id; id < stop_id; id += PATCH_BLOCK) {
+                if (stop) return;
+                const int64_t num_queries = std::min(tile, stop_query - query);
+                const float* const dist =
+                    worker.distances(queries, query, num_queries,
+                                     in.ids + (in.shared ? 0 : query * in.num_ids) + id,
+                                     std::min(PATCH_BLOCK, stop_id - id));
+                for (int64_t i = 0; i < num_queries; ++i)
+                    visit(worker, unit, query + i, id, dist + i * PATCH_BLOCK);
+            }
+        finish(worker, index, unit);
+    };
+    run_units(int(units.size()), in.threads, stop, work, interrupted);
+    return !stop;
+}
+
+}  // namespace
+
+bool rescore(const RescoreInput& in, float* dist_sq, const std::function<bool()>& interrupted) {
+    const auto store = [&](Worker&, const Unit& unit, int64_t query, int64_t id,
+                           const float* dist) {
+        const int64_t num = std::min(PATCH_BLOCK, unit.first_id + unit.num_ids - id);
+        float* const out = dist_sq + query * in.num_ids + id;
+        for (int64_t i = 0; i < num; ++i) out[i] = dist[i] * float(1 / GREY_LEVELS_SQ);
+    };
+    return visit_distances(in, store, [](Worker&, int, const Unit&) {}, interrupted);
+}
+
+bool rescore_records(const RescoreInput& in, const RecordOutput& output,
+                     const std::function<bool()>& interrupted) {
+    std::vector<RunningRecord> totals(in.num_queries);
+    std::atomic<bool> stop{false};
+    InOrder in_order(stop, 1 << 20);
+    const auto add = [&](Worker& worker, const Unit& unit, int64_t query, int64_t id,
+                         const float* dist) {
+        const int64_t at = (in.shared ? 0 : query * in.num_ids) + id;
+        worker.add_to(worker.records[query - unit.first_query], dist,
+                      in.log_multiplicity ? in.log_multiplicity + at : nullptr);
+    };
+    const auto finish = [&](Worker& worker, int index, const Unit& unit) {
+        const auto merge = [&totals, &unit, records = std::move(worker.records)] {
+            for (size_t i = 0; i < records.size(); ++i) totals[unit.first_query + i].add(records[i]);
+        };
+        in_order.then(index, merge);
+    };
+    if (!visit_distances(in, add, finish, interrupted)) return false;
+    for (int64_t q = 0; q < in.num_queries; ++q) {
+        const RunningRecord& total = totals[q];
+        output.log_max[q] = total.reference * std::log(2.0);
+        output.num_scored[q] = total.num_scored;
+        if (total.sums.empty()) continue;
+        output.sum_w[q] = total.sums[0];
+        output.sum_w2[q] = total.sums[1];
+        for (int c = 0; c < in.channels; ++c) output.sum_wc[q * in.channels + c] = total.sums[2 + c];
+    }
+    return true;
+}
+
+}  // namespace patchindex

@@ -1,0 +1,178 @@
+#include "scan.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <stdexcept>
+#include <vector>
+
+#include "kernels.hpp"
+#include "memory.hpp"
+#include "parallel.hpp"
+#include "pixel_sums.hpp"
+
+namespace patchindex {
+namespace {
+
+constexpr int QUERIES_PER_UNIT = 8;
+constexpr float FAR_AWAY = 1e15f;       // pixel of a lane without an image: its weights are 0
+constexpr double LARGEST_QUERY = 1e10;  // in units of sigma; beyond it float32 says nothing
+constexpr double NEGLIGIBLE_BITS = 20;  // all that is skipped is below 2^-20 of the mass
+
+// Images per unit of work. Set by the number of images alone: threads must not change any sum.
+int64_t images_per_unit(int64_t num_images, int lanes) {
+    const int64_t images = std::clamp<int64_t>(num_images / 128, 64, 512);
+    return (images + lanes - 1) / lanes * lanes;
+}
+
+struct Plan {
+    ScanInput in;
+    const Kernels* kernels;
+    ScanShape shape;
+    double scale;  // log2 w = -(scale * distance)^2
+    float skip_below;
+    std::vector<float> levels;   // scaled value of each of 256 pixel values
+    std::vector<float> queries;  // [batch][query_size], scaled and padded
+    int64_t images_per_unit;
+    int units_per_query, query_groups;
+};
+
+std::vector<float> padded_queries(const ScanInput& in, const ScanShape& shape, double scale) {
+    const Axis& cols = shape.cols;
+    std::vector<float> padded(in.batch * shape.query_size(), 0.0f);
+    float* out = padded.data();
+    for (int64_t row = 0; row < int64_t(in.batch) * in.channels * in.height; ++row)
+        for (int i = 0; i < shape.query_count(); ++i, ++out) {
+            const int x = shape.query_low() + i;
+            if (!cols.query_wraps && !cols.inside(x)) continue;
+            const double value = double(in.y[row * in.width + cols.wrapped(x)]) * scale;
+            if (!(std::abs(value) <= LARGEST_QUERY))
+                throw std::invalid_argument(
+                    "y holds values that are not finite, or over 1e10 times sigma. "
+                    "Give a finite state y = xt / sqrt(alpha_bar) with its own sigma.");
+            *out = float(value);
+        }
+    return padded;
+}
+
+Plan make_plan(const ScanInput& in) {
+    Plan plan{in, &select_kernels(in.isa), {}, 0, 0, {}, {}, 0, 0, 0};
+    ScanShape& shape = plan.shape;
+    shape.rows = make_axis(in.height, in.patch_size, in.boundary, in.equivariant);
+    shape.cols = make_axis(in.width, in.patch_size, in.boundary, in.equivariant);
+    shape.channels = in.channels;
+    shape.lanes = plan.kernels->lanes;
+    plan.scale = std::sqrt(0.5 / std::log(2.0)) / in.sigma;
+    const double patches = double(in.num_images) * shape.rows.strips.size() * shape.cols.strips.size();
+    plan.skip_below = float(-NEGLIGIBLE_BITS - std::log2(patches));
+    for (int value = 0; value < 256; ++value)
+        plan.levels.push_back(float((value / 127.5 - 1) * plan.scale));
+    plan.queries = padded_queries(in, shape, plan.scale);
+    plan.images_per_unit = images_per_unit(in.num_images, shape.lanes);
+    plan.units_per_query =
+        int((in.num_images + plan.images_per_unit - 1) / plan.images_per_unit);
+    plan.query_groups = (in.batch + QUERIES_PER_UNIT - 1) / QUERIES_PER_UNIT;
+    return plan;
+}
+
+// One thread's arrays.
+struct Workspace {
+    explicit Workspace(const ScanShape& shape)
+        : block(shape.block_size()),
+          padded_block(shape.cols.padded ? shape.block_size() : 0),
+          scratch(shape.scratch_size()) {}
+    AlignedFloats block, padded_block, scratch;
+    std::vector<std::unique_ptr<AlignedFloats>> sums;  // of each query of the unit
+};
+
+// Scaled pixels of images first .. first + lanes - 1, one image per lane; `outside` the image where
+// it does not wrap.
+void load_block(const Plan& plan, int64_t first, float outside, float* block) {
+    const ScanInput& in = plan.in;
+    const Axis& cols = plan.shape.cols;
+    const int lanes = plan.shape.lanes;
+    const int64_t rows = int64_t(in.channels) * in.height;
+    for (int lane = 0; lane < lanes; ++lane) {
+        const bool present = first + lane < in.num_images;
+        const uint8_t* source = in.pixels + (first + lane) * rows * in.width;
+        float* out = block + lane;
+        for (int64_t row = 0; row < rows; ++row, source += in.width)
+            for (int i = 0; i < plan.shape.train_count(); ++i, out += lanes) {
+                const int x = plan.shape.train_low() + i;
+                if (!cols.train_wraps && !cols.inside(x))
+                    *out = outside;
+                else
+                    *out = present ? plan.levels[source[cols.wrapped(x)]] : FAR_AWAY;
+            }
+    }
+}
+
+void scan_images(const Plan& plan, int64_t first_image, int64_t stop_image, int first_query,
+                 Workspace& space, std::vector<PixelSums>& totals, const std::atomic<bool>& stop) {
+    const ScanShape& shape = plan.shape;
+    const int64_t displacements = int64_t(shape.rows.strips.size()) * shape.cols.strips.size();
+    const int64_t blocks_per_flush = std::max<int64_t>(1, 1024 / displacements);
+    int64_t num_blocks = 0;
+    for (int64_t image = first_image; image < stop_image; image += shape.lanes, ++num_blocks) {
+        load_block(plan, image, FAR_AWAY, space.block.data());
+        if (shape.cols.padded) load_block(plan, image, 0.0f, space.padded_block.data());
+        const bool last = image + shape.lanes >= stop_image;
+        const bool flush = last || num_blocks == 0 || num_blocks % blocks_per_flush == 0;
+        for (size_t q = 0; q < totals.size(); ++q) {
+            ScanTask task{};
+            task.shape = &shape;
+            task.block = space.block.data();
+            task.padded_block = space.padded_block.data();
+            task.query = plan.queries.data() + (first_query + q) * shape.query_size();
+            task.scratch = space.scratch.data();
+            task.sums = space.sums[q]->data();
+            task.skip_below = plan.skip_below;
+            task.stop = &stop;
+            const bool may_be_dense = blocks_per_flush == 1 && num_blocks > 0;
+            totals[q].add_block(*plan.kernels, task, flush, may_be_dense);
+            if (stop) return;
+        }
+    }
+}
+
+}  // namespace
+
+bool scan(const ScanInput& input, const ScanOutput& output,
+          const std::function<bool()>& interrupted) {
+    const Plan plan = make_plan(input);
+    const ScanShape& shape = plan.shape;
+    const size_t pixels = size_t(input.height) * input.width;
+    std::atomic<bool> stop{false};
+    InOrder in_order(stop, 4 * input.threads);
+    std::vector<std::unique_ptr<Workspace>> spaces(input.threads);
+
+    const auto work = [&](int unit, int worker) {
+        if (!spaces[worker]) spaces[worker] = std::make_unique<Workspace>(shape);
+        Workspace& space = *spaces[worker];
+        const int first_query = unit / plan.units_per_query * QUERIES_PER_UNIT;
+        const int64_t first_image = unit % plan.units_per_query * plan.images_per_unit;
+        const int64_t stop_image = std::min(first_image + plan.images_per_unit, input.num_images);
+        const int num_queries = std::min(QUERIES_PER_UNIT, input.batch - first_query);
+        while (int(space.sums.size()) < num_queries)
+            space.sums.push_back(std::make_unique<AlignedFloats>(
+                shape.num_pixels() * shape.num_sums() * shape.lanes));
+        auto totals = std::make_shared<std::vector<PixelSums>>(num_queries, PixelSums(shape));
+        scan_images(plan, first_image, stop_image, first_query, space, *totals, stop);
+        if (stop) return;
+        in_order.then(unit, [&output, &shape, &plan, totals, first_query, pixels] {
+            for (size_t q = 0; q < totals->size(); ++q)
+                (*totals)[q].merge_into(output, (first_query + q) * pixels, plan.scale);
+        });
+    };
+    run_units(plan.units_per_query * plan.query_groups, input.threads, stop, work, interrupted);
+    if (stop) return false;
+
+    const std::vector<long long> row_counts = centers_per_coordinate(shape.rows);
+    const std::vector<long long> col_counts = centers_per_coordinate(shape.cols);
+    for (size_t i = 0; i < input.batch * pixels; ++i)
+        output.num_scored[i] = input.num_images * row_counts[i % pixels / input.width] *
+                               col_counts[i % input.width];
+    return true;
+}
+
+}  // namespace patchindex

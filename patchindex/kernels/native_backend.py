@@ -1,0 +1,163 @@
+"""The C++ back end: same functions, arguments and results as the torch back end.
+
+Importing this module fails with ImportError where the extension was not built. The instruction set
+is the fastest one the processor has; PATCHINDEX_ISA forces another, for tests and comparisons.
+"""
+
+import os
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt8
+from numpy.typing import NDArray
+from torch import Tensor
+
+from patchindex.geometry import BorderSignature, PatchGeometry
+from patchindex.kernels import _native
+from patchindex.records import PosteriorRecord
+
+
+def instruction_sets() -> list[str]:
+    """Those of this build and processor, fastest first."""
+    return _native.instruction_sets()
+
+
+def instruction_set() -> str:
+    """The one in use."""
+    return os.environ.get("PATCHINDEX_ISA", "") or instruction_sets()[0]
+
+
+def scan(
+    pixels: UInt8[Tensor, "n c h w"],
+    y: Float[Tensor, "b c h w"],
+    sigma: float,
+    geometry: PatchGeometry,
+    *,
+    threads: int | None = None,
+) -> PosteriorRecord:
+    """Sum every legal patch of every image for every pixel of `y`; fields are [b, h, w].
+
+    All states share one pass over the images. The sums do not depend on the number of threads.
+    What is skipped is below 1e-6 of a pixel's mass, all together. `log_max` is a scale near the log
+    mass of the pixel, not the largest log weight.
+
+    Args:
+        pixels: training images.
+        y: query states in data units, xt / sqrt(alpha_bar); finite.
+        sigma: noise in the same units.
+        threads: torch's number of threads if None.
+    """
+    fields = _native.scan(
+        as_array(pixels, np.uint8),
+        as_array(y, np.float32),
+        float(sigma),
+        patch_size=geometry.patch_size,
+        boundary=geometry.boundary,
+        equivariant=geometry.equivariant,
+        threads=threads or torch.get_num_threads(),
+        isa=instruction_set(),
+    )
+    return as_record(fields)
+
+
+def rescore(
+    pixels: UInt8[Tensor, "n c h w"],
+    windows: Float[Tensor, "q c s s"],
+    ids: Int[Tensor, "q k"],
+    geometry: PatchGeometry,
+    signature: BorderSignature,
+    *,
+    threads: int | None = None,
+) -> Float[Tensor, "q k"]:
+    """Squared distances between each query window and its own patches; infinite for id -1.
+
+    Args:
+        windows: query windows in [-1, 1] data units; all of one signature.
+        ids: legal patches of that signature (`geometry.patch_ids`).
+        threads: torch's number of threads if None.
+    """
+    dist_sq = _native.rescore(
+        as_array(pixels, np.uint8),
+        as_array(windows, np.float32),
+        as_array(ids, np.int64),
+        **options(geometry, signature, threads),
+    )
+    return torch.from_numpy(dist_sq)
+
+
+def rescore_shared(
+    pixels: UInt8[Tensor, "n c h w"],
+    windows: Float[Tensor, "q c s s"],
+    ids: Int[Tensor, " m"],
+    geometry: PatchGeometry,
+    signature: BorderSignature,
+    *,
+    threads: int | None = None,
+) -> Float[Tensor, "q m"]:
+    """Squared distances between every query window and every patch: each is cut out once only."""
+    dist_sq = _native.rescore(
+        as_array(pixels, np.uint8),
+        as_array(windows, np.float32),
+        as_array(ids, np.int64),
+        **options(geometry, signature, threads),
+    )
+    return torch.from_numpy(dist_sq)
+
+
+def rescore_record(
+    pixels: UInt8[Tensor, "n c h w"],
+    windows: Float[Tensor, "q c s s"],
+    ids: Int[Tensor, "q k"] | Int[Tensor, " k"],
+    sigma: float,
+    geometry: PatchGeometry,
+    signature: BorderSignature,
+    *,
+    log_multiplicity: Float[Tensor, "q k"] | Float[Tensor, " k"] | None = None,
+    threads: int | None = None,
+) -> PosteriorRecord:
+    """Sum the given patches for each query window, without storing distances; fields are [q].
+
+    Args:
+        windows: query windows in [-1, 1] data units; all of one signature.
+        ids: legal patches of that signature, a row per query or one list for all; -1 for none.
+        sigma: noise in data units.
+        log_multiplicity: log of how many equal patches each id stands for.
+        threads: torch's number of threads if None.
+    """
+    fields = _native.rescore_record(
+        as_array(pixels, np.uint8),
+        as_array(windows, np.float32),
+        as_array(ids, np.int64),
+        float(sigma),
+        log_multiplicity=None if log_multiplicity is None else as_array(log_multiplicity, np.float32),
+        **options(geometry, signature, threads),
+    )
+    return as_record(fields)
+
+
+def options(
+    geometry: PatchGeometry, signature: BorderSignature, threads: int | None
+) -> dict[str, Any]:
+    """What both ways of rescoring want to know besides the arrays."""
+    rows, cols = signature.rows.offsets, signature.cols.offsets
+    wraps = geometry.boundary == "circular" or (
+        geometry.boundary == "circular_interior" and not geometry.equivariant
+    )
+    return {
+        "rows": (rows.start, rows.stop),
+        "cols": (cols.start, cols.stop),
+        "wraps": wraps,
+        "threads": threads or torch.get_num_threads(),
+        "isa": instruction_set(),
+    }
+
+
+def as_array(tensor: Tensor, dtype: type[np.generic]) -> NDArray[Any]:
+    """The tensor as a C-contiguous array, copied only where it must be."""
+    return np.ascontiguousarray(tensor.detach().cpu().numpy(), dtype=dtype)
+
+
+def as_record(fields: dict[str, NDArray[Any]]) -> PosteriorRecord:
+    """A kernel's sums as a record."""
+    return PosteriorRecord.exact(**{name: torch.from_numpy(f) for name, f in fields.items()})
