@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 
 demo: $(READY)
 	$(BIN)/patchindex build --dataset sample --scales 3,5,9,15 --out demo/sample.zarr
-	$(BIN)/sampler run --index demo/sample.zarr --num 8 --out demo/run --overwrite
+	$(BIN)/sampler run --index demo/sample.zarr --num 9 --steps 10 --out demo/run --overwrite
 	@echo "Look at demo/run/samples.png; the table above says how far it is from exact."
 
 test: $(READY)
@@ -30,7 +30,7 @@ format: $(READY)
 clean:
 	rm -rf $(VENV) demo build *.egg-info
 
-$(READY): pyproject.toml
+$(READY): pyproject.toml setup.py $(wildcard patchindex/kernels/native/*)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "$(PYTHON) is older than Python 3.11. Give another: make PYTHON=python3.12 ..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)

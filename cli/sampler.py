@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import click
-import torch
 
 from cli.messages import Commands
 from patchindex import ImageSet, PatchIndex
-from patchindex.environment import library_versions
+from patchindex.environment import library_versions, set_threads
 from patchindex.errors import StoreError
 from patchindex.home import newest_index
 from sampler.errors import SamplerConfigError
@@ -106,7 +105,8 @@ def run(
 ) -> None:
     """Write samples.npy, samples.png and run.json into a folder."""
     config = SamplerConfig(**settings)
-    set_threads(threads)
+    if threads is not None:
+        set_threads(threads)
     source = open_source(index_path, dataset, resolution, limit)
     images = source if isinstance(source, ImageSet) else source.images
     folder = out or Path("runs", f"{Path(images.name).stem}-{config.machine}-{config.seed}")
@@ -144,15 +144,6 @@ def open_source(
             )
         click.echo(f"index: {index_path}", err=True)
     return PatchIndex.open(index_path)
-
-
-def set_threads(threads: int | None) -> None:
-    """Limit the threads of every library."""
-    if threads is None:
-        return
-    if threads < 1:
-        raise SamplerConfigError(f"threads is {threads}. Give at least 1.")
-    torch.set_num_threads(threads)
 
 
 def show_step(report: StepReport) -> None:

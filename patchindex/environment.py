@@ -8,6 +8,9 @@ from importlib.metadata import PackageNotFoundError, version
 import faiss
 import torch
 
+from patchindex.errors import KernelError
+from patchindex.kernels import BACKEND
+
 LIBRARIES = {
     "patchindex": ("patchindex",),
     "faiss": ("faiss-gpu", "faiss-cpu", "faiss"),
@@ -22,13 +25,15 @@ class Environment:
     """Where a command runs.
 
     Attributes:
-        threads: that torch and FAISS use.
+        kernels: back end of the exact sums, and its instruction set.
+        threads: that torch, whose number the kernels share, and FAISS use.
         faiss_build: "GPU" or "CPU", and the instruction sets it was compiled for.
         gpu: name of the CUDA device, or "none".
     """
 
     python: str
     versions: dict[str, str]
+    kernels: str
     threads: dict[str, int]
     faiss_build: str
     gpu: str
@@ -38,6 +43,7 @@ class Environment:
         yield f"python   {self.python}"
         for name, number in self.versions.items():
             yield f"{name:<8} {number}"
+        yield f"kernels  {self.kernels}"
         yield "threads  " + ", ".join(f"{name} {count}" for name, count in self.threads.items())
         yield f"FAISS    {self.faiss_build}"
         yield f"GPU      {self.gpu}"
@@ -50,10 +56,32 @@ def describe_environment() -> Environment:
     return Environment(
         python=platform.python_version(),
         versions=library_versions(),
+        kernels=describe_kernels(),
         threads={"torch": torch.get_num_threads(), "faiss": faiss.omp_get_max_threads()},
         faiss_build=" ".join([kind, *(option for option in options if option != "GPU")]),
         gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
     )
+
+
+def describe_kernels() -> str:
+    """Back end and instruction set."""
+    if BACKEND == "torch":
+        return "torch"
+    from patchindex.kernels.native_backend import instruction_set  # noqa: PLC0415 - may be absent
+
+    return f"native, {instruction_set()}"
+
+
+def set_threads(count: int) -> None:
+    """Let torch, the kernels and FAISS use so many threads.
+
+    Raises:
+        KernelError: there is no such number of threads.
+    """
+    if count < 1:
+        raise KernelError(f"threads is {count}. Give at least 1.")
+    torch.set_num_threads(count)
+    faiss.omp_set_num_threads(count)
 
 
 def library_versions() -> dict[str, str]:

@@ -19,3 +19,7 @@ class IndexConfigError(UserError, ValueError):
 
 class StoreError(UserError, ValueError):
     """An index on disk that is absent, incomplete, damaged, or cannot be written."""
+
+
+class KernelError(UserError, RuntimeError):
+    """A back end, or a number of threads, that cannot be had."""

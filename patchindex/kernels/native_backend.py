@@ -105,7 +105,7 @@ def rescore_shared(
     return torch.from_numpy(dist_sq)
 
 
-def rescore_record(
+def rescore_record(  # noqa: PLR0917 - the operands of one formula
     pixels: UInt8[Tensor, "n c h w"],
     windows: Float[Tensor, "q c s s"],
     ids: Int[Tensor, "q k"] | Int[Tensor, " k"],
@@ -130,7 +130,9 @@ def rescore_record(
         as_array(windows, np.float32),
         as_array(ids, np.int64),
         float(sigma),
-        log_multiplicity=None if log_multiplicity is None else as_array(log_multiplicity, np.float32),
+        log_multiplicity=None
+        if log_multiplicity is None
+        else as_array(log_multiplicity, np.float32),
         **options(geometry, signature, threads),
     )
     return as_record(fields)

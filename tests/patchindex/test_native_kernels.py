@@ -325,7 +325,11 @@ def test_states_that_are_not_finite_are_refused(value):
 
 def test_ids_outside_the_images_or_of_other_borders_are_refused():
     pixels, windows, ids, geometry, signature = interior_problem(1, 1)
-    for bad, message in [(-2, "is not in 0.."), (70 * 12 * 11, "is not in"), (0, "leaves the image")]:
+    for bad, message in [
+        (-2, "is not in 0.."),
+        (70 * 12 * 11, "is not in"),
+        (0, "leaves the image"),
+    ]:
         with pytest.raises(ValueError, match=message):
             native.rescore(pixels, windows, torch.full_like(ids, bad)[None], geometry, signature)
 

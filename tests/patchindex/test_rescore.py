@@ -9,7 +9,7 @@ from reference.samples import PROPERTY, Case, cases
 from reference.score_machines import as_unit, padded_windows
 
 from patchindex import BorderSignature, PatchGeometry
-from patchindex.kernels import centers_of, rescore, rescore_shared
+from patchindex.kernels.torch_rescore import centers_of, rescore, rescore_shared
 
 
 def geometry_of(case: Case) -> PatchGeometry:

@@ -8,7 +8,7 @@ from reference.samples import PROPERTY, Case, cases, noisy_states, random_images
 from reference.score_machines import Posterior, posterior
 
 from patchindex import PatchGeometry, PosteriorRecord
-from patchindex.kernels import scan
+from patchindex.kernels.torch_scan import scan
 
 # float32 distances of up to a few hundred cells, divided by 2 sigma^2: relative 1e-6 of log weights
 # that reach some hundreds
