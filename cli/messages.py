@@ -21,12 +21,15 @@ class Commands(click.Group):
     """A command group whose users see one line where they erred, and our bugs as tracebacks."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; exit code 1 after a UserError, 130 after Ctrl-C."""
+        """Run the command; exit code 1 after a user's error, 130 after Ctrl-C."""
         log_to_stderr()
         try:
             return super().invoke(ctx)
         except UserError as error:
             raise click.ClickException(one_line(str(error))) from error
+        except click.UsageError as error:
+            error.exit_code = 1  # not click's 2: all that a user can mend ends alike
+            raise
         except KeyboardInterrupt:
             click.echo("\nInterrupted.", err=True)
             ctx.exit(INTERRUPTED)

@@ -13,6 +13,7 @@ from patchindex.build import build_index
 from patchindex.cards import card_names, load_card
 from patchindex.config import IndexConfig
 from patchindex.environment import describe_environment
+from patchindex.errors import IndexConfigError
 from patchindex.home import index_path
 from patchindex.index import PatchIndex
 
@@ -105,8 +106,8 @@ def parse_scales(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
-        raise click.BadParameter(
-            f"{text!r} is no list of whole numbers. Give for instance 3,5,9.", param_hint="--scales"
+        raise IndexConfigError(
+            f"scales {text!r} are no list of whole numbers. Give for instance 3,5,9."
         ) from None
 
 

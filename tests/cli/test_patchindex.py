@@ -72,10 +72,18 @@ def test_a_users_error_is_one_line_and_exit_code_1(tmp_path, arguments, message)
     assert not list(tmp_path.glob("few*"))
 
 
-def test_scales_that_are_no_numbers_are_refused():
-    result = run("build", "--dataset", "sample", "--scales", "3,x")
-    assert result.exit_code == 2
-    assert "'3,x' is no list of whole numbers" in result.stderr
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--scales", "3,x"], "scales '3,x' are no list of whole numbers. Give for instance 3,5,9"),
+        (["--limit", "0"], "0 is not in the range x>=1"),
+        (["--sclaes", "3"], "No such option"),
+    ],
+)
+def test_what_the_command_line_cannot_read_ends_with_exit_code_1_too(arguments, message):
+    result = run("build", "--dataset", "sample", *arguments)
+    assert result.exit_code == 1
+    assert message in result.stderr
 
 
 def test_our_own_bugs_show_their_traceback(monkeypatch):
@@ -97,10 +105,10 @@ def test_info_shows_what_is_in_an_index(index):
 
 def test_info_without_a_path_shows_versions_threads_and_gpu():
     result = run("info")
-    for name in ("faiss", "zarr", "threads", "FAISS", "GPU"):
+    for name in ("faiss", "zarr", "kernels", "threads", "FAISS", "GPU"):
         assert re.search(rf"^{name}\s+\S", result.stdout, re.MULTILINE)
     assert set(json.loads(run("info", "--json").stdout)) == {
-        "python", "versions", "threads", "faiss_build", "gpu",
+        "python", "versions", "kernels", "threads", "faiss_build", "gpu",
     }  # fmt: skip
 
 

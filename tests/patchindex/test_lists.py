@@ -11,7 +11,7 @@ from patchindex.lists import (
     signature_map,
 )
 
-CONFIG = IndexConfig()
+CONFIG = IndexConfig(lists_per_sqrt=0.5, single_list_patches=65_536)
 
 
 @pytest.mark.parametrize(
