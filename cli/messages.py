@@ -28,8 +28,8 @@ class Commands(click.Group):
         except UserError as error:
             raise click.ClickException(one_line(str(error))) from error
         except click.UsageError as error:
-            error.exit_code = 1  # not click's 2: all that a user can mend ends alike
-            raise
+            error.show()
+            ctx.exit(1)  # not click's 2: all that a user can mend ends alike
         except KeyboardInterrupt:
             click.echo("\nInterrupted.", err=True)
             ctx.exit(INTERRUPTED)

@@ -10,8 +10,8 @@ import click
 from cli.messages import Commands, progress_bars, resumable
 from patchindex import Boundary, ImageSet
 from patchindex.build import build_index
-from patchindex.cards import card_names, load_card
 from patchindex.config import IndexConfig
+from patchindex.datasets import card_names, load_card
 from patchindex.environment import describe_environment
 from patchindex.errors import IndexConfigError
 from patchindex.home import index_path

@@ -18,7 +18,12 @@ from patchindex.progress import ProgressCallback
 from patchindex.resources import data_file
 
 # several lists in the larger signatures, several parts per scale
-SMALL = {"single_list_patches": 500, "block_patches": 3000, "train_patches": 4096}
+SMALL = {
+    "single_list_patches": 500,
+    "lists_per_sqrt": 0.5,
+    "block_patches": 3000,
+    "train_patches": 4096,
+}
 
 
 def small_images(num: int = 40, side: int = 16, channels: int = 1) -> ImageSet:

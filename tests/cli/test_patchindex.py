@@ -19,7 +19,7 @@ from patchindex.build import build_index
 from patchindex.config import IndexConfig
 from patchindex.index import PatchIndex
 
-FEW = ["--dataset", "sample", "--limit", "20", "--scales", "3,7"]
+FEW = ["--dataset", "sample", "--limit", "20", "--resolution", "native", "--scales", "3,7"]
 
 
 def run(*arguments):
@@ -36,10 +36,10 @@ def test_building_tells_the_plan_and_shows_what_was_built(tmp_path):
     assert result.exit_code == 0, result.output
     for words in ("of disk", "of memory", "(an estimate)", "scale 7: encode", "is complete"):
         assert words in result.stderr
-    assert "20 images of 1 x 32 x 32" in result.stdout
+    assert "20 images of 1 x 28 x 28" in result.stdout
     assert "estimate" not in result.stdout
     index = PatchIndex.open(tmp_path / "few.zarr")
-    assert index.images.sha256 == ImageSet.load("sample", limit=20).sha256
+    assert index.images.sha256 == ImageSet.load("sample", limit=20, resolution="native").sha256
 
 
 def test_without_out_the_index_goes_home(home):
@@ -56,7 +56,7 @@ def test_without_out_the_index_goes_home(home):
     ("arguments", "message"),
     [
         (["--scales", "3,4"], "Error: scale 4 is not a patch size. Give odd positive"),
-        (["--scales", "65"], "Error: scale 65 is too large for 32x32 images. Give at most 63"),
+        (["--scales", "57"], "Error: scale 57 is too large for 28x28 images. Give at most 55"),
         (["--boundary", "mirror"], "Error: boundary is 'mirror'. Give one of zeros, circular"),
         (["--dataset", "mnits"], "Error: "),
     ],

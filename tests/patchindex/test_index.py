@@ -24,9 +24,11 @@ def index(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def wide_index(tmp_path_factory):
-    """Half of the bundled images, at a scale whose windows are projected."""
-    images = small_images(1000, side=20)
-    return build_small(tmp_path_factory.mktemp("wide") / "wide.zarr", images, scales=(9,))
+    """Some hundred images, at a scale whose windows are projected."""
+    images = small_images(400, side=20)
+    return build_small(
+        tmp_path_factory.mktemp("wide") / "wide.zarr", images, scales=(9,), block_patches=50_000
+    )
 
 
 def noisy_windows(index, patch_size, signature, num, *, sigma=0.3):

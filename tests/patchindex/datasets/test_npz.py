@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from patchindex.datasets import load_images
+from patchindex.datasets.npz import read_npz
 from patchindex.errors import DatasetError
-from patchindex.npz import read_npz
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from image_files import jpeg_bytes
 
-from patchindex.cards import load_card
-from patchindex.cifar import read_cifar_batches, read_cifar_zip
 from patchindex.datasets import load_images
+from patchindex.datasets.cards import load_card
+from patchindex.datasets.cifar import read_cifar_batches, read_cifar_zip
 from patchindex.errors import DatasetError
 
 CLASSES = load_card("cifar10").class_names

@@ -12,9 +12,9 @@ import numpy as np
 from jaxtyping import Int, UInt8
 from numpy import ndarray
 
-from patchindex.decode import decode_image
+from patchindex.datasets.decode import decode_image
+from patchindex.datasets.resize import Size, stack_resized
 from patchindex.errors import DatasetError
-from patchindex.resize import Size, stack_resized
 
 SIDE = 32
 # what pickle and zipfile raise on damaged files, by place of the damage

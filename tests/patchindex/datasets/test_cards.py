@@ -5,7 +5,7 @@ import pytest
 import yaml
 
 import patchindex.resources
-from patchindex.cards import DatasetCard, card_names, load_card
+from patchindex.datasets.cards import DatasetCard, card_names, load_card
 from patchindex.errors import DatasetError
 from patchindex.resources import data_file
 

@@ -2,10 +2,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from patchindex import resize
-from patchindex.datasets import load_images
+from patchindex.datasets import load_images, resize
+from patchindex.datasets.resize import allocate, parse_resolution, resize_images, stack_resized
 from patchindex.errors import DatasetError
-from patchindex.resize import allocate, parse_resolution, resize_images, stack_resized
 
 
 @pytest.mark.parametrize(

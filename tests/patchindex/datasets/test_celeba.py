@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from image_files import jpeg_bytes
 
-from patchindex.celeba import read_celeba
 from patchindex.datasets import load_images
+from patchindex.datasets.celeba import read_celeba
 from patchindex.errors import DatasetError
 
 

@@ -7,16 +7,16 @@ from pathlib import Path
 from jaxtyping import Int, UInt8
 from numpy import ndarray
 
-from patchindex.cards import DatasetCard, card_names, load_card
-from patchindex.celeba import read_celeba
-from patchindex.cifar import read_cifar_batches, read_cifar_zip
+from patchindex.datasets.cards import DatasetCard, card_names, load_card
+from patchindex.datasets.celeba import read_celeba
+from patchindex.datasets.cifar import read_cifar_batches, read_cifar_zip
+from patchindex.datasets.idx import read_idx_images
+from patchindex.datasets.image_folder import load_image_folder
+from patchindex.datasets.locations import FoundFiles, download_files, find_files
+from patchindex.datasets.npz import read_npz
+from patchindex.datasets.resize import Size, parse_resolution, resize_images
 from patchindex.errors import DatasetError
-from patchindex.idx import read_idx_images
-from patchindex.image_folder import load_image_folder
 from patchindex.images import ImageSet
-from patchindex.locations import FoundFiles, download_files, find_files
-from patchindex.npz import read_npz
-from patchindex.resize import Size, parse_resolution, resize_images
 
 logger = logging.getLogger(__name__)
 

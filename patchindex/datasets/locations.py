@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torchvision import datasets
 
-from patchindex.cards import DatasetCard
+from patchindex.datasets.cards import DatasetCard
 from patchindex.errors import DatasetError
 from patchindex.home import data_folders, datasets_dir
 from patchindex.resources import data_file

@@ -6,9 +6,9 @@ from pathlib import Path
 from jaxtyping import UInt8
 from numpy import ndarray
 
-from patchindex.decode import decode_image
+from patchindex.datasets.decode import decode_image
+from patchindex.datasets.resize import Size, stack_resized
 from patchindex.errors import DatasetError
-from patchindex.resize import Size, stack_resized
 
 CROP = 178
 TRAIN = "0"

@@ -4,9 +4,9 @@ from image_files import write_png
 from PIL import Image
 
 from patchindex.datasets import load_images
-from patchindex.decode import decode_image, read_header
+from patchindex.datasets.decode import decode_image, read_header
+from patchindex.datasets.image_folder import load_image_folder
 from patchindex.errors import DatasetError
-from patchindex.image_folder import load_image_folder
 
 GREY = np.arange(0, 240, 2, dtype=np.uint8).reshape(10, 12)
 COLOR = np.stack([GREY, GREY[::-1], 255 - GREY], axis=-1)

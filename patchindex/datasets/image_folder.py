@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from patchindex.decode import ImageHeader, decode_image, read_header
+from patchindex.datasets.decode import ImageHeader, decode_image, read_header
+from patchindex.datasets.resize import Size, stack_resized
 from patchindex.errors import DatasetError
 from patchindex.images import ImageSet
-from patchindex.resize import Size, stack_resized
 
 logger = logging.getLogger(__name__)
 
