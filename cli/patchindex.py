@@ -9,13 +9,11 @@ import click
 
 from cli.messages import Commands, progress_bars, resumable
 from patchindex import Boundary, ImageSet
-from patchindex.build import build_index
-from patchindex.config import IndexConfig
 from patchindex.datasets import card_names, load_card
 from patchindex.environment import describe_environment
 from patchindex.errors import IndexConfigError
 from patchindex.home import index_path
-from patchindex.index import PatchIndex
+from patchindex.index import IndexConfig, PatchIndex, build_index
 
 DEFAULTS = IndexConfig()
 RESUME_HINT = "Interrupted. What is finished is kept; the same command resumes."

@@ -2,12 +2,10 @@
 
 import torch  # noqa: F401 - before faiss: the second OpenMP runtime to load must be that of faiss
 
-from patchindex.build import build_index
-from patchindex.config import IndexConfig
 from patchindex.errors import UserError
 from patchindex.geometry import BorderSignature, Boundary, PatchGeometry
 from patchindex.images import ImageSet
-from patchindex.index import PatchIndex
+from patchindex.index import IndexConfig, PatchIndex, build_index
 from patchindex.records import PosteriorRecord
 from patchindex.windows import windows_at
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from patchindex.build import build_index
-from patchindex.config import IndexConfig
 from patchindex.geometry import PatchGeometry
 from patchindex.images import ImageSet
-from patchindex.index import PatchIndex
-from patchindex.levels import cut_windows
-from patchindex.manifest import sealed
+from patchindex.index.build import build_index
+from patchindex.index.config import IndexConfig
+from patchindex.index.levels import cut_windows
+from patchindex.index.manifest import sealed
+from patchindex.index.patch_index import PatchIndex
 from patchindex.progress import ProgressCallback
 from patchindex.resources import data_file
 

@@ -15,9 +15,9 @@ from small_index import array_checksums, build_small, small_images
 import cli.patchindex
 from cli.patchindex import main
 from patchindex import ImageSet
-from patchindex.build import build_index
-from patchindex.config import IndexConfig
-from patchindex.index import PatchIndex
+from patchindex.index.build import build_index
+from patchindex.index.config import IndexConfig
+from patchindex.index.patch_index import PatchIndex
 
 FEW = ["--dataset", "sample", "--limit", "20", "--resolution", "native", "--scales", "3,7"]
 

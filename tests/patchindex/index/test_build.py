@@ -7,10 +7,10 @@ import pytest
 from small_index import all_windows, array_checksums, build_small, small_config, small_images
 
 from patchindex import ImageSet
-from patchindex.build import build_index
 from patchindex.errors import GeometryError
-from patchindex.levels import cut_windows
-from patchindex.trained import decode
+from patchindex.index.build import build_index
+from patchindex.index.levels import cut_windows
+from patchindex.index.trained import decode
 
 BOUNDARIES = ["zeros", "circular", "circular_interior"]
 

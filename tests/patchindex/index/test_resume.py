@@ -12,10 +12,10 @@ from contextlib import contextmanager
 import pytest
 from small_index import array_checksums, build_small, small_config, small_images
 
-from patchindex import plan
-from patchindex.build import build_index
 from patchindex.errors import StoreError
-from patchindex.index import PatchIndex
+from patchindex.index import plan
+from patchindex.index.build import build_index
+from patchindex.index.patch_index import PatchIndex
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +136,7 @@ def test_an_interrupted_swap_is_finished(out, built, monkeypatch, renames_done):
         return rename(self, target)
 
     monkeypatch.setattr(type(out), "rename", rename_or_stop)
-    monkeypatch.setattr("patchindex.workdir.sync", lambda path: rename_or_stop(path, path))
+    monkeypatch.setattr("patchindex.index.workdir.sync", lambda path: rename_or_stop(path, path))
     with pytest.raises(KeyboardInterrupt):
         build_index(small_images(), small_config(), out, overwrite=True)
     monkeypatch.undo()
@@ -209,7 +209,7 @@ def test_a_full_disk_is_told_and_the_build_resumes_with_more(tmp_path, built, mo
     try:
         with pytest.raises(StoreError, match=r"needs 1.\d\d MB more disk at its peak, but .* free"):
             build_small(disk / "small.zarr")
-        monkeypatch.setattr("patchindex.build.check_disk", lambda *_, **__: None)
+        monkeypatch.setattr("patchindex.index.build.check_disk", lambda *_, **__: None)
         with pytest.raises(StoreError, match=r"cannot write .*: No space left on device. What is"):
             build_small(disk / "small.zarr")
         subprocess.run(["mount", "-o", "remount,size=8m", disk], check=True)

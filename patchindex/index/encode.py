@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.nn.functional import conv2d
 
 from patchindex.geometry import PatchGeometry
-from patchindex.levels import LEVELS, to_levels
-from patchindex.lists import center_rectangle
-from patchindex.trained import TrainedScale
+from patchindex.index.levels import LEVELS, to_levels
+from patchindex.index.lists import center_rectangle
+from patchindex.index.trained import TrainedScale
 from patchindex.windows import padded
 
 STEP_BYTES = 2**25

@@ -5,8 +5,8 @@ import pytest
 from small_index import build_small, reseal
 
 from patchindex.errors import StoreError
-from patchindex.index import PatchIndex
-from patchindex.store import chunk_path, crc32c
+from patchindex.index.patch_index import PatchIndex
+from patchindex.index.store import chunk_path, crc32c
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ import zarr
 from small_index import build_small, reseal
 
 from patchindex.errors import StoreError
-from patchindex.index import PatchIndex
-from patchindex.store import chunk_path, crc32c, create_array, preallocate
+from patchindex.index.patch_index import PatchIndex
+from patchindex.index.store import chunk_path, crc32c, create_array, preallocate
 
 
 @pytest.fixture(scope="module")

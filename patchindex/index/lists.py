@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Int
 from numpy import ndarray
 
-from patchindex.config import IndexConfig
 from patchindex.geometry import PatchGeometry
+from patchindex.index.config import IndexConfig
 
 
 def num_lists(num_patches: int, config: IndexConfig) -> int:

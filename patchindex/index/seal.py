@@ -5,12 +5,12 @@ from typing import Any
 
 import zarr
 
-from patchindex.config import IndexConfig
 from patchindex.environment import library_versions
 from patchindex.images import ImageSet
-from patchindex.manifest import FORMAT, SCHEMA_VERSION, describe_array, hash_json, sealed
-from patchindex.store import chunk_path, sync
-from patchindex.workdir import WorkDir
+from patchindex.index.config import IndexConfig
+from patchindex.index.manifest import FORMAT, SCHEMA_VERSION, describe_array, hash_json, sealed
+from patchindex.index.store import chunk_path, sync
+from patchindex.index.workdir import WorkDir
 
 
 def describe_job(images: ImageSet, config: IndexConfig) -> dict[str, Any]:

@@ -10,16 +10,16 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from patchindex.config import IndexConfig
 from patchindex.errors import IndexConfigError, StoreError
 from patchindex.geometry import Boundary, PatchGeometry
 from patchindex.images import ImageSet
-from patchindex.info import IndexInfo, describe_index
-from patchindex.manifest import Manifest, map_array, read_manifest
+from patchindex.index.config import IndexConfig
+from patchindex.index.info import IndexInfo, describe_index
+from patchindex.index.manifest import Manifest, map_array, read_manifest
+from patchindex.index.search import ScaleArrays, ScaleSearcher
+from patchindex.index.store import crc32c_bytes
+from patchindex.index.verify import verify_index
 from patchindex.progress import ProgressCallback, no_progress
-from patchindex.search import ScaleArrays, ScaleSearcher
-from patchindex.store import crc32c_bytes
-from patchindex.verify import verify_index
 
 NPROBE = 32
 CACHE_BYTES = 4 * 2**30
@@ -31,7 +31,7 @@ class PatchIndex:
 
     Attributes:
         path: folder of the index.
-        manifest: its attributes, see `patchindex.manifest`.
+        manifest: its attributes, see `patchindex.index.manifest`.
         config: how it was built.
         images: the training set, mapped from disk.
     """

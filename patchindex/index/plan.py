@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from patchindex.config import IndexConfig
 from patchindex.errors import StoreError
 from patchindex.geometry import PatchGeometry, id_dtype
-from patchindex.lists import num_lists, num_patches
-from patchindex.train import num_train_patches
+from patchindex.index.config import IndexConfig
+from patchindex.index.lists import num_lists, num_patches
+from patchindex.index.train import num_train_patches
 
 # Of one core of an AVX-512 server of 2023, from building 60,000 x 1 x 32 x 32 at scales 3, 5, 9, 15
 # (980 s), and a tenth more for what runs on one core only.

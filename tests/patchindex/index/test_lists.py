@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from patchindex import PatchGeometry
-from patchindex.config import IndexConfig
-from patchindex.lists import (
+from patchindex.index.config import IndexConfig
+from patchindex.index.lists import (
     center_rectangle,
     num_lists,
     num_patches,

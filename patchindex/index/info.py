@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from patchindex.manifest import Manifest, num_bytes
+from patchindex.index.manifest import Manifest, num_bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

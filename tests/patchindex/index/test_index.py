@@ -10,9 +10,9 @@ from small_index import all_windows, build_small, small_images
 from patchindex import ImageSet, windows_at
 from patchindex.errors import DatasetError, IndexConfigError, StoreError
 from patchindex.images import to_unit
-from patchindex.index import PatchIndex
-from patchindex.store import chunk_path
-from patchindex.trained import decode
+from patchindex.index.patch_index import PatchIndex
+from patchindex.index.store import chunk_path
+from patchindex.index.trained import decode
 
 EVERY = 10**6
 
@@ -219,7 +219,7 @@ def test_a_damaged_faiss_header_never_reaches_faiss(index, tmp_path):
 
 
 def test_lists_of_scales_not_used_for_longest_are_dropped(index, monkeypatch):
-    monkeypatch.setattr("patchindex.index.CACHE_BYTES", 1)
+    monkeypatch.setattr("patchindex.index.patch_index.CACHE_BYTES", 1)
     opened = PatchIndex.open(index.path)
     windows = {p: noisy_windows(index, p, interior(index, p), 3) for p in (3, 7)}
     for patch_size in (3, 7, 3, 7):

@@ -9,10 +9,10 @@ from numpy import ndarray
 
 from patchindex.errors import StoreError
 from patchindex.geometry import PatchGeometry
-from patchindex.lists import num_patches, signature_map
-from patchindex.manifest import Manifest, map_array
+from patchindex.index.lists import num_patches, signature_map
+from patchindex.index.manifest import Manifest, map_array
+from patchindex.index.store import chunk_path, crc32c
 from patchindex.progress import ProgressCallback
-from patchindex.store import chunk_path, crc32c
 
 BLOCK_PATCHES = 2**22
 

@@ -13,26 +13,26 @@ import zarr
 from jaxtyping import UInt8
 from numpy import ndarray
 
-from patchindex.config import IndexConfig
-from patchindex.encode import encode_block
 from patchindex.errors import StoreError
 from patchindex.geometry import PatchGeometry
 from patchindex.images import ImageSet
-from patchindex.index import PatchIndex
-from patchindex.lists import num_patches
-from patchindex.manifest import (
+from patchindex.index.config import IndexConfig
+from patchindex.index.encode import encode_block
+from patchindex.index.lists import num_patches
+from patchindex.index.manifest import (
     Manifest,
     hash_json,
     read_manifest,
 )
-from patchindex.merge import Part, merge_scale
-from patchindex.plan import check_disk, plan_build
+from patchindex.index.merge import Part, merge_scale
+from patchindex.index.patch_index import PatchIndex
+from patchindex.index.plan import check_disk, plan_build
+from patchindex.index.seal import describe_job, finish_arrays, seal
+from patchindex.index.store import disk_errors_told, write_array
+from patchindex.index.train import train_scale
+from patchindex.index.trained import TrainedScale
+from patchindex.index.workdir import WorkDir, locked
 from patchindex.progress import ProgressCallback, no_progress
-from patchindex.seal import describe_job, finish_arrays, seal
-from patchindex.store import disk_errors_told, write_array
-from patchindex.train import train_scale
-from patchindex.trained import TrainedScale
-from patchindex.workdir import WorkDir, locked
 
 logger = logging.getLogger(__name__)
 

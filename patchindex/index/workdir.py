@@ -29,8 +29,8 @@ import numpy as np
 from numpy import ndarray
 
 from patchindex.errors import StoreError
-from patchindex.manifest import canonical_json
-from patchindex.store import sync
+from patchindex.index.manifest import canonical_json
+from patchindex.index.store import sync
 
 logger = logging.getLogger(__name__)
 

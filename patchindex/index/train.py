@@ -9,13 +9,13 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
 
-from patchindex.config import IndexConfig
 from patchindex.geometry import PatchGeometry, patch_ids
 from patchindex.images import ImageSet
-from patchindex.levels import cut_windows
-from patchindex.lists import center_rectangle, signature_lists
+from patchindex.index.config import IndexConfig
+from patchindex.index.levels import cut_windows
+from patchindex.index.lists import center_rectangle, signature_lists
+from patchindex.index.trained import CODE_LEVELS, TrainedScale
 from patchindex.progress import ProgressCallback
-from patchindex.trained import CODE_LEVELS, TrainedScale
 
 TRAIN_BYTES = 2**28
 SPAN_MARGIN, MIN_SPAN = np.float32(1 / 16), np.float32(1e-6)

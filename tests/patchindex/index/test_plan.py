@@ -1,9 +1,9 @@
 import pytest
 from small_index import build_small, small_config, small_images
 
-from patchindex.config import IndexConfig
 from patchindex.errors import StoreError
-from patchindex.plan import check_disk, plan_build
+from patchindex.index.config import IndexConfig
+from patchindex.index.plan import check_disk, plan_build
 
 FASHION = (60_000, 1, 32, 32)
 

@@ -1,7 +1,7 @@
 import pytest
 
-from patchindex.config import IndexConfig
 from patchindex.errors import GeometryError, IndexConfigError
+from patchindex.index.config import IndexConfig
 
 
 def test_scales_are_sorted_and_named_once():

@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from patchindex.geometry import PatchGeometry
-from patchindex.levels import LEVELS, to_levels
-from patchindex.lists import center_rectangle
+from patchindex.index.levels import LEVELS, to_levels
+from patchindex.index.lists import center_rectangle
 from patchindex.windows import padded
 
 

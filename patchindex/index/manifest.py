@@ -19,7 +19,7 @@ import numpy as np
 import zarr
 
 from patchindex.errors import StoreError
-from patchindex.store import chunk_path, crc32c
+from patchindex.index.store import chunk_path, crc32c
 
 FORMAT, SCHEMA_VERSION = "patchindex", 1
 REBUILD = "Build it again with `patchindex build --overwrite`."

@@ -12,11 +12,11 @@ from numpy import ndarray
 
 from patchindex.geometry import PatchGeometry, id_dtype, patch_ids
 from patchindex.images import ImageSet
-from patchindex.lists import center_rectangle
+from patchindex.index.lists import center_rectangle
+from patchindex.index.statistics import ListSums
+from patchindex.index.store import create_array, write_array
+from patchindex.index.trained import TrainedScale
 from patchindex.progress import ProgressCallback
-from patchindex.statistics import ListSums
-from patchindex.store import create_array, write_array
-from patchindex.trained import TrainedScale
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
