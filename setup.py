@@ -16,7 +16,15 @@ else:
     extra = os.environ.get("PATCHINDEX_CXXFLAGS", "").split()
     # GCC's and clang's vector extensions carry the kernels: other compilers fail here, harmlessly.
     # No -ffast-math: infinities, nan and the order of sums mean what they say.
-    flags = ["-O3", "-g0", "-fno-tree-vectorize", "-fno-tree-slp-vectorize", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
+    flags = [
+        "-O3",
+        "-g0",
+        "-fno-tree-vectorize",
+        "-fno-tree-slp-vectorize",
+        "-fno-math-errno",
+        "-fno-trapping-math",
+        "-ffp-contract=fast",
+    ]
     extensions = [
         Pybind11Extension(
             "patchindex.kernels._native",

@@ -109,10 +109,10 @@ def rescore_record(
     pixels: UInt8[Tensor, "n c h w"],
     windows: Float[Tensor, "q c s s"],
     ids: Int[Tensor, "q k"] | Int[Tensor, " k"],
-    sigma: float,
     geometry: PatchGeometry,
     signature: BorderSignature,
     *,
+    sigma: float,
     log_multiplicity: Float[Tensor, "q k"] | Float[Tensor, " k"] | None = None,
     threads: int | None = None,
 ) -> PosteriorRecord:
@@ -130,7 +130,9 @@ def rescore_record(
         as_array(windows, np.float32),
         as_array(ids, np.int64),
         float(sigma),
-        log_multiplicity=None if log_multiplicity is None else as_array(log_multiplicity, np.float32),
+        log_multiplicity=None
+        if log_multiplicity is None
+        else as_array(log_multiplicity, np.float32),
         **options(geometry, signature, threads),
     )
     return as_record(fields)
