@@ -39,3 +39,6 @@ def rescore_record(
     threads: int,
     isa: str = "",
 ) -> dict[str, NDArray[Any]]: ...
+def peak_rates(
+    pixels: NDArray[np.uint8], *, threads: int, isa: str = ""
+) -> tuple[float, float]: ...

@@ -109,10 +109,10 @@ def rescore_record(  # noqa: PLR0917 - the operands of one formula
     pixels: UInt8[Tensor, "n c h w"],
     windows: Float[Tensor, "q c s s"],
     ids: Int[Tensor, "q k"] | Int[Tensor, " k"],
-    sigma: float,
     geometry: PatchGeometry,
     signature: BorderSignature,
     *,
+    sigma: float,
     log_multiplicity: Float[Tensor, "q k"] | Float[Tensor, " k"] | None = None,
     threads: int | None = None,
 ) -> PosteriorRecord:

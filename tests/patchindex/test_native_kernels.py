@@ -231,7 +231,7 @@ def test_rescore_equals_brute_force(problem, isa, data):
         patch.setenv("PATCHINDEX_ISA", isa)
         dist_sq = native.rescore(*arguments, torch.from_numpy(ids), geometry, signature, threads=2)
         record = native.rescore_record(
-            *arguments, torch.from_numpy(ids), sigma, geometry, signature, threads=2
+            *arguments, torch.from_numpy(ids), geometry, signature, sigma=sigma, threads=2
         )
     np.testing.assert_allclose(dist_sq.numpy(), -log_weights * 2 * sigma**2, rtol=2e-6, atol=1e-6)
     for q in range(len(y)):
@@ -262,8 +262,10 @@ def test_patches_shared_by_all_queries_give_the_same_as_lists_of_their_own(
     expected = native.rescore(pixels, windows, own, geometry, signature)
     shared = native.rescore_shared(pixels, windows, ids, geometry, signature)
     torch.testing.assert_close(shared, expected, rtol=1e-5, atol=0)
-    listwise = native.rescore_record(pixels, windows, ids, 0.9, geometry, signature, threads=2)
-    querywise = native.rescore_record(pixels, windows, own, 0.9, geometry, signature)
+    listwise = native.rescore_record(
+        pixels, windows, ids, geometry, signature, sigma=0.9, threads=2
+    )
+    querywise = native.rescore_record(pixels, windows, own, geometry, signature, sigma=0.9)
     torch.testing.assert_close(log_mass(listwise), log_mass(querywise), rtol=1e-5, atol=1e-4)
     torch.testing.assert_close(mean(listwise), mean(querywise), rtol=0, atol=1e-4)
     assert torch.equal(listwise.num_scored, querywise.num_scored)
@@ -273,9 +275,9 @@ def test_multiplicity_counts_a_patch_as_so_many(isa):
     pixels, windows, ids, geometry, signature = interior_problem(9, 30)
     times = torch.arange(30) % 4 + 1
     repeated = ids.repeat_interleave(times)
-    expected = native.rescore_record(pixels, windows, repeated, 2.0, geometry, signature)
+    expected = native.rescore_record(pixels, windows, repeated, geometry, signature, sigma=2.0)
     record = native.rescore_record(
-        pixels, windows, ids, 2.0, geometry, signature, log_multiplicity=times.log()
+        pixels, windows, ids, geometry, signature, sigma=2.0, log_multiplicity=times.log()
     )
     torch.testing.assert_close(log_mass(record), log_mass(expected), rtol=1e-6, atol=1e-5)
     torch.testing.assert_close(mean(record), mean(expected), rtol=0, atol=1e-5)
@@ -289,7 +291,7 @@ def test_absent_ids_are_infinitely_far_and_weigh_nothing(isa):
     ids = torch.stack([torch.cat([ids, torch.tensor([-1])]), torch.full((4,), -1)])
     dist_sq = native.rescore(pixels, windows, ids, geometry, signature)
     assert torch.isinf(dist_sq).tolist() == (ids == -1).tolist()
-    record = native.rescore_record(pixels, windows, ids, 1.0, geometry, signature)
+    record = native.rescore_record(pixels, windows, ids, geometry, signature, sigma=1.0)
     assert record.num_scored.tolist() == [3, 0]
     assert record.sum_w[1] == 0
     assert torch.isneginf(record.log_max[1])

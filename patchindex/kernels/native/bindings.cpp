@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "kernels.hpp"
+#include "peak.hpp"
 #include "rescore.hpp"
 #include "scan.hpp"
 
@@ -205,6 +206,14 @@ std::vector<std::string> instruction_sets() {
     return names;
 }
 
+// (multiply-adds, random cache lines) a second, for benchmarks.
+std::pair<double, double> peak_rates(const py::array& pixels, int threads, const std::string& isa) {
+    const auto* const data = checked<uint8_t>(pixels, "pixels", "images, channels, height, width", 4);
+    const py::gil_scoped_release release;
+    return {multiply_adds_per_second(threads, isa),
+            random_lines_per_second(data, pixels.size(), threads)};
+}
+
 }  // namespace
 }  // namespace patchindex
 
@@ -221,4 +230,6 @@ PYBIND11_MODULE(_native, module) {
     module.def("rescore_record", &patchindex::rescore_record_arrays, "pixels"_a, "windows"_a,
                "ids"_a, "sigma"_a, py::kw_only(), "log_multiplicity"_a, "rows"_a, "cols"_a,
                "wraps"_a, "threads"_a, "isa"_a = "", "Sums over given patches, per query.");
+    module.def("peak_rates", &patchindex::peak_rates, "pixels"_a, py::kw_only(), "threads"_a,
+               "isa"_a = "", "Multiply-adds and random cache lines a second, for benchmarks.");
 }

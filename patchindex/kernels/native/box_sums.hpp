@@ -49,28 +49,30 @@ PATCHINDEX_INLINE void row_sums_of_one(const CellRow& row, int cells, Vec origin
     }
 }
 
-// Windows of three cells: two neighbors share their two middle cells.
-template <int C, int K>
-PATCHINDEX_INLINE void row_sums_of_three(const CellRow& row, int cells, Vec origin, Vec* out) {
-    Vec a[K], b[K], c[K], d[K];
-    cell_terms<C, K>(row, 0, a);
-    cell_terms<C, K>(row, 1, b);
-    int i = 2;
-    for (; i + 1 < cells; i += 2, out += 2 * K) {
-        cell_terms<C, K>(row, i, c);
-        cell_terms<C, K>(row, i + 1, d);
+// Windows of a few cells: two neighbors share all but one cell each, and terms stay in registers.
+template <int SIZE, int C, int K>
+PATCHINDEX_INLINE void row_sums_of_few(const CellRow& row, int cells, Vec origin, Vec* out) {
+    Vec terms[SIZE + 1][K];
+    for (int j = 0; j < SIZE - 1; ++j) cell_terms<C, K>(row, j, terms[j]);
+    for (int i = SIZE - 1; i + 1 < cells; i += 2, out += 2 * K) {
+        cell_terms<C, K>(row, i, terms[SIZE - 1]);
+        cell_terms<C, K>(row, i + 1, terms[SIZE]);
         for (int k = 0; k < K; ++k) {
-            const Vec middle = less<C>(less<C>(origin, b[k]), c[k]);
-            out[k] = less<C>(middle, a[k]);
-            out[K + k] = less<C>(middle, d[k]);
-            a[k] = c[k];
-            b[k] = d[k];
+            Vec middle = origin;
+            for (int j = 1; j < SIZE; ++j) middle = less<C>(middle, terms[j][k]);
+            out[k] = less<C>(middle, terms[0][k]);
+            out[K + k] = less<C>(middle, terms[SIZE][k]);
         }
+        for (int j = 0; j < SIZE - 1; ++j)
+            for (int k = 0; k < K; ++k) terms[j][k] = terms[j + 2][k];
     }
-    if (i == cells) return;
-    cell_terms<C, K>(row, i, c);
-    for (int k = 0; k < K; ++k)
-        out[k] = less<C>(less<C>(less<C>(origin, a[k]), b[k]), c[k]);
+    if ((cells - SIZE) % 2) return;  // an even number of windows
+    cell_terms<C, K>(row, cells - 1, terms[SIZE - 1]);
+    for (int k = 0; k < K; ++k) {
+        Vec sum = origin;
+        for (int j = 0; j < SIZE; ++j) sum = less<C>(sum, terms[j][k]);
+        out[k] = sum;
+    }
 }
 
 // The suffix sums of a group of cells from its kept terms.
@@ -88,7 +90,8 @@ template <int C, int K>
 PATCHINDEX_INLINE void row_sums(const CellRow& row, int cells, int size, Vec origin, Vec* out,
                                 Vec* scratch) {
     if (size == 1) return row_sums_of_one<C, K>(row, cells, origin, out);
-    if (size == 3) return row_sums_of_three<C, K>(row, cells, origin, out);
+    if (size == 3) return row_sums_of_few<3, C, K>(row, cells, origin, out);
+    if (size == 5) return row_sums_of_few<5, C, K>(row, cells, origin, out);
     Vec* const suffix = scratch;  // [size][K]
     Vec* const kept = scratch + size * K;
     Vec sum[K], terms[K];

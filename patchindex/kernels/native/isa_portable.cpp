@@ -4,6 +4,7 @@
 #include "simd.hpp"
 #include "box_sums.hpp"
 #include "weights.hpp"
+#include "peak_impl.hpp"
 #include "rescore_impl.hpp"
 #include "scan_impl.hpp"
 #include "isa_end.hpp"
@@ -11,7 +12,7 @@
 namespace patchindex {
 const Kernels* kernels_portable() {
     static const Kernels kernels{"portable", LANES, scan_block, reduce_sums,
-                                 distances, shared_distances, add_weights_of_list};
+                                 distances, shared_distances, add_weights_of_list, multiply_adds};
     return &kernels;
 }
 }  // namespace patchindex

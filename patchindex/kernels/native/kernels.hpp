@@ -86,6 +86,8 @@ struct Kernels {
     void (*add_weights)(const float* log2_w, const float* log2_m, const float* centers,
                         int64_t stride, int channels, int64_t num, float reference,
                         double* sums);
+    // Benchmarks only: 10 * rounds vector multiply-adds.
+    float (*multiply_adds)(int64_t rounds);
 };
 
 // Null where the compiler or the processor has not the instructions.

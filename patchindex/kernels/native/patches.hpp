@@ -8,7 +8,7 @@
 
 namespace patchindex {
 
-constexpr int64_t PATCH_BLOCK = 256;
+constexpr int64_t PATCH_BLOCK = 512;
 
 // The patches of at most PATCH_BLOCK ids. Windows that wrap are copied together first.
 class PatchBlock {

@@ -14,6 +14,11 @@ constexpr double DENSE_RANGE = 50;
 constexpr double DENSE_TOP = 40;
 constexpr double DENSE_SHARE = 0.5;  // of vectors that count, from which checking costs more
 
+// 2^exponent for a whole exponent; references differ by whole numbers.
+double power_of_two(double exponent) {
+    return exponent < -1000 ? 0.0 : std::ldexp(1.0, int(exponent));
+}
+
 }  // namespace
 
 PixelSums::PixelSums(const ScanShape& shape)
@@ -55,7 +60,8 @@ void PixelSums::fold() {
     for (size_t pixel = 0; pixel < levels_.size(); ++pixel) {
         const double level = references_[pixel];
         const double source = mode_ == Mode::dense ? double(dense_reference_) : level;
-        const double keep = std::exp2(level - levels_[pixel]), gain = std::exp2(level - source);
+        const double keep = power_of_two(level - levels_[pixel]);
+        const double gain = power_of_two(level - source);
         double* const total = totals_.data() + pixel * num_sums;
         const double* const fresh = fresh_.data() + pixel * num_sums;
         for (int i = 0; i < num_sums; ++i)
@@ -70,11 +76,11 @@ void PixelSums::fold() {
 // over many windows stay near 1.
 void PixelSums::lower_reference(size_t pixel) {
     double* const total = totals_.data() + pixel * shape_->num_sums();
-    const double bits = std::floor(std::log2(total[0]));
-    if (!(bits > 0)) return;
+    if (!(total[0] >= 2)) return;
+    const int bits = std::ilogb(total[0]);
     references_[pixel] -= float(bits);
     levels_[pixel] = references_[pixel];
-    const double factor = std::exp2(-bits);
+    const double factor = power_of_two(-bits);
     for (int i = 0; i < shape_->num_sums(); ++i) total[i] *= i == 1 ? factor * factor : factor;
 }
 

@@ -1,6 +1,6 @@
 // Distances between queries and patches gathered from uint8 images; one instruction set's code.
 
-constexpr int PREFETCH_AHEAD = 8;  // patches; more fills the line buffers, fewer wait for memory
+constexpr int PREFETCH_AHEAD = 32;  // patches; more fills the line buffers, fewer wait for memory
 
 PATCHINDEX_INLINE void prefetch_patch(const PatchTask& task, const uint8_t* corner) {
     if (!corner) return;

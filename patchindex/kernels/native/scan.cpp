@@ -75,35 +75,47 @@ Plan make_plan(const ScanInput& in) {
     return plan;
 }
 
-// One thread's arrays.
+// One thread's arrays. Pixels outside images that do not wrap are set once and for all.
 struct Workspace {
     explicit Workspace(const ScanShape& shape)
         : block(shape.block_size()),
           padded_block(shape.cols.padded ? shape.block_size() : 0),
-          scratch(shape.scratch_size()) {}
+          scratch(shape.scratch_size()) {
+        std::fill_n(block.data(), shape.block_size(), FAR_AWAY);
+    }
     AlignedFloats block, padded_block, scratch;
     std::vector<std::unique_ptr<AlignedFloats>> sums;  // of each query of the unit
 };
 
-// Scaled pixels of images first .. first + lanes - 1, one image per lane; `outside` the image where
-// it does not wrap.
-void load_block(const Plan& plan, int64_t first, float outside, float* block) {
+// One row of lanes images: out[x * lanes + lane]; absent images are far away.
+void load_row(const Plan& plan, const uint8_t* source, int64_t stride, int present, float* out) {
+    const int lanes = plan.shape.lanes, width = plan.in.width;
+    for (int lane = 0; lane < lanes; ++lane)
+        for (int x = 0; x < width; ++x)
+            out[x * lanes + lane] =
+                lane < present ? plan.levels[source[lane * stride + x]] : FAR_AWAY;
+}
+
+// Scaled pixels of images first .. first + lanes - 1, one image per lane.
+void load_block(const Plan& plan, int64_t first, Workspace& space) {
     const ScanInput& in = plan.in;
-    const Axis& cols = plan.shape.cols;
-    const int lanes = plan.shape.lanes;
+    const ScanShape& shape = plan.shape;
     const int64_t rows = int64_t(in.channels) * in.height;
-    for (int lane = 0; lane < lanes; ++lane) {
-        const bool present = first + lane < in.num_images;
-        const uint8_t* source = in.pixels + (first + lane) * rows * in.width;
-        float* out = block + lane;
-        for (int64_t row = 0; row < rows; ++row, source += in.width)
-            for (int i = 0; i < plan.shape.train_count(); ++i, out += lanes) {
-                const int x = plan.shape.train_low() + i;
-                if (!cols.train_wraps && !cols.inside(x))
-                    *out = outside;
-                else
-                    *out = present ? plan.levels[source[cols.wrapped(x)]] : FAR_AWAY;
-            }
+    const int present = int(std::min<int64_t>(shape.lanes, in.num_images - first));
+    const uint8_t* const source = in.pixels + first * rows * in.width;
+    const int64_t inside = -shape.train_low(), width = in.width;
+    for (int64_t row = 0; row < rows; ++row) {
+        float* const out = space.block.data() + row * shape.train_count() * shape.lanes;
+        const auto column = [&](int64_t x) { return out + x * shape.lanes; };
+        load_row(plan, source + row * width, rows * width, present, column(inside));
+        if (shape.cols.padded)
+            std::copy(column(inside), column(inside + width),
+                      space.padded_block.data() + (column(inside) - space.block.data()));
+        if (!shape.cols.train_wraps) continue;
+        for (int64_t x = inside - 1; x >= 0; --x)
+            std::copy_n(column(x + width), shape.lanes, column(x));
+        for (int64_t x = inside + width; x < shape.train_count(); ++x)
+            std::copy_n(column(x - width), shape.lanes, column(x));
     }
 }
 
@@ -114,8 +126,7 @@ void scan_images(const Plan& plan, int64_t first_image, int64_t stop_image, int 
     const int64_t blocks_per_flush = std::max<int64_t>(1, 1024 / displacements);
     int64_t num_blocks = 0;
     for (int64_t image = first_image; image < stop_image; image += shape.lanes, ++num_blocks) {
-        load_block(plan, image, FAR_AWAY, space.block.data());
-        if (shape.cols.padded) load_block(plan, image, 0.0f, space.padded_block.data());
+        load_block(plan, image, space);
         const bool last = image + shape.lanes >= stop_image;
         const bool flush = last || num_blocks == 0 || num_blocks % blocks_per_flush == 0;
         for (size_t q = 0; q < totals.size(); ++q) {

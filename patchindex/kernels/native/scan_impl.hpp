@@ -23,7 +23,8 @@ struct Displacements {
     template <class Rows>
     void add(int top, const Rows& log2_w) const;
     void scan_rows_of_one(Vec* ring, Vec* scratch) const;
-    void scan_rows_of_three(Vec* ring, Vec* scratch) const;
+    template <int SIZE>
+    void scan_few_rows(Vec* ring, Vec* scratch) const;
     void scan_rows(Vec* ring, Vec* scratch) const;
 };
 
@@ -99,25 +100,27 @@ void Displacements<C, K>::scan_rows_of_one(Vec* ring, Vec* scratch) const {
     }
 }
 
-// Two windows one above the other share their two middle rows.
+// Windows of a few rows: two, one above the other, share all but one row each.
 template <int C, int K>
-void Displacements<C, K>::scan_rows_of_three(Vec* ring, Vec* scratch) const {
+template <int SIZE>
+void Displacements<C, K>::scan_few_rows(Vec* ring, Vec* scratch) const {
     const ptrdiff_t width = ptrdiff_t(K) * windows;
-    Vec *a = ring, *b = a + width, *c = b + width, *d = c + width;
-    sum_row(rows.first, a, scratch);
-    sum_row(rows.first + 1, b, scratch);
-    int row = rows.first + 2;
-    for (; row + 1 < rows.stop; row += 2) {
-        sum_row(row, c, scratch);
-        sum_row(row + 1, d, scratch);
-        add(row - 2, ThreeRows{a, b, c, b});
-        add(row - 1, TwoRows{b, d});
-        Vec *const free_a = a, *const free_b = b;
-        a = c, b = d, c = free_a, d = free_b;
-    }
-    if (row < rows.stop) {
-        sum_row(row, c, scratch);
-        add(row - 2, ThreeRows{a, b, c, b});
+    Vec* sums[SIZE + 1];
+    for (int j = 0; j <= SIZE; ++j) sums[j] = ring + j * width;
+    for (int j = 0; j < SIZE - 1; ++j) sum_row(rows.first + j, sums[j], scratch);
+    for (int row = rows.first + SIZE - 1; row < rows.stop; row += 2) {
+        const bool two = row + 1 < rows.stop;
+        const int top = row - SIZE + 1;
+        sum_row(row, sums[SIZE - 1], scratch);
+        if (two) sum_row(row + 1, sums[SIZE], scratch);
+        RowAndSum<SIZE - 1> upper{sums[0], {}, sums[1]};
+        for (int j = 0; j < SIZE - 1; ++j) upper.b[j] = sums[j + 1];
+        add(top, upper);
+        if (!two) return;
+        add(top + 1, TwoRows{sums[1], sums[SIZE]});
+        Vec *const free_a = sums[0], *const free_b = sums[1];
+        for (int j = 0; j < SIZE - 1; ++j) sums[j] = sums[j + 2];
+        sums[SIZE - 1] = free_a, sums[SIZE] = free_b;
     }
 }
 
@@ -135,7 +138,7 @@ void Displacements<C, K>::scan_rows(Vec* ring, Vec* scratch) const {
             if (j == 0)
                 add(top, TwoRows{sums + width, sums});
             else if (j + 1 < size)
-                add(top, ThreeRows{sums + width, j == 1 ? ring : prefix, sums, prefix});
+                add(top, RowAndSum<2>{sums + width, {j == 1 ? ring : prefix, sums}, prefix});
             else
                 add(top, TwoRows{prefix, sums});
         }
@@ -153,7 +156,9 @@ void Displacements<C, K>::scan() {
     if (size == 1)
         scan_rows_of_one(ring, scratch);
     else if (size == 3)
-        scan_rows_of_three(ring, scratch);
+        scan_few_rows<3>(ring, scratch);
+    else if (size == 5)
+        scan_few_rows<5>(ring, scratch);
     else
         scan_rows(ring, scratch);
 }

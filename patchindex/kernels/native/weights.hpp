@@ -11,12 +11,15 @@ struct TwoRows {
     PATCHINDEX_INLINE_MEMBER Vec operator()(ptrdiff_t i) const { return a[i] + b[i]; }
 };
 
-// Three rows, whose last two are wanted again: their sum goes to `kept`.
-struct ThreeRows {
-    const Vec *a, *b, *c;
+// A row, and the sum of NUM others that is wanted again: it goes to `kept`.
+template <int NUM>
+struct RowAndSum {
+    const Vec* a;
+    const Vec* b[NUM];
     Vec* kept;
     PATCHINDEX_INLINE_MEMBER Vec operator()(ptrdiff_t i) const {
-        const Vec sum = b[i] + c[i];
+        Vec sum = b[0][i];
+        for (int j = 1; j < NUM; ++j) sum = sum + b[j][i];
         kept[i] = sum;
         return a[i] + sum;
     }
