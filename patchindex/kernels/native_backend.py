@@ -105,7 +105,7 @@ def rescore_shared(
     return torch.from_numpy(dist_sq)
 
 
-def rescore_record(  # noqa: PLR0917 - the operands of one formula
+def rescore_record(
     pixels: UInt8[Tensor, "n c h w"],
     windows: Float[Tensor, "q c s s"],
     ids: Int[Tensor, "q k"] | Int[Tensor, " k"],
