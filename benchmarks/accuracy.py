@@ -2,9 +2,9 @@
 
     python -m benchmarks.accuracy --dataset fashion_mnist --limit 6000
 
-Appends one JSON line to benchmarks/results/accuracy.jsonl and prints the table. States are those of
-the exact machine's own trajectory; both machines use the scale of the index that is nearest to the
-published one.
+Appends JSON lines to benchmarks/results/accuracy.jsonl as soon as each part is measured.
+States are those of the exact machine's own trajectory; both machines use the index's scale that is
+nearest to the published one.
 """
 
 import json
@@ -12,6 +12,7 @@ import platform
 import resource
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,9 +26,10 @@ from torch import Tensor
 
 from patchindex import ImageSet, IndexConfig, PatchIndex, build_index
 from patchindex.environment import library_versions
-from sampler import ELSMachine, sample
+from sampler import ELSMachine, Posterior, sample
 from sampler.metrics import coefficient_of_determination, pearson_r
 from sampler.noise import initial_noise
+from sampler.reverse import Step, StepReport
 from sampler.scales import default_scales, resolve_scales
 
 RESULTS = Path(__file__).parent / "results" / "accuracy.jsonl"
@@ -46,66 +48,79 @@ def main(
 ) -> None:
     images = ImageSet.load(dataset, limit=limit)
     config = IndexConfig(scales=tuple(int(scale) for scale in scales.split(",")))
+    about = {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": commit(),
+        "versions": library_versions(),
+        "machine": {"cpu": platform.machine(), "threads": torch.get_num_threads()},
+        "config": {"dataset": dataset, "num_images": len(images), "k": k, "nprobe": nprobe,
+                   "seeds": seeds, "index": asdict(config)},
+    }  # fmt: skip
     with tempfile.TemporaryDirectory() as scratch:
         start = perf_counter()
         index = build_index(images, config, Path(scratch, "index.zarr"))
-        build_seconds = perf_counter() - start
-        row = {
-            "time": datetime.now(UTC).isoformat(timespec="seconds"),
-            "commit": commit(),
-            "versions": library_versions(),
-            "machine": {"cpu": platform.machine(), "threads": torch.get_num_threads()},
-            "config": {"dataset": dataset, "num_images": len(images), "k": k, "nprobe": nprobe,
-                       "seeds": seeds, "index": asdict(config)},
-            "build_seconds": build_seconds,
-            "disk_bytes": sum(f.stat().st_size for f in Path(scratch).rglob("*") if f.is_file()),
-            "peak_bytes_build": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-        }  # fmt: skip
-        row |= compare(index, seeds, [int(tail) for tail in tails.split(",")], k, nprobe)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        built = {"seconds": perf_counter() - start, "peak_bytes": peak,
+                 "disk_bytes": index.info().disk_bytes}  # fmt: skip
+        append(about | {"part": "build"} | built)
+        click.echo("built in {seconds:.0f} s, {disk_bytes:,} bytes on disk".format(**built))
+        for row in compare(index, seeds, [int(tail) for tail in tails.split(",")], k, nprobe):
+            append(about | row)
+
+
+def append(row: dict[str, Any]) -> None:
+    """Add a line to the results."""
     RESULTS.parent.mkdir(exist_ok=True)
     with RESULTS.open("a") as lines:
         lines.write(json.dumps(row) + "\n")
-    print_table(row)
 
 
-def compare(index: PatchIndex, seeds: int, tails: list[int], k: int, nprobe: int) -> dict[str, Any]:
-    """Exact trajectory with every retrieved machine asked along it, then each on its own."""
+def compare(
+    index: PatchIndex, seeds: int, tails: list[int], k: int, nprobe: int
+) -> Iterator[dict[str, Any]]:
+    """A row for the exact trajectory, every machine asked along it, and one for each's own."""
     published = resolve_scales(default_scales(index.images.name, index.boundary))
     scales = [index.nearest_scale(scale) for scale in published]
     noise = initial_noise(seeds, index.images, seed=0)
     machines = {tail: ELSMachine(index, k=k, tail=tail, nprobe=nprobe) for tail in tails}
-    rows: list[dict[str, Any]] = []
+    steps: list[dict[str, Any]] = []
 
-    def ask(step: Any, xt: Tensor, exact: Any, report: Any) -> None:
-        row = asdict(report)
+    def ask(step: Step, xt: Tensor, exact: Posterior, report: StepReport) -> None:
+        steps.append(asdict(report))
         for tail, machine in machines.items():
             start = perf_counter()
             found = machine.posterior(xt, step.alpha_bar, step.patch_size)
-            row[f"tail_{tail}"] = {
+            steps[-1][f"tail_{tail}"] = {
                 "R2": pooled_r2(found.mean, exact.mean),
                 "coverage_95": coverage(found.mean, exact.mean, found.standard_error),
-                "head_mass": float(found.head_mass.median()),
                 "seconds": perf_counter() - start,
             }
-        rows.append(row)
-        click.echo(
-            f"t {step.t:.2f} " + " ".join(f"{row[f'tail_{t}']['R2']:.4f}" for t in tails), err=True
-        )
+        click.echo(step_line(steps[-1]))
 
     exact = sample(ELSMachine(index.images, index.boundary), noise, scales=scales, callback=ask)
-    finals = {}
+    yield {"part": "steps", "steps": steps}
     for tail, machine in machines.items():
         own = sample(machine, noise, scales=scales)
         r = pearson_r(own.images, exact.images)
-        finals[f"tail_{tail}"] = {
-            "r": r.tolist(),
-            "r_median": float(r.quantile(0.5)),
-            "r2_median": float(r.square().quantile(0.5)),
-            "R2_median": float(
-                coefficient_of_determination(own.images, exact.images).quantile(0.5)
-            ),
-        }
-    return {"steps": rows, "finals": finals}
+        determined = coefficient_of_determination(own.images, exact.images)
+        final = {"r": r.tolist(), "r_median": float(r.quantile(0.5)),
+                 "r2_median": float(r.square().quantile(0.5)),
+                 "R2_median": float(determined.quantile(0.5))}  # fmt: skip
+        click.echo(f"tail {tail}: final images, median r {final['r_median']:.4f}, "
+                   f"lowest {min(r.tolist()):.4f}, median R2 {final['R2_median']:.4f}")  # fmt: skip
+        yield {"part": "finals", "tail": tail} | final
+
+
+def step_line(step: dict[str, Any]) -> str:
+    """A step's noise, and R2 and seconds of each tail."""
+    found = [
+        f"{name} R2 {value['R2']:8.4f} {value['seconds']:6.1f} s"
+        for name, value in step.items()
+        if name.startswith("tail_")
+    ]
+    return f"t {step['t']:.2f}  P {step['patch_size']:2d}  exact {step['seconds']:6.1f} s  " + (
+        "  ".join(found)
+    )
 
 
 def pooled_r2(estimate: Float[Tensor, "b c h w"], exact: Float[Tensor, "b c h w"]) -> float:
@@ -117,39 +132,17 @@ def coverage(
     estimate: Float[Tensor, "b c h w"],
     exact: Float[Tensor, "b c h w"],
     standard_error: Float[Tensor, "b c h w"],
-) -> float:
+) -> float | None:
     """Share of sampled pixels whose 95 % interval holds the exact mean."""
     sampled = standard_error > 0
     inside = (estimate - exact).abs() <= 1.96 * standard_error + 1e-6
-    return float(inside[sampled].double().mean())
+    return float(inside[sampled].double().mean()) if sampled.any() else None
 
 
 def commit() -> str:
     """The checked-out commit."""
     command = ["git", "rev-parse", "--short", "HEAD"]  # the row should name the code it measured
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()  # noqa: S603
-
-
-def print_table(row: dict[str, Any]) -> None:
-    """R2 per step and tail; final r."""
-    tails = list(row["finals"])
-    click.echo(
-        f"built in {row['build_seconds']:.0f} s, {row['disk_bytes'] / 1e6:.0f} MB on disk, "
-        f"peak {row['peak_bytes_build'] / 1e9:.2f} GB"
-    )
-    click.echo("    t    P   sigma        ESS  " + "  ".join(f"{tail:>18}" for tail in tails))
-    for step in row["steps"]:
-        cells = "  ".join(f"{step[t]['R2']:9.4f} {step[t]['seconds']:6.2f} s" for t in tails)
-        click.echo(
-            f"{step['t']:5.2f} {step['patch_size']:4d} {step['sigma']:7.3f} "
-            f"{step['effective_sample_size']:10.1f}  {cells}   exact {step['seconds']:.2f} s"
-        )
-    for tail, final in row["finals"].items():
-        click.echo(
-            f"{tail}: final images, median r {final['r_median']:.4f} "
-            f"(lowest {min(final['r']):.4f}), "
-            f"r2 {final['r2_median']:.4f}, R2 {final['R2_median']:.4f}"
-        )
 
 
 if __name__ == "__main__":
