@@ -10,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from interruptible import start_interruptible
 from small_index import array_checksums, build_small, small_images
 
 import cli.patchindex
@@ -140,10 +141,11 @@ class Build:
     """A real `patchindex build`, in a process of its own."""
 
     def __init__(self, *arguments):
-        self.process = subprocess.Popen(
+        self.process = start_interruptible(
             [sys.executable, "-m", "cli.patchindex", "build", *arguments],
-            stderr=subprocess.PIPE, text=True, start_new_session=True,
-        )  # fmt: skip
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
         self.told = ""
 
     def wait_for(self, stage):
