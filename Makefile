@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 
 demo: $(READY)
 	$(BIN)/patchindex build --dataset sample --scales 3,5,9,15 --out demo/sample.zarr
-	$(BIN)/sampler run --index demo/sample.zarr --num 6 --steps 10 --out demo/run --overwrite
+	$(BIN)/sampler run --index demo/sample.zarr --num 4 --steps 10 --out demo/run --overwrite
 	@echo "Look at demo/run/samples.png; the table above says how far it is from exact."
 
 test: $(READY)
