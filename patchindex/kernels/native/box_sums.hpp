@@ -75,6 +75,38 @@ PATCHINDEX_INLINE void row_sums_of_few(const CellRow& row, int cells, Vec origin
     }
 }
 
+// Windows of a middling number of cells, one displacement at a time: four neighbors share all but
+// three cells each. Up to three windows beyond the last are written as well.
+template <int SIZE, int C, int K>
+static __attribute__((noinline)) void row_sums_of_some(const CellRow& row, int cells, Vec origin,
+                                                       Vec* out) {
+    for (int k = 0; k < K; ++k) {
+        const CellRow shifted{row.train + k, row.query, row.train_stride, row.query_stride,
+                              row.channels};
+        Vec term[1], t[SIZE + 3];
+        for (int j = 0; j < SIZE - 1; ++j) {
+            cell_terms<C, 1>(shifted, j, term);
+            t[j] = term[0];
+        }
+        for (int i = 0; i < cells - SIZE + 1; i += 4) {
+            for (int j = SIZE - 1; j < SIZE + 3; ++j) {
+                cell_terms<C, 1>(shifted, i + j, term);
+                t[j] = term[0];
+            }
+            Vec middle = origin;
+            for (int j = 3; j < SIZE; ++j) middle = less<C>(middle, t[j]);
+            const Vec left = less<C>(middle, t[2]), lefter = less<C>(left, t[1]);
+            const Vec right = less<C>(middle, t[SIZE]);
+            Vec* const windows = out + i * K + k;
+            windows[0] = less<C>(lefter, t[0]);
+            windows[K] = less<C>(lefter, t[SIZE]);
+            windows[2 * K] = less<C>(less<C>(left, t[SIZE]), t[SIZE + 1]);
+            windows[3 * K] = less<C>(less<C>(right, t[SIZE + 1]), t[SIZE + 2]);
+            for (int j = 0; j < SIZE - 1; ++j) t[j] = t[j + 4];
+        }
+    }
+}
+
 // The suffix sums of a group of cells from its kept terms.
 template <int C, int K>
 PATCHINDEX_INLINE void suffixes_of(const Vec* kept, int size, Vec origin, Vec* suffix) {
@@ -92,6 +124,10 @@ PATCHINDEX_INLINE void row_sums(const CellRow& row, int cells, int size, Vec ori
     if (size == 1) return row_sums_of_one<C, K>(row, cells, origin, out);
     if (size == 3) return row_sums_of_few<3, C, K>(row, cells, origin, out);
     if (size == 5) return row_sums_of_few<5, C, K>(row, cells, origin, out);
+    if (size == 7) return row_sums_of_some<7, C, K>(row, cells, origin, out);
+    if (size == 9) return row_sums_of_some<9, C, K>(row, cells, origin, out);
+    if (size == 11) return row_sums_of_some<11, C, K>(row, cells, origin, out);
+    if (size == 13) return row_sums_of_some<13, C, K>(row, cells, origin, out);
     Vec* const suffix = scratch;  // [size][K]
     Vec* const kept = scratch + size * K;
     Vec sum[K], terms[K];

@@ -12,7 +12,9 @@ namespace patchindex {
 
 // Displacements along x that are scanned together, at most.
 constexpr int MAX_GROUP = 3;
-constexpr int MARGIN = MAX_GROUP - 1;  // columns that a group may touch beyond its strips
+// Columns that a group may touch beyond its strips, and windows beyond its last.
+constexpr int MARGIN = MAX_GROUP + 2;
+constexpr int SPARE_WINDOWS = 3;
 
 // Shapes of the arrays of a ScanTask.
 struct ScanShape {

@@ -104,7 +104,7 @@ void Displacements<C, K>::scan_rows_of_one(Vec* ring, Vec* scratch) const {
 template <int C, int K>
 template <int SIZE>
 void Displacements<C, K>::scan_few_rows(Vec* ring, Vec* scratch) const {
-    const ptrdiff_t width = ptrdiff_t(K) * windows;
+    const ptrdiff_t width = ptrdiff_t(K) * (windows + SPARE_WINDOWS);
     Vec* sums[SIZE + 1];
     for (int j = 0; j <= SIZE; ++j) sums[j] = ring + j * width;
     for (int j = 0; j < SIZE - 1; ++j) sum_row(rows.first + j, sums[j], scratch);
@@ -127,7 +127,7 @@ void Displacements<C, K>::scan_few_rows(Vec* ring, Vec* scratch) const {
 // Windows of any height: a suffix of one group of rows plus a prefix of the next.
 template <int C, int K>
 void Displacements<C, K>::scan_rows(Vec* ring, Vec* scratch) const {
-    const ptrdiff_t width = ptrdiff_t(K) * windows;
+    const ptrdiff_t width = ptrdiff_t(K) * (windows + SPARE_WINDOWS);
     Vec* const prefix = ring + size * width;
     int j = 0;  // the row's place in its group
     for (int row = rows.first; row < rows.stop; ++row) {
