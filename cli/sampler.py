@@ -4,6 +4,7 @@ import click
 
 from cli.messages import Commands
 from cli.sampler_run import run
+from cli.sampler_verify import verify
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -12,3 +13,4 @@ def main() -> None:
 
 
 main.add_command(run)
+main.add_command(verify)
