@@ -21,16 +21,17 @@ from typing import Any
 
 import click
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from patchindex import ImageSet, IndexConfig, PatchIndex, build_index
 from patchindex.environment import library_versions
 from sampler import ELSMachine, Posterior, sample
-from sampler.metrics import coefficient_of_determination, pearson_r
 from sampler.noise import initial_noise
 from sampler.reverse import Step, StepReport
+from sampler.run import known_values
 from sampler.scales import default_scales, resolve_scales
+from sampler.verification import StepComparison, compare_finals
+from sampler.verify import ask_beside
 
 RESULTS = Path(__file__).parent / "results" / "accuracy.jsonl"
 
@@ -86,57 +87,31 @@ def compare(
     steps: list[dict[str, Any]] = []
 
     def ask(step: Step, xt: Tensor, exact: Posterior, report: StepReport) -> None:
-        steps.append(asdict(report))
-        for tail, machine in machines.items():
-            start = perf_counter()
-            found = machine.posterior(xt, step.alpha_bar, step.patch_size)
-            steps[-1][f"tail_{tail}"] = {
-                "R2": pooled_r2(found.mean, exact.mean),
-                "coverage_95": coverage(found.mean, exact.mean, found.standard_error),
-                "seconds": perf_counter() - start,
-            }
-        click.echo(step_line(steps[-1]))
+        rows = {tail: ask_beside(machine, step, xt, exact, report)
+                for tail, machine in machines.items()}  # fmt: skip
+        steps.append(
+            asdict(report) | {f"tail_{tail}": known_values(row) for tail, row in rows.items()}
+        )
+        click.echo(step_line(report, rows))
 
     exact = sample(ELSMachine(index.images, index.boundary), noise, scales=scales, callback=ask)
     yield {"part": "steps", "steps": steps}
     for tail, machine in machines.items():
         own = sample(machine, noise, scales=scales)
-        r = pearson_r(own.images, exact.images)
-        determined = coefficient_of_determination(own.images, exact.images)
-        final = {"r": r.tolist(), "r_median": float(r.quantile(0.5)),
-                 "r2_median": float(r.square().quantile(0.5)),
-                 "R2_median": float(determined.quantile(0.5))}  # fmt: skip
-        click.echo(f"tail {tail}: final images, median r {final['r_median']:.4f}, "
-                   f"lowest {min(r.tolist()):.4f}, median R2 {final['R2_median']:.4f}")  # fmt: skip
-        yield {"part": "finals", "tail": tail} | final
+        final = compare_finals(own.images, exact.images)
+        click.echo(f"tail {tail}: final images, median r {final.r_median:.4f}, "
+                   f"lowest {final.r_lowest:.4f}, median R2 {final.R2_median:.4f}")  # fmt: skip
+        yield {"part": "finals", "tail": tail} | known_values(final)
 
 
-def step_line(step: dict[str, Any]) -> str:
+def step_line(report: StepReport, rows: dict[int, StepComparison]) -> str:
     """A step's noise, and R2 and seconds of each tail."""
     found = [
-        f"{name} R2 {value['R2']:8.4f} {value['seconds']:6.1f} s"
-        for name, value in step.items()
-        if name.startswith("tail_")
+        f"tail_{tail} R2 {row.R2:8.4f} {row.retrieval_seconds:6.1f} s" for tail, row in rows.items()
     ]
-    return f"t {step['t']:.2f}  P {step['patch_size']:2d}  exact {step['seconds']:6.1f} s  " + (
+    return f"t {report.t:.2f}  P {report.patch_size:2d}  exact {report.seconds:6.1f} s  " + (
         "  ".join(found)
     )
-
-
-def pooled_r2(estimate: Float[Tensor, "b c h w"], exact: Float[Tensor, "b c h w"]) -> float:
-    """R2 over all pixels of all samples."""
-    return float(coefficient_of_determination(estimate.flatten()[None], exact.flatten()[None]))
-
-
-def coverage(
-    estimate: Float[Tensor, "b c h w"],
-    exact: Float[Tensor, "b c h w"],
-    standard_error: Float[Tensor, "b c h w"],
-) -> float | None:
-    """Share of sampled pixels whose 95 % interval holds the exact mean."""
-    sampled = standard_error > 0
-    inside = (estimate - exact).abs() <= 1.96 * standard_error + 1e-6
-    return float(inside[sampled].double().mean()) if sampled.any() else None
 
 
 def commit() -> str:

@@ -1,27 +1,35 @@
-"""The folder of a run: checked before the work, written as a whole after it."""
+"""The folder of results: checked before the work, written as a whole after it."""
 
 import json
 import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from sampler.errors import OutputError
 from sampler.picture import image_grid, save_png
 from sampler.run import Run
+from sampler.verify import Verification
 
-SAMPLES, PICTURE, ACCOUNT = "samples.npy", "samples.png", "run.json"
+RUN_ACCOUNT, VERIFY_ACCOUNT = "run.json", "verify.json"
+HOLDING = {RUN_ACCOUNT: "a run", VERIFY_ACCOUNT: "a verification"}
 
 
-def reserve_output(folder: Path, *, overwrite: bool) -> None:
+def reserve_output(folder: Path, *, overwrite: bool, account: str = RUN_ACCOUNT) -> None:
     """Make the folder and prove that it can be written to.
 
+    Args:
+        account: the file that says that the folder holds results of this kind.
+
     Raises:
-        OutputError: it cannot be made or written, or holds a run that may not be replaced.
+        OutputError: it cannot be made or written, or holds results that may not be replaced.
     """
-    if (folder / ACCOUNT).exists() and not overwrite:
+    if (folder / account).exists() and not overwrite:
         raise OutputError(
-            f"{folder} already holds a run. Give another --out, or --overwrite to replace it."
+            f"{folder} already holds {HOLDING[account]}. "
+            "Give another --out, or --overwrite to replace it."
         )
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -35,20 +43,56 @@ def reserve_output(folder: Path, *, overwrite: bool) -> None:
 
 
 def write_run(run: Run, folder: Path) -> None:
-    """Write samples.npy, samples.png and, last, run.json; each appears whole or not at all.
+    """Write samples.npy, samples.png and, last, run.json.
+
+    Raises:
+        OutputError: the disk is full or the folder went away.
+    """
+    files: dict[str, Callable[[Path], None]] = {
+        "samples.npy": lambda path: np.save(path, run.result.images.numpy()),
+        "samples.png": lambda path: save_png(image_grid(run.result.images), path),
+        RUN_ACCOUNT: lambda path: write_json(run.account, path),
+    }
+    write_whole(files, folder)
+
+
+def write_verification(verification: Verification, folder: Path) -> None:
+    """Write verify.png, verify.svg and, last, verify.json.
+
+    Raises:
+        OutputError: the disk is full or the folder went away.
+    """
+    # matplotlib takes most of a second to import, which no other command should wait for
+    from sampler.verify_plot import save_figure, verification_figure  # noqa: PLC0415
+
+    figure = verification_figure(verification.rows, verification.title)
+    files: dict[str, Callable[[Path], None]] = {
+        "verify.png": lambda path: save_figure(figure, path),
+        "verify.svg": lambda path: save_figure(figure, path),
+        VERIFY_ACCOUNT: lambda path: write_json(verification.account, path),
+    }
+    write_whole(files, folder)
+
+
+def write_whole(files: Mapping[str, Callable[[Path], None]], folder: Path) -> None:
+    """Write each named file, in this order; each appears whole or not at all.
 
     Raises:
         OutputError: the disk is full or the folder went away.
     """
     try:
         with tempfile.TemporaryDirectory(dir=folder, prefix=".writing-") as scratch:
-            np.save(Path(scratch, SAMPLES), run.result.images.numpy())
-            save_png(image_grid(run.result.images), Path(scratch, PICTURE))
-            Path(scratch, ACCOUNT).write_text(json.dumps(run.account, indent=1) + "\n")
-            for name in (SAMPLES, PICTURE, ACCOUNT):
+            for name, write in files.items():
+                write(Path(scratch, name))
+            for name in files:
                 Path(scratch, name).replace(folder / name)
     except OSError as error:
         raise OutputError(
-            f"the run cannot be written to {folder} ({error.strerror}). "
+            f"the results cannot be written to {folder} ({error.strerror}). "
             "Free some space or give another --out."
         ) from error
+
+
+def write_json(account: Mapping[str, Any], path: Path) -> None:
+    """Write JSON that people can read."""
+    path.write_text(json.dumps(account, indent=1) + "\n")

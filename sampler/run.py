@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from math import isnan
+from math import isfinite
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal, get_args
@@ -18,6 +18,7 @@ from sampler.noise import initial_noise, load_noise
 from sampler.retrieval import Retrieval
 from sampler.reverse import SampleResult, StepReport, sample
 from sampler.scales import default_scales, resolve_scales
+from sampler.verification import FinalComparison, StepComparison
 
 logger = logging.getLogger(__name__)
 
@@ -149,9 +150,16 @@ def boundary_of(source: ImageSet | PatchIndex, config: SamplerConfig) -> Boundar
     return source.boundary
 
 
-def known_values(report: StepReport) -> dict[str, float | None]:
-    """The report's values; JSON has no nan, so what is unknown is null."""
-    return {name: None if isnan(value) else value for name, value in asdict(report).items()}
+def known_values(row: StepReport | StepComparison | FinalComparison) -> dict[str, Any]:
+    """The row's values; JSON has neither nan nor inf, so what is unknown is null."""
+    return {name: known(value) for name, value in asdict(row).items()}
+
+
+def known(value: int | float | tuple[float, ...]) -> int | float | list[Any] | None:
+    """The number, or None if it is not finite; of several, each."""
+    if isinstance(value, tuple):
+        return [known(part) for part in value]
+    return value if isfinite(value) else None
 
 
 def describe_source(source: ImageSet | PatchIndex, images: ImageSet) -> dict[str, Any]:

@@ -1,11 +1,16 @@
-"""The table of a run's steps, as text."""
+"""Tables of steps, as text: of a run, and of retrieval beside the exact scan."""
 
 from math import isnan
 
 from sampler.reverse import StepReport
+from sampler.verification import StepComparison
 
 HEADER = (
     "    t   scale   sigma   effective samples   head mass   standard error   patches   seconds"
+)
+COMPARISON_HEADER = (
+    "    t   scale   sigma         R2   recall   head mass   effective samples   coverage"
+    "   exact s   retrieval s"
 )
 
 
@@ -16,6 +21,16 @@ def table_row(report: StepReport) -> str:
         f"{report.effective_sample_size:19.1f} {or_dash(report.head_mass, '.3f'):>11} "
         f"{or_dash(report.standard_error, '.4f'):>16} {report.num_scored:9.0f} "
         f"{report.seconds:9.2f}"
+    )
+
+
+def comparison_row(row: StepComparison) -> str:
+    """One step under COMPARISON_HEADER; a dash stands for what is not known."""
+    return (
+        f"{row.t:5.2f} {row.patch_size:7d} {row.sigma:7.3f} {row.R2:10.6f} "
+        f"{or_dash(row.recall, '.3f'):>8} {or_dash(row.head_mass, '.3f'):>11} "
+        f"{row.effective_sample_size:19.1f} {or_dash(row.coverage, '.3f'):>10} "
+        f"{row.exact_seconds:9.2f} {row.retrieval_seconds:13.2f}"
     )
 
 

@@ -1,0 +1,84 @@
+"""Options that several commands of `sampler` share, in groups; defaults come from SamplerConfig."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from sampler.run import SamplerConfig
+
+DEFAULTS = SamplerConfig()
+Command = TypeVar("Command", bound=Callable[..., None])
+
+
+def with_default(name: str) -> dict[str, Any]:
+    """Default and its display, from the one place that holds it."""
+    return {"default": getattr(DEFAULTS, name), "show_default": True}
+
+
+def options(*group: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """A decorator that gives a command all options of a group, in their order."""
+
+    def decorate(command: Command) -> Command:
+        for option in reversed(group):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+index_option = click.option(
+    "--index",
+    "index_path",
+    metavar="PATH",
+    type=click.Path(path_type=Path),
+    help="Index to retrieve from. [default: the newest in the user's home]",
+)
+
+retrieval_options = options(
+    click.option(
+        "--k", type=int, metavar="PATCHES", help="Retrieved per pixel.", **with_default("k")
+    ),
+    click.option(
+        "--tail",
+        type=int,
+        metavar="PATCHES",
+        **with_default("tail"),
+        help="Drawn at random besides; 0 gives the biased naive average.",
+    ),
+    click.option(
+        "--nprobe",
+        type=int,
+        metavar="LISTS",
+        **with_default("nprobe"),
+        help="Inverted lists visited per pixel.",
+    ),
+)
+
+process_options = options(
+    click.option(
+        "--scales",
+        metavar="NAME|FILE|P,P,...",
+        help="Patch size per noise level, lowest noise first. [default: as published]",
+    ),
+    click.option("--steps", type=int, **with_default("steps")),
+    click.option(
+        "--schedule", metavar="cosine|cosine_offset|linear|exponential", **with_default("schedule")
+    ),
+)
+
+seed_option = click.option("--seed", type=int, **with_default("seed"))
+label_option = click.option(
+    "--label", type=int, help="Class number to sample; others are left out."
+)
+threads_option = click.option(
+    "--threads", type=int, metavar="N", help="Processor threads. [default: all cores]"
+)
+
+
+def out_option(default: str) -> Callable[[Command], Command]:
+    """--out, with the default folder as words."""
+    return click.option(
+        "--out", type=click.Path(path_type=Path), metavar="DIR", help=f"[default: {default}]"
+    )

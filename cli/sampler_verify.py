@@ -1,0 +1,95 @@
+"""`sampler verify`: retrieval beside the exact scan, at every step of an exact trajectory."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cli.sampler_options import (
+    index_option,
+    label_option,
+    out_option,
+    process_options,
+    retrieval_options,
+    seed_option,
+    threads_option,
+)
+from cli.sources import open_index
+from patchindex.environment import library_versions, set_threads
+from sampler.output import VERIFY_ACCOUNT, reserve_output, write_verification
+from sampler.run import SamplerConfig
+from sampler.steps_table import COMPARISON_HEADER, comparison_row
+from sampler.verification import FinalComparison, StepComparison
+from sampler.verify import VerifyConfig, plan_verification
+from sampler.verify import verify as carry_out
+
+DEFAULTS = VerifyConfig()
+
+
+@click.command()
+@index_option
+@retrieval_options
+@process_options
+@click.option(
+    "--num", type=int, metavar="SAMPLES", default=DEFAULTS.sampling.num, show_default=True
+)
+@seed_option
+@label_option
+@click.option(
+    "--recall-pixels",
+    type=int,
+    metavar="PIXELS",
+    default=DEFAULTS.recall_pixels,
+    show_default=True,
+    help="Per step, whose true k nearest patches are found by brute force; 0 leaves recall out.",
+)
+@click.option(
+    "--finals", is_flag=True, help="Compare also the images that retrieval ends in by itself."
+)
+@threads_option
+@out_option("runs/verify-DATASET-SEED")
+@click.option("--overwrite", is_flag=True, help="Replace a verification that is there already.")
+def verify(
+    *,
+    index_path: Path | None,
+    recall_pixels: int,
+    finals: bool,
+    threads: int | None,
+    out: Path | None,
+    overwrite: bool,
+    **settings: Any,
+) -> None:
+    """Say how far retrieval is from exact: a table, verify.png, verify.svg and verify.json."""
+    config = VerifyConfig(
+        sampling=SamplerConfig(**settings), recall_pixels=recall_pixels, finals=finals
+    )
+    if threads is not None:
+        set_threads(threads)
+    index = open_index(index_path)
+    plan = plan_verification(index, config)
+    name = f"verify-{Path(index.images.name).stem}-{config.sampling.seed}"
+    folder = out or Path("runs", name)
+    reserve_output(folder, overwrite=overwrite, account=VERIFY_ACCOUNT)
+    click.echo(COMPARISON_HEADER)
+    finished = carry_out(plan, on_row=show_row)
+    finished.account["versions"] = library_versions()
+    write_verification(finished, folder)
+    if finished.finals is not None:
+        click.echo(finals_line(finished.finals))
+    lowest = min(row.R2 for row in finished.rows)
+    click.echo(f"lowest R2 {lowest:.6f} of {len(finished.rows)} steps: {folder / 'verify.png'}")
+
+
+def show_row(row: StepComparison) -> None:
+    """One row of the table as soon as it is known."""
+    click.echo(comparison_row(row))
+    sys.stdout.flush()
+
+
+def finals_line(finals: FinalComparison) -> str:
+    """How alike the final images are, by the three measures."""
+    return (
+        f"final images: Pearson r median {finals.r_median:.4f}, lowest {finals.r_lowest:.4f}; "
+        f"median r2 {finals.r2_median:.4f}, median R2 {finals.R2_median:.4f}"
+    )

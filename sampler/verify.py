@@ -1,0 +1,222 @@
+"""A verification: retrieval asked at every state of the exact machine's own trajectory."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from math import sqrt
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from torch import Tensor
+
+from patchindex import PatchIndex
+from sampler.errors import SamplerConfigError
+from sampler.machines import ScoreMachine
+from sampler.noise import initial_noise
+from sampler.posterior import Posterior
+from sampler.recall import random_pixels, search_recall
+from sampler.reverse import Step, StepReport, plan_steps, sample
+from sampler.run import SamplerConfig, describe_source, known_values, make_machine
+from sampler.scales import default_scales, resolve_scales
+from sampler.verification import (
+    FinalComparison,
+    StepComparison,
+    compare_finals,
+    compare_step,
+    summarize,
+)
+
+logger = logging.getLogger(__name__)
+
+FOUR_SAMPLES = SamplerConfig(num=4)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifyConfig:
+    """What is compared with exact, and how closely.
+
+    Attributes:
+        sampling: settings of retrieval and of the trajectory; the exact machine differs in nothing
+            else than `exact`.
+        recall_pixels: pixels per step whose true k nearest patches are found by brute force; 0
+            leaves recall unknown.
+        finals: let retrieval also follow its own trajectory, and compare the images it ends in.
+    """
+
+    sampling: SamplerConfig = FOUR_SAMPLES
+    recall_pixels: int = 32
+    finals: bool = False
+
+    def __post_init__(self) -> None:
+        if self.recall_pixels < 0:
+            raise SamplerConfigError(
+                f"recall_pixels is {self.recall_pixels}. Give a number of pixels per step, "
+                "or 0 to leave recall out."
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class VerificationPlan:
+    """Everything that a verification needs, checked.
+
+    Attributes:
+        scales_name: name, file or list that the patch sizes come from.
+        asked, scales: patch sizes that it names, and those of the index that serve for them.
+        noise: initial states.
+    """
+
+    index: PatchIndex
+    config: VerifyConfig
+    scales_name: str
+    asked: tuple[int, ...]
+    scales: tuple[int, ...]
+    noise: Float[Tensor, "b c h w"]
+    exact: ScoreMachine
+    retrieval: ScoreMachine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    """A finished verification: a row per step, and the account that `verify.json` holds."""
+
+    rows: tuple[StepComparison, ...]
+    finals: FinalComparison | None
+    account: dict[str, Any]
+
+    @property
+    def title(self) -> str:
+        """What was compared, in one line."""
+        config, source = self.account["config"], self.account["source"]
+        return (
+            f"{Path(source['dataset']).name}, {source['num_images']:,} images: "
+            f"retrieval (k {config['k']:,}, tail {config['tail']:,}, nprobe {config['nprobe']:,}) "
+            "against the exact scan"
+        )
+
+
+def plan_verification(index: PatchIndex, config: VerifyConfig) -> VerificationPlan:
+    """Machines, scales and noise, before any work is done.
+
+    Raises:
+        UserError: a setting, file or label that this index does not admit.
+    """
+    sampling = config.sampling
+    index.images.members(sampling.label)
+    name = sampling.scales or default_scales(index.images.name, index.boundary)
+    asked = resolve_scales(name)
+    for patch_size in asked:
+        index.geometry(patch_size)
+    scales = tuple(index.nearest_scale(patch_size) for patch_size in asked)
+    plan_steps(scales, sampling.steps, sampling.schedule)
+    return VerificationPlan(
+        index=index,
+        config=config,
+        scales_name=name,
+        asked=asked,
+        scales=scales,
+        noise=initial_noise(sampling.num, index.images, sampling.seed),
+        exact=make_machine(index, replace(sampling, exact=True)),
+        retrieval=make_machine(index, sampling),
+    )
+
+
+def verify(
+    plan: VerificationPlan, on_row: Callable[[StepComparison], None] | None = None
+) -> Verification:
+    """Follow the exact trajectory; `on_row` is called with each row as soon as it is known."""
+    sampling = plan.config.sampling
+    rows: list[StepComparison] = []
+    process: dict[str, Any] = {
+        "scales": plan.scales,
+        "steps": sampling.steps,
+        "schedule": sampling.schedule,
+        "label": sampling.label,
+    }
+
+    def compare(step: Step, xt: Tensor, posterior: Posterior, report: StepReport) -> None:
+        recall = mean_recall(plan, step, xt, np.random.default_rng([sampling.seed, len(rows)]))
+        rows.append(
+            ask_beside(
+                plan.retrieval, step, xt, posterior, report, label=sampling.label, recall=recall
+            )
+        )
+        if on_row is not None:
+            on_row(rows[-1])
+
+    announce_substitutes(plan)
+    start = perf_counter()
+    exact = sample(plan.exact, plan.noise, callback=compare, **process)
+    finals = None
+    if plan.config.finals:
+        finals = compare_finals(sample(plan.retrieval, plan.noise, **process).images, exact.images)
+    account = {
+        "config": asdict(sampling)
+        | {"boundary": plan.index.boundary}
+        | {"recall_pixels": plan.config.recall_pixels, "finals": plan.config.finals},
+        "scales": {
+            "name": plan.scales_name, "asked": list(plan.asked), "patch_sizes": list(plan.scales),
+        },
+        "source": describe_source(plan.index, plan.index.images),
+        "seconds": perf_counter() - start,
+        "steps": [known_values(row) for row in rows],
+        "summary": summarize(rows),
+        "finals": None if finals is None else known_values(finals),
+    }  # fmt: skip
+    return Verification(rows=tuple(rows), finals=finals, account=account)
+
+
+def ask_beside(
+    retrieval: ScoreMachine,
+    step: Step,
+    xt: Float[Tensor, "b c h w"],
+    exact: Posterior,
+    report: StepReport,
+    *,
+    label: int | None = None,
+    recall: float = float("nan"),
+) -> StepComparison:
+    """The row of a step that the exact machine has just done: retrieval asked at the same state."""
+    start = perf_counter()
+    found = retrieval.posterior(xt, step.alpha_bar, step.patch_size, label=label)
+    return compare_step(
+        step,
+        exact,
+        found,
+        recall=recall,
+        exact_seconds=report.seconds,
+        retrieval_seconds=perf_counter() - start,
+    )
+
+
+def mean_recall(
+    plan: VerificationPlan, step: Step, xt: Float[Tensor, "b c h w"], rng: np.random.Generator
+) -> float:
+    """Recall of the search over random pixels of a step; nan where none is searched."""
+    sampling = plan.config.sampling
+    geometry = plan.index.geometry(step.patch_size)
+    pixels = random_pixels(geometry, len(xt), plan.config.recall_pixels, rng)
+    y = xt / sqrt(step.alpha_bar)
+    shares = search_recall(
+        plan.index,
+        y,
+        step.patch_size,
+        pixels,
+        k=sampling.k,
+        nprobe=sampling.nprobe,
+        label=sampling.label,
+    )
+    return float(shares.mean())
+
+
+def announce_substitutes(plan: VerificationPlan) -> None:
+    """Warn once of all patch sizes that the index lacks."""
+    lacking = sorted(set(plan.asked) - set(plan.scales))
+    if lacking:
+        logger.warning(
+            "scales %s are not in the index; the nearest of %s serve both machines in their place",
+            ", ".join(map(str, lacking)),
+            ", ".join(map(str, plan.index.scales)),
+        )
