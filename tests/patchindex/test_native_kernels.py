@@ -157,6 +157,26 @@ def test_log_weights_at_low_noise_are_right_to_a_thousandth(isa, patch_size):
         assert abs(float(log_mass(record)[0, row, col]) - summary(expected, values)[0]) < 1e-3
 
 
+@pytest.mark.parametrize("sigma", [0.6, 1.2, 2.4])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_running_sums_are_right_to_a_thousandth(isa, sigma, channels):
+    # These noise levels let windows of 9 and more cells be summed by adding and taking away; the
+    # images are as far apart as images can be, and half of each is plain.
+    rng = np.random.default_rng(2)
+    side = 24
+    pixels = np.where(rng.random((40, channels, side, side)) < 0.5, 0, 255).astype(np.uint8)
+    pixels[:, :, :, 12:] = 255
+    y = noisy_states(rng, pixels, sigma, 1)
+    for patch_size in (7, 9, 15):
+        geometry = PatchGeometry(height=side, width=side, patch_size=patch_size)
+        record = scan(pixels, y, sigma, geometry)
+        for row, col in [(0, 0), (0, 12), (11, 11), (12, 20), (16, 12), (23, 5)]:
+            expected, values = brute_log_weights(pixels, y[0], sigma, geometry, row, col)
+            mass, center, _ = summary(expected, values)
+            assert abs(float(log_mass(record)[0, row, col]) - mass) < 1e-3
+            np.testing.assert_allclose(mean(record)[0, row, col].numpy(), center, atol=1e-4)
+
+
 def test_dense_and_checked_blocks_agree_with_brute_force(isa):
     # enough images for several blocks: the first is checked, the others are dense at this noise
     rng = np.random.default_rng(1)

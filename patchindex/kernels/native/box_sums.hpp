@@ -172,6 +172,53 @@ PATCHINDEX_INLINE void row_sums(const CellRow& row, int cells, int size, Vec ori
     }
 }
 
+constexpr float NO_WINDOW = -1e30f;  // log2 weight of what is none
+
+// Windows by running sums: a column of squared differences gains one row and loses another, a window
+// gains a column and loses another. Few operations and little memory, but what was added is taken
+// away again: only for where the scan's bound on the rounding error allows it.
+template <int C, int K>
+struct RunningWindows {
+    CellRow gained, lost;  // rows; all zero where there is none
+    Vec* columns;          // [cells][K], before `gained`; vectors -K .. -1 are zero
+    int size, windows;
+    const int *legal_from, *legal_to;  // windows of each displacement
+    Vec sums[K];
+
+    PATCHINDEX_INLINE_MEMBER RunningWindows(const CellRow& gained, const CellRow& lost,
+                                            Vec* columns, int size, Vec origin, int windows,
+                                            const int* legal_from, const int* legal_to)
+        : gained(gained), lost(lost), columns(columns), size(size), windows(windows),
+          legal_from(legal_from), legal_to(legal_to) {
+        for (int k = 0; k < K; ++k) sums[k] = origin;
+        for (int i = 0; i < size - 1; ++i) {
+            Vec column[K];
+            move_column(i, column);
+            for (int k = 0; k < K; ++k) sums[k] = sums[k] - column[k];
+        }
+    }
+
+    PATCHINDEX_INLINE_MEMBER void move_column(ptrdiff_t i, Vec (&column)[K]) {
+        Vec terms[K];
+        for (int k = 0; k < K; ++k) column[k] = columns[i * K + k];
+        cell_terms<C, K>(gained, i, terms);
+        for (int k = 0; k < K; ++k)
+            column[k] = C == 1 ? column[k] + terms[k] * terms[k] : column[k] + terms[k];
+        cell_terms<C, K>(lost, i, terms);
+        for (int k = 0; k < K; ++k) columns[i * K + k] = column[k] = less<C>(column[k], terms[k]);
+    }
+
+    // The windows whose first cell is a; to be called for a = 0, 1, ... in turn.
+    PATCHINDEX_INLINE_MEMBER void next(int a, Vec (&x)[K]) {
+        Vec column[K];
+        move_column(a + size - 1, column);
+        for (int k = 0; k < K; ++k) x[k] = sums[k] = sums[k] + (columns[(a - 1) * K + k] - column[k]);
+        if (__builtin_expect(a >= K - 1 && a <= windows - K, 1)) return;
+        for (int k = 0; k < K; ++k)
+            if (a < legal_from[k] || a >= legal_to[k]) x[k] = broadcast(NO_WINDOW);
+    }
+};
+
 // Turns rows 0 .. size-1 of `ring` into sums over each row and those below it, up to size-1.
 static inline void suffix_rows(Vec* ring, int size, int width) {
     for (int i = 0; i < width; ++i) {

@@ -10,8 +10,9 @@
 
 namespace patchindex {
 
-// Displacements along x that are scanned together, at most.
-constexpr int MAX_GROUP = 3;
+// Displacements along x that are scanned together, at most: sums are then loaded and stored once for
+// all of them. Running sums leave registers for one more.
+constexpr int MAX_GROUP = 4, MAX_GROUP_AFRESH = 3;
 // Columns that a group may touch beyond its strips, and windows beyond its last.
 constexpr int MARGIN = MAX_GROUP + 2;
 constexpr int SPARE_WINDOWS = 3;
@@ -31,6 +32,7 @@ struct ScanShape {
     size_t block_size() const { return size_t(channels) * rows.size * train_count() * lanes; }
     size_t query_size() const { return size_t(channels) * rows.size * query_count(); }
     size_t num_pixels() const { return size_t(rows.size) * cols.size; }
+    bool has_padded_block() const { return !cols.train_wraps; }
     int num_sums() const { return 2 + channels; }  // of w, w^2, w c
     size_t scratch_size() const;
 };
@@ -42,16 +44,19 @@ enum class Mode { checked, dense };
 struct ScanTask {
     const ScanShape* shape;
     // [channels][rows][train cols][lanes], scaled so that log2 w = -distance. Pixels outside the
-    // image are zero in `padded_block`, which strips padded with zeros read. In `block` they wrap
-    // round, or are far away from anything: windows that touch them weigh nothing.
+    // image are zero in `padded_block`, which strips padded with zeros and running sums read. In
+    // `block` they wrap round (and both are the same), or are far away from anything: windows that
+    // touch them weigh nothing.
     const float* block;
     const float* padded_block;
     const float* query;  // [channels][rows][query cols], scaled alike; wraps round or is zero
     float* references;   // [rows][cols]: log2 scale of each pixel's sums; weights are 2^(ref - S)
     float* sums;         // [rows][cols][num_sums][lanes]
     float* scratch;
+    const float* zeros;  // a row of training pixels, or of a query
     float dense_reference;  // the reference of every pixel in dense mode
     float skip_below;       // log2 weights under this never count
+    bool running;           // sum windows by adding and taking away, where rounding allows
     const std::atomic<bool>* stop;
     int64_t visited, summed;  // out, checked mode: vectors compared, vectors not skipped
 };

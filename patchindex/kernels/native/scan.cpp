@@ -17,6 +17,8 @@ namespace {
 constexpr int QUERIES_PER_UNIT = 8;
 constexpr float FAR_AWAY = 1e15f;       // pixel of a lane without an image: its weights are 0
 constexpr double LARGEST_QUERY = 1e10;  // in units of sigma; beyond it float32 says nothing
+constexpr int RUNNING_FROM = 7;             // cells of a window; below, sums made afresh are as fast
+constexpr double LARGEST_RUNNING_ERROR = 1e-3;  // of a log2 weight
 constexpr double NEGLIGIBLE_BITS = 20;  // all that is skipped is below 2^-20 of the mass
 
 // Images per unit of work. Set by the number of images alone: threads must not change any sum.
@@ -33,6 +35,7 @@ struct Plan {
     float skip_below;
     std::vector<float> levels;   // scaled value of each of 256 pixel values
     std::vector<float> queries;  // [batch][query_size], scaled and padded
+    std::vector<bool> running;   // of each query: whether running sums are exact enough
     int64_t images_per_unit;
     int units_per_query, query_groups;
 };
@@ -55,8 +58,34 @@ std::vector<float> padded_queries(const ScanInput& in, const ScanShape& shape, d
     return padded;
 }
 
+// How far running sums may be from the log2 weights of a query, about: the largest sum that any
+// training window can have, rounded once for every step along both axes.
+double running_error(const ScanShape& shape, const float* query, double scale) {
+    const int width = shape.query_count(), height = shape.rows.size, size = shape.rows.patch_size;
+    std::vector<double> columns(width);
+    double largest = 0;
+    for (int row = 0; row < height + size; ++row) {
+        for (int x = 0; x < width; ++x)
+            for (int c = 0; c < shape.channels; ++c) {
+                const float* const plane = query + ptrdiff_t(c) * height * width;
+                const auto bound = [&](int y) {
+                    const double farthest = std::abs(plane[y * width + x]) + scale;
+                    return farthest * farthest;
+                };
+                if (row < height) columns[x] += bound(row);
+                if (row >= size) columns[x] -= bound(row - size);
+            }
+        double sum = 0;
+        for (int x = 0; x < width; ++x) {
+            sum += columns[x] - (x < size ? 0.0 : columns[x - size]);
+            largest = std::max(largest, sum);
+        }
+    }
+    return largest * std::ldexp(1.0, -24) * std::sqrt(2.0 * (width + height));
+}
+
 Plan make_plan(const ScanInput& in) {
-    Plan plan{in, &select_kernels(in.isa), {}, 0, 0, {}, {}, 0, 0, 0};
+    Plan plan{in, &select_kernels(in.isa), {}, 0, 0, {}, {}, {}, 0, 0, 0};
     ScanShape& shape = plan.shape;
     shape.rows = make_axis(in.height, in.patch_size, in.boundary, in.equivariant);
     shape.cols = make_axis(in.width, in.patch_size, in.boundary, in.equivariant);
@@ -68,6 +97,11 @@ Plan make_plan(const ScanInput& in) {
     for (int value = 0; value < 256; ++value)
         plan.levels.push_back(float((value / 127.5 - 1) * plan.scale));
     plan.queries = padded_queries(in, shape, plan.scale);
+    for (int q = 0; q < in.batch; ++q)
+        plan.running.push_back(
+            in.patch_size >= RUNNING_FROM &&
+            running_error(shape, plan.queries.data() + q * shape.query_size(), plan.scale) <
+                LARGEST_RUNNING_ERROR);
     plan.images_per_unit = images_per_unit(in.num_images, shape.lanes);
     plan.units_per_query =
         int((in.num_images + plan.images_per_unit - 1) / plan.images_per_unit);
@@ -79,11 +113,12 @@ Plan make_plan(const ScanInput& in) {
 struct Workspace {
     explicit Workspace(const ScanShape& shape)
         : block(shape.block_size()),
-          padded_block(shape.cols.padded ? shape.block_size() : 0),
-          scratch(shape.scratch_size()) {
+          padded_block(shape.has_padded_block() ? shape.block_size() : 0),
+          scratch(shape.scratch_size()),
+          zeros((shape.query_count() + MAX_GROUP) * shape.lanes) {
         std::fill_n(block.data(), shape.block_size(), FAR_AWAY);
     }
-    AlignedFloats block, padded_block, scratch;
+    AlignedFloats block, padded_block, scratch, zeros;
     std::vector<std::unique_ptr<AlignedFloats>> sums;  // of each query of the unit
 };
 
@@ -108,7 +143,7 @@ void load_block(const Plan& plan, int64_t first, Workspace& space) {
         float* const out = space.block.data() + row * shape.train_count() * shape.lanes;
         const auto column = [&](int64_t x) { return out + x * shape.lanes; };
         load_row(plan, source + row * width, rows * width, present, column(inside));
-        if (shape.cols.padded)
+        if (shape.has_padded_block())
             std::copy(column(inside), column(inside + width),
                       space.padded_block.data() + (column(inside) - space.block.data()));
         if (!shape.cols.train_wraps) continue;
@@ -133,9 +168,12 @@ void scan_images(const Plan& plan, int64_t first_image, int64_t stop_image, int 
             ScanTask task{};
             task.shape = &shape;
             task.block = space.block.data();
-            task.padded_block = space.padded_block.data();
+            task.padded_block =
+                shape.has_padded_block() ? space.padded_block.data() : space.block.data();
             task.query = plan.queries.data() + (first_query + q) * shape.query_size();
             task.scratch = space.scratch.data();
+            task.zeros = space.zeros.data();
+            task.running = plan.running[first_query + q];
             task.sums = space.sums[q]->data();
             task.skip_below = plan.skip_below;
             task.stop = &stop;

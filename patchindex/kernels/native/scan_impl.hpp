@@ -13,15 +13,19 @@ struct Displacements {
     Vec origin;          // what row sums start from
     const Vec* train;    // what cell 0 of each row compares
     const float* query;
+    int legal_from[K], legal_to[K];  // windows of each displacement
 
     Displacements(ScanTask& task, Mode mode, const Strip& rows, const Strip* cols, bool padded);
     void scan();
+    void scan_running() const;
 
   private:
     int wrapped(int row) const;
+    CellRow cell_row(int row) const;
+    CellRow row_or_zeros(int row) const;
     void sum_row(int row, Vec* sums, Vec* scratch) const;
     template <class Rows>
-    void add(int top, const Rows& log2_w) const;
+    void add(int top, Rows&& log2_w) const;
     void scan_rows_of_one(Vec* ring, Vec* scratch) const;
     template <int SIZE>
     void scan_few_rows(Vec* ring, Vec* scratch) const;
@@ -40,8 +44,12 @@ Displacements<C, K>::Displacements(ScanTask& task_, Mode mode_, const Strip& row
     cells = stop - first;
     windows = cells - size + 1;
     first_pixel = first + shape.cols.radius();
+    for (int k = 0; k < K; ++k) {
+        legal_from[k] = cols[k].first - first;
+        legal_to[k] = cols[k].stop - first - size + 1;
+    }
     origin = broadcast(mode == Mode::dense ? task.dense_reference / float(size) : 0.0f);
-    train = reinterpret_cast<const Vec*>(padded ? task.padded_block : task.block) +
+    train = reinterpret_cast<const Vec*>(padded || task.running ? task.padded_block : task.block) +
             (first + cols[0].displacement - shape.train_low());
     query = task.query + (first - shape.query_low());
 }
@@ -55,6 +63,22 @@ PATCHINDEX_INLINE_MEMBER int Displacements<C, K>::wrapped(int row) const {
     return row;
 }
 
+template <int C, int K>
+PATCHINDEX_INLINE_MEMBER CellRow Displacements<C, K>::cell_row(int row) const {
+    const int train_row = wrapped(row + rows.displacement), query_row = wrapped(row);
+    return {train + ptrdiff_t(train_row) * shape.train_count(),
+            query + ptrdiff_t(query_row) * shape.query_count(),
+            ptrdiff_t(shape.rows.size) * shape.train_count(),
+            ptrdiff_t(shape.rows.size) * shape.query_count(), shape.channels};
+}
+
+// The row, or zeros where both images are.
+template <int C, int K>
+PATCHINDEX_INLINE_MEMBER CellRow Displacements<C, K>::row_or_zeros(int row) const {
+    if (row >= rows.first && (shape.rows.query_wraps || shape.rows.inside(row))) return cell_row(row);
+    return {reinterpret_cast<const Vec*>(task.zeros), task.zeros, 0, 0, shape.channels};
+}
+
 // sums[j * K + k] = origin - the squared differences of query row `row`, summed along x.
 template <int C, int K>
 PATCHINDEX_INLINE_MEMBER void Displacements<C, K>::sum_row(int row, Vec* sums,
@@ -63,18 +87,13 @@ PATCHINDEX_INLINE_MEMBER void Displacements<C, K>::sum_row(int row, Vec* sums,
         for (int j = 0; j < K * windows; ++j) sums[j] = origin;
         return;
     }
-    const int train_row = wrapped(row + rows.displacement), query_row = wrapped(row);
-    const CellRow cell_row{train + ptrdiff_t(train_row) * shape.train_count(),
-                           query + ptrdiff_t(query_row) * shape.query_count(),
-                           ptrdiff_t(shape.rows.size) * shape.train_count(),
-                           ptrdiff_t(shape.rows.size) * shape.query_count(), shape.channels};
-    row_sums<C, K>(cell_row, cells, size, origin, sums, scratch);
+    row_sums<C, K>(cell_row(row), cells, size, origin, sums, scratch);
 }
 
 // Adds the windows whose topmost row is `top`.
 template <int C, int K>
 template <class Rows>
-PATCHINDEX_INLINE_MEMBER void Displacements<C, K>::add(int top, const Rows& log2_w) const {
+PATCHINDEX_INLINE_MEMBER void Displacements<C, K>::add(int top, Rows&& log2_w) const {
     const int center = top + shape.rows.radius();
     const int train_row = wrapped(center + rows.displacement);
     const ptrdiff_t pixel = ptrdiff_t(wrapped(center)) * shape.cols.size + first_pixel;
@@ -150,7 +169,27 @@ void Displacements<C, K>::scan_rows(Vec* ring, Vec* scratch) const {
 }
 
 template <int C, int K>
+void Displacements<C, K>::scan_running() const {
+    Vec* const columns = reinterpret_cast<Vec*>(task.scratch) + K;
+    const Vec whole = origin * float(size);
+    for (int i = -K; i < K * cells; ++i) columns[i] = Vec{};
+    for (int row = rows.first; row < rows.first + size - 1; ++row) {
+        const CellRow gained = row_or_zeros(row);
+        for (int i = 0; i < cells; ++i) {
+            Vec terms[K];
+            cell_terms<C, K>(gained, i, terms);
+            for (int k = 0; k < K; ++k)
+                columns[i * K + k] += C == 1 ? terms[k] * terms[k] : terms[k];
+        }
+    }
+    for (int row = rows.first + size - 1; row < rows.stop; ++row)
+        add(row - size + 1, RunningWindows<C, K>(row_or_zeros(row), row_or_zeros(row - size),
+                                                 columns, size, whole, windows, legal_from, legal_to));
+}
+
+template <int C, int K>
 void Displacements<C, K>::scan() {
+    if (task.running) return scan_running();
     Vec* const scratch = reinterpret_cast<Vec*>(task.scratch);
     Vec* const ring = scratch + 2 * K * ptrdiff_t(size);
     if (size == 1)
@@ -168,6 +207,7 @@ static void scan_channels(ScanTask& task, Mode mode) {
     const Axis& cols = task.shape->cols;
     const Strip* const strips = cols.strips.data();
     const int num_cols = int(cols.strips.size());
+    const int largest = task.running ? MAX_GROUP : MAX_GROUP_AFRESH;
     for (size_t y = 0; y < task.shape->rows.strips.size(); ++y) {
         const Strip& rows = task.shape->rows.strips.data()[y];
         if (cols.padded) Displacements<C, 1>(task, mode, rows, strips, true).scan();
@@ -175,10 +215,12 @@ static void scan_channels(ScanTask& task, Mode mode) {
             if (task.stop->load(std::memory_order_relaxed)) return;
             const Strip* const group = strips + x;
             int num = 1;
-            while (num < MAX_GROUP && x + num < num_cols &&
+            while (num < largest && x + num < num_cols &&
                    group[num].displacement == group[0].displacement + num)
                 ++num;
-            if (num == 3)
+            if (num == 4)
+                Displacements<C, 4>(task, mode, rows, group, false).scan_running();
+            else if (num == 3)
                 Displacements<C, 3>(task, mode, rows, group, false).scan();
             else if (num == 2)
                 Displacements<C, 2>(task, mode, rows, group, false).scan();

@@ -25,6 +25,17 @@ struct RowAndSum {
     }
 };
 
+// The K windows of pixel a, one after another along the row.
+template <int K, class Rows>
+PATCHINDEX_INLINE void take_windows(Rows& log2_w, int a, Vec (&x)[K]) {
+    for (int k = 0; k < K; ++k) x[k] = log2_w(a * K + k);
+}
+
+template <int C, int K>
+PATCHINDEX_INLINE void take_windows(RunningWindows<C, K>& log2_w, int a, Vec (&x)[K]) {
+    log2_w.next(a, x);
+}
+
 // A row of pixels, from the first that has a window, and the training pixels at window 0.
 struct PixelRow {
     const Vec* centers;       // of channel 0; those of displacement k start at position k
@@ -67,11 +78,11 @@ PATCHINDEX_INLINE void add_weights(const Vec (&x)[K], const Vec* centers, ptrdif
 }
 
 template <int C, int K, class Rows>
-PATCHINDEX_INLINE void add_dense(const PixelRow& row, const Rows& log2_w) {
+PATCHINDEX_INLINE void add_dense(const PixelRow& row, Rows& log2_w) {
     const int num_sums = 2 + (C > 0 ? C : row.channels);
     for (int a = 0; a < row.pixels; ++a) {
         Vec x[K];
-        for (int k = 0; k < K; ++k) x[k] = log2_w(a * K + k);
+        take_windows(log2_w, a, x);
         add_weights<C, K>(x, row.centers + a, row.center_stride, row.sums + a * num_sums,
                           row.channels);
     }
@@ -82,13 +93,13 @@ constexpr float RAISE_ABOVE = 40.0f;  // log2 weights over this move the referen
 // As add_dense, but relative to each pixel's own reference and without what cannot count. Returns
 // how many pixels had a window that counts.
 template <int C, int K, class Rows>
-PATCHINDEX_INLINE int add_checked(const PixelRow& row, const Rows& log2_w, float skip_below) {
+PATCHINDEX_INLINE int add_checked(const PixelRow& row, Rows& log2_w, float skip_below) {
     const int num_sums = 2 + (C > 0 ? C : row.channels);
     int summed = 0;
     for (int a = 0; a < row.pixels; ++a) {
         const Vec reference = broadcast(row.references[a]);
         Vec x[K];
-        for (int k = 0; k < K; ++k) x[k] = log2_w(a * K + k);
+        take_windows(log2_w, a, x);
         Vec best = x[0];
         for (int k = 1; k < K; ++k) best = larger(best, x[k]);
         const Vec relative = best + reference;
