@@ -27,6 +27,7 @@ class PosteriorRecord:
         var_w, cov_wc, var_wc: estimated sampling variance of `sum_w`, its covariance with `sum_wc`,
             and the variance of `sum_wc`; zero for exact sums, nan where patches are left out.
         num_scored: patches whose distance was computed.
+        k_hat: Pareto shape of the sampled weights; -inf for exact sums, inf where it is unknown.
     """
 
     log_max: Float[Tensor, "*q"]
@@ -38,6 +39,7 @@ class PosteriorRecord:
     cov_wc: Float[Tensor, "*q c"]
     var_wc: Float[Tensor, "*q c"]
     num_scored: Int[Tensor, "*q"]
+    k_hat: Float[Tensor, "*q"]
 
     @classmethod
     def exact(
@@ -54,6 +56,7 @@ class PosteriorRecord:
         return cls(
             log_max=log_max, sum_w=sum_w, sum_wc=sum_wc, sum_w2=sum_w2, sum_head=sum_w,
             var_w=none, cov_wc=none_c, var_wc=none_c, num_scored=num_scored,
+            k_hat=none - torch.inf,
         )  # fmt: skip
 
     @classmethod
@@ -124,6 +127,7 @@ class PosteriorRecord:
             cov_wc=self.cov_wc * a_c**2 + other.cov_wc * b_c**2,
             var_wc=self.var_wc * a_c**2 + other.var_wc * b_c**2,
             num_scored=self.num_scored + other.num_scored,
+            k_hat=torch.maximum(self.k_hat, other.k_hat),
         )
 
 

@@ -22,6 +22,8 @@ class Posterior:
         standard_error: of `mean`, from sampling the tail; 0 where exact, nan where the mean is
             biased because patches were left out.
         num_scored: patches whose distance was computed.
+        k_hat: Pareto shape of the sampled weights: intervals of `standard_error` are honest below
+            about 0.7; -inf where exact, inf where unknown.
     """
 
     mean: Float[Tensor, "b c h w"]
@@ -30,6 +32,7 @@ class Posterior:
     head_mass: Float[Tensor, "b h w"]
     standard_error: Float[Tensor, "b c h w"]
     num_scored: Int[Tensor, "b h w"]
+    k_hat: Float[Tensor, "b h w"]
 
     @classmethod
     def from_record(cls, record: PosteriorRecord) -> "Posterior":
@@ -44,4 +47,5 @@ class Posterior:
             head_mass=record.sum_head / record.sum_w,
             standard_error=rearrange(standard_error, "b h w c -> b c h w").float(),
             num_scored=record.num_scored,
+            k_hat=record.k_hat,
         )

@@ -6,9 +6,11 @@ A pixel in a corner has one legal center per image: a small dictionary that is a
 
 import logging
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol, TypedDict, runtime_checkable
 
 import numpy as np
+import torch
 from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -21,12 +23,18 @@ from patchindex import (
     PosteriorRecord,
     windows_at,
 )
-from patchindex.kernels import scan
+from patchindex.kernels import scan, scan_groups
 from sampler.errors import SamplerConfigError
-from sampler.estimator import Candidates, head_and_tail
+from sampler.head import Candidates, rescored_head
+from sampler.image_tail import FEWEST_GROUPS, ImageDraws, draw_images, image_tail
+from sampler.patch_tail import patch_tail, truncated
 from sampler.tail import uniform_draws
 
 logger = logging.getLogger(__name__)
+
+# Summing all patches of an image for every pixel takes about as long as four single patches.
+DRAWS_PER_IMAGE = 4
+STATES_PER_CHUNK = 16
 
 
 @runtime_checkable
@@ -116,21 +124,29 @@ class Retrieval:
     ) -> PosteriorRecord:
         """The estimated sums over the dictionary of each pixel; fields are [b, h, w]."""
         geometry = index_geometry(self.index, self.served_scale(patch_size))
-        parts = [
-            (
-                signature.rows.pixels,
-                signature.cols.pixels,
-                self._signature_record(y, sigma, geometry, number, label),
+        pixels, members = self.index.images.tensor, self.index.images.members(label)
+        num_images = self.tail // DRAWS_PER_IMAGE
+        if num_images >= max(len(members), FEWEST_GROUPS):  # every image would be drawn
+            return scan(self.index.images.with_label(label).tensor, y, sigma, geometry)
+        rng = np.random.default_rng(self._entropy(sigma, geometry.patch_size, label))
+        draws = draw_images(members, self._brightness, num_images, rng)
+        chunks = []
+        for states in y.split(STATES_PER_CHUNK):
+            totals = None
+            if draws is not None:
+                totals = scan_groups(pixels, draws.groups, states, sigma, geometry)
+            query = Query(y=states, sigma=sigma, geometry=geometry, label=label)
+            parts = [
+                (s.rows.pixels, s.cols.pixels, self._signature_record(query, number, draws, totals))
+                for number, s in enumerate(geometry.signatures)
+                if s.num_centers > 1
+            ]
+            chunks.append(
+                PosteriorRecord.assembled(
+                    parts + self._corner_records(query), geometry.height, geometry.width
+                )
             )
-            for number, signature in enumerate(geometry.signatures)
-            if signature.num_centers > 1
-        ]
-        corners = [s for s in geometry.signatures if s.num_centers == 1]
-        if corners:
-            same_place = index_geometry(self.index, geometry.patch_size, equivariant=False)
-            exact = scan(self.index.images.with_label(label).tensor, y, sigma, same_place)
-            parts += [cut(exact, corner) for corner in corners]
-        return PosteriorRecord.assembled(parts, geometry.height, geometry.width)
+        return PosteriorRecord.joined(chunks)
 
     def served_scale(self, patch_size: int) -> int:
         """The patch size that is searched for this one: itself, or the nearest in the index.
@@ -158,53 +174,88 @@ class Retrieval:
 
     def _signature_record(
         self,
-        y: Float[Tensor, "b c h w"],
-        sigma: float,
-        geometry: PatchGeometry,
+        query: "Query",
         number: int,
-        label: int | None,
+        draws: ImageDraws | None,
+        totals: PosteriorRecord | None,
     ) -> PosteriorRecord:
         """The estimate for the pixels of one border signature; fields are [b, rows, cols]."""
+        geometry, sigma = query.geometry, query.sigma
         signature = geometry.signatures[number]
-        members = self.index.images.members(label)
+        members = self.index.images.members(query.label)
         num_patches = len(members) * signature.num_centers
-        windows = windows_at(y, signature.rows.pixels, signature.cols.pixels, geometry)
+        windows = windows_at(query.y, signature.rows.pixels, signature.cols.pixels, geometry)
         queries = rearrange(windows, "b rows cols c sy sx -> (b rows cols) c sy sx").contiguous()
-        head_ids = self.index.search(
+        ids = self.index.search(
             geometry.patch_size,
             number,
             queries.flatten(1),
             min(self.k, num_patches),
             nprobe=self.nprobe,
-            label=label,
+            label=query.label,
         )
-        rng = np.random.default_rng(self._entropy(sigma, geometry.patch_size, number, label))
-        draws = uniform_draws(members, signature, geometry, min(self.tail, num_patches), rng)
         candidates = Candidates(
             pixels=self.index.images.tensor,
             geometry=geometry,
             signature=signature,
             num_patches=num_patches,
         )
-        record = head_and_tail(candidates, queries, sigma, head_ids, draws)
+        head = rescored_head(candidates, queries, sigma, ids)
+        if draws is not None and totals is not None:
+            part = cut(totals, signature).map(lambda sums: sums.flatten(1, 3))
+            record = head.record().merge(
+                image_tail(part, head, draws, geometry.height * geometry.width)
+            )
+        elif self.tail:
+            entropy = self._entropy(sigma, geometry.patch_size, query.label)
+            rng = np.random.default_rng([*entropy, number])
+            drawn = uniform_draws(members, signature, geometry, min(self.tail, num_patches), rng)
+            tail = patch_tail(candidates, queries, sigma, ids, torch.from_numpy(drawn))
+            record = head.record().merge(tail)
+        else:
+            record = truncated(head.record(), (ids >= 0).sum(-1) == num_patches)
         num_rows, num_cols = windows.shape[1:3]
-        return record.map(lambda sums: sums.reshape(len(y), num_rows, num_cols, *sums.shape[1:]))
+        return record.map(lambda sums: sums.unflatten(0, (len(query.y), num_rows, num_cols)))
 
-    def _entropy(
-        self, sigma: float, patch_size: int, signature: int, label: int | None
-    ) -> list[int]:
+    def _corner_records(self, query: "Query") -> list[tuple[range, range, PosteriorRecord]]:
+        """Exact records of the pixels that have one legal center per image, and their places."""
+        corners = [s for s in query.geometry.signatures if s.num_centers == 1]
+        if not corners:
+            return []
+        same_place = index_geometry(self.index, query.geometry.patch_size, equivariant=False)
+        pixels = self.index.images.with_label(query.label).tensor
+        exact = scan(pixels, query.y, query.sigma, same_place)
+        return [(corner.rows.pixels, corner.cols.pixels, cut(exact, corner)) for corner in corners]
+
+    @cached_property
+    def _brightness(self) -> Float[np.ndarray, " n"]:
+        """Mean pixel value of every image."""
+        means: Float[np.ndarray, " n"] = self.index.images.pixels.mean(axis=(1, 2, 3))
+        return means
+
+    def _entropy(self, sigma: float, patch_size: int, label: int | None) -> list[int]:
         """What the draws depend on: not the batch, so that a sample is the same in any batch."""
         step = int(np.float64(sigma).view(np.uint64))
-        return [self.seed, step, patch_size, signature, 0 if label is None else label + 1]
+        return [self.seed, step, patch_size, 0 if label is None else label + 1]
 
 
-def cut(
-    record: PosteriorRecord, signature: BorderSignature
-) -> tuple[range, range, PosteriorRecord]:
-    """The record of the signature's pixels, and where they are."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """The states of one call, in data units, and what they are compared with."""
+
+    y: Float[Tensor, "b c h w"]
+    sigma: float
+    geometry: PatchGeometry
+    label: int | None
+
+
+def cut(record: PosteriorRecord, signature: BorderSignature) -> PosteriorRecord:
+    """The part of the signature's pixels; fields are [..., h, w], then channels."""
     rows, cols = signature.rows.pixels, signature.cols.pixels
-    part = record.map(lambda sums: sums[:, rows.start : rows.stop, cols.start : cols.stop])
-    return rows, cols, part
+    h = record.sum_w.ndim - 2
+    return record.map(
+        lambda sums: sums.narrow(h, rows.start, len(rows)).narrow(h + 1, cols.start, len(cols))
+    )
 
 
 def index_geometry(

@@ -5,6 +5,8 @@ is the fastest one the processor has; PATCHINDEX_ISA forces another, for tests a
 """
 
 import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -59,6 +61,27 @@ def scan(
         isa=instruction_set(),
     )
     return as_record(fields)
+
+
+def scan_groups(
+    pixels: UInt8[Tensor, "n c h w"],
+    groups: Int[Tensor, "g m"],
+    y: Float[Tensor, "b c h w"],
+    sigma: float,
+    geometry: PatchGeometry,
+) -> PosteriorRecord:
+    """The scan of each group of images apart; fields are [g, b, h, w]. See `scan`.
+
+    Args:
+        groups: image numbers; groups of 16 fill a register.
+    """
+    pool = ThreadPoolExecutor(torch.get_num_threads())
+    try:
+        scan_group = partial(scan, y=y, sigma=sigma, geometry=geometry, threads=1)
+        records = list(pool.map(lambda group: scan_group(pixels[group]), groups))
+    finally:
+        pool.shutdown(cancel_futures=True)  # after Ctrl-C no further group starts
+    return PosteriorRecord.stacked(records)
 
 
 def rescore(

@@ -17,7 +17,7 @@ from functools import partial
 
 import torch
 from einops import rearrange
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -74,6 +74,20 @@ def scan(
     # than the work. The blocks do not depend on the number of threads, so neither does the result.
     with ThreadPoolExecutor(torch.get_num_threads(), initializer=run_alone) as pool:
         return PosteriorRecord.merged(list(pool.map(scan_chunk, blocks)))
+
+
+def scan_groups(
+    pixels: UInt8[Tensor, "n c h w"],
+    groups: Int[Tensor, "g m"],
+    y: Float[Tensor, "b c h w"],
+    sigma: float,
+    geometry: PatchGeometry,
+) -> PosteriorRecord:
+    """The scan of each group of images apart; fields are [g, b, h, w]. See `scan`."""
+    scan_group = partial(scan_block, y=y, sigma=sigma, geometry=geometry)
+    with ThreadPoolExecutor(torch.get_num_threads(), initializer=run_alone) as pool:
+        records = list(pool.map(lambda group: scan_group(pixels[group]), groups))
+    return PosteriorRecord.stacked(records)
 
 
 def run_alone() -> None:

@@ -33,6 +33,7 @@ def posterior(mean: np.ndarray, standard_error: np.ndarray | float = 0.0) -> Pos
         head_mass=torch.full((b, h, w), 0.25),
         standard_error=torch.from_numpy(np.broadcast_to(standard_error, mean.shape).astype("f4")),
         num_scored=torch.full((b, h, w), 7),
+        k_hat=torch.zeros(b, h, w, dtype=torch.float64),
     )
 
 

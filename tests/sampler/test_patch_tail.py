@@ -1,4 +1,4 @@
-"""Retrieved estimates: unbiased whatever the search returns, and honest about their error."""
+"""Tails of single patches: unbiased whatever the search returns, and honest about their error."""
 
 from functools import cache
 

@@ -1,0 +1,134 @@
+r"""A tail of whole images: every patch of images drawn at random stands for all other images.
+
+One scan sums the patches of an image for all pixels at a cost per patch that does not depend on the
+patch size, so that for the time of a few thousand windows rescored one by one it sums a million.
+Images are drawn in groups. A group's sum without the members of the head, which are summed apart,
+is one draw: with G groups of m images in all out of N,
+
+    Z_tail = (N / m) \sum_g R_g,      var(Z_tail) = (N / m)^2 (1 - m / N) G s_R^2.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from numpy import ndarray
+from torch import Tensor
+
+from patchindex import PosteriorRecord
+from patchindex.records import rescaling
+from sampler.head import Head
+from sampler.pareto import pareto_k_hat
+
+IMAGES_PER_GROUP = 16  # fills a register of the scan
+FEWEST_GROUPS = 64  # for a variance and a Pareto shape
+BRIGHTNESS_BINS = 64
+# a group's sum less its members of the head, as a share of the sum, is rounding below this
+ROUNDING = 1e-5
+LARGEST_LOG = 100.0  # of a head's weight relative to a group that it is not in
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ImageDraws:
+    """Images drawn without replacement, each with the same probability.
+
+    Attributes:
+        groups: image numbers.
+        num_images: images that were drawn from.
+        group_of: the group of each image of the set, -1 where it was not drawn.
+    """
+
+    groups: Int[Tensor, "g m"]
+    num_images: int
+    group_of: Int[Tensor, " n"]
+
+    @property
+    def inverse_probability(self) -> float:
+        """How many images each drawn one stands for."""
+        return self.num_images / self.groups.numel()
+
+
+def draw_images(
+    members: Int[ndarray, " n"],
+    brightness: Float[ndarray, " n_all"],
+    num_draws: int,
+    rng: np.random.Generator,
+) -> ImageDraws | None:
+    """About `num_draws` images in groups; None where there are too few for groups.
+
+    Args:
+        members: images that may be drawn.
+        brightness: of every image; draws are spread evenly over its range.
+    """
+    per_group = min(IMAGES_PER_GROUP, num_draws // FEWEST_GROUPS)
+    if per_group == 0 or num_draws >= len(members):
+        return None
+    num_groups = num_draws // per_group
+    ranked = members[np.argsort(brightness[members], kind="stable")]
+    bins = np.array_split(ranked, BRIGHTNESS_BINS)
+    mixed = np.concatenate([rng.permutation(part) for part in bins])
+    m = num_groups * per_group
+    places = np.floor((np.arange(m) + rng.random()) * (len(members) / m)).astype(np.int64)
+    # neighbors in brightness go to different groups, so that the groups are alike
+    groups = mixed[places].reshape(per_group, num_groups).T
+    group_of = np.full(len(brightness), -1)
+    group_of[groups] = np.arange(num_groups)[:, None]
+    return ImageDraws(
+        groups=torch.from_numpy(np.sort(groups, axis=1)),
+        num_images=len(members),
+        group_of=torch.from_numpy(group_of),
+    )
+
+
+def image_tail(
+    totals: PosteriorRecord, head: Head, draws: ImageDraws, pixels_per_image: int
+) -> PosteriorRecord:
+    """Unbiased sums over all patches outside the head, and the variance that drawing adds.
+
+    Args:
+        totals: the exact sums of each group over the patches of each query; fields are [g, q].
+    """
+    log_max = totals.log_max.amax(0)
+    scale = rescaling(totals.log_max, log_max.expand_as(totals.log_max))
+    sums = torch.cat(
+        [
+            (totals.sum_w * scale)[..., None],
+            totals.sum_wc * scale[..., None],
+            (totals.sum_w2 * scale**2)[..., None],
+        ],
+        dim=-1,
+    )
+    rest = sums - head_in_groups(head, log_max, draws, pixels_per_image)
+    rest = rest.where(rest[..., :1] > ROUNDING * sums[..., :1], 0.0)
+    c = totals.sum_wc.shape[-1]
+    w, wc, w2 = rest.split([1, c, 1], dim=-1)
+    num_groups, inverse = len(w), draws.inverse_probability
+    spread = inverse**2 * num_groups / (num_groups - 1) * (1 - 1 / inverse)
+    w_off, wc_off = w - w.mean(0), wc - wc.mean(0)
+    return PosteriorRecord(
+        log_max=log_max,
+        sum_w=inverse * w.sum(0)[:, 0],
+        sum_wc=inverse * wc.sum(0),
+        sum_w2=inverse * w2.sum(0)[:, 0],
+        sum_head=torch.zeros_like(log_max),
+        var_w=spread * w_off.square().sum(0)[:, 0],
+        cov_wc=spread * (w_off * wc_off).sum(0),
+        var_wc=spread * wc_off.square().sum(0),
+        num_scored=totals.num_scored.sum(0),
+        k_hat=pareto_k_hat(w[..., 0].T),
+    )
+
+
+def head_in_groups(
+    head: Head, log_max: Float[Tensor, " q"], draws: ImageDraws, pixels_per_image: int
+) -> Float[Tensor, "g q c_plus_2"]:
+    """What the head's members add to the sums (w, w c, w^2) of the groups they were drawn in."""
+    num_groups = len(draws.groups)
+    group = draws.group_of[head.ids.clamp(min=0) // pixels_per_image]
+    group = group.where((head.ids >= 0) & (group >= 0), num_groups)  # the last one is cut off
+    weights = (head.log_weights - log_max[:, None]).clamp(max=LARGEST_LOG).exp()[..., None]
+    terms = torch.cat([weights, weights * head.centers, weights**2], dim=-1)
+    sums = terms.new_zeros(len(group), num_groups + 1, terms.shape[-1])
+    sums.scatter_add_(1, group[..., None].expand_as(terms), terms)
+    return sums[:, :num_groups].transpose(0, 1)

@@ -1,0 +1,78 @@
+r"""A tail of single patches, drawn uniformly; for sets too small to draw whole images from.
+
+With head H and m of the dictionary's n patches drawn uniformly without replacement, of which those
+in H are dropped,
+
+    Z = \sum_H w + (n / m) \sum_{tail} w,      N = \sum_H w c + (n / m) \sum_{tail} w c
+
+are unbiased whatever H is; mean = N / Z. Anchors: DEANN (arXiv 2107.02736) and vAttention
+(arXiv 2510.05688).
+"""
+
+from dataclasses import replace
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from patchindex import PosteriorRecord
+from patchindex.kernels import centers_of, rescore_shared
+from sampler.head import Candidates, shifted_weights
+from sampler.pareto import pareto_k_hat
+
+
+def patch_tail(
+    candidates: Candidates,
+    windows: Float[Tensor, "q c s s"],
+    sigma: float,
+    head_ids: Int[Tensor, "q k"],
+    drawn: Int[Tensor, " m"],
+) -> PosteriorRecord:
+    """Unbiased sums over all patches outside the head, and the variance that drawing adds."""
+    dist_sq = rescore_shared(
+        candidates.pixels, windows, drawn, candidates.geometry, candidates.signature
+    ).double()
+    in_head = members_of_head(head_ids, drawn)
+    log_max, weights = shifted_weights((-dist_sq / (2 * sigma**2)).masked_fill(in_head, -torch.inf))
+    centers = centers_of(candidates.pixels, drawn).double()
+    moments = torch.cat([torch.ones_like(centers[:, :1]), centers, centers**2], dim=1)
+    c = centers.shape[1]
+    sum_w, sum_wc = (weights @ moments[:, : 1 + c]).tensor_split([1], dim=1)
+    sum_w2, sum_w2c, sum_w2c2 = (weights**2 @ moments).tensor_split([1, 1 + c], dim=1)
+
+    m, inverse = len(drawn), candidates.num_patches / len(drawn)
+    # variance of a total under simple random sampling without replacement, dropped draws as zeros
+    spread = inverse**2 * m / max(m - 1, 1) * (1 - 1 / inverse)
+    return PosteriorRecord(
+        log_max=log_max,
+        sum_w=inverse * sum_w[:, 0],
+        sum_wc=inverse * sum_wc,
+        sum_w2=inverse * sum_w2[:, 0],
+        sum_head=torch.zeros_like(log_max) if m < candidates.num_patches else sum_w[:, 0],
+        var_w=spread * (sum_w2 - sum_w**2 / m)[:, 0],
+        cov_wc=spread * (sum_w2c - sum_w * sum_wc / m),
+        var_wc=spread * (sum_w2c2 - sum_wc**2 / m),
+        num_scored=(~in_head).sum(-1),
+        k_hat=pareto_k_hat(weights).where(torch.tensor(m < candidates.num_patches), -torch.inf),
+    )
+
+
+def truncated(record: PosteriorRecord, complete: Bool[Tensor, " q"]) -> PosteriorRecord:
+    """A head without a tail: its error and its share are unknown unless it is the dictionary."""
+    unknown = torch.where(complete, 0.0, torch.nan).double()
+    return replace(
+        record,
+        sum_head=record.sum_head + unknown,
+        var_w=record.var_w + unknown,
+        cov_wc=record.cov_wc + unknown[:, None],
+        var_wc=record.var_wc + unknown[:, None],
+    )
+
+
+def members_of_head(head_ids: Int[Tensor, "q k"], drawn: Int[Tensor, " m"]) -> Bool[Tensor, "q m"]:
+    """Which draws are in the head of which query; `drawn` ascends."""
+    place = torch.searchsorted(drawn, head_ids).clamp(max=len(drawn) - 1)
+    hit = drawn[place] == head_ids
+    # a miss scatters False where a hit may scatter True: add up instead of overwriting
+    counts = torch.zeros(len(head_ids), len(drawn), dtype=torch.int8)
+    return counts.scatter_add_(1, place, hit.to(torch.int8)).bool()
