@@ -77,6 +77,17 @@ class PosteriorRecord:
         return reduce(PosteriorRecord.merge, records)
 
     @classmethod
+    def merged_over(cls, stacked: "PosteriorRecord") -> "PosteriorRecord":
+        """The records along the first axis merged."""
+        parts = [getattr(stacked, name).unbind() for name in cls.__slots__]
+        return cls.merged(
+            [
+                cls(**dict(zip(cls.__slots__, part, strict=True)))
+                for part in zip(*parts, strict=True)
+            ]
+        )
+
+    @classmethod
     def stacked(cls, records: Sequence["PosteriorRecord"]) -> "PosteriorRecord":
         """Records of the same shape as one, along a new first axis."""
         columns = {name: [getattr(record, name) for record in records] for name in cls.__slots__}
@@ -92,25 +103,18 @@ class PosteriorRecord:
             }
         )
 
-    @classmethod
-    def assembled(
-        cls, parts: Sequence[tuple[range, range, "PosteriorRecord"]], height: int, width: int
-    ) -> "PosteriorRecord":
-        """One record [b, h, w] from records [b, rows, cols] of rectangles that tile the image."""
-
-        def canvas(name: str) -> Tensor:
-            first: Tensor = getattr(parts[0][2], name)
-            whole = first.new_empty(len(first), height, width, *first.shape[3:])
-            for rows, cols, record in parts:
-                part = getattr(record, name)
-                whole[:, rows.start : rows.stop, cols.start : cols.stop] = part
-            return whole
-
-        return cls(**{name: canvas(name) for name in cls.__slots__})
-
     def map(self, change: Callable[[Tensor], Tensor]) -> "PosteriorRecord":
         """The record with every field reshaped or cut by the same function of its query axes."""
         return PosteriorRecord(**{name: change(getattr(self, name)) for name in self.__slots__})
+
+    def replaced(self, at: Int[Tensor, " m"], other: "PosteriorRecord") -> "PosteriorRecord":
+        """The record with the queries at these places taken from another one, in order."""
+        return PosteriorRecord(
+            **{
+                name: getattr(self, name).index_copy(0, at, getattr(other, name))
+                for name in self.__slots__
+            }
+        )
 
     def merge(self, other: "PosteriorRecord") -> "PosteriorRecord":
         """The record of both sets of patches, which must not overlap."""

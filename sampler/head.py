@@ -31,8 +31,8 @@ class Head:
 
     Attributes:
         ids: without repeats; -1 where there is none.
-        log_weights: float64; -inf where there is none.
-        centers: in [-1, 1], float64.
+        log_weights: -inf where there is none.
+        centers: in [-1, 1].
     """
 
     ids: Int[Tensor, "q k"]
@@ -43,10 +43,10 @@ class Head:
         """The exact sums."""
         log_max, weights = shifted_weights(self.log_weights)
         return PosteriorRecord.exact(
-            log_max=log_max,
-            sum_w=weights.sum(-1),
-            sum_wc=torch.einsum("qk,qkc->qc", weights, self.centers),
-            sum_w2=weights.square().sum(-1),
+            log_max=log_max.double(),
+            sum_w=weights.sum(-1).double(),
+            sum_wc=torch.einsum("qk,qkc->qc", weights, self.centers).double(),
+            sum_w2=weights.square().sum(-1).double(),
             num_scored=(self.ids >= 0).sum(-1),
         )
 
@@ -58,15 +58,11 @@ def rescored_head(
     ids: Int[Tensor, "q k"],
 ) -> Head:
     """The head made of these patches; weights by exact distances."""
-    found = ids >= 0
-    legal = torch.where(found, ids, first_legal_id(candidates))
-    dist_sq = rescore(
-        candidates.pixels, windows, legal, candidates.geometry, candidates.signature
-    ).double()
+    dist_sq = rescore(candidates.pixels, windows, ids, candidates.geometry, candidates.signature)
     return Head(
         ids=ids,
-        log_weights=(-dist_sq / (2 * sigma**2)).masked_fill(~found, -torch.inf),
-        centers=centers_of(candidates.pixels, legal).double(),
+        log_weights=dist_sq / (-2 * sigma**2),
+        centers=centers_of(candidates.pixels, ids.clamp(min=0)),
     )
 
 
@@ -77,9 +73,3 @@ def shifted_weights(
     log_max = log_weights.amax(-1)
     shift = torch.where(torch.isneginf(log_max), 0.0, log_max)
     return log_max, (log_weights - shift[:, None]).exp()
-
-
-def first_legal_id(candidates: Candidates) -> int:
-    """Some id of the dictionary, to stand in where the search found fewer than k."""
-    rows, cols = candidates.signature.rows.centers, candidates.signature.cols.centers
-    return rows.start * candidates.geometry.width + cols.start

@@ -26,7 +26,6 @@ FEWEST_GROUPS = 64  # for a variance and a Pareto shape
 BRIGHTNESS_BINS = 64
 # a group's sum less its members of the head, as a share of the sum, is rounding below this
 ROUNDING = 1e-5
-LARGEST_LOG = 100.0  # of a head's weight relative to a group that it is not in
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -54,16 +53,16 @@ def draw_images(
     brightness: Float[ndarray, " n_all"],
     num_draws: int,
     rng: np.random.Generator,
-) -> ImageDraws | None:
-    """About `num_draws` images in groups; None where there are too few for groups.
+    *,
+    fewest_groups: int = FEWEST_GROUPS,
+) -> ImageDraws:
+    """About `num_draws` images in groups of 16, or smaller ones where these would be too few.
 
     Args:
         members: images that may be drawn.
         brightness: of every image; draws are spread evenly over its range.
     """
-    per_group = min(IMAGES_PER_GROUP, num_draws // FEWEST_GROUPS)
-    if per_group == 0 or num_draws >= len(members):
-        return None
+    per_group = max(1, min(IMAGES_PER_GROUP, num_draws // fewest_groups))
     num_groups = num_draws // per_group
     ranked = members[np.argsort(brightness[members], kind="stable")]
     bins = np.array_split(ranked, BRIGHTNESS_BINS)
@@ -124,11 +123,10 @@ def head_in_groups(
     head: Head, log_max: Float[Tensor, " q"], draws: ImageDraws, pixels_per_image: int
 ) -> Float[Tensor, "g q c_plus_2"]:
     """What the head's members add to the sums (w, w c, w^2) of the groups they were drawn in."""
-    num_groups = len(draws.groups)
-    group = draws.group_of[head.ids.clamp(min=0) // pixels_per_image]
-    group = group.where((head.ids >= 0) & (group >= 0), num_groups)  # the last one is cut off
-    weights = (head.log_weights - log_max[:, None]).clamp(max=LARGEST_LOG).exp()[..., None]
-    terms = torch.cat([weights, weights * head.centers, weights**2], dim=-1)
-    sums = terms.new_zeros(len(group), num_groups + 1, terms.shape[-1])
-    sums.scatter_add_(1, group[..., None].expand_as(terms), terms)
-    return sums[:, :num_groups].transpose(0, 1)
+    image = head.ids.clamp(min=0) // pixels_per_image
+    group = draws.group_of[image].where(head.ids >= 0, -1)
+    query, place = (group >= 0).nonzero(as_tuple=True)
+    weights = (head.log_weights[query, place] - log_max[query]).exp()[:, None]
+    terms = torch.cat([weights, weights * head.centers[query, place], weights**2], dim=-1)
+    sums = terms.new_zeros(len(draws.groups), len(group), terms.shape[-1])
+    return sums.index_put_((group[query, place], query), terms, accumulate=True)

@@ -17,7 +17,8 @@ from patchindex.kernels import scan_whole
 from sampler.errors import SamplerConfigError
 from sampler.exact import ExactScan
 from sampler.posterior import Posterior
-from sampler.retrieval import NeighborSearch, Retrieval, RetrievalSettings
+from sampler.query import NeighborSearch
+from sampler.retrieval import Retrieval, RetrievalSettings
 from sampler.schedules import noise_level
 
 

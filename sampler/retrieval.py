@@ -1,79 +1,28 @@
-"""Posterior records from an index: a retrieved head, summed exactly, and a sampled tail.
-
-What retrieval missed can still be drawn in the tail, so recall costs variance and never bias.
-A pixel in a corner has one legal center per image: a small dictionary that is always summed whole.
-"""
+"""Retrieval: an index searched where it pays, and the settings of the search and of the tail."""
 
 import logging
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Protocol, TypedDict, runtime_checkable
+from typing import TypedDict
 
 import numpy as np
-import torch
-from einops import rearrange
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-from patchindex import (
-    BorderSignature,
-    Boundary,
-    ImageSet,
-    PatchGeometry,
-    PosteriorRecord,
-    windows_at,
-)
-from patchindex.kernels import scan, scan_groups
+from patchindex import PosteriorRecord
+from patchindex.kernels import scan
 from sampler.errors import SamplerConfigError
-from sampler.head import Candidates, rescored_head
-from sampler.image_tail import FEWEST_GROUPS, ImageDraws, draw_images, image_tail
-from sampler.patch_tail import patch_tail, truncated
-from sampler.tail import uniform_draws
+from sampler.estimation import estimate_by_images, estimate_by_patches
+from sampler.image_tail import FEWEST_GROUPS, draw_images
+from sampler.query import NeighborSearch, Query, index_geometry
 
 logger = logging.getLogger(__name__)
 
-# Summing all patches of an image for every pixel takes about as long as four single patches.
-DRAWS_PER_IMAGE = 4
-STATES_PER_CHUNK = 16
-
-
-@runtime_checkable
-class NeighborSearch(Protocol):
-    """What retrieval asks of an index; brute force and inverted lists both provide it."""
-
-    @property
-    def images(self) -> ImageSet:
-        """The training images."""
-        ...
-
-    @property
-    def boundary(self) -> Boundary:
-        """The boundary rule that the patches were grouped by."""
-        ...
-
-    @property
-    def scales(self) -> tuple[int, ...]:
-        """Patch sizes that can be searched, ascending."""
-        ...
-
-    def search(
-        self,
-        patch_size: int,
-        signature: int,
-        windows: Float[Tensor, "q d"],
-        k: int,
-        *,
-        nprobe: int,
-        label: int | None = None,
-    ) -> Int[Tensor, "q k"]:
-        """Ids of about the k nearest patches with this border signature; -1 where there are fewer.
-
-        Args:
-            signature: position in `PatchGeometry.signatures`.
-            windows: full windows in [-1, 1] data units, flattened from [c, s, s].
-            nprobe: inverted lists visited per query.
-        """
-        ...
+# Summing all patches of an image for every pixel takes about as long as this divided by the patch
+# size in single patches: the one costs the same at every size, the other one by its cells.
+CELLS_PER_IMAGE = 32
+PILOT_SHARE = 8  # of the tail's images
+PIXELS_PER_CHUNK = 2**14  # that are estimated at once
 
 
 class RetrievalSettings(TypedDict, total=False):
@@ -91,10 +40,12 @@ class Retrieval:
     """Top-k retrieval plus a corrected tail over an index.
 
     Attributes:
-        k: patches retrieved per pixel.
-        tail: patches drawn per border signature besides those retrieved; 0 leaves the rest out,
-            which is biased and for comparison only.
-        nprobe: inverted lists visited per pixel.
+        k: patches retrieved for each pixel that is searched; its neighbors share them.
+        tail: how much to draw at random besides, in the time of single patches; drawn are whole
+            images, so that many more patches are summed. 0 leaves the rest out, which is biased and
+            for comparison only.
+        nprobe: inverted lists visited per searched pixel; pixels whose weight is spread over very
+            many patches are not searched.
         seed: of the tail's draws; equal seeds give equal results.
         strict_scales: refuse a patch size that the index lacks instead of using the nearest.
 
@@ -105,7 +56,7 @@ class Retrieval:
     index: NeighborSearch
     k: int = 256
     tail: int = 4096
-    nprobe: int = 32
+    nprobe: int = 8
     seed: int = 0
     strict_scales: bool = False
     _announced: set[int] = field(default_factory=set, repr=False, compare=False)
@@ -124,29 +75,30 @@ class Retrieval:
     ) -> PosteriorRecord:
         """The estimated sums over the dictionary of each pixel; fields are [b, h, w]."""
         geometry = index_geometry(self.index, self.served_scale(patch_size))
-        pixels, members = self.index.images.tensor, self.index.images.members(label)
-        num_images = self.tail // DRAWS_PER_IMAGE
+        members = self.index.images.members(label)
+        num_images = self.tail * geometry.patch_size // CELLS_PER_IMAGE
         if num_images >= max(len(members), FEWEST_GROUPS):  # every image would be drawn
             return scan(self.index.images.with_label(label).tensor, y, sigma, geometry)
-        rng = np.random.default_rng(self._entropy(sigma, geometry.patch_size, label))
-        draws = draw_images(members, self._brightness, num_images, rng)
-        chunks = []
-        for states in y.split(STATES_PER_CHUNK):
-            totals = None
-            if draws is not None:
-                totals = scan_groups(pixels, draws.groups, states, sigma, geometry)
-            query = Query(y=states, sigma=sigma, geometry=geometry, label=label)
-            parts = [
-                (s.rows.pixels, s.cols.pixels, self._signature_record(query, number, draws, totals))
-                for number, s in enumerate(geometry.signatures)
-                if s.num_centers > 1
+        states = y.split(max(1, PIXELS_PER_CHUNK // (geometry.height * geometry.width)))
+        queries = [
+            Query(index=self.index, y=part, sigma=sigma, geometry=geometry, label=label)
+            for part in states
+        ]
+        entropy = self._entropy(sigma, geometry.patch_size, label)
+        search = {"k": self.k, "nprobe": self.nprobe}
+        if num_images < FEWEST_GROUPS:
+            estimates = [
+                estimate_by_patches(query, tail=self.tail, entropy=entropy, **search)
+                for query in queries
             ]
-            chunks.append(
-                PosteriorRecord.assembled(
-                    parts + self._corner_records(query), geometry.height, geometry.width
-                )
+        else:
+            rng = np.random.default_rng(entropy)
+            draws = draw_images(members, self._brightness, num_images, rng)
+            pilot = draw_images(
+                members, self._brightness, num_images // PILOT_SHARE, rng, fewest_groups=1
             )
-        return PosteriorRecord.joined(chunks)
+            estimates = [estimate_by_images(query, draws, pilot, **search) for query in queries]
+        return PosteriorRecord.joined(estimates)
 
     def served_scale(self, patch_size: int) -> int:
         """The patch size that is searched for this one: itself, or the nearest in the index.
@@ -172,61 +124,6 @@ class Retrieval:
             )
         return nearest
 
-    def _signature_record(
-        self,
-        query: "Query",
-        number: int,
-        draws: ImageDraws | None,
-        totals: PosteriorRecord | None,
-    ) -> PosteriorRecord:
-        """The estimate for the pixels of one border signature; fields are [b, rows, cols]."""
-        geometry, sigma = query.geometry, query.sigma
-        signature = geometry.signatures[number]
-        members = self.index.images.members(query.label)
-        num_patches = len(members) * signature.num_centers
-        windows = windows_at(query.y, signature.rows.pixels, signature.cols.pixels, geometry)
-        queries = rearrange(windows, "b rows cols c sy sx -> (b rows cols) c sy sx").contiguous()
-        ids = self.index.search(
-            geometry.patch_size,
-            number,
-            queries.flatten(1),
-            min(self.k, num_patches),
-            nprobe=self.nprobe,
-            label=query.label,
-        )
-        candidates = Candidates(
-            pixels=self.index.images.tensor,
-            geometry=geometry,
-            signature=signature,
-            num_patches=num_patches,
-        )
-        head = rescored_head(candidates, queries, sigma, ids)
-        if draws is not None and totals is not None:
-            part = cut(totals, signature).map(lambda sums: sums.flatten(1, 3))
-            record = head.record().merge(
-                image_tail(part, head, draws, geometry.height * geometry.width)
-            )
-        elif self.tail:
-            entropy = self._entropy(sigma, geometry.patch_size, query.label)
-            rng = np.random.default_rng([*entropy, number])
-            drawn = uniform_draws(members, signature, geometry, min(self.tail, num_patches), rng)
-            tail = patch_tail(candidates, queries, sigma, ids, torch.from_numpy(drawn))
-            record = head.record().merge(tail)
-        else:
-            record = truncated(head.record(), (ids >= 0).sum(-1) == num_patches)
-        num_rows, num_cols = windows.shape[1:3]
-        return record.map(lambda sums: sums.unflatten(0, (len(query.y), num_rows, num_cols)))
-
-    def _corner_records(self, query: "Query") -> list[tuple[range, range, PosteriorRecord]]:
-        """Exact records of the pixels that have one legal center per image, and their places."""
-        corners = [s for s in query.geometry.signatures if s.num_centers == 1]
-        if not corners:
-            return []
-        same_place = index_geometry(self.index, query.geometry.patch_size, equivariant=False)
-        pixels = self.index.images.with_label(query.label).tensor
-        exact = scan(pixels, query.y, query.sigma, same_place)
-        return [(corner.rows.pixels, corner.cols.pixels, cut(exact, corner)) for corner in corners]
-
     @cached_property
     def _brightness(self) -> Float[np.ndarray, " n"]:
         """Mean pixel value of every image."""
@@ -237,38 +134,6 @@ class Retrieval:
         """What the draws depend on: not the batch, so that a sample is the same in any batch."""
         step = int(np.float64(sigma).view(np.uint64))
         return [self.seed, step, patch_size, 0 if label is None else label + 1]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Query:
-    """The states of one call, in data units, and what they are compared with."""
-
-    y: Float[Tensor, "b c h w"]
-    sigma: float
-    geometry: PatchGeometry
-    label: int | None
-
-
-def cut(record: PosteriorRecord, signature: BorderSignature) -> PosteriorRecord:
-    """The part of the signature's pixels; fields are [..., h, w], then channels."""
-    rows, cols = signature.rows.pixels, signature.cols.pixels
-    h = record.sum_w.ndim - 2
-    return record.map(
-        lambda sums: sums.narrow(h, rows.start, len(rows)).narrow(h + 1, cols.start, len(cols))
-    )
-
-
-def index_geometry(
-    index: NeighborSearch, patch_size: int, *, equivariant: bool = True
-) -> PatchGeometry:
-    """The geometry of an index's images at one patch size."""
-    return PatchGeometry(
-        height=index.images.height,
-        width=index.images.width,
-        patch_size=patch_size,
-        boundary=index.boundary,
-        equivariant=equivariant,
-    )
 
 
 def check_settings(settings: Retrieval) -> None:

@@ -19,21 +19,24 @@ def rescore(
     geometry: PatchGeometry,
     signature: BorderSignature,
 ) -> Float[Tensor, "q k"]:
-    """Squared distances between each query window and its own patches.
+    """Squared distances between each query window and its own patches; infinite for id -1.
 
     Args:
         windows: query windows in [-1, 1] data units; all of one signature.
         ids: legal patches of that signature (`geometry.patch_ids`).
     """
+    # the smallest legal id stands in where there is none
+    ids, absent = ids.clamp(min=first_id(geometry, signature)), ids < 0
     seen = seen_cells(windows, geometry, signature)
     step = max(1, CHUNK_BYTES // (8 * seen[0].numel() * ids.shape[1] + 1))
     chunks = zip(seen.split(step), ids.split(step), strict=True)
-    return torch.cat(
+    dist_sq = torch.cat(
         [
             (regather(pixels, block, signature) - query[:, None]).square_().sum((-2, -1))
             for query, block in chunks
         ]
     )
+    return dist_sq.masked_fill_(absent, torch.inf)
 
 
 def rescore_shared(
@@ -56,6 +59,11 @@ def centers_of(pixels: UInt8[Tensor, "n c h w"], ids: Int[Tensor, "*q"]) -> Floa
     image, cell = ids // (height * width), ids % (height * width)
     flat = (image * channels)[..., None] + torch.arange(channels)
     return to_unit(pixels.reshape(-1)[flat * (height * width) + cell[..., None]])
+
+
+def first_id(geometry: PatchGeometry, signature: BorderSignature) -> int:
+    """The smallest legal patch id."""
+    return signature.rows.centers.start * geometry.width + signature.cols.centers.start
 
 
 def seen_cells(

@@ -142,13 +142,15 @@ def test_stacked_and_joined_records_are_their_parts_in_order() -> None:
         assert_same(joined.map(lambda sums, i=i: sums[3 * i : 3 * i + 3]), part)
 
 
-def test_rectangles_that_tile_an_image_are_assembled_in_their_places() -> None:
-    record = random_record(1, log_scale=1.0)
-    whole = PosteriorRecord.stacked([record, record, record]).map(lambda sums: sums[None])
-    assert whole.sum_w.shape == (1, 3, 3)
-    rectangles = [(range(1), range(2)), (range(1), range(2, 3)), (range(1, 3), range(3))]
-    parts = [
-        (rows, cols, whole.map(lambda s, r=rows, c=cols: s[:, r.start : r.stop, c.start : c.stop]))
-        for rows, cols in reversed(rectangles)
-    ]
-    assert_same(PosteriorRecord.assembled(parts, 3, 3), whole)
+def test_replaced_queries_come_from_the_other_record_in_order() -> None:
+    record, other = random_record(1, log_scale=1.0), random_record(2, log_scale=1.0)
+    at = torch.tensor([2, 0])
+    found = record.replaced(at, other.map(lambda sums: sums[:2]))
+    assert_same(found.map(lambda sums: sums[at]), other.map(lambda sums: sums[:2]))
+    assert_same(found.map(lambda sums: sums[1:2]), record.map(lambda sums: sums[1:2]))
+
+
+def test_merging_over_an_axis_merges_its_records() -> None:
+    records = [random_record(seed, log_scale=1.0) for seed in range(3)]
+    merged = PosteriorRecord.merged_over(PosteriorRecord.stacked(records))
+    assert_same(merged, PosteriorRecord.merged(records))

@@ -10,7 +10,7 @@ from reference.samples import noisy_states, random_images
 
 from patchindex import ImageSet, PatchGeometry, UserError
 from sampler import ELSMachine
-from sampler.retrieval import NeighborSearch
+from sampler.query import NeighborSearch
 from sampler.tail import uniform_draws
 
 

@@ -1,0 +1,98 @@
+"""What is asked of a dictionary: states, and an index of the images they are compared with."""
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from jaxtyping import Float, Int
+from numpy import ndarray
+from torch import Tensor
+
+from patchindex import Boundary, ImageSet, PatchGeometry, windows_at
+from sampler.head import Candidates
+
+
+@runtime_checkable
+class NeighborSearch(Protocol):
+    """What retrieval asks of an index; brute force and inverted lists both provide it."""
+
+    @property
+    def images(self) -> ImageSet:
+        """The training images."""
+        ...
+
+    @property
+    def boundary(self) -> Boundary:
+        """The boundary rule that the patches were grouped by."""
+        ...
+
+    @property
+    def scales(self) -> tuple[int, ...]:
+        """Patch sizes that can be searched, ascending."""
+        ...
+
+    def search(
+        self,
+        patch_size: int,
+        signature: int,
+        windows: Float[Tensor, "q d"],
+        k: int,
+        *,
+        nprobe: int,
+        label: int | None = None,
+    ) -> Int[Tensor, "q k"]:
+        """Ids of about the k nearest patches with this border signature; -1 where there are fewer.
+
+        Args:
+            signature: position in `PatchGeometry.signatures`.
+            windows: full windows in [-1, 1] data units, flattened from [c, s, s].
+            nprobe: inverted lists visited per query.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """The states of one call, in data units, and the dictionary that they are compared with.
+
+    Attributes:
+        label: class of the images to compare with; None for all.
+    """
+
+    index: NeighborSearch
+    y: Float[Tensor, "b c h w"]
+    sigma: float
+    geometry: PatchGeometry
+    label: int | None
+
+    @property
+    def members(self) -> Int[ndarray, " n"]:
+        """The images that the label admits."""
+        return self.index.images.members(self.label)
+
+    def candidates(self, number: int) -> Candidates:
+        """The dictionary of one border signature."""
+        signature = self.geometry.signatures[number]
+        return Candidates(
+            pixels=self.index.images.tensor,
+            geometry=self.geometry,
+            signature=signature,
+            num_patches=len(self.members) * signature.num_centers,
+        )
+
+    def windows(self, number: int) -> Float[Tensor, "b rows cols c s s"]:
+        """The windows of all pixels with one border signature."""
+        signature = self.geometry.signatures[number]
+        return windows_at(self.y, signature.rows.pixels, signature.cols.pixels, self.geometry)
+
+
+def index_geometry(
+    index: NeighborSearch, patch_size: int, *, equivariant: bool = True
+) -> PatchGeometry:
+    """The geometry of an index's images at one patch size."""
+    return PatchGeometry(
+        height=index.images.height,
+        width=index.images.width,
+        patch_size=patch_size,
+        boundary=index.boundary,
+        equivariant=equivariant,
+    )
