@@ -27,6 +27,7 @@ from patchindex import ImageSet, IndexConfig, PatchIndex, build_index
 from patchindex.environment import library_versions
 from sampler import ELSMachine, Posterior, sample
 from sampler.noise import initial_noise
+from sampler.retrieval import Retrieval
 from sampler.reverse import Step, StepReport
 from sampler.run import known_values
 from sampler.scales import default_scales, resolve_scales
@@ -43,7 +44,7 @@ RESULTS = Path(__file__).parent / "results" / "accuracy.jsonl"
 @click.option("--seeds", default=8, show_default=True, help="Samples, each from its own noise.")
 @click.option("--tails", default="0,1024,4096", show_default=True)
 @click.option("--k", default=256, show_default=True)
-@click.option("--nprobe", default=32, show_default=True)
+@click.option("--nprobe", default=Retrieval.nprobe, show_default=True)
 def main(
     *, dataset: str, limit: int, scales: str, seeds: int, tails: str, k: int, nprobe: int
 ) -> None:

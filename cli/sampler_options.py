@@ -38,21 +38,26 @@ index_option = click.option(
 
 retrieval_options = options(
     click.option(
-        "--k", type=int, metavar="PATCHES", help="Retrieved per pixel.", **with_default("k")
+        "--k",
+        type=int,
+        metavar="PATCHES",
+        **with_default("k"),
+        help="Retrieved per pixel that is searched.",
     ),
     click.option(
         "--tail",
         type=int,
         metavar="PATCHES",
         **with_default("tail"),
-        help="Drawn at random besides; 0 gives the biased naive average.",
+        help="Drawn at random besides, in the time of single patches; "
+        "0 gives the biased naive average.",
     ),
     click.option(
         "--nprobe",
         type=int,
         metavar="LISTS",
         **with_default("nprobe"),
-        help="Inverted lists visited per pixel.",
+        help="Inverted lists visited per pixel that is searched.",
     ),
 )
 

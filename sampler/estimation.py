@@ -21,10 +21,13 @@ from sampler.patch_tail import patch_tail, truncated
 from sampler.query import Query, index_geometry
 from sampler.tail import uniform_draws
 
-# Windows whose places differ by a quarter of their side overlap by half and more.
+# An eighth of the window from a searched pixel, or one pixel, most cells are the same.
 PIXELS_PER_ANCHOR = 4
 # A tail in which about so many patches share the weight needs no head.
 ENOUGH_DRAWS = 1000
+# Lists with a larger share of a dictionary than 1 / LONGEST_SHARE are of plain patches: a tail
+# meets so many equal ones that they need no head, and they would take most of the time.
+LONGEST_SHARE, LONGEST_LIST = 1000, 10_000
 
 
 def estimate_by_images(
@@ -43,13 +46,14 @@ def estimate_by_images(
     record = image_tail(totals, no_head(query), draws, pixels_per_image)
     needed = needs_head(query, draws, pilot)
     places = torch.arange(needed.numel()).reshape(needed.shape)
+    stride = max(2, query.geometry.patch_size // PIXELS_PER_ANCHOR)
     for number, signature in enumerate(query.geometry.signatures):
         wanted = cut(needed, signature)
         if signature.num_centers == 1 or not wanted.any():
             continue
         at = cut(places, signature)[wanted]
         windows = query.windows(number)
-        ids = head_ids(query, number, windows, wanted, k=k, nprobe=nprobe)[wanted]
+        ids = head_ids(query, number, windows, wanted, k=k, nprobe=nprobe, stride=stride)[wanted]
         head = rescored_head(query.candidates(number), windows[wanted], query.sigma, ids)
         part = totals.map(itemgetter((slice(None), at)))
         rest = image_tail(part, head, draws, pixels_per_image)
@@ -107,10 +111,16 @@ def head_ids(
     *,
     k: int,
     nprobe: int,
+    stride: int = 1,
 ) -> Int[Tensor, "b rows cols m"]:
-    """Patches to sum one by one: those found for a pixel or for pixels around it."""
+    """Patches to sum one by one: those found for a pixel or for pixels around it.
+
+    Args:
+        wanted: pixels that need any; what others get is not said.
+        stride: pixels from one searched pixel to the next.
+    """
     patch_size, signature = query.geometry.patch_size, query.geometry.signatures[number]
-    anchors = anchor_grid(signature, max(1, patch_size // PIXELS_PER_ANCHOR))
+    anchors = anchor_grid(signature, stride)
     searched = needed_anchors(wanted, anchors)
     k = min(k, query.candidates(number).num_patches)
     found = torch.full((*searched.shape, k), -1)
@@ -121,6 +131,7 @@ def head_ids(
         k,
         nprobe=nprobe,
         label=query.label,
+        longest_list=max(LONGEST_LIST, query.candidates(number).num_patches // LONGEST_SHARE),
     )
     return candidates_around(found, anchors, signature, query.geometry)
 

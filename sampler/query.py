@@ -39,6 +39,7 @@ class NeighborSearch(Protocol):
         *,
         nprobe: int,
         label: int | None = None,
+        longest_list: int | None = None,
     ) -> Int[Tensor, "q k"]:
         """Ids of about the k nearest patches with this border signature; -1 where there are fewer.
 
@@ -46,6 +47,7 @@ class NeighborSearch(Protocol):
             signature: position in `PatchGeometry.signatures`.
             windows: full windows in [-1, 1] data units, flattened from [c, s, s].
             nprobe: inverted lists visited per query.
+            longest_list: lists of more patches than this are left out.
         """
         ...
 

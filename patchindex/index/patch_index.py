@@ -115,6 +115,7 @@ class PatchIndex:
         *,
         nprobe: int = NPROBE,
         label: int | None = None,
+        longest_list: int | None = None,
     ) -> Int[Tensor, "q k"]:
         """Ids of the k patches nearest by code, nearest first; -1 where fewer were found.
 
@@ -126,6 +127,8 @@ class PatchIndex:
             windows: in [-1, 1] data units, zero beyond the border; channel, row, column.
             nprobe: lists visited per query; more than the signature has visits them all.
             label: only patches of images of this class.
+            longest_list: leave out lists of more patches than this, such as those of plain patches,
+                which take long to scan and are well sampled; they count as visited.
 
         Raises:
             IndexConfigError: no such scale or signature, or k or nprobe is not positive.
@@ -136,6 +139,8 @@ class PatchIndex:
         selector = None if label is None else self._members(label)
         queries = windows.detach().cpu().float().numpy()
         lists = arrays.rank_lists(queries, signature, nprobe)
+        if longest_list is not None:
+            lists[arrays.count[lists] > longest_list] = -1
         found = self._searcher(patch_size).search(queries, lists, k, selector)
         return torch.from_numpy(found).to(windows.device)
 

@@ -78,7 +78,11 @@ class ScaleSearcher:
         k: int,
         selector: faiss.IDSelector | None,
     ) -> Int[ndarray, "q k"]:
-        """Ids of the k best patches by code in these lists, -1 where there are fewer."""
+        """Ids of the k best patches by code in these lists, -1 where there are fewer.
+
+        Args:
+            lists: -1 for none.
+        """
         self.fill(lists)
         vectors = self.arrays.project(windows)
         q, nprobe = lists.shape
@@ -94,7 +98,7 @@ class ScaleSearcher:
 
     def fill(self, lists: Int[ndarray, "q nprobe"]) -> None:
         """Copy the lists that are not there yet from the maps into FAISS."""
-        wanted = np.unique(lists)
+        wanted = np.unique(lists[lists >= 0])
         for number in wanted[~self.filled[wanted]]:
             first, end = self.arrays.offsets[number : number + 2]
             if end > first:

@@ -31,9 +31,10 @@ class BruteSearch:
         *,
         nprobe: int,
         label: int | None = None,
+        longest_list: int | None = None,
     ) -> Tensor:
         """Ids [q, k] of the k nearest legal patches, nearest first; -1 where there are fewer."""
-        del nprobe
+        del nprobe, longest_list
         ids, patches = self.legal_patches(patch_size, signature, label)
         queries = windows.numpy().astype(np.float64)
         dist_sq = (

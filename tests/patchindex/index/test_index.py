@@ -157,6 +157,22 @@ def test_a_label_restricts_the_patches_to_its_images(index, patch_size):
         assert len(set(row) & set(of_label[:60])) == 30
 
 
+def test_lists_that_are_too_long_are_left_out(index):
+    number = interior(index, 3)
+    windows = noisy_windows(index, 3, number, 4)
+    arrays = index.arrays(3)
+    lists = arrays.lists_of(number)
+    longest = int(np.median(arrays.count[lists.start : lists.stop]))
+    kept = [
+        set(arrays.ids[arrays.offsets[i] : arrays.offsets[i + 1]].tolist())
+        for i in lists
+        if arrays.count[i] <= longest
+    ]
+    found = index.search(3, number, windows, EVERY, nprobe=EVERY, longest_list=longest)
+    for row in found:
+        assert set(row[row >= 0].tolist()) == set().union(*kept)
+
+
 def test_a_label_without_images_is_refused(index):
     with pytest.raises(DatasetError, match=r"no image of small has label 77. Give one of these"):
         index.search(3, 4, noisy_windows(index, 3, 4, 1), 5, label=77)
