@@ -22,7 +22,7 @@ from sampler.head import Head
 from sampler.pareto import pareto_k_hat
 
 IMAGES_PER_GROUP = 16  # fills a register of the scan
-FEWEST_GROUPS = 64  # for a variance and a Pareto shape
+FEWEST_GROUPS = 32  # for a variance and a Pareto shape
 BRIGHTNESS_BINS = 64
 # a group's sum less its members of the head, as a share of the sum, is rounding below this
 ROUNDING = 1e-5
