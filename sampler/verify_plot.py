@@ -10,7 +10,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import NullFormatter, PercentFormatter
+from matplotlib.ticker import MaxNLocator, NullFormatter, PercentFormatter
 
 from sampler.verification import TARGET_COVERAGE, TARGET_R2, StepComparison
 
@@ -114,6 +114,7 @@ def draw_coverage(panel: Axes, rows: Sequence[StepComparison]) -> None:
     lowest = min([value for value in covered if isfinite(value)], default=TARGET_COVERAGE)
     panel.set_ylim(min(0.85, floor(lowest * 20) / 20), 1.005)
     panel.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    panel.yaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10]))  # no halves, which would round
 
 
 def draw_stated_error(panel: Axes, rows: Sequence[StepComparison]) -> None:
