@@ -116,3 +116,13 @@ def test_centers_are_the_pixels_that_the_ids_count() -> None:
     expected = np.moveaxis(as_unit(case.images()), 1, 3).reshape(6, 10, 3)
     found = centers_of(torch.from_numpy(case.images()), ids)
     np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_no_patch_is_infinitely_far_away() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (2, 1, 5, 5), dtype=np.uint8)
+    geometry = PatchGeometry(height=5, width=5, patch_size=3)
+    number = geometry.signature_at(2, 2)
+    windows = torch.zeros(2, 1, 3, 3)
+    ids = torch.tensor([[-1, 6], [25 + 18, -1]])
+    dist_sq = rescore(torch.from_numpy(images), windows, ids, geometry, geometry.signatures[number])
+    assert dist_sq.isinf().tolist() == [[True, False], [False, True]]
