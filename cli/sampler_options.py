@@ -47,9 +47,9 @@ retrieval_options = options(
     click.option(
         "--tail",
         type=int,
-        metavar="PATCHES",
+        metavar="NUMBER",
         **with_default("tail"),
-        help="Drawn at random besides, in the time of single patches; "
+        help="Sets what is drawn at random besides, P x tail / 32 whole images; "
         "0 gives the biased naive average.",
     ),
     click.option(

@@ -21,7 +21,7 @@ from sampler.patch_tail import patch_tail, truncated
 from sampler.query import Query, index_geometry
 from sampler.tail import uniform_draws
 
-# An eighth of the window from a searched pixel, or one pixel, most cells are the same.
+# Pixels an eighth of the window or one pixel from a searched one see mostly the same cells.
 PIXELS_PER_ANCHOR = 4
 # A tail in which about so many patches share the weight needs no head.
 ENOUGH_DRAWS = 1000

@@ -18,8 +18,8 @@ from sampler.query import NeighborSearch, Query, index_geometry
 
 logger = logging.getLogger(__name__)
 
-# Summing all patches of an image for every pixel takes about as long as this divided by the patch
-# size in single patches: the one costs the same at every size, the other one by its cells.
+# tail * patch_size / CELLS_PER_IMAGE images are drawn: more where an image has fewer legal patches
+# and takes less time.
 CELLS_PER_IMAGE = 32
 PILOT_SHARE = 8  # of the tail's images
 PIXELS_PER_CHUNK = 2**14  # that are estimated at once
@@ -41,9 +41,9 @@ class Retrieval:
 
     Attributes:
         k: patches retrieved for each pixel that is searched; its neighbors share them.
-        tail: how much to draw at random besides, in the time of single patches; drawn are whole
-            images, so that many more patches are summed. 0 leaves the rest out, which is biased and
-            for comparison only.
+        tail: how much to draw at random besides: tail * patch_size / 32 whole images, or so many
+            single patches where that is fewer than 32 images. 0 leaves the rest out, which is
+            biased and for comparison only.
         nprobe: inverted lists visited per searched pixel; pixels whose weight is spread over very
             many patches are not searched.
         seed: of the tail's draws; equal seeds give equal results.

@@ -15,7 +15,7 @@ from sampler.image_tail import draw_images
 
 SIDE, PATCH_SIZE, NUM_IMAGES = 6, 3, 160
 ALPHA_BAR = 0.3  # sigma 1.5: weights differ by factors, no few images decide
-TAIL = 720  # for which 67 of the 160 images are drawn
+TAIL = 720  # for which 66 of the 160 images are drawn
 NUM_SEEDS = 60
 
 
