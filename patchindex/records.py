@@ -140,3 +140,14 @@ def rescaling(
 ) -> Float[Tensor, "*q"]:
     """exp(old - new), and 0 where there was nothing to rescale (where -inf - -inf is nan)."""
     return torch.where(torch.isneginf(old_log_max), 0.0, (old_log_max - log_max).exp())
+
+
+def shifted_weights(
+    log_weights: Float[Tensor, "q k"],
+) -> tuple[Float[Tensor, " q"], Float[Tensor, "q k"]]:
+    """(log_max, exp(log_weights - log_max)); zeros where there is nothing at all."""
+    if log_weights.shape[1] == 0:
+        return log_weights.new_full((len(log_weights),), -torch.inf), log_weights
+    log_max = log_weights.amax(-1)
+    shift = torch.where(torch.isneginf(log_max), 0.0, log_max)
+    return log_max, (log_weights - shift[:, None]).exp()

@@ -4,7 +4,6 @@ What retrieval missed can still be drawn in the tail, so recall costs variance a
 A pixel in a corner has one legal center per image: a small dictionary that is always summed whole.
 """
 
-from functools import partial
 from operator import itemgetter
 
 import numpy as np
@@ -13,12 +12,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from patchindex import BorderSignature, PosteriorRecord
-from patchindex.kernels import scan, scan_groups
+from patchindex.kernels import GroupMembers, rescore_groups, rescore_record, scan_groups
 from sampler.coherence import anchor_grid, candidates_around, needed_anchors
-from sampler.head import Head, rescored_head
+from sampler.corners import corner_record
 from sampler.image_tail import ImageDraws, image_tail
 from sampler.patch_tail import patch_tail, truncated
-from sampler.query import Query, index_geometry
+from sampler.query import Query
 from sampler.tail import uniform_draws
 
 # Pixels an eighth of the window or one pixel from a searched one see mostly the same cells.
@@ -40,26 +39,28 @@ def estimate_by_images(
     """
     pixels = query.index.images.tensor
     totals = scan_groups(pixels, draws.groups, query.y, query.sigma, query.geometry)
-    pixels_per_image = query.geometry.height * query.geometry.width
     shape = totals.sum_w.shape[1:]
     totals = totals.map(lambda sums: sums.flatten(1, 3))
-    record = image_tail(totals, no_head(query), draws, pixels_per_image)
+    corners, corner_sums = corner_record(query)
     needed = needs_head(query, draws, pilot)
+    needed.view(-1)[corners] = False
     places = torch.arange(needed.numel()).reshape(needed.shape)
+    record = image_tail(totals, GroupMembers.none(query.y.shape[1]), draws)
     stride = max(2, query.geometry.patch_size // PIXELS_PER_ANCHOR)
     for number, signature in enumerate(query.geometry.signatures):
         wanted = cut(needed, signature)
-        if signature.num_centers == 1 or not wanted.any():
+        if not wanted.any():
             continue
         at = cut(places, signature)[wanted]
         windows = query.windows(number)
-        ids = head_ids(query, number, windows, wanted, k=k, nprobe=nprobe, stride=stride)[wanted]
-        head = rescored_head(query.candidates(number), windows[wanted], query.sigma, ids)
+        ids = head_ids(query, number, windows, wanted, k=k, nprobe=nprobe, stride=stride)
+        head, members = rescore_groups(
+            pixels, windows[wanted], ids, query.geometry, signature,
+            sigma=query.sigma, group_of=draws.group_of,
+        )  # fmt: skip
         part = totals.map(itemgetter((slice(None), at)))
-        rest = image_tail(part, head, draws, pixels_per_image)
-        record = record.replaced(at, head.record().merge(rest))
-    for signature, corner in corner_records(query):
-        record = record.replaced(cut(places, signature).flatten(), corner)
+        record = record.replaced(at, head.merge(image_tail(part, members, draws)))
+    record = record.replaced(corners, corner_sums)
     return record.map(lambda sums: sums.unflatten(0, shape))
 
 
@@ -80,14 +81,18 @@ def estimate_by_patches(
     b, (height, width) = len(query.y), query.y.shape[2:]
     places = torch.arange(b * height * width).reshape(b, height, width)
     record = PosteriorRecord.empty((places.numel(),), query.y.shape[1])
+    corners, corner_sums = corner_record(query)
     for number, signature in enumerate(query.geometry.signatures):
-        if signature.num_centers == 1:
+        at = cut(places, signature).flatten()
+        if torch.isin(at[0], corners):
             continue
         candidates, windows = query.candidates(number), query.windows(number)
         everything = torch.ones(windows.shape[:3], dtype=torch.bool)
-        ids = head_ids(query, number, windows, everything, k=k, nprobe=nprobe).flatten(0, 2)
+        ids = head_ids(query, number, windows, everything, k=k, nprobe=nprobe)
         queries = windows.flatten(0, 2).contiguous()
-        part = rescored_head(candidates, queries, query.sigma, ids).record()
+        part = rescore_record(
+            candidates.pixels, queries, ids, query.geometry, signature, sigma=query.sigma
+        )
         if tail:
             rng = np.random.default_rng([*entropy, number])
             num_draws = min(tail, candidates.num_patches)
@@ -97,9 +102,8 @@ def estimate_by_patches(
             )
         else:
             part = truncated(part, (ids >= 0).sum(-1) == candidates.num_patches)
-        record = record.replaced(cut(places, signature).flatten(), part)
-    for signature, corner in corner_records(query):
-        record = record.replaced(cut(places, signature).flatten(), corner)
+        record = record.replaced(at, part)
+    record = record.replaced(corners, corner_sums)
     return record.map(lambda sums: sums.unflatten(0, (b, height, width)))
 
 
@@ -112,54 +116,27 @@ def head_ids(
     k: int,
     nprobe: int,
     stride: int = 1,
-) -> Int[Tensor, "b rows cols m"]:
-    """Patches to sum one by one: those found for a pixel or for pixels around it.
+) -> Int[Tensor, "q m"]:
+    """Patches to sum one by one for each wanted pixel: found for it, or for pixels around it.
 
     Args:
-        wanted: pixels that need any; what others get is not said.
         stride: pixels from one searched pixel to the next.
     """
     patch_size, signature = query.geometry.patch_size, query.geometry.signatures[number]
-    anchors = anchor_grid(signature, stride)
-    searched = needed_anchors(wanted, anchors)
+    grid = anchor_grid(signature, stride)
+    searched = needed_anchors(wanted, grid)
     k = min(k, query.candidates(number).num_patches)
     found = torch.full((*searched.shape, k), -1)
     found[searched] = query.index.search(
         patch_size,
         number,
-        windows[:, anchors.rows][:, :, anchors.cols][searched].flatten(1),
+        windows[:, grid.row_places][:, :, grid.col_places][searched].flatten(1),
         k,
         nprobe=nprobe,
         label=query.label,
         longest_list=max(LONGEST_LIST, query.candidates(number).num_patches // LONGEST_SHARE),
     )
-    return candidates_around(found, anchors, signature, query.geometry)
-
-
-def corner_records(query: Query) -> list[tuple[BorderSignature, PosteriorRecord]]:
-    """Exact records [q] of the pixels that have one legal center per image."""
-    corners = [s for s in query.geometry.signatures if s.num_centers == 1]
-    if not corners:
-        return []
-    same_place = index_geometry(query.index, query.geometry.patch_size, equivariant=False)
-    exact = scan(
-        query.index.images.with_label(query.label).tensor, query.y, query.sigma, same_place
-    )
-    return [(corner, exact.map(partial(flat_cut, signature=corner))) for corner in corners]
-
-
-def no_head(query: Query) -> Head:
-    """Nothing summed one by one, for every pixel."""
-    b, c, height, width = query.y.shape
-    nothing = torch.zeros(b * height * width, 0)
-    return Head(
-        ids=nothing.long(), log_weights=nothing, centers=nothing[..., None].expand(-1, 0, c)
-    )
-
-
-def flat_cut(sums: Tensor, signature: BorderSignature) -> Tensor:
-    """The same part with one axis for all its pixels."""
-    return cut(sums, signature).flatten(0, 2)
+    return candidates_around(found, wanted, grid, query.geometry)
 
 
 def cut(sums: Tensor, signature: BorderSignature) -> Tensor:

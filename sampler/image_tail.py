@@ -17,13 +17,12 @@ from numpy import ndarray
 from torch import Tensor
 
 from patchindex import PosteriorRecord
+from patchindex.kernels import GroupMembers
 from patchindex.records import rescaling
-from sampler.head import Head
 from sampler.pareto import pareto_k_hat
 
 IMAGES_PER_GROUP = 16  # fills a register of the scan
 FEWEST_GROUPS = 32  # for a variance and a Pareto shape
-BRIGHTNESS_BINS = 64
 # a group's sum less its members of the head, as a share of the sum, is rounding below this
 ROUNDING = 1e-5
 
@@ -65,12 +64,10 @@ def draw_images(
     per_group = max(1, min(IMAGES_PER_GROUP, num_draws // fewest_groups))
     num_groups = num_draws // per_group
     ranked = members[np.argsort(brightness[members], kind="stable")]
-    bins = np.array_split(ranked, BRIGHTNESS_BINS)
-    mixed = np.concatenate([rng.permutation(part) for part in bins])
-    m = num_groups * per_group
-    places = np.floor((np.arange(m) + rng.random()) * (len(members) / m)).astype(np.int64)
-    # neighbors in brightness go to different groups, so that the groups are alike
-    groups = mixed[places].reshape(per_group, num_groups).T
+    # one image of each stratum in every group: the groups are alike, and any two exchangeable, so
+    # that their spread tells the variance of their sum
+    strata = np.array_split(ranked, per_group)
+    groups = np.stack([rng.permutation(stratum)[:num_groups] for stratum in strata], axis=1)
     group_of = np.full(len(brightness), -1)
     group_of[groups] = np.arange(num_groups)[:, None]
     return ImageDraws(
@@ -81,12 +78,13 @@ def draw_images(
 
 
 def image_tail(
-    totals: PosteriorRecord, head: Head, draws: ImageDraws, pixels_per_image: int
+    totals: PosteriorRecord, head: GroupMembers, draws: ImageDraws
 ) -> PosteriorRecord:
     """Unbiased sums over all patches outside the head, and the variance that drawing adds.
 
     Args:
         totals: the exact sums of each group over the patches of each query; fields are [g, q].
+        head: the patches of the groups that are also in the head.
     """
     log_max = totals.log_max.amax(0)
     scale = rescaling(totals.log_max, log_max.expand_as(totals.log_max))
@@ -98,7 +96,7 @@ def image_tail(
         ],
         dim=-1,
     )
-    rest = sums - head_in_groups(head, log_max, draws, pixels_per_image)
+    rest = sums - sums_of(head, log_max, sums.shape)
     rest = rest.where(rest[..., :1] > ROUNDING * sums[..., :1], 0.0)
     c = totals.sum_wc.shape[-1]
     w, wc, w2 = rest.split([1, c, 1], dim=-1)
@@ -119,14 +117,11 @@ def image_tail(
     )
 
 
-def head_in_groups(
-    head: Head, log_max: Float[Tensor, " q"], draws: ImageDraws, pixels_per_image: int
+def sums_of(
+    members: GroupMembers, log_max: Float[Tensor, " q"], shape: torch.Size
 ) -> Float[Tensor, "g q c_plus_2"]:
-    """What the head's members add to the sums (w, w c, w^2) of the groups they were drawn in."""
-    image = head.ids.clamp(min=0) // pixels_per_image
-    group = draws.group_of[image].where(head.ids >= 0, -1)
-    query, place = (group >= 0).nonzero(as_tuple=True)
-    weights = (head.log_weights[query, place] - log_max[query]).exp()[:, None]
-    terms = torch.cat([weights, weights * head.centers[query, place], weights**2], dim=-1)
-    sums = terms.new_zeros(len(draws.groups), len(group), terms.shape[-1])
-    return sums.index_put_((group[query, place], query), terms, accumulate=True)
+    """What these patches add to the sums (w, w c, w^2) of their groups."""
+    weights = (members.log_weights - log_max[members.query]).exp()[:, None]
+    terms = torch.cat([weights, weights * members.centers, weights**2], dim=-1)
+    sums = terms.new_zeros(shape)
+    return sums.index_put_((members.group, members.query), terms, accumulate=True)

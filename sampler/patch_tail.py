@@ -17,8 +17,9 @@ from torch import Tensor
 
 from patchindex import PosteriorRecord
 from patchindex.kernels import centers_of, rescore_shared
-from sampler.head import Candidates, shifted_weights
+from patchindex.records import shifted_weights
 from sampler.pareto import pareto_k_hat
+from sampler.query import Candidates
 
 
 def patch_tail(

@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from numpy import ndarray
 from torch import Tensor
 
-from patchindex import Boundary, ImageSet, PatchGeometry, windows_at
-from sampler.head import Candidates
+from patchindex import BorderSignature, Boundary, ImageSet, PatchGeometry, windows_at
 
 
 @runtime_checkable
@@ -50,6 +49,21 @@ class NeighborSearch(Protocol):
             longest_list: lists of more patches than this are left out.
         """
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidates:
+    """The dictionary of one border signature.
+
+    Attributes:
+        pixels: all training images.
+        num_patches: patches in the dictionary, of those images that the label admits.
+    """
+
+    pixels: UInt8[Tensor, "n c h w"]
+    geometry: PatchGeometry
+    signature: BorderSignature
+    num_patches: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

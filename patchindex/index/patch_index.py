@@ -1,13 +1,11 @@
 """An index opened for reading: its images, its geometry, and the search for a query's neighbors."""
 
 from dataclasses import fields
-from functools import lru_cache
 from pathlib import Path
 
-import faiss
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from patchindex.errors import IndexConfigError, StoreError
@@ -16,14 +14,14 @@ from patchindex.images import ImageSet
 from patchindex.index.config import IndexConfig
 from patchindex.index.info import IndexInfo, describe_index
 from patchindex.index.manifest import Manifest, map_array, read_manifest
-from patchindex.index.search import ScaleArrays, ScaleSearcher
+from patchindex.index.faiss_scan import FaissScan
+from patchindex.index.search import CodeScan, ScaleArrays, ScanKind, ScanSource
 from patchindex.index.store import crc32c_bytes
 from patchindex.index.verify import verify_index
+from patchindex.kernels.backend import BACKEND
 from patchindex.progress import ProgressCallback, no_progress
 
 NPROBE = 32
-CACHE_BYTES = 4 * 2**30
-CACHED_LABELS = 16
 
 
 class PatchIndex:
@@ -36,7 +34,7 @@ class PatchIndex:
         images: the training set, mapped from disk.
     """
 
-    def __init__(self, path: Path, manifest: Manifest) -> None:
+    def __init__(self, path: Path, manifest: Manifest, scan: ScanKind | None = None) -> None:
         self.path = path
         self.manifest = manifest
         self.config = IndexConfig.from_json(manifest["config"])
@@ -48,18 +46,24 @@ class PatchIndex:
             name=manifest["dataset"],
         )
         self._arrays: dict[int, ScaleArrays] = {}
-        self._searchers: dict[int, ScaleSearcher] = {}
-        self._members = lru_cache(CACHED_LABELS)(self._select_label)
+        source = ScanSource(
+            images=self.images, arrays=self.arrays, faiss_header=self._read_faiss_header
+        )
+        self._scan = code_scan(scan or ("faiss" if BACKEND == "torch" else "lists"), source)
 
     @classmethod
-    def open(cls, path: str | Path) -> "PatchIndex":
+    def open(cls, path: str | Path, *, scan: ScanKind | None = None) -> "PatchIndex":
         """Open the index at `path`; nothing large is read.
+
+        Args:
+            scan: `lists` reads each list once for all queries of a search, `faiss` lets FAISS go
+                through them query by query; None takes `lists` where the C++ kernels were built.
 
         Raises:
             StoreError: there is none, or it is incomplete, damaged, or of another schema.
         """
         absolute = Path(path).absolute()
-        return cls(absolute, read_manifest(absolute))
+        return cls(absolute, read_manifest(absolute), scan)
 
     @property
     def boundary(self) -> Boundary:
@@ -136,12 +140,11 @@ class PatchIndex:
         """
         arrays = self.arrays(patch_size)
         check_query(arrays, signature, windows, k, nprobe)
-        selector = None if label is None else self._members(label)
         queries = windows.detach().cpu().float().numpy()
         lists = arrays.rank_lists(queries, signature, nprobe)
         if longest_list is not None:
             lists[arrays.count[lists] > longest_list] = -1
-        found = self._searcher(patch_size).search(queries, lists, k, selector)
+        found = self._scan.nearest(patch_size, queries, lists, k, label)
         return torch.from_numpy(found).to(windows.device)
 
     def info(self) -> IndexInfo:
@@ -156,17 +159,7 @@ class PatchIndex:
         """
         verify_index(self.path, self.manifest, progress or no_progress)
 
-    def _searcher(self, patch_size: int) -> ScaleSearcher:
-        """The scale's FAISS index, kept; those not used for longest go when memory is short."""
-        searcher = self._searchers.pop(patch_size, None) or self._load_searcher(patch_size)
-        others = sum(other.cached_bytes for other in self._searchers.values())
-        while self._searchers and others + searcher.full_bytes > CACHE_BYTES:
-            oldest = next(iter(self._searchers))
-            others -= self._searchers.pop(oldest).cached_bytes
-        self._searchers[patch_size] = searcher
-        return searcher
-
-    def _load_searcher(self, patch_size: int) -> ScaleSearcher:
+    def _read_faiss_header(self, patch_size: int) -> UInt8[np.ndarray, " bytes"]:
         name = f"scales/{patch_size}/faiss_header"
         header = np.asarray(map_array(self.path, name, self.manifest))
         # FAISS trusts what it deserializes, so only what we wrote may reach it
@@ -175,14 +168,16 @@ class PatchIndex:
                 f"{name} of {self.path} is damaged: its checksum differs. "
                 "Build the index again with `patchindex build --overwrite`."
             )
-        return ScaleSearcher(self.arrays(patch_size), faiss.deserialize_index(header))
+        return header
 
-    def _select_label(self, label: int) -> faiss.IDSelector:
-        """FAISS's filter for the patches of a class: one bit per patch id."""
-        chosen = np.zeros(len(self.images), dtype=np.bool_)
-        chosen[self.images.members(label)] = True
-        per_image = self.images.height * self.images.width
-        return faiss.IDSelectorBitmap(np.packbits(np.repeat(chosen, per_image), bitorder="little"))
+
+def code_scan(kind: ScanKind, source: ScanSource) -> CodeScan:
+    """The scan of this kind."""
+    if kind == "faiss":
+        return FaissScan(source)
+    from patchindex.index.list_scan import ListScan  # noqa: PLC0415 - needs the C++ kernels
+
+    return ListScan(source)
 
 
 def check_query(

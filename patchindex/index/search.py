@@ -1,13 +1,16 @@
-"""Searching one scale: rank the signature's lists, then let FAISS scan the codes of the best."""
+"""One scale of an index as arrays: what the search reads, and how it ranks lists."""
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
 
-import faiss
 import numpy as np
-from jaxtyping import Bool, Float, Int, Integer, UInt8
+from jaxtyping import Float, Int, Integer, UInt8
 from numpy import ndarray
 
-FAISS_ID_BYTES = 8
+from patchindex.images import ImageSet
+
+ScanKind = Literal["lists", "faiss"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -60,62 +63,35 @@ def nearest_first(dist_sq: Float[ndarray, "q m"], count: int) -> Int[ndarray, "q
     return np.take_along_axis(chosen, order, axis=1)
 
 
-@dataclass(slots=True, eq=False)
-class ScaleSearcher:
-    """A FAISS index whose lists are read from the maps when they are first visited."""
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ScanSource:
+    """What a scan of codes reads of an index.
 
-    arrays: ScaleArrays
-    index: faiss.IndexIVFScalarQuantizer
-    filled: Bool[ndarray, " nlist"] = field(init=False)
+    Attributes:
+        arrays, faiss_header: of the scale with this patch size.
+    """
 
-    def __post_init__(self) -> None:
-        self.filled = np.zeros(len(self.arrays.count), dtype=np.bool_)
+    images: ImageSet
+    arrays: Callable[[int], ScaleArrays]
+    faiss_header: Callable[[int], UInt8[ndarray, " bytes"]]
 
-    def search(
+
+@runtime_checkable
+class CodeScan(Protocol):
+    """A way to compare queries with every code of given lists."""
+
+    def nearest(
         self,
+        patch_size: int,
         windows: Float[ndarray, "q d"],
         lists: Int[ndarray, "q nprobe"],
         k: int,
-        selector: faiss.IDSelector | None,
+        label: int | None,
     ) -> Int[ndarray, "q k"]:
-        """Ids of the k best patches by code in these lists, -1 where there are fewer.
+        """Ids of the k nearest codes in each query's lists, -1 where there are fewer.
 
         Args:
             lists: -1 for none.
+            label: only patches of images of this class.
         """
-        self.fill(lists)
-        vectors = self.arrays.project(windows)
-        q, nprobe = lists.shape
-        coarse = np.zeros((q, nprobe), dtype=np.float32)  # unused: codes are not residuals
-        dist_sq, found = np.empty((q, k), dtype=np.float32), np.empty((q, k), dtype=np.int64)
-        self.index.nprobe = nprobe
-        params = faiss.SearchParametersIVF(nprobe=nprobe, sel=selector)
-        self.index.search_preassigned_c(
-            q, faiss.swig_ptr(vectors), k, faiss.swig_ptr(np.ascontiguousarray(lists)),
-            faiss.swig_ptr(coarse), faiss.swig_ptr(dist_sq), faiss.swig_ptr(found), False, params,
-        )  # fmt: skip
-        return found
-
-    def fill(self, lists: Int[ndarray, "q nprobe"]) -> None:
-        """Copy the lists that are not there yet from the maps into FAISS."""
-        wanted = np.unique(lists[lists >= 0])
-        for number in wanted[~self.filled[wanted]]:
-            first, end = self.arrays.offsets[number : number + 2]
-            if end > first:
-                ids = self.arrays.ids[first:end].astype(np.int64)
-                codes = np.ascontiguousarray(self.arrays.codes[first:end])
-                self.index.invlists.add_entries(
-                    int(number), int(end - first), faiss.swig_ptr(ids), faiss.swig_ptr(codes)
-                )
-                self.index.ntotal += int(end - first)
-            self.filled[number] = True
-
-    @property
-    def cached_bytes(self) -> int:
-        """Memory that the lists in FAISS take."""
-        return int(self.index.ntotal) * (int(self.arrays.codes.shape[1]) + FAISS_ID_BYTES)
-
-    @property
-    def full_bytes(self) -> int:
-        """Memory that they take once every list was visited."""
-        return len(self.arrays.ids) * (int(self.arrays.codes.shape[1]) + FAISS_ID_BYTES)
+        ...

@@ -3,19 +3,39 @@
 from typing import TYPE_CHECKING
 
 from patchindex.kernels.backend import BACKEND
+from patchindex.kernels.group_members import GroupMembers
+from patchindex.kernels.loans import LoanAxis
 from patchindex.kernels.torch_rescore import centers_of
 from patchindex.kernels.torch_whole import scan_whole
 
 if TYPE_CHECKING or BACKEND == "torch":
-    from patchindex.kernels.torch_rescore import rescore, rescore_shared
+    from patchindex.kernels.torch_rescore import (
+        rescore,
+        rescore_groups,
+        rescore_record,
+        rescore_shared,
+    )
     from patchindex.kernels.torch_scan import scan, scan_groups
+    from patchindex.kernels.torch_union import moved_union
 else:
-    from patchindex.kernels.native_backend import rescore, rescore_shared, scan, scan_groups
+    from patchindex.kernels.native_backend import scan, scan_groups
+    from patchindex.kernels.native_rescore import (
+        rescore,
+        rescore_groups,
+        rescore_record,
+        rescore_shared,
+    )
+    from patchindex.kernels.native_search import moved_union
 
 __all__ = [
     "BACKEND",
+    "GroupMembers",
+    "LoanAxis",
     "centers_of",
+    "moved_union",
     "rescore",
+    "rescore_groups",
+    "rescore_record",
     "rescore_shared",
     "scan",
     "scan_groups",

@@ -33,12 +33,42 @@ def rescore_record(
     sigma: float,
     *,
     log_multiplicity: NDArray[np.float32] | None,
+    group_of: NDArray[np.int64] | None,
     rows: tuple[int, int],
     cols: tuple[int, int],
     wraps: bool,
     threads: int,
     isa: str = "",
 ) -> dict[str, NDArray[Any]]: ...
+def search_lists(
+    codes: NDArray[np.uint8],
+    ids: NDArray[Any],
+    offsets: NDArray[np.int64],
+    code_min: NDArray[np.float32],
+    code_span: NDArray[np.float32],
+    vectors: NDArray[np.float32],
+    lists: NDArray[np.int64],
+    k: int,
+    *,
+    members: NDArray[np.bool_] | None,
+    patches_per_image: int,
+    threads: int,
+    isa: str = "",
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]: ...
+def moved_union(
+    found: NDArray[np.int64],
+    borrowers: NDArray[np.int64],
+    *,
+    row_lenders: NDArray[np.int64],
+    row_steps: NDArray[np.int64],
+    col_lenders: NDArray[np.int64],
+    col_steps: NDArray[np.int64],
+    row_centers: tuple[int, int],
+    col_centers: tuple[int, int],
+    height: int,
+    width: int,
+    threads: int,
+) -> NDArray[np.int64]: ...
 def peak_rates(
     pixels: NDArray[np.uint8], *, threads: int, isa: str = ""
 ) -> tuple[float, float]: ...

@@ -1,4 +1,4 @@
-"""The C++ back end: same functions, arguments and results as the torch back end.
+"""The exact scan in C++: same functions, arguments and results as the torch back end.
 
 Importing this module fails with ImportError where the extension was not built. The instruction set
 is the fastest one the processor has; PATCHINDEX_ISA forces another, for tests and comparisons.
@@ -15,7 +15,7 @@ from jaxtyping import Float, Int, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
 
-from patchindex.geometry import BorderSignature, PatchGeometry
+from patchindex.geometry import PatchGeometry
 from patchindex.kernels import _native
 from patchindex.records import PosteriorRecord
 
@@ -82,100 +82,6 @@ def scan_groups(
     finally:
         pool.shutdown(cancel_futures=True)  # after Ctrl-C no further group starts
     return PosteriorRecord.stacked(records)
-
-
-def rescore(
-    pixels: UInt8[Tensor, "n c h w"],
-    windows: Float[Tensor, "q c s s"],
-    ids: Int[Tensor, "q k"],
-    geometry: PatchGeometry,
-    signature: BorderSignature,
-    *,
-    threads: int | None = None,
-) -> Float[Tensor, "q k"]:
-    """Squared distances between each query window and its own patches; infinite for id -1.
-
-    Args:
-        windows: query windows in [-1, 1] data units; all of one signature.
-        ids: legal patches of that signature (`geometry.patch_ids`).
-        threads: torch's number of threads if None.
-    """
-    dist_sq = _native.rescore(
-        as_array(pixels, np.uint8),
-        as_array(windows, np.float32),
-        as_array(ids, np.int64),
-        **options(geometry, signature, threads),
-    )
-    return torch.from_numpy(dist_sq)
-
-
-def rescore_shared(
-    pixels: UInt8[Tensor, "n c h w"],
-    windows: Float[Tensor, "q c s s"],
-    ids: Int[Tensor, " m"],
-    geometry: PatchGeometry,
-    signature: BorderSignature,
-    *,
-    threads: int | None = None,
-) -> Float[Tensor, "q m"]:
-    """Squared distances between every query window and every patch: each is cut out once only."""
-    dist_sq = _native.rescore(
-        as_array(pixels, np.uint8),
-        as_array(windows, np.float32),
-        as_array(ids, np.int64),
-        **options(geometry, signature, threads),
-    )
-    return torch.from_numpy(dist_sq)
-
-
-def rescore_record(
-    pixels: UInt8[Tensor, "n c h w"],
-    windows: Float[Tensor, "q c s s"],
-    ids: Int[Tensor, "q k"] | Int[Tensor, " k"],
-    geometry: PatchGeometry,
-    signature: BorderSignature,
-    *,
-    sigma: float,
-    log_multiplicity: Float[Tensor, "q k"] | Float[Tensor, " k"] | None = None,
-    threads: int | None = None,
-) -> PosteriorRecord:
-    """Sum the given patches for each query window, without storing distances; fields are [q].
-
-    Args:
-        windows: query windows in [-1, 1] data units; all of one signature.
-        ids: legal patches of that signature, a row per query or one list for all; -1 for none.
-        sigma: noise in data units.
-        log_multiplicity: log of how many equal patches each id stands for.
-        threads: torch's number of threads if None.
-    """
-    fields = _native.rescore_record(
-        as_array(pixels, np.uint8),
-        as_array(windows, np.float32),
-        as_array(ids, np.int64),
-        float(sigma),
-        log_multiplicity=None
-        if log_multiplicity is None
-        else as_array(log_multiplicity, np.float32),
-        **options(geometry, signature, threads),
-    )
-    return as_record(fields)
-
-
-def options(
-    geometry: PatchGeometry, signature: BorderSignature, threads: int | None
-) -> dict[str, Any]:
-    """What both ways of rescoring want to know besides the arrays."""
-    rows, cols = signature.rows.offsets, signature.cols.offsets
-    wraps = geometry.boundary == "circular" or (
-        geometry.boundary == "circular_interior" and not geometry.equivariant
-    )
-    return {
-        "rows": (rows.start, rows.stop),
-        "cols": (cols.start, cols.stop),
-        "wraps": wraps,
-        "threads": threads or torch.get_num_threads(),
-        "isa": instruction_set(),
-    }
 
 
 def as_array(tensor: Tensor, dtype: type[np.generic]) -> NDArray[Any]:

@@ -7,6 +7,8 @@ from torch import Tensor
 
 from patchindex.geometry import AxisSignature, BorderSignature, PatchGeometry
 from patchindex.images import to_unit
+from patchindex.kernels.group_members import GroupMembers
+from patchindex.records import PosteriorRecord, shifted_weights
 from patchindex.windows import wrapped
 
 CHUNK_BYTES = 2**26
@@ -51,6 +53,69 @@ def rescore_shared(
     patches = rearrange(regather(pixels, ids, signature), "m c o -> m (c o)")
     # never the expanded form q^2 - 2qp + p^2, which cancels where distances are small
     return torch.cdist(seen, patches, compute_mode="donot_use_mm_for_euclid_dist").square_()
+
+
+def rescore_record(
+    pixels: UInt8[Tensor, "n c h w"],
+    windows: Float[Tensor, "q c s s"],
+    ids: Int[Tensor, "q k"],
+    geometry: PatchGeometry,
+    signature: BorderSignature,
+    *,
+    sigma: float,
+) -> PosteriorRecord:
+    """Sum the given patches for each query window; fields are [q].
+
+    Args:
+        ids: -1 for none.
+        sigma: noise in data units.
+    """
+    log_weights = rescore(pixels, windows, ids, geometry, signature) / (-2 * sigma**2)
+    return summed(log_weights, centers_of(pixels, ids.clamp(min=0)))
+
+
+def rescore_groups(
+    pixels: UInt8[Tensor, "n c h w"],
+    windows: Float[Tensor, "q c s s"],
+    ids: Int[Tensor, "q k"],
+    geometry: PatchGeometry,
+    signature: BorderSignature,
+    *,
+    sigma: float,
+    group_of: Int[Tensor, " n"],
+) -> tuple[PosteriorRecord, GroupMembers]:
+    """Sum the given patches for each query window, and list those whose image is in a group.
+
+    Args:
+        windows, ids, sigma: as for `rescore_record`.
+        group_of: group of each image, -1 for none.
+    """
+    log_weights = rescore(pixels, windows, ids, geometry, signature) / (-2 * sigma**2)
+    centers = centers_of(pixels, ids.clamp(min=0))
+    image = ids.clamp(min=0) // (geometry.height * geometry.width)
+    group = group_of[image].where(ids >= 0, -1)
+    query, place = (group >= 0).nonzero(as_tuple=True)
+    members = GroupMembers(
+        query=query,
+        group=group[query, place],
+        log_weights=log_weights[query, place],
+        centers=centers[query, place],
+    )
+    return summed(log_weights, centers), members
+
+
+def summed(
+    log_weights: Float[Tensor, "q k"], centers: Float[Tensor, "q k c"]
+) -> PosteriorRecord:
+    """The exact sums; log weights are -inf where there is no patch."""
+    log_max, weights = shifted_weights(log_weights)
+    return PosteriorRecord.exact(
+        log_max=log_max.double(),
+        sum_w=weights.sum(-1).double(),
+        sum_wc=torch.einsum("qk,qkc->qc", weights, centers).double(),
+        sum_w2=weights.square().sum(-1).double(),
+        num_scored=torch.isfinite(log_weights).sum(-1),
+    )
 
 
 def centers_of(pixels: UInt8[Tensor, "n c h w"], ids: Int[Tensor, "*q"]) -> Float[Tensor, "*q c"]:

@@ -17,6 +17,7 @@ from interruptible import start_interruptible
 from patchindex.geometry import PatchGeometry
 
 native = pytest.importorskip("patchindex.kernels.native_backend")
+rescoring = pytest.importorskip("patchindex.kernels.native_rescore")
 
 BOUNDARIES = ["zeros", "circular", "circular_interior"]
 SIGMAS = [0.0781, 0.6, 11.0]
@@ -250,8 +251,8 @@ def test_rescore_equals_brute_force(problem, isa, data):
     arguments = (torch.from_numpy(pixels), torch.from_numpy(np.ascontiguousarray(windows)))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATCHINDEX_ISA", isa)
-        dist_sq = native.rescore(*arguments, torch.from_numpy(ids), geometry, signature, threads=2)
-        record = native.rescore_record(
+        dist_sq = rescoring.rescore(*arguments, torch.from_numpy(ids), geometry, signature, threads=2)
+        record = rescoring.rescore_record(
             *arguments, torch.from_numpy(ids), geometry, signature, sigma=sigma, threads=2
         )
     np.testing.assert_allclose(dist_sq.numpy(), -log_weights * 2 * sigma**2, rtol=2e-6, atol=1e-6)
@@ -280,13 +281,13 @@ def test_patches_shared_by_all_queries_give_the_same_as_lists_of_their_own(
 ):
     pixels, windows, ids, geometry, signature = interior_problem(num_queries, num_ids)
     own = ids.expand(num_queries, -1)
-    expected = native.rescore(pixels, windows, own, geometry, signature)
-    shared = native.rescore_shared(pixels, windows, ids, geometry, signature)
+    expected = rescoring.rescore(pixels, windows, own, geometry, signature)
+    shared = rescoring.rescore_shared(pixels, windows, ids, geometry, signature)
     torch.testing.assert_close(shared, expected, rtol=1e-5, atol=0)
-    listwise = native.rescore_record(
+    listwise = rescoring.rescore_record(
         pixels, windows, ids, geometry, signature, sigma=0.9, threads=2
     )
-    querywise = native.rescore_record(pixels, windows, own, geometry, signature, sigma=0.9)
+    querywise = rescoring.rescore_record(pixels, windows, own, geometry, signature, sigma=0.9)
     torch.testing.assert_close(log_mass(listwise), log_mass(querywise), rtol=1e-5, atol=1e-4)
     torch.testing.assert_close(mean(listwise), mean(querywise), rtol=0, atol=1e-4)
     assert torch.equal(listwise.num_scored, querywise.num_scored)
@@ -296,8 +297,8 @@ def test_multiplicity_counts_a_patch_as_so_many(isa):
     pixels, windows, ids, geometry, signature = interior_problem(9, 30)
     times = torch.arange(30) % 4 + 1
     repeated = ids.repeat_interleave(times)
-    expected = native.rescore_record(pixels, windows, repeated, geometry, signature, sigma=2.0)
-    record = native.rescore_record(
+    expected = rescoring.rescore_record(pixels, windows, repeated, geometry, signature, sigma=2.0)
+    record = rescoring.rescore_record(
         pixels, windows, ids, geometry, signature, sigma=2.0, log_multiplicity=times.log()
     )
     torch.testing.assert_close(log_mass(record), log_mass(expected), rtol=1e-6, atol=1e-5)
@@ -310,9 +311,9 @@ def test_multiplicity_counts_a_patch_as_so_many(isa):
 def test_absent_ids_are_infinitely_far_and_weigh_nothing(isa):
     pixels, windows, ids, geometry, signature = interior_problem(2, 3)
     ids = torch.stack([torch.cat([ids, torch.tensor([-1])]), torch.full((4,), -1)])
-    dist_sq = native.rescore(pixels, windows, ids, geometry, signature)
+    dist_sq = rescoring.rescore(pixels, windows, ids, geometry, signature)
     assert torch.isinf(dist_sq).tolist() == (ids == -1).tolist()
-    record = native.rescore_record(pixels, windows, ids, geometry, signature, sigma=1.0)
+    record = rescoring.rescore_record(pixels, windows, ids, geometry, signature, sigma=1.0)
     assert record.num_scored.tolist() == [3, 0]
     assert record.sum_w[1] == 0
     assert torch.isneginf(record.log_max[1])
@@ -354,7 +355,7 @@ def test_ids_outside_the_images_or_of_other_borders_are_refused():
         (0, "leaves the image"),
     ]:
         with pytest.raises(ValueError, match=message):
-            native.rescore(pixels, windows, torch.full_like(ids, bad)[None], geometry, signature)
+            rescoring.rescore(pixels, windows, torch.full_like(ids, bad)[None], geometry, signature)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="sends a POSIX signal")

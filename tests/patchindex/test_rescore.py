@@ -126,3 +126,42 @@ def test_no_patch_is_infinitely_far_away() -> None:
     ids = torch.tensor([[-1, 6], [25 + 18, -1]])
     dist_sq = rescore(torch.from_numpy(images), windows, ids, geometry, geometry.signatures[number])
     assert dist_sq.isinf().tolist() == [[True, False], [False, True]]
+
+
+@pytest.mark.parametrize("module", ["torch_rescore", "native_rescore"])
+def test_members_of_groups_are_listed_beside_the_sums(module):
+    rescoring = pytest.importorskip(f"patchindex.kernels.{module}")
+    rng = np.random.default_rng(6)
+    geometry = PatchGeometry(height=9, width=9, patch_size=3)
+    pixels = torch.from_numpy(rng.integers(0, 256, (30, 2, 9, 9), dtype=np.uint8))
+    signature = max(geometry.signatures, key=lambda s: s.num_centers)
+    ids = torch.from_numpy(
+        (rng.integers(30, size=(5, 700)) * 9 + rng.integers(1, 8, (5, 700))) * 9 + 4
+    )
+    ids[:, 600:] = -1
+    windows = torch.from_numpy(rng.normal(size=(5, 2, 3, 3)).astype(np.float32))
+    group_of = torch.full((30,), -1)
+    group_of[[3, 8, 9]] = torch.tensor([0, 1, 0])
+    record, members = rescoring.rescore_groups(
+        pixels, windows, ids, geometry, signature, sigma=0.8, group_of=group_of
+    )
+    expected = [
+        (query, group_of[patch // 81].item(), patch)
+        for query, row in enumerate(ids.tolist())
+        for patch in row
+        if patch >= 0 and group_of[patch // 81] >= 0
+    ]
+    assert list(zip(members.query.tolist(), members.group.tolist(), strict=True)) == [
+        (query, group) for query, group, _ in expected
+    ]
+    for i, (query, _, patch) in enumerate(expected):
+        image, y, x = patch // 81, patch // 9 % 9, patch % 9
+        clean = pixels[image].double() / 127.5 - 1
+        window = clean[:, y - 1 : y + 2, x - 1 : x + 2]
+        dist_sq = (window - windows[query].double()).square().sum()
+        assert float(members.log_weights[i]) == pytest.approx(float(-dist_sq / 1.28), rel=1e-5)
+        torch.testing.assert_close(members.centers[i].double(), clean[:, y, x], atol=1e-6, rtol=0)
+    sums = rescoring.rescore_record(pixels, windows, ids, geometry, signature, sigma=0.8)
+    torch.testing.assert_close(record.sum_w, sums.sum_w)
+    torch.testing.assert_close(record.sum_wc, sums.sum_wc)
+    assert record.num_scored.tolist() == [600] * 5

@@ -4,6 +4,7 @@
 #include "simd.hpp"
 #include "box_sums.hpp"
 #include "weights.hpp"
+#include "codes_impl.hpp"
 #include "peak_impl.hpp"
 #include "rescore_impl.hpp"
 #include "scan_impl.hpp"
@@ -12,7 +13,8 @@
 namespace patchindex {
 const Kernels* kernels_portable() {
     static const Kernels kernels{"portable", LANES, scan_block, reduce_sums,
-                                 distances, shared_distances, add_weights_of_list, multiply_adds};
+                                 distances, shared_distances, add_weights_of_list, decode_codes, near_codes,
+                                 multiply_adds};
     return &kernels;
 }
 }  // namespace patchindex

@@ -71,6 +71,23 @@ struct PatchTask {
     const uint8_t* pixels_end;
 };
 
+constexpr int64_t CODE_BLOCK = 128;  // codes that are decoded together; whole vectors of any kind
+
+// How codes stand for vectors.
+struct CodeTask {
+    int dims;
+    const float* steps;  // [dims] from one code to the next
+};
+
+// A query of a block of codes. Distances lack the query's own squared length.
+struct CodeQuery {
+    const float* vector;  // [dims] minus twice the query
+    float limit;
+    int32_t num_near;  // out: codes nearer than the limit, their distances and positions
+    float dist[CODE_BLOCK];
+    int32_t at[CODE_BLOCK];
+};
+
 // Floats that a query's row of `cols` cells takes, padded to whole vectors.
 inline int padded_cols(int cols, int lanes) { return (cols + lanes - 1) / lanes * lanes; }
 
@@ -93,6 +110,13 @@ struct Kernels {
     void (*add_weights)(const float* log2_w, const float* log2_m, const float* centers,
                         int64_t stride, int channels, int64_t num, float reference,
                         double* sums);
+    // Codes [num][dims], at most CODE_BLOCK, to vectors [dims][CODE_BLOCK] relative to the middle of
+    // their range, and their squared lengths.
+    void (*decode_codes)(const CodeTask& task, const uint8_t* codes, int64_t num, float* decoded,
+                         float* norms);
+    // Finds for each query the codes nearer than its limit.
+    void (*near_codes)(const CodeTask& task, const float* decoded, const float* norms, int64_t num,
+                       CodeQuery* const* queries, int64_t num_queries);
     // Benchmarks only: 10 * rounds vector multiply-adds.
     float (*multiply_adds)(int64_t rounds);
 };

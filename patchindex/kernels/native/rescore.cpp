@@ -79,8 +79,9 @@ bool rescore(const RescoreInput& in, float* dist_sq, const std::function<bool()>
     return visit_distances(in, store, [](Worker&, int, const Unit&) {}, interrupted);
 }
 
-bool rescore_records(const RescoreInput& in, const RecordOutput& output,
-                     const std::function<bool()>& interrupted) {
+bool rescore_records(const RescoreInput& in, const RecordOutput& output, const int64_t* group_of,
+                     std::vector<Grouped>& grouped, const std::function<bool()>& interrupted) {
+    const int64_t per_image = int64_t(in.height) * in.width;
     std::vector<RunningRecord> totals(in.num_queries);
     std::atomic<bool> stop{false};
     InOrder in_order(stop, 1 << 20);
@@ -89,11 +90,22 @@ bool rescore_records(const RescoreInput& in, const RecordOutput& output,
         const int64_t at = (in.shared ? 0 : query * in.num_ids) + id;
         worker.add_to(worker.records[query - unit.first_query], dist,
                       in.log_multiplicity ? in.log_multiplicity + at : nullptr);
+        if (!group_of) return;
+        const int64_t num = std::min(PATCH_BLOCK, unit.first_id + unit.num_ids - id);
+        for (int64_t i = 0; i < num; ++i) {
+            const int64_t patch = in.ids[at + i];
+            const int64_t group = patch < 0 ? -1 : group_of[patch / per_image];
+            if (group >= 0)
+                worker.grouped.push_back({query, group, patch, dist[i] * float(1 / GREY_LEVELS_SQ)});
+        }
     };
     const auto finish = [&](Worker& worker, int index, const Unit& unit) {
-        const auto merge = [&totals, &unit, records = std::move(worker.records)] {
+        const auto merge = [&totals, &grouped, &unit, records = std::move(worker.records),
+                            members = std::move(worker.grouped)] {
             for (size_t i = 0; i < records.size(); ++i) totals[unit.first_query + i].add(records[i]);
+            grouped.insert(grouped.end(), members.begin(), members.end());
         };
+        worker.grouped.clear();
         in_order.then(index, merge);
     };
     if (!visit_distances(in, add, finish, interrupted)) return false;

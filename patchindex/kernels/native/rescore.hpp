@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <vector>
 
 namespace patchindex {
 
@@ -40,7 +41,16 @@ struct RecordOutput {
 // for ids that are no patches or whose windows leave the image.
 bool rescore(const RescoreInput& input, float* dist_sq, const std::function<bool()>& interrupted);
 
+// One patch among those of a query that belongs to a group.
+struct Grouped {
+    int64_t query, group, id;
+    float dist_sq;
+};
+
+// Also lists the patches whose image is in a group, query by query, unless `group_of` [num_images],
+// -1 for no group, is null.
 bool rescore_records(const RescoreInput& input, const RecordOutput& output,
+                     const int64_t* group_of, std::vector<Grouped>& grouped,
                      const std::function<bool()>& interrupted);
 
 }  // namespace patchindex

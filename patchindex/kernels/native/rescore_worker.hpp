@@ -125,7 +125,9 @@ class Worker {
         record.add(block);
     }
 
-    std::vector<RunningRecord> records;  // of the unit in hand, for its owner to fill and take
+    // of the unit in hand, for its owner to fill and take
+    std::vector<RunningRecord> records;
+    std::vector<Grouped> grouped;
 
   private:
     const RescoreInput& in_;

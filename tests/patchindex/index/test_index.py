@@ -13,22 +13,36 @@ from patchindex.images import to_unit
 from patchindex.index.patch_index import PatchIndex
 from patchindex.index.store import chunk_path
 from patchindex.index.trained import decode
+from patchindex.kernels import BACKEND
 
 EVERY = 10**6
 
 
-@pytest.fixture(scope="module")
-def index(tmp_path_factory):
-    return build_small(tmp_path_factory.mktemp("built") / "small.zarr")
+SCANS = ["faiss"] if BACKEND == "torch" else ["lists", "faiss"]
 
 
 @pytest.fixture(scope="module")
-def wide_index(tmp_path_factory):
+def small_path(tmp_path_factory):
+    return build_small(tmp_path_factory.mktemp("built") / "small.zarr").path
+
+
+@pytest.fixture(scope="module")
+def wide_path(tmp_path_factory):
     """Some hundred images, at a scale whose windows are projected."""
     images = small_images(400, side=20)
     return build_small(
         tmp_path_factory.mktemp("wide") / "wide.zarr", images, scales=(9,), block_patches=50_000
-    )
+    ).path
+
+
+@pytest.fixture(scope="module", params=SCANS)
+def index(small_path, request):
+    return PatchIndex.open(small_path, scan=request.param)
+
+
+@pytest.fixture(scope="module", params=SCANS)
+def wide_index(wide_path, request):
+    return PatchIndex.open(wide_path, scan=request.param)
 
 
 def noisy_windows(index, patch_size, signature, num, *, sigma=0.3):
@@ -223,26 +237,26 @@ def test_no_query_gives_no_neighbors(index):
     assert index.search(3, 0, torch.zeros(0, 9), 5).shape == (0, 5)
 
 
-def test_a_damaged_faiss_header_never_reaches_faiss(index, tmp_path):
-    path = shutil.copytree(index.path, tmp_path / "copy.zarr")
+def test_a_damaged_faiss_header_never_reaches_faiss(small_path, tmp_path):
+    path = shutil.copytree(small_path, tmp_path / "copy.zarr")
     header = chunk_path(path / "scales/3/faiss_header", 1)
     torn = bytearray(header.read_bytes())
     torn[50] ^= 1
     header.write_bytes(torn)
-    opened = PatchIndex.open(path)
+    opened = PatchIndex.open(path, scan="faiss")
     with pytest.raises(StoreError, match=r"scales/3/faiss_header of .* is damaged. *.*Build"):
         opened.search(3, 0, torch.zeros(1, 9), 1)
 
 
 def test_lists_of_scales_not_used_for_longest_are_dropped(index, monkeypatch):
-    monkeypatch.setattr("patchindex.index.patch_index.CACHE_BYTES", 1)
-    opened = PatchIndex.open(index.path)
+    monkeypatch.setattr("patchindex.index.faiss_scan.CACHE_BYTES", 1)
+    opened = PatchIndex.open(index.path, scan="faiss")
     windows = {p: noisy_windows(index, p, interior(index, p), 3) for p in (3, 7)}
     for patch_size in (3, 7, 3, 7):
         signature = interior(index, patch_size)
         found = opened.search(patch_size, signature, windows[patch_size], 10)
         assert torch.equal(found, index.search(patch_size, signature, windows[patch_size], 10))
-        assert list(opened._searchers) == [patch_size]
+        assert list(opened._scan._searchers) == [patch_size]
 
 
 def test_the_numbers_of_an_index(index):

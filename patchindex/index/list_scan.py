@@ -1,0 +1,48 @@
+"""The list-major scan: every list is read once, where it lies on disk, for all queries of a call."""
+
+from functools import lru_cache
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from numpy import ndarray
+
+from patchindex.index.search import ScanSource
+from patchindex.kernels.native_search import search_lists
+
+CACHED_LABELS = 16
+
+
+class ListScan:
+    """Searches the memory maps with the C++ kernels; keeps nothing in memory."""
+
+    def __init__(self, source: ScanSource) -> None:
+        self._source = source
+        self._members = lru_cache(CACHED_LABELS)(self._select_label)
+
+    def nearest(
+        self,
+        patch_size: int,
+        windows: Float[ndarray, "q d"],
+        lists: Int[ndarray, "q nprobe"],
+        k: int,
+        label: int | None,
+    ) -> Int[ndarray, "q k"]:
+        """See `CodeScan`."""
+        arrays, images = self._source.arrays(patch_size), self._source.images
+        return search_lists(
+            np.asarray(arrays.codes),
+            np.asarray(arrays.ids),
+            arrays.offsets,
+            arrays.code_min,
+            arrays.code_span,
+            arrays.project(windows),
+            lists,
+            k,
+            members=None if label is None else self._members(label),
+            patches_per_image=images.height * images.width,
+        )
+
+    def _select_label(self, label: int) -> Bool[ndarray, " n"]:
+        chosen = np.zeros(len(self._source.images), dtype=np.bool_)
+        chosen[self._source.images.members(label)] = True
+        return chosen

@@ -1,0 +1,34 @@
+"""Which of the patches summed for a query belong to groups of images that are also summed whole."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class GroupMembers:
+    """One entry per patch and query.
+
+    Attributes:
+        query, group: positions.
+        log_weights: -distance^2 / (2 sigma^2).
+        centers: in [-1, 1].
+    """
+
+    query: Int[Tensor, " m"]
+    group: Int[Tensor, " m"]
+    log_weights: Float[Tensor, " m"]
+    centers: Float[Tensor, "m c"]
+
+    @classmethod
+    def none(cls, channels: int) -> "GroupMembers":
+        """No patch at all."""
+        nothing = torch.zeros(0, dtype=torch.int64)
+        return cls(
+            query=nothing,
+            group=nothing,
+            log_weights=torch.zeros(0),
+            centers=torch.zeros(0, channels),
+        )

@@ -1,0 +1,205 @@
+#include "list_search.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <limits>
+#include <memory>
+#include <mutex>
+#include <stdexcept>
+#include <vector>
+
+#include "kernels.hpp"
+#include "memory.hpp"
+#include "parallel.hpp"
+
+namespace patchindex {
+namespace {
+
+constexpr int64_t CODES_PER_UNIT = 32768;
+constexpr float INFINITE = std::numeric_limits<float>::infinity();
+
+// A code, by its place in the index; equal distances go by place, so that ties are decided alike
+// however the threads took turns.
+struct Found {
+    float dist;
+    int64_t place;
+    bool operator<(const Found& other) const {
+        return dist < other.dist || (dist == other.dist && place < other.place);
+    }
+};
+
+// The k nearest codes of one query so far. Threads add to it in turns.
+class Nearest {
+  public:
+    // What is not below this cannot be among the k nearest.
+    float limit() const { return limit_.load(std::memory_order_relaxed); }
+
+    void add(const ListSearchInput& in, const CodeQuery& near, int64_t first_place) {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        for (int32_t i = 0; i < near.num_near; ++i) {
+            const int64_t place = first_place + near.at[i];
+            if (!in.is_member(place)) continue;
+            found_.push_back({near.dist[i], place});
+            if (int64_t(found_.size()) >= 2 * in.k) keep(in.k);
+        }
+    }
+
+    const std::vector<Found>& sorted(int64_t k) {
+        keep(k);
+        std::sort(found_.begin(), found_.end());
+        return found_;
+    }
+
+  private:
+    std::mutex mutex_;
+    std::vector<Found> found_;
+    std::atomic<float> limit_{INFINITE};
+
+    void keep(int64_t k) {
+        if (int64_t(found_.size()) <= k) return;
+        std::nth_element(found_.begin(), found_.begin() + (k - 1), found_.end());
+        found_.resize(k);
+        // the next larger number: of equal distances the earlier place must still get in
+        limit_.store(std::nextafter(found_.back().dist, INFINITE), std::memory_order_relaxed);
+    }
+};
+
+// A stretch of one list, and the queries that visit it.
+struct Unit {
+    int64_t first_place, num_codes;
+    const int32_t* queries;
+    int64_t num_queries;
+};
+
+// Queries of each list, one list after another.
+struct Visits {
+    std::vector<int64_t> first;  // [num_lists + 1]
+    std::vector<int32_t> queries;
+
+    explicit Visits(const ListSearchInput& in)
+        : first(in.num_lists + 1), queries(in.num_queries * in.num_probes) {
+        const int64_t count = in.num_queries * in.num_probes;
+        for (int64_t i = 0; i < count; ++i) {
+            if (in.lists[i] < -1 || in.lists[i] >= in.num_lists)
+                throw std::invalid_argument("there is no list " + std::to_string(in.lists[i]) +
+                                            ". Give -1.." + std::to_string(in.num_lists - 1) + ".");
+            if (in.lists[i] >= 0) ++first[in.lists[i] + 1];
+        }
+        for (int64_t list = 0; list < in.num_lists; ++list) first[list + 1] += first[list];
+        std::vector<int64_t> next(first.begin(), first.end() - 1);
+        for (int64_t i = 0; i < count; ++i)
+            if (in.lists[i] >= 0) queries[next[in.lists[i]]++] = int32_t(i / in.num_probes);
+    }
+};
+
+std::vector<Unit> make_units(const ListSearchInput& in, const Visits& visits) {
+    std::vector<Unit> units;
+    for (int64_t list = 0; list < in.num_lists; ++list) {
+        const int64_t num_queries = visits.first[list + 1] - visits.first[list];
+        if (num_queries == 0) continue;
+        for (int64_t at = in.offsets[list]; at < in.offsets[list + 1]; at += CODES_PER_UNIT)
+            units.push_back({at, std::min(CODES_PER_UNIT, in.offsets[list + 1] - at),
+                             visits.queries.data() + visits.first[list], num_queries});
+    }
+    return units;
+}
+
+// Minus twice each query's vector, relative to the middle of the codes' range, so that its product
+// with a code plus the code's squared length ranks the codes.
+std::vector<float> centered_queries(const ListSearchInput& in) {
+    std::vector<float> result(in.num_queries * in.dims);
+    for (int64_t q = 0; q < in.num_queries; ++q)
+        for (int i = 0; i < in.dims; ++i) {
+            const float middle = in.code_min[i] + in.code_span[i] * float(128.0 / 255.0);
+            const float value = in.vectors[q * in.dims + i];
+            if (!std::isfinite(value))
+                throw std::invalid_argument(
+                    "vectors hold values that are not finite. Give finite queries.");
+            result[q * in.dims + i] = -2.0f * (value - middle);
+        }
+    return result;
+}
+
+// One thread's arrays.
+class Searcher {
+  public:
+    Searcher(const ListSearchInput& in, const Kernels& kernels, const std::vector<float>& vectors,
+             Nearest* nearest)
+        : in_(in), kernels_(kernels), vectors_(vectors), nearest_(nearest), steps_(in.dims),
+          decoded_(size_t(in.dims) * CODE_BLOCK), norms_(CODE_BLOCK), task_{in.dims, nullptr} {
+        for (int i = 0; i < in.dims; ++i) steps_[i] = in.code_span[i] * float(1 / 255.0);
+        task_.steps = steps_.data();
+    }
+
+    void search(const Unit& unit, const std::atomic<bool>& stop) {
+        queries_.resize(unit.num_queries);
+        pointers_.clear();
+        for (int64_t i = 0; i < unit.num_queries; ++i) {
+            queries_[i].vector = vectors_.data() + int64_t(unit.queries[i]) * in_.dims;
+            pointers_.push_back(&queries_[i]);
+        }
+        for (int64_t at = 0; at < unit.num_codes && !stop; at += CODE_BLOCK) {
+            const int64_t num = std::min<int64_t>(CODE_BLOCK, unit.num_codes - at);
+            const int64_t place = unit.first_place + at;
+            kernels_.decode_codes(task_, in_.codes + place * in_.dims, num, decoded_.data(),
+                                  norms_.data());
+            for (int64_t i = 0; i < unit.num_queries; ++i)
+                queries_[i].limit = nearest_[unit.queries[i]].limit();
+            kernels_.near_codes(task_, decoded_.data(), norms_.data(), num, pointers_.data(),
+                                unit.num_queries);
+            for (int64_t i = 0; i < unit.num_queries; ++i)
+                if (queries_[i].num_near > 0)
+                    nearest_[unit.queries[i]].add(in_, queries_[i], place);
+        }
+    }
+
+  private:
+    const ListSearchInput& in_;
+    const Kernels& kernels_;
+    const std::vector<float>& vectors_;
+    Nearest* const nearest_;
+    std::vector<float> steps_;
+    AlignedFloats decoded_, norms_;
+    CodeTask task_;
+    std::vector<CodeQuery> queries_;
+    std::vector<CodeQuery*> pointers_;
+};
+
+}  // namespace
+
+bool search_lists(const ListSearchInput& in, int64_t* ids, float* dist_sq,
+                  const std::function<bool()>& interrupted) {
+    const Kernels& kernels = select_kernels(in.isa);
+    const std::vector<float> vectors = centered_queries(in);
+    const Visits visits(in);
+    const std::vector<Unit> units = make_units(in, visits);
+    const std::unique_ptr<Nearest[]> nearest(new Nearest[in.num_queries]);
+    std::vector<std::unique_ptr<Searcher>> searchers(in.threads);
+    std::atomic<bool> stop{false};
+    const auto work = [&](int index, int thread) {
+        if (!searchers[thread])
+            searchers[thread] = std::make_unique<Searcher>(in, kernels, vectors, nearest.get());
+        searchers[thread]->search(units[index], stop);
+    };
+    run_units(int(units.size()), in.threads, stop, work, interrupted);
+    if (stop) return false;
+    const auto write = [&](int query, int) {
+        const std::vector<Found>& found = nearest[query].sorted(in.k);
+        double norm = 0;
+        for (int i = 0; i < in.dims; ++i) {
+            const double half = 0.5 * vectors[int64_t(query) * in.dims + i];
+            norm += half * half;
+        }
+        for (int64_t i = 0; i < in.k; ++i) {
+            const bool there = i < int64_t(found.size());
+            ids[query * in.k + i] = there ? in.id_at(found[i].place) : -1;
+            dist_sq[query * in.k + i] =
+                there ? float(std::max(0.0, found[i].dist + norm)) : INFINITE;
+        }
+    };
+    run_units(int(in.num_queries), in.threads, stop, write, interrupted);
+    return !stop;
+}
+
+}  // namespace patchindex

@@ -1,0 +1,41 @@
+// The nearest codes of inverted lists, list after list: each is read once for all queries.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+
+namespace patchindex {
+
+struct ListSearchInput {
+    const uint8_t* codes;  // [num_codes][dims]
+    int dims;
+    const int64_t* offsets;  // [num_lists + 1] first code of each list
+    int64_t num_lists;
+    const uint32_t* ids32;  // [num_codes]; one of the two is null
+    const int64_t* ids64;
+    const float *code_min, *code_span;  // [dims]; code c stands for min + (c + 0.5) / 255 * span
+    const float* vectors;               // [num_queries][dims], finite
+    int64_t num_queries;
+    const int64_t* lists;  // [num_queries][num_probes], -1 for none
+    int64_t num_probes;
+    int64_t k;
+    const bool* members;  // [num_images] images whose patches count, or null for all
+    int64_t num_images, patches_per_image;
+    int threads;
+    std::string isa;
+
+    int64_t id_at(int64_t place) const { return ids32 ? int64_t(ids32[place]) : ids64[place]; }
+    bool is_member(int64_t place) const {
+        const int64_t image = id_at(place) / patches_per_image;
+        return !members || (0 <= image && image < num_images && members[image]);
+    }
+};
+
+// ids[q][k], nearest code first and -1 where there are fewer; dist_sq alike, infinite there. The
+// result does not depend on the number of threads. False if interrupted; throws
+// std::invalid_argument for lists that do not exist.
+bool search_lists(const ListSearchInput& input, int64_t* ids, float* dist_sq,
+                  const std::function<bool()>& interrupted);
+
+}  // namespace patchindex

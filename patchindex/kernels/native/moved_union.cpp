@@ -1,0 +1,92 @@
+#include "moved_union.hpp"
+
+#include <algorithm>
+#include <iterator>
+#include <stdexcept>
+
+#include "parallel.hpp"
+
+namespace patchindex {
+namespace {
+
+constexpr int64_t BORROWERS_PER_UNIT = 64;
+
+void check_axis(const LoanAxis& axis) {
+    for (int64_t i = 0; i < 2 * axis.num_places; ++i)
+        if (axis.lenders[i] < 0 || axis.lenders[i] >= axis.num_lenders)
+            throw std::invalid_argument("a place borrows from a place that was not searched.");
+}
+
+// One thread's buffers.
+class Union {
+  public:
+    explicit Union(const MovedUnionInput& in) : in_(in) {}
+
+    std::vector<int64_t> of(const int64_t* borrower) {
+        const int64_t batch = borrower[0], row = borrower[1], col = borrower[2];
+        all_.clear();
+        for (int i = 0; i < 2; ++i)
+            for (int j = 0; j < 2; ++j) {
+                const int64_t row_lender = in_.rows.lenders[2 * row + i];
+                const int64_t col_lender = in_.cols.lenders[2 * col + j];
+                const bool again = (i == 1 && row_lender == in_.rows.lenders[2 * row]) ||
+                                   (j == 1 && col_lender == in_.cols.lenders[2 * col]);
+                if (again) continue;
+                const int64_t lender =
+                    (batch * in_.rows.num_lenders + row_lender) * in_.cols.num_lenders + col_lender;
+                borrow(in_.found + lender * in_.k, in_.rows.steps[2 * row + i],
+                       in_.cols.steps[2 * col + j]);
+            }
+        return all_;
+    }
+
+  private:
+    const MovedUnionInput& in_;
+    std::vector<int64_t> all_, moved_, merged_;
+
+    void borrow(const int64_t* found, int64_t row_step, int64_t col_step) {
+        const int64_t step = row_step * in_.width + col_step;
+        moved_.clear();
+        for (int64_t i = 0; i < in_.k; ++i) {
+            const int64_t id = found[i];
+            if (id < 0) continue;
+            const int64_t row = id / in_.width % in_.height + row_step;
+            const int64_t col = id % in_.width + col_step;
+            if (row >= in_.rows.first_center && row < in_.rows.stop_center &&
+                col >= in_.cols.first_center && col < in_.cols.stop_center &&
+                (moved_.empty() || moved_.back() != id + step))
+                moved_.push_back(id + step);
+        }
+        merged_.clear();  // one step for all ids: they still ascend
+        std::set_union(all_.begin(), all_.end(), moved_.begin(), moved_.end(),
+                       std::back_inserter(merged_));
+        all_.swap(merged_);
+    }
+};
+
+}  // namespace
+
+bool moved_union(const MovedUnionInput& in, std::vector<std::vector<int64_t>>& ids,
+                 const std::function<bool()>& interrupted) {
+    check_axis(in.rows);
+    check_axis(in.cols);
+    for (int64_t i = 0; i < in.num_borrowers; ++i) {
+        const int64_t* const at = in.borrowers + 3 * i;
+        if (at[0] < 0 || at[0] >= in.batch || at[1] < 0 || at[1] >= in.rows.num_places ||
+            at[2] < 0 || at[2] >= in.cols.num_places)
+            throw std::invalid_argument("a borrower lies outside the searched field.");
+    }
+    ids.assign(in.num_borrowers, {});
+    std::vector<Union> unions(in.threads, Union(in));
+    std::atomic<bool> stop{false};
+    const int64_t units = (in.num_borrowers + BORROWERS_PER_UNIT - 1) / BORROWERS_PER_UNIT;
+    const auto work = [&](int unit, int thread) {
+        const int64_t first = unit * BORROWERS_PER_UNIT;
+        const int64_t end = std::min(first + BORROWERS_PER_UNIT, in.num_borrowers);
+        for (int64_t i = first; i < end; ++i) ids[i] = unions[thread].of(in.borrowers + 3 * i);
+    };
+    run_units(int(units), in.threads, stop, work, interrupted);
+    return !stop;
+}
+
+}  // namespace patchindex

@@ -1,0 +1,87 @@
+"""Searching inverted lists in C++, and lending what was found to neighboring pixels."""
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int, Integer, UInt8
+from numpy import ndarray
+from torch import Tensor
+
+from patchindex.kernels import _native
+from patchindex.kernels.loans import LoanAxis
+from patchindex.kernels.native_backend import as_array, instruction_set
+
+
+def search_lists(
+    codes: UInt8[ndarray, "p r"],
+    ids: Integer[ndarray, " p"],
+    offsets: Int[ndarray, " nlist_plus_1"],
+    code_min: Float[ndarray, " r"],
+    code_span: Float[ndarray, " r"],
+    vectors: Float[ndarray, "q r"],
+    lists: Int[ndarray, "q nprobe"],
+    k: int,
+    *,
+    members: Bool[ndarray, " n"] | None,
+    patches_per_image: int,
+) -> Int[ndarray, "q k"]:
+    """Ids of the k nearest codes in each query's lists, nearest first; -1 where there are fewer.
+
+    Every list is read once for all queries. Codes are read where they lie: memory maps are not
+    copied.
+
+    Args:
+        offsets: first code of each list.
+        code_min, code_span: code c stands for code_min + (c + 0.5) / 255 * code_span.
+        lists: -1 for none.
+        members: images whose patches may be found; None for all.
+    """
+    found, _ = _native.search_lists(
+        codes,
+        ids if ids.dtype == np.uint32 else ids.astype(np.int64),
+        np.ascontiguousarray(offsets, dtype=np.int64),
+        np.ascontiguousarray(code_min, dtype=np.float32),
+        np.ascontiguousarray(code_span, dtype=np.float32),
+        np.ascontiguousarray(vectors, dtype=np.float32),
+        np.ascontiguousarray(lists, dtype=np.int64),
+        k,
+        members=members,
+        patches_per_image=patches_per_image,
+        threads=torch.get_num_threads(),
+        isa=instruction_set(),
+    )
+    return found
+
+
+def moved_union(
+    found: Int[Tensor, "b sr sc k"],
+    borrowers: Int[Tensor, "q 3"],
+    rows: LoanAxis,
+    cols: LoanAxis,
+    *,
+    height: int,
+    width: int,
+) -> Int[Tensor, "q m"]:
+    """The ids of up to four lenders, moved by the step from lender to borrower.
+
+    Args:
+        found: ids of the searched pixels of each state; -1 for none.
+        borrowers: state, row and column place of each pixel that wants ids.
+        height, width: of an image.
+
+    Returns:
+        Legal ids, each once and ascending; filled up with -1 behind.
+    """
+    ids = _native.moved_union(
+        as_array(found.sort(dim=-1).values, np.int64),
+        as_array(borrowers, np.int64),
+        row_lenders=as_array(rows.lenders, np.int64),
+        row_steps=as_array(rows.steps, np.int64),
+        col_lenders=as_array(cols.lenders, np.int64),
+        col_steps=as_array(cols.steps, np.int64),
+        row_centers=(rows.centers.start, rows.centers.stop),
+        col_centers=(cols.centers.start, cols.centers.stop),
+        height=height,
+        width=width,
+        threads=torch.get_num_threads(),
+    )
+    return torch.from_numpy(ids)
