@@ -25,7 +25,8 @@ class PosteriorRecord:
             probability, so that the sums are unbiased).
         sum_head: the part of `sum_w` that was summed without sampling.
         var_w, cov_wc, var_wc: estimated sampling variance of `sum_w`, its covariance with `sum_wc`,
-            and the variance of `sum_wc`; zero for exact sums, nan where patches are left out.
+            and the variance of `sum_wc`, such that 1.96 standard errors are a 95 % interval; zero
+            for exact sums, nan where patches are left out.
         num_scored: patches whose distance was computed.
         k_hat: Pareto shape of the sampled weights; -inf for exact sums, inf where it is unknown.
     """
@@ -102,6 +103,11 @@ class PosteriorRecord:
                 for name in cls.__slots__
             }
         )
+
+    @property
+    def mean(self) -> Float[Tensor, "*q c"]:
+        """Weighted mean of the centers; nan where no patch weighs anything."""
+        return self.sum_wc / self.sum_w[..., None]
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "PosteriorRecord":
         """The record with every field reshaped or cut by the same function of its query axes."""

@@ -4,7 +4,7 @@ What retrieval missed can still be drawn in the tail, so recall costs variance a
 A pixel in a corner has one legal center per image: a small dictionary that is always summed whole.
 """
 
-from operator import itemgetter
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -13,24 +13,28 @@ from torch import Tensor
 
 from patchindex import BorderSignature, PosteriorRecord
 from patchindex.kernels import GroupMembers, rescore_groups, rescore_record, scan_groups
-from sampler.coherence import anchor_grid, candidates_around, needed_anchors
+from sampler.coherence import with_neighbors
 from sampler.corners import corner_record
-from sampler.image_tail import ImageDraws, image_tail
+from sampler.image_tail import ImageDraws, with_image_tail
 from sampler.patch_tail import patch_tail, truncated
 from sampler.query import Query
 from sampler.tail import uniform_draws
 
-# Pixels an eighth of the window or one pixel from a searched one see mostly the same cells.
-PIXELS_PER_ANCHOR = 4
 # A tail in which about so many patches share the weight needs no head.
-ENOUGH_DRAWS = 1000
+ENOUGH_DRAWS = 10_000
 # Lists with a larger share of a dictionary than 1 / LONGEST_SHARE are of plain patches: a tail
 # meets so many equal ones that they need no head, and they would take most of the time.
 LONGEST_SHARE, LONGEST_LIST = 1000, 10_000
 
 
 def estimate_by_images(
-    query: Query, draws: ImageDraws, pilot: ImageDraws, *, k: int, nprobe: int
+    query: Query,
+    draws: ImageDraws,
+    pilot: ImageDraws,
+    *,
+    k: int,
+    nprobe: int,
+    pixel_spread: float,
 ) -> PosteriorRecord:
     """The estimate of every pixel with a tail of whole images; fields are [b, h, w].
 
@@ -39,28 +43,34 @@ def estimate_by_images(
     """
     pixels = query.index.images.tensor
     totals = scan_groups(pixels, draws.groups, query.y, query.sigma, query.geometry)
-    shape = totals.sum_w.shape[1:]
-    totals = totals.map(lambda sums: sums.flatten(1, 3))
+    shape, channels = totals.sum_w.shape[1:], query.y.shape[1]
     corners, corner_sums = corner_record(query)
     needed = needs_head(query, draws, pilot)
     needed.view(-1)[corners] = False
     places = torch.arange(needed.numel()).reshape(needed.shape)
-    record = image_tail(totals, GroupMembers.none(query.y.shape[1]), draws)
-    stride = max(2, query.geometry.patch_size // PIXELS_PER_ANCHOR)
+    head = PosteriorRecord.empty((needed.numel(),), channels)
+    members = [GroupMembers.none(channels)]
     for number, signature in enumerate(query.geometry.signatures):
         wanted = cut(needed, signature)
         if not wanted.any():
             continue
-        at = cut(places, signature)[wanted]
-        windows = query.windows(number)
-        ids = head_ids(query, number, windows, wanted, k=k, nprobe=nprobe, stride=stride)
-        head, members = rescore_groups(
-            pixels, windows[wanted], ids, query.geometry, signature,
+        windows = query.windows(number)[wanted]
+        ids = found_ids(query, number, windows, k=k, nprobe=nprobe)
+        ids = with_neighbors(ids, wanted, signature, query.geometry)
+        found, in_groups = rescore_groups(
+            pixels, windows, ids, query.geometry, signature,
             sigma=query.sigma, group_of=draws.group_of,
         )  # fmt: skip
-        part = totals.map(itemgetter((slice(None), at)))
-        record = record.replaced(at, head.merge(image_tail(part, members, draws)))
-    record = record.replaced(corners, corner_sums)
+        at = cut(places, signature)[wanted]
+        head = head.replaced(at, found)
+        members.append(replace(in_groups, query=at[in_groups.query]))
+    record = with_image_tail(
+        head,
+        totals.map(lambda sums: sums.flatten(1, 3)),
+        GroupMembers.joined(members),
+        draws,
+        pixel_spread=pixel_spread,
+    ).replaced(corners, corner_sums)
     return record.map(lambda sums: sums.unflatten(0, shape))
 
 
@@ -86,10 +96,9 @@ def estimate_by_patches(
         at = cut(places, signature).flatten()
         if torch.isin(at[0], corners):
             continue
-        candidates, windows = query.candidates(number), query.windows(number)
-        everything = torch.ones(windows.shape[:3], dtype=torch.bool)
-        ids = head_ids(query, number, windows, everything, k=k, nprobe=nprobe)
-        queries = windows.flatten(0, 2).contiguous()
+        candidates = query.candidates(number)
+        queries = query.windows(number).flatten(0, 2).contiguous()
+        ids = found_ids(query, number, queries, k=k, nprobe=nprobe)
         part = rescore_record(
             candidates.pixels, queries, ids, query.geometry, signature, sigma=query.sigma
         )
@@ -107,36 +116,20 @@ def estimate_by_patches(
     return record.map(lambda sums: sums.unflatten(0, (b, height, width)))
 
 
-def head_ids(
-    query: Query,
-    number: int,
-    windows: Float[Tensor, "b rows cols c s s"],
-    wanted: Bool[Tensor, "b rows cols"],
-    *,
-    k: int,
-    nprobe: int,
-    stride: int = 1,
-) -> Int[Tensor, "q m"]:
-    """Patches to sum one by one for each wanted pixel: found for it, or for pixels around it.
-
-    Args:
-        stride: pixels from one searched pixel to the next.
-    """
-    patch_size, signature = query.geometry.patch_size, query.geometry.signatures[number]
-    grid = anchor_grid(signature, stride)
-    searched = needed_anchors(wanted, grid)
-    k = min(k, query.candidates(number).num_patches)
-    found = torch.full((*searched.shape, k), -1)
-    found[searched] = query.index.search(
-        patch_size,
+def found_ids(
+    query: Query, number: int, windows: Float[Tensor, "q c s s"], *, k: int, nprobe: int
+) -> Int[Tensor, "q k"]:
+    """Patches found for these windows of one signature; -1 where there are fewer."""
+    num_patches = query.candidates(number).num_patches
+    return query.index.search(
+        query.geometry.patch_size,
         number,
-        windows[:, grid.row_places][:, :, grid.col_places][searched].flatten(1),
-        k,
+        windows.flatten(1),
+        min(k, num_patches),
         nprobe=nprobe,
         label=query.label,
-        longest_list=max(LONGEST_LIST, query.candidates(number).num_patches // LONGEST_SHARE),
+        longest_list=max(LONGEST_LIST, num_patches // LONGEST_SHARE),
     )
-    return candidates_around(found, wanted, grid, query.geometry)
 
 
 def cut(sums: Tensor, signature: BorderSignature) -> Tensor:

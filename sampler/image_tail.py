@@ -8,7 +8,7 @@ is one draw: with G groups of m images in all out of N,
     Z_tail = (N / m) \sum_g R_g,      var(Z_tail) = (N / m)^2 (1 - m / N) G s_R^2.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from patchindex import PosteriorRecord
 from patchindex.kernels import GroupMembers
 from patchindex.records import rescaling
 from sampler.pareto import pareto_k_hat
+from sampler.small_samples import widening
 
 IMAGES_PER_GROUP = 16  # fills a register of the scan
 FEWEST_GROUPS = 32  # for a variance and a Pareto shape
@@ -63,10 +64,11 @@ def draw_images(
     """
     per_group = max(1, min(IMAGES_PER_GROUP, num_draws // fewest_groups))
     num_groups = num_draws // per_group
-    ranked = members[np.argsort(brightness[members], kind="stable")]
+    # leaving out the odd ones at random, all images remain equally likely
+    chosen = rng.permutation(members)[: len(members) // per_group * per_group]
     # one image of each stratum in every group: the groups are alike, and any two exchangeable, so
     # that their spread tells the variance of their sum
-    strata = np.array_split(ranked, per_group)
+    strata = chosen[np.argsort(brightness[chosen], kind="stable")].reshape(per_group, -1)
     groups = np.stack([rng.permutation(stratum)[:num_groups] for stratum in strata], axis=1)
     group_of = np.full(len(brightness), -1)
     group_of[groups] = np.arange(num_groups)[:, None]
@@ -77,14 +79,20 @@ def draw_images(
     )
 
 
-def image_tail(
-    totals: PosteriorRecord, head: GroupMembers, draws: ImageDraws
+def with_image_tail(
+    head: PosteriorRecord,
+    totals: PosteriorRecord,
+    members: GroupMembers,
+    draws: ImageDraws,
+    *,
+    pixel_spread: float,
 ) -> PosteriorRecord:
-    """Unbiased sums over all patches outside the head, and the variance that drawing adds.
+    """The head and unbiased sums over all other patches, with the variance that drawing adds.
 
     Args:
         totals: the exact sums of each group over the patches of each query; fields are [g, q].
-        head: the patches of the groups that are also in the head.
+        members: the patches of the groups that are also in the head.
+        pixel_spread: standard deviation of the training pixels.
     """
     log_max = totals.log_max.amax(0)
     scale = rescaling(totals.log_max, log_max.expand_as(totals.log_max))
@@ -96,14 +104,14 @@ def image_tail(
         ],
         dim=-1,
     )
-    rest = sums - sums_of(head, log_max, sums.shape)
+    rest = sums - sums_of(members, log_max, sums.shape)
     rest = rest.where(rest[..., :1] > ROUNDING * sums[..., :1], 0.0)
     c = totals.sum_wc.shape[-1]
     w, wc, w2 = rest.split([1, c, 1], dim=-1)
     num_groups, inverse = len(w), draws.inverse_probability
     spread = inverse**2 * num_groups / (num_groups - 1) * (1 - 1 / inverse)
     w_off, wc_off = w - w.mean(0), wc - wc.mean(0)
-    return PosteriorRecord(
+    tail = PosteriorRecord(
         log_max=log_max,
         sum_w=inverse * w.sum(0)[:, 0],
         sum_wc=inverse * wc.sum(0),
@@ -115,6 +123,16 @@ def image_tail(
         num_scored=totals.num_scored.sum(0),
         k_hat=pareto_k_hat(w[..., 0].T),
     )
+    both = head.merge(tail)
+    factor = widening(wc - both.mean * w).square()
+    one_more = tail.sum_w / draws.groups.numel() * pixel_spread
+    honest = replace(
+        tail,
+        var_w=factor * tail.var_w,
+        cov_wc=factor[:, None] * tail.cov_wc,
+        var_wc=factor[:, None] * tail.var_wc + one_more.square()[:, None],
+    )
+    return head.merge(honest)
 
 
 def sums_of(

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from patchindex import PosteriorRecord
+from patchindex.images import to_unit
 from patchindex.kernels import scan
 from sampler.errors import SamplerConfigError
 from sampler.estimation import estimate_by_images, estimate_by_patches
@@ -56,7 +57,7 @@ class Retrieval:
     index: NeighborSearch
     k: int = 256
     tail: int = 4096
-    nprobe: int = 8
+    nprobe: int = 16
     seed: int = 0
     strict_scales: bool = False
     _announced: set[int] = field(default_factory=set, repr=False, compare=False)
@@ -97,7 +98,11 @@ class Retrieval:
             pilot = draw_images(
                 members, self._brightness, num_images // PILOT_SHARE, rng, fewest_groups=1
             )
-            estimates = [estimate_by_images(query, draws, pilot, **search) for query in queries]
+            spread = self._pixel_spread
+            estimates = [
+                estimate_by_images(query, draws, pilot, pixel_spread=spread, **search)
+                for query in queries
+            ]
         return PosteriorRecord.joined(estimates)
 
     def served_scale(self, patch_size: int) -> int:
@@ -129,6 +134,12 @@ class Retrieval:
         """Mean pixel value of every image."""
         means: Float[np.ndarray, " n"] = self.index.images.pixels.mean(axis=(1, 2, 3))
         return means
+
+    @cached_property
+    def _pixel_spread(self) -> float:
+        """Standard deviation of the training pixels in [-1, 1] units, from a thousand images."""
+        pixels = self.index.images.pixels
+        return float(to_unit(np.asarray(pixels[:: 1 + len(pixels) // 1000])).std())
 
     def _entropy(self, sigma: float, patch_size: int, label: int | None) -> list[int]:
         """What the draws depend on: not the batch, so that a sample is the same in any batch."""

@@ -1,6 +1,7 @@
 """Which of the patches summed for a query belong to groups of images that are also summed whole."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import torch
 from jaxtyping import Float, Int
@@ -31,4 +32,14 @@ class GroupMembers:
             group=nothing,
             log_weights=torch.zeros(0),
             centers=torch.zeros(0, channels),
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence["GroupMembers"]) -> "GroupMembers":
+        """The entries of all parts, of which there must be one at least."""
+        return cls(
+            **{
+                field.name: torch.cat([getattr(part, field.name) for part in parts])
+                for field in fields(cls)
+            }
         )

@@ -1,4 +1,4 @@
-"""Who lends candidates to whom along one axis of a grid of searched pixels."""
+"""Who lends candidates to whom along one axis of the pixels."""
 
 from dataclasses import dataclass
 
@@ -9,10 +9,10 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LoanAxis:
-    """Every place borrows from the searched places before and behind it.
+    """Every place has what was found for itself, and borrows from the place beside it.
 
     Attributes:
-        lenders: positions among the searched places; twice the same for a searched place.
+        lenders: places, the own one first; twice the same where there is no other.
         steps: pixels from the lender to the place.
         centers: coordinates that a training center may have.
     """
@@ -22,9 +22,9 @@ class LoanAxis:
     centers: range
 
     @classmethod
-    def between(cls, searched: Int[Tensor, " s"], num_places: int, centers: range) -> "LoanAxis":
-        """The axis of this many places; `searched` ascends and holds the first and the last."""
-        places = torch.arange(num_places)
-        before = torch.searchsorted(searched, places, right=True) - 1
-        lenders = torch.stack([before, torch.searchsorted(searched, places)], dim=1)
-        return cls(lenders=lenders, steps=places[:, None] - searched[lenders], centers=centers)
+    def beside(cls, num_places: int, centers: range) -> "LoanAxis":
+        """The axis of this many places; the last one borrows from the one before it."""
+        own = torch.arange(num_places)
+        other = torch.where(own + 1 < num_places, own + 1, own - 1).clamp(min=0)
+        lenders = torch.stack([own, other], dim=1)
+        return cls(lenders=lenders, steps=own[:, None] - lenders, centers=centers)

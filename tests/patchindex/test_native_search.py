@@ -128,9 +128,8 @@ def test_lending_is_the_same_as_in_torch():
 
     rng = np.random.default_rng(2)
     height, width = 14, 11
-    rows = LoanAxis.between(torch.tensor([0, 3, 6, 9]), 10, range(2, 12))
-    cols = LoanAxis.between(torch.tensor([0, 2, 4, 6]), 7, range(2, 9))
-    shape = (3, 4, 4, 50)
+    rows, cols = LoanAxis.beside(10, range(2, 12)), LoanAxis.beside(7, range(2, 9))
+    shape = (3, 10, 7, 50)
     y, x = rng.integers(2, 12, shape), rng.integers(2, 9, shape)
     found = (rng.integers(0, 3, shape) * height + y) * width + x  # few images: many repeats
     found[rng.random(shape) < 0.2] = -1

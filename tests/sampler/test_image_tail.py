@@ -88,8 +88,8 @@ def test_standard_errors_match_the_spread_over_seeds_and_cover_the_truth() -> No
     covered = np.abs(means - exact().mean[0][sampled]) <= 1.96 * errors
     assert 0.88 < covered.mean() < 0.99
     ratio = np.sqrt((errors**2).mean(axis=0)) / means.std(axis=0, ddof=1)
-    # draws spread over the range of brightness are a little better than their groups say
-    assert 0.9 < np.median(ratio) < 1.3
+    # widened a little where few draws carry a sum, never narrowed
+    assert 0.95 < np.median(ratio) < 1.3
 
 
 def test_the_head_is_counted_once_however_many_of_its_images_are_drawn() -> None:
