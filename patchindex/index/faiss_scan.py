@@ -26,14 +26,14 @@ class FaissScan:
     def nearest(
         self,
         patch_size: int,
-        windows: Float[ndarray, "q d"],
+        vectors: Float[ndarray, "q r"],
         lists: Int[ndarray, "q nprobe"],
         k: int,
         label: int | None,
     ) -> Int[ndarray, "q k"]:
         """See `CodeScan`."""
         selector = None if label is None else self._members(label)
-        return self._searcher(patch_size).search(windows, lists, k, selector)
+        return self._searcher(patch_size).search(vectors, lists, k, selector)
 
     def _searcher(self, patch_size: int) -> "ScaleSearcher":
         """The scale's FAISS index, kept while memory lasts."""
@@ -70,18 +70,13 @@ class ScaleSearcher:
 
     def search(
         self,
-        windows: Float[ndarray, "q d"],
+        vectors: Float[ndarray, "q r"],
         lists: Int[ndarray, "q nprobe"],
         k: int,
         selector: faiss.IDSelector | None,
     ) -> Int[ndarray, "q k"]:
-        """Ids of the k best patches by code in these lists, -1 where there are fewer.
-
-        Args:
-            lists: -1 for none.
-        """
+        """See `CodeScan`."""
         self.fill(lists)
-        vectors = self.arrays.project(windows)
         q, nprobe = lists.shape
         coarse = np.zeros((q, nprobe), dtype=np.float32)  # unused: codes are not residuals
         dist_sq, found = np.empty((q, k), dtype=np.float32), np.empty((q, k), dtype=np.int64)

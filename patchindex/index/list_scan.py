@@ -22,7 +22,7 @@ class ListScan:
     def nearest(
         self,
         patch_size: int,
-        windows: Float[ndarray, "q d"],
+        vectors: Float[ndarray, "q r"],
         lists: Int[ndarray, "q nprobe"],
         k: int,
         label: int | None,
@@ -35,7 +35,7 @@ class ListScan:
             arrays.offsets,
             arrays.code_min,
             arrays.code_span,
-            arrays.project(windows),
+            vectors,
             lists,
             k,
             members=None if label is None else self._members(label),

@@ -140,11 +140,11 @@ class PatchIndex:
         """
         arrays = self.arrays(patch_size)
         check_query(arrays, signature, windows, k, nprobe)
-        queries = windows.detach().cpu().float().numpy()
-        lists = arrays.rank_lists(queries, signature, nprobe)
+        vectors = arrays.project(windows.detach().cpu().float().numpy())
+        lists = arrays.rank_lists(vectors, signature, nprobe)
         if longest_list is not None:
             lists[arrays.count[lists] > longest_list] = -1
-        found = self._scan.nearest(patch_size, queries, lists, k, label)
+        found = self._scan.nearest(patch_size, vectors, lists, k, label)
         return torch.from_numpy(found).to(windows.device)
 
     def info(self) -> IndexInfo:

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int, Integer, UInt8
 from numpy import ndarray
 
 from patchindex.images import ImageSet
+from patchindex.kernels import nearest_rows
 
 ScanKind = Literal["lists", "faiss"]
 
@@ -42,25 +44,21 @@ class ScaleArrays:
         return vectors
 
     def rank_lists(
-        self, windows: Float[ndarray, "q d"], signature: int, nprobe: int
+        self, vectors: Float[ndarray, "q r"], signature: int, nprobe: int
     ) -> Int[ndarray, "q nprobe"]:
-        """The lists of the signature with the nearest centroids, nearest first; all if fewer."""
+        """The lists of the signature with the nearest centroids, nearest first; all if fewer.
+
+        Args:
+            vectors: projected windows.
+        """
         lists = self.lists_of(signature)
-        centroids = self.centroids[lists.start : lists.stop].astype(np.float64)
-        vectors = self.project(windows)[:, : centroids.shape[1]].astype(np.float64)
-        # float64, so that no batch size or number of threads can tip a near tie
-        dist_sq = np.square(centroids).sum(axis=1) - 2 * vectors @ centroids.T
-        return nearest_first(dist_sq, min(nprobe, len(lists))) + lists.start
-
-
-def nearest_first(dist_sq: Float[ndarray, "q m"], count: int) -> Int[ndarray, "q count"]:
-    """Positions of the smallest values, ascending."""
-    if count < dist_sq.shape[1]:
-        chosen = np.argpartition(dist_sq, count - 1, axis=1)[:, :count]
-    else:
-        chosen = np.broadcast_to(np.arange(count), dist_sq.shape)
-    order = np.argsort(np.take_along_axis(dist_sq, chosen, axis=1), axis=1, kind="stable")
-    return np.take_along_axis(chosen, order, axis=1)
+        centroids = np.array(self.centroids[lists.start : lists.stop])
+        lead = np.ascontiguousarray(vectors[:, : centroids.shape[1]])
+        nearest = nearest_rows(
+            torch.from_numpy(centroids), torch.from_numpy(lead), min(nprobe, len(lists))
+        )
+        ranked: Int[ndarray, "q nprobe"] = nearest.numpy() + lists.start
+        return ranked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -83,7 +81,7 @@ class CodeScan(Protocol):
     def nearest(
         self,
         patch_size: int,
-        windows: Float[ndarray, "q d"],
+        vectors: Float[ndarray, "q r"],
         lists: Int[ndarray, "q nprobe"],
         k: int,
         label: int | None,
@@ -91,6 +89,7 @@ class CodeScan(Protocol):
         """Ids of the k nearest codes in each query's lists, -1 where there are fewer.
 
         Args:
+            vectors: projected windows.
             lists: -1 for none.
             label: only patches of images of this class.
         """

@@ -16,7 +16,7 @@ if TYPE_CHECKING or BACKEND == "torch":
         rescore_shared,
     )
     from patchindex.kernels.torch_scan import scan, scan_groups
-    from patchindex.kernels.torch_union import moved_union
+    from patchindex.kernels.torch_search import moved_union, nearest_rows
 else:
     from patchindex.kernels.native_backend import scan, scan_groups
     from patchindex.kernels.native_rescore import (
@@ -25,7 +25,7 @@ else:
         rescore_record,
         rescore_shared,
     )
-    from patchindex.kernels.native_search import moved_union
+    from patchindex.kernels.native_search import moved_union, nearest_rows
 
 __all__ = [
     "BACKEND",
@@ -33,6 +33,7 @@ __all__ = [
     "LoanAxis",
     "centers_of",
     "moved_union",
+    "nearest_rows",
     "rescore",
     "rescore_groups",
     "rescore_record",

@@ -55,6 +55,14 @@ def search_lists(
     threads: int,
     isa: str = "",
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]: ...
+def nearest_rows(
+    rows: NDArray[np.float32],
+    vectors: NDArray[np.float32],
+    count: int,
+    *,
+    threads: int,
+    isa: str = "",
+) -> NDArray[np.int64]: ...
 def moved_union(
     found: NDArray[np.int64],
     borrowers: NDArray[np.int64],

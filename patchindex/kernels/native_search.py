@@ -52,6 +52,20 @@ def search_lists(
     return found
 
 
+def nearest_rows(
+    rows: Float[Tensor, "n r"], vectors: Float[Tensor, "q r"], count: int
+) -> Int[Tensor, "q count"]:
+    """Positions of the rows nearest to each vector, nearest first; `count` of at most n."""
+    positions = _native.nearest_rows(
+        as_array(rows, np.float32),
+        as_array(vectors, np.float32),
+        count,
+        threads=torch.get_num_threads(),
+        isa=instruction_set(),
+    )
+    return torch.from_numpy(positions)
+
+
 def moved_union(
     found: Int[Tensor, "b sr sc k"],
     borrowers: Int[Tensor, "q 3"],

@@ -280,6 +280,23 @@ py::tuple search_lists_arrays(const py::array& codes, const py::array& ids, cons
     return py::make_tuple(found, dist_sq);
 }
 
+py::array_t<int64_t> nearest_rows_arrays(const py::array& rows, const py::array& vectors,
+                                         int64_t count, int threads, const std::string& isa) {
+    const float* const row_data = checked<float>(rows, "rows", "rows, dims", 2);
+    const float* const vector_data = checked<float>(vectors, "vectors", "vectors, dims", 2);
+    require(rows.shape(1) == vectors.shape(1) && rows.shape(1) > 0,
+            "rows and vectors must have as many dimensions.");
+    require(0 < count && count <= rows.shape(0) && threads >= 1,
+            "count must be in 1.." + std::to_string(rows.shape(0)) + ".");
+    py::array_t<int64_t> positions(std::vector<py::ssize_t>{vectors.shape(0), count});
+    int64_t* const out = positions.mutable_data();
+    without_lock([&](const auto& interrupted) {
+        nearest_rows(row_data, rows.shape(0), int(rows.shape(1)), vector_data, vectors.shape(0),
+                     count, out, threads, isa, interrupted);
+    });
+    return positions;
+}
+
 LoanAxis loan_axis(const py::array& lenders, const py::array& steps, int64_t num_lenders,
                    std::pair<int64_t, int64_t> centers) {
     LoanAxis axis{};
@@ -357,6 +374,9 @@ PYBIND11_MODULE(_native, module) {
                "code_min"_a, "code_span"_a, "vectors"_a, "lists"_a, "k"_a, py::kw_only(),
                "members"_a, "patches_per_image"_a, "threads"_a, "isa"_a = "",
                "Ids and squared distances of the nearest codes in given lists, per query.");
+    module.def("nearest_rows", &patchindex::nearest_rows_arrays, "rows"_a, "vectors"_a, "count"_a,
+               py::kw_only(), "threads"_a, "isa"_a = "",
+               "Positions of the rows nearest to each vector, nearest first.");
     module.def("moved_union", &patchindex::moved_union_arrays, "found"_a, "borrowers"_a,
                py::kw_only(), "row_lenders"_a, "row_steps"_a, "col_lenders"_a, "col_steps"_a,
                "row_centers"_a, "col_centers"_a, "height"_a, "width"_a, "threads"_a,

@@ -3,68 +3,19 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
-#include <limits>
 #include <memory>
-#include <mutex>
 #include <stdexcept>
 #include <vector>
 
 #include "kernels.hpp"
 #include "memory.hpp"
+#include "nearest.hpp"
 #include "parallel.hpp"
 
 namespace patchindex {
 namespace {
 
 constexpr int64_t CODES_PER_UNIT = 32768;
-constexpr float INFINITE = std::numeric_limits<float>::infinity();
-
-// A code, by its place in the index; equal distances go by place, so that ties are decided alike
-// however the threads took turns.
-struct Found {
-    float dist;
-    int64_t place;
-    bool operator<(const Found& other) const {
-        return dist < other.dist || (dist == other.dist && place < other.place);
-    }
-};
-
-// The k nearest codes of one query so far. Threads add to it in turns.
-class Nearest {
-  public:
-    // What is not below this cannot be among the k nearest.
-    float limit() const { return limit_.load(std::memory_order_relaxed); }
-
-    void add(const ListSearchInput& in, const CodeQuery& near, int64_t first_place) {
-        const std::lock_guard<std::mutex> lock(mutex_);
-        for (int32_t i = 0; i < near.num_near; ++i) {
-            const int64_t place = first_place + near.at[i];
-            if (!in.is_member(place)) continue;
-            found_.push_back({near.dist[i], place});
-            if (int64_t(found_.size()) >= 2 * in.k) keep(in.k);
-        }
-    }
-
-    const std::vector<Found>& sorted(int64_t k) {
-        keep(k);
-        std::sort(found_.begin(), found_.end());
-        return found_;
-    }
-
-  private:
-    std::mutex mutex_;
-    std::vector<Found> found_;
-    std::atomic<float> limit_{INFINITE};
-
-    void keep(int64_t k) {
-        if (int64_t(found_.size()) <= k) return;
-        std::nth_element(found_.begin(), found_.begin() + (k - 1), found_.end());
-        found_.resize(k);
-        // the next larger number: of equal distances the earlier place must still get in
-        limit_.store(std::nextafter(found_.back().dist, INFINITE), std::memory_order_relaxed);
-    }
-};
-
 // A stretch of one list, and the queries that visit it.
 struct Unit {
     int64_t first_place, num_codes;
@@ -133,6 +84,7 @@ class Searcher {
     }
 
     void search(const Unit& unit, const std::atomic<bool>& stop) {
+        const auto accept = [this](int64_t place) { return in_.is_member(place); };
         queries_.resize(unit.num_queries);
         pointers_.clear();
         for (int64_t i = 0; i < unit.num_queries; ++i) {
@@ -150,7 +102,7 @@ class Searcher {
                                 unit.num_queries);
             for (int64_t i = 0; i < unit.num_queries; ++i)
                 if (queries_[i].num_near > 0)
-                    nearest_[unit.queries[i]].add(in_, queries_[i], place);
+                    nearest_[unit.queries[i]].add(queries_[i], place, in_.k, accept);
         }
     }
 
@@ -199,6 +151,53 @@ bool search_lists(const ListSearchInput& in, int64_t* ids, float* dist_sq,
         }
     };
     run_units(int(in.num_queries), in.threads, stop, write, interrupted);
+    return !stop;
+}
+
+bool nearest_rows(const float* rows, int64_t num_rows, int dims, const float* vectors,
+                  int64_t num_vectors, int64_t count, int64_t* positions, int threads,
+                  const std::string& isa, const std::function<bool()>& interrupted) {
+    constexpr int64_t VECTORS_PER_UNIT = 64;
+    const Kernels& kernels = select_kernels(isa);
+    const int64_t blocks = (num_rows + CODE_BLOCK - 1) / CODE_BLOCK;
+    AlignedFloats turned(blocks * dims * CODE_BLOCK), norms(blocks * CODE_BLOCK);
+    for (int64_t row = 0; row < num_rows; ++row)
+        for (int i = 0; i < dims; ++i) {
+            const float value = rows[row * dims + i];
+            turned.data()[(row / CODE_BLOCK * dims + i) * CODE_BLOCK + row % CODE_BLOCK] = value;
+            norms.data()[row] += value * value;
+        }
+    std::atomic<bool> stop{false};
+    const auto work = [&](int unit, int) {
+        const int64_t first = unit * VECTORS_PER_UNIT;
+        const int64_t num = std::min(VECTORS_PER_UNIT, num_vectors - first);
+        std::vector<float> scaled(num * dims);
+        std::vector<CodeQuery> queries(num);
+        std::vector<CodeQuery*> pointers;
+        const std::unique_ptr<Nearest[]> nearest(new Nearest[num]);
+        for (int64_t q = 0; q < num; ++q) {
+            for (int i = 0; i < dims; ++i)
+                scaled[q * dims + i] = -2.0f * vectors[(first + q) * dims + i];
+            queries[q].vector = scaled.data() + q * dims;
+            pointers.push_back(&queries[q]);
+        }
+        for (int64_t block = 0; block < blocks && !stop; ++block) {
+            for (int64_t q = 0; q < num; ++q) queries[q].limit = nearest[q].limit();
+            const int64_t here = std::min<int64_t>(CODE_BLOCK, num_rows - block * CODE_BLOCK);
+            kernels.near_codes({dims, nullptr}, turned.data() + block * dims * CODE_BLOCK,
+                               norms.data() + block * CODE_BLOCK, here, pointers.data(), num);
+            for (int64_t q = 0; q < num; ++q)
+                nearest[q].add(queries[q], block * CODE_BLOCK, count, [](int64_t) { return true; });
+        }
+        for (int64_t q = 0; q < num && !stop; ++q) {
+            const std::vector<Found>& found = nearest[q].sorted(count);
+            for (int64_t i = 0; i < count; ++i)
+                positions[(first + q) * count + i] =
+                    i < int64_t(found.size()) ? found[i].place : -1;
+        }
+    };
+    const int64_t units = (num_vectors + VECTORS_PER_UNIT - 1) / VECTORS_PER_UNIT;
+    run_units(int(units), threads, stop, work, interrupted);
     return !stop;
 }
 

@@ -38,4 +38,10 @@ struct ListSearchInput {
 bool search_lists(const ListSearchInput& input, int64_t* ids, float* dist_sq,
                   const std::function<bool()>& interrupted);
 
+// positions[q][count] of the rows [num_rows][dims] nearest to each vector [num_vectors][dims],
+// nearest first; count <= num_rows.
+bool nearest_rows(const float* rows, int64_t num_rows, int dims, const float* vectors,
+                  int64_t num_vectors, int64_t count, int64_t* positions, int threads,
+                  const std::string& isa, const std::function<bool()>& interrupted);
+
 }  // namespace patchindex

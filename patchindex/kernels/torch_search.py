@@ -1,10 +1,20 @@
-"""Candidates lent from searched pixels to the pixels around them, in torch."""
+"""Ranking inverted lists, and candidates lent from pixel to pixel, in torch."""
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from patchindex.kernels.loans import LoanAxis
+
+
+def nearest_rows(
+    rows: Float[Tensor, "n r"], vectors: Float[Tensor, "q r"], count: int
+) -> Int[Tensor, "q count"]:
+    """Positions of the rows nearest to each vector, nearest first; `count` of at most n."""
+    # float64, so that no batch size or number of threads can tip a near tie
+    wide = rows.double()
+    dist_sq = wide.square().sum(1) - 2 * vectors.double() @ wide.T
+    return dist_sq.topk(count, dim=1, largest=False).indices
 
 
 def moved_union(
