@@ -15,6 +15,7 @@
 #include "kernels.hpp"
 #include "list_search.hpp"
 #include "moved_union.hpp"
+#include "nearest.hpp"
 #include "peak.hpp"
 #include "rescore.hpp"
 #include "scan.hpp"
@@ -252,6 +253,7 @@ py::tuple search_lists_arrays(const py::array& codes, const py::array& ids, cons
     require(in.num_lists >= 0 && ids.shape(0) == codes.shape(0) &&
                 (in.num_lists == 0 || in.offsets[in.num_lists] <= codes.shape(0)),
             "ids, codes and offsets do not belong together.");
+    require(codes.shape(0) <= MOST_PLACES, "there are more than 2^32 codes: build several indices.");
     for (int64_t list = 0; list < in.num_lists; ++list)
         require(0 <= in.offsets[list] && in.offsets[list] <= in.offsets[list + 1],
                 "offsets must not be negative, and ascend.");

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <memory>
 #include <stdexcept>
+#include <utility>
 #include <vector>
 
 #include "kernels.hpp"
@@ -16,6 +17,7 @@ namespace patchindex {
 namespace {
 
 constexpr int64_t CODES_PER_UNIT = 32768;
+constexpr int64_t FIRST_PROBES = 2;
 // A stretch of one list, and the queries that visit it.
 struct Unit {
     int64_t first_place, num_codes;
@@ -23,24 +25,24 @@ struct Unit {
     int64_t num_queries;
 };
 
-// Queries of each list, one list after another.
+// Queries of each list, one list after another, of some of their probes.
 struct Visits {
     std::vector<int64_t> first;  // [num_lists + 1]
     std::vector<int32_t> queries;
 
-    explicit Visits(const ListSearchInput& in)
-        : first(in.num_lists + 1), queries(in.num_queries * in.num_probes) {
-        const int64_t count = in.num_queries * in.num_probes;
-        for (int64_t i = 0; i < count; ++i) {
-            if (in.lists[i] < -1 || in.lists[i] >= in.num_lists)
-                throw std::invalid_argument("there is no list " + std::to_string(in.lists[i]) +
-                                            ". Give -1.." + std::to_string(in.num_lists - 1) + ".");
-            if (in.lists[i] >= 0) ++first[in.lists[i] + 1];
-        }
+    Visits(const ListSearchInput& in, int64_t first_probe, int64_t stop_probe)
+        : first(in.num_lists + 1), queries(in.num_queries * (stop_probe - first_probe)) {
+        const auto each = [&](const auto& visit) {
+            for (int64_t query = 0; query < in.num_queries; ++query)
+                for (int64_t probe = first_probe; probe < stop_probe; ++probe) {
+                    const int64_t list = in.lists[query * in.num_probes + probe];
+                    if (list >= 0) visit(query, list);
+                }
+        };
+        each([&](int64_t, int64_t list) { ++first[list + 1]; });
         for (int64_t list = 0; list < in.num_lists; ++list) first[list + 1] += first[list];
         std::vector<int64_t> next(first.begin(), first.end() - 1);
-        for (int64_t i = 0; i < count; ++i)
-            if (in.lists[i] >= 0) queries[next[in.lists[i]]++] = int32_t(i / in.num_probes);
+        each([&](int64_t query, int64_t list) { queries[next[list]++] = int32_t(query); });
     }
 };
 
@@ -124,18 +126,26 @@ bool search_lists(const ListSearchInput& in, int64_t* ids, float* dist_sq,
                   const std::function<bool()>& interrupted) {
     const Kernels& kernels = select_kernels(in.isa);
     const std::vector<float> vectors = centered_queries(in);
-    const Visits visits(in);
-    const std::vector<Unit> units = make_units(in, visits);
+    for (int64_t i = 0; i < in.num_queries * in.num_probes; ++i)
+        if (in.lists[i] < -1 || in.lists[i] >= in.num_lists)
+            throw std::invalid_argument("there is no list " + std::to_string(in.lists[i]) +
+                                        ". Give -1.." + std::to_string(in.num_lists - 1) + ".");
     const std::unique_ptr<Nearest[]> nearest(new Nearest[in.num_queries]);
     std::vector<std::unique_ptr<Searcher>> searchers(in.threads);
     std::atomic<bool> stop{false};
-    const auto work = [&](int index, int thread) {
-        if (!searchers[thread])
-            searchers[thread] = std::make_unique<Searcher>(in, kernels, vectors, nearest.get());
-        searchers[thread]->search(units[index], stop);
-    };
-    run_units(int(units.size()), in.threads, stop, work, interrupted);
-    if (stop) return false;
+    // after the first probes, nearest first as they are, little else of a list counts
+    const int64_t split = std::min(FIRST_PROBES, in.num_probes);
+    for (const auto& [first, end] : {std::pair(int64_t(0), split), std::pair(split, in.num_probes)}) {
+        const Visits visits(in, first, end);
+        const std::vector<Unit> units = make_units(in, visits);
+        const auto work = [&](int index, int thread) {
+            if (!searchers[thread])
+                searchers[thread] = std::make_unique<Searcher>(in, kernels, vectors, nearest.get());
+            searchers[thread]->search(units[index], stop);
+        };
+        run_units(int(units.size()), in.threads, stop, work, interrupted);
+        if (stop) return false;
+    }
     const auto write = [&](int query, int) {
         const std::vector<Found>& found = nearest[query].sorted(in.k);
         double norm = 0;
@@ -145,9 +155,9 @@ bool search_lists(const ListSearchInput& in, int64_t* ids, float* dist_sq,
         }
         for (int64_t i = 0; i < in.k; ++i) {
             const bool there = i < int64_t(found.size());
-            ids[query * in.k + i] = there ? in.id_at(found[i].place) : -1;
+            ids[query * in.k + i] = there ? in.id_at(found[i].place()) : -1;
             dist_sq[query * in.k + i] =
-                there ? float(std::max(0.0, found[i].dist + norm)) : INFINITE;
+                there ? float(std::max(0.0, found[i].dist() + norm)) : INFINITE;
         }
     };
     run_units(int(in.num_queries), in.threads, stop, write, interrupted);
@@ -193,7 +203,7 @@ bool nearest_rows(const float* rows, int64_t num_rows, int dims, const float* ve
             const std::vector<Found>& found = nearest[q].sorted(count);
             for (int64_t i = 0; i < count; ++i)
                 positions[(first + q) * count + i] =
-                    i < int64_t(found.size()) ? found[i].place : -1;
+                    i < int64_t(found.size()) ? found[i].place() : -1;
         }
     };
     const int64_t units = (num_vectors + VECTORS_PER_UNIT - 1) / VECTORS_PER_UNIT;
