@@ -59,6 +59,13 @@ retrieval_options = options(
         **with_default("nprobe"),
         help="Inverted lists visited per pixel that is searched.",
     ),
+    click.option(
+        "--tolerance",
+        type=float,
+        metavar="ERROR",
+        help="Estimate pixels again whose standard error is larger, or unknown, with four times "
+        "the probes and draws; then sum exactly. [default: accept all]",
+    ),
 )
 
 process_options = options(

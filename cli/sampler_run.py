@@ -22,7 +22,7 @@ from patchindex.environment import library_versions, set_threads
 from sampler.output import reserve_output, write_run
 from sampler.reverse import StepReport
 from sampler.run import SamplerConfig, carry_out
-from sampler.steps_table import HEADER, table_row
+from sampler.steps_table import HEADER, table_row, told_ways
 
 
 @click.command()
@@ -77,6 +77,8 @@ def run(
     finished = carry_out(source, config, on_step=show_step)
     finished.account["versions"] = library_versions()
     write_run(finished, folder)
+    if config.tolerance is not None:
+        click.echo(told_ways(finished.result.steps, config.tolerance))
     seconds = finished.account["seconds"]
     click.echo(f"{len(finished.noise)} samples in {seconds:.1f} s: {folder / 'samples.png'}")
 

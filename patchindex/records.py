@@ -29,6 +29,7 @@ class PosteriorRecord:
             for exact sums, nan where patches are left out.
         num_scored: patches whose distance was computed.
         k_hat: Pareto shape of the sampled weights; -inf for exact sums, inf where it is unknown.
+        rounds: estimates that were discarded as too uncertain before this one.
     """
 
     log_max: Float[Tensor, "*q"]
@@ -41,6 +42,7 @@ class PosteriorRecord:
     var_wc: Float[Tensor, "*q c"]
     num_scored: Int[Tensor, "*q"]
     k_hat: Float[Tensor, "*q"]
+    rounds: Int[Tensor, "*q"]
 
     @classmethod
     def exact(
@@ -57,7 +59,7 @@ class PosteriorRecord:
         return cls(
             log_max=log_max, sum_w=sum_w, sum_wc=sum_wc, sum_w2=sum_w2, sum_head=sum_w,
             var_w=none, cov_wc=none_c, var_wc=none_c, num_scored=num_scored,
-            k_hat=none - torch.inf,
+            k_hat=none - torch.inf, rounds=torch.zeros_like(num_scored),
         )  # fmt: skip
 
     @classmethod
@@ -109,6 +111,13 @@ class PosteriorRecord:
         """Weighted mean of the centers; nan where no patch weighs anything."""
         return self.sum_wc / self.sum_w[..., None]
 
+    @property
+    def standard_error(self) -> Float[Tensor, "*q c"]:
+        """Of `mean`, by the delta method."""
+        mean = self.mean
+        variance = self.var_wc - 2 * mean * self.cov_wc + mean**2 * self.var_w[..., None]
+        return variance.clamp(min=0).sqrt() / self.sum_w[..., None]
+
     def map(self, change: Callable[[Tensor], Tensor]) -> "PosteriorRecord":
         """The record with every field reshaped or cut by the same function of its query axes."""
         return PosteriorRecord(**{name: change(getattr(self, name)) for name in self.__slots__})
@@ -138,6 +147,7 @@ class PosteriorRecord:
             var_wc=self.var_wc * a_c**2 + other.var_wc * b_c**2,
             num_scored=self.num_scored + other.num_scored,
             k_hat=torch.maximum(self.k_hat, other.k_hat),
+            rounds=torch.maximum(self.rounds, other.rounds),
         )
 
 

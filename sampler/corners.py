@@ -3,10 +3,11 @@
 Their windows lie in four blocks, which for small patches are a small part of the image.
 """
 
+from functools import partial
 from itertools import product
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Int, Shaped
 from torch import Tensor
 
 from patchindex import PatchGeometry, PosteriorRecord
@@ -34,12 +35,15 @@ def corner_record(query: Query) -> tuple[Int[Tensor, " m"], PosteriorRecord]:
     for top, left in product((True, False), repeat=2):
         y, y_corner = (slice(2 * r), slice(r)) if top else (slice(-2 * r, None), slice(r, None))
         x, x_corner = (slice(2 * r), slice(r)) if left else (slice(-2 * r, None), slice(r, None))
-        sums = scan(
-            pixels[:, :, y, x].contiguous(), query.y[:, :, y, x], query.sigma, block
-        )
-        records.append(sums.map(lambda part, y=y_corner, x=x_corner: part[:, y, x].flatten(0, 2)))
-        found.append(places[:, y, x][:, y_corner, x_corner].flatten())
+        sums = scan(pixels[:, :, y, x].contiguous(), query.y[:, :, y, x], query.sigma, block)
+        records.append(sums.map(partial(part_of, y=y_corner, x=x_corner)))
+        found.append(part_of(places[:, y, x], y_corner, x_corner))
     return torch.cat(found), PosteriorRecord.joined(records)
+
+
+def part_of(sums: Shaped[Tensor, "b rows cols *c"], y: slice, x: slice) -> Shaped[Tensor, "m *c"]:
+    """Some rows and columns of all states, with one axis for all their pixels."""
+    return sums[:, y, x].flatten(0, 2)
 
 
 def is_corner(geometry: PatchGeometry) -> Bool[Tensor, "h w"]:
@@ -47,6 +51,9 @@ def is_corner(geometry: PatchGeometry) -> Bool[Tensor, "h w"]:
     corner = torch.zeros(geometry.height, geometry.width, dtype=torch.bool)
     for signature in geometry.signatures:
         rows, cols = signature.rows, signature.cols
-        if signature.num_centers == 1 and (rows.pixels, cols.pixels) == (rows.centers, cols.centers):
+        if signature.num_centers == 1 and (rows.pixels, cols.pixels) == (
+            rows.centers,
+            cols.centers,
+        ):
             corner[rows.pixels.start, cols.pixels.start] = True
     return corner

@@ -122,6 +122,7 @@ def with_image_tail(
         var_wc=spread * wc_off.square().sum(0),
         num_scored=totals.num_scored.sum(0),
         k_hat=pareto_k_hat(w[..., 0].T),
+        rounds=torch.zeros_like(totals.num_scored[0]),
     )
     both = head.merge(tail)
     factor = widening(wc - both.mean * w).square()

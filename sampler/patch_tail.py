@@ -55,6 +55,7 @@ def patch_tail(
         var_wc=spread * (sum_w2c2 - sum_wc**2 / m),
         num_scored=(~in_head).sum(-1),
         k_hat=pareto_k_hat(weights).where(torch.tensor(m < candidates.num_patches), -torch.inf),
+        rounds=torch.zeros(len(windows), dtype=torch.int64),
     )
 
 

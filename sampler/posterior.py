@@ -25,6 +25,8 @@ class Posterior:
         num_scored: patches whose distance was computed.
         k_hat: Pareto shape of the sampled weights: intervals of `standard_error` are honest below
             about 0.7; -inf where exact, inf where unknown.
+        rounds: with a tolerance, 0 where the first estimate was accepted, 1 where one with more
+            probes and draws was, 2 where all patches were summed.
     """
 
     mean: Float[Tensor, "b c h w"]
@@ -34,19 +36,18 @@ class Posterior:
     standard_error: Float[Tensor, "b c h w"]
     num_scored: Int[Tensor, "b h w"]
     k_hat: Float[Tensor, "b h w"]
+    rounds: Int[Tensor, "b h w"]
 
     @classmethod
     def from_record(cls, record: PosteriorRecord) -> "Posterior":
-        """Ratios of the record's sums; the standard error by the delta method."""
-        mean = record.mean
-        variance = record.var_wc - 2 * mean * record.cov_wc + mean**2 * record.var_w[..., None]
-        standard_error = variance.clamp(min=0).sqrt() / record.sum_w[..., None]
+        """Ratios of the record's sums."""
         return cls(
-            mean=rearrange(mean, "b h w c -> b c h w").float(),
+            mean=rearrange(record.mean, "b h w c -> b c h w").float(),
             log_mass=record.log_max + record.sum_w.log(),
             effective_sample_size=record.sum_w**2 / record.sum_w2,
             head_mass=record.sum_head / record.sum_w,
-            standard_error=rearrange(standard_error, "b h w c -> b c h w").float(),
+            standard_error=rearrange(record.standard_error, "b h w c -> b c h w").float(),
             num_scored=record.num_scored,
             k_hat=record.k_hat,
+            rounds=record.rounds,
         )

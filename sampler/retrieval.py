@@ -2,20 +2,21 @@
 
 import logging
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TypedDict
 
 import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from patchindex import PosteriorRecord
+from patchindex import PatchGeometry, PosteriorRecord
 from patchindex.images import to_unit
 from patchindex.kernels import scan
 from sampler.errors import SamplerConfigError
 from sampler.estimation import estimate_by_images, estimate_by_patches
 from sampler.image_tail import FEWEST_GROUPS, draw_images
 from sampler.query import NeighborSearch, Query, index_geometry
+from sampler.tolerance import to_tolerance
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +24,7 @@ logger = logging.getLogger(__name__)
 # and takes less time.
 CELLS_PER_IMAGE = 32
 PILOT_SHARE = 8  # of the tail's images
+MORE_EFFORT = 4  # times the probes and draws, where a first estimate is not within tolerance
 PIXELS_PER_CHUNK = 2**14  # that are estimated at once
 
 
@@ -32,6 +34,7 @@ class RetrievalSettings(TypedDict, total=False):
     k: int
     tail: int
     nprobe: int
+    tolerance: float | None
     seed: int
     strict_scales: bool
 
@@ -47,6 +50,9 @@ class Retrieval:
             biased and for comparison only.
         nprobe: inverted lists visited per searched pixel; pixels whose weight is spread over very
             many patches are not searched.
+        tolerance: standard error of the posterior mean that is good enough. Pixels above it, or
+            with k-hat of 0.7 or more, are estimated again with four times the probes and draws,
+            and where that is not enough, their state is scanned exactly. None accepts all.
         seed: of the tail's draws; equal seeds give equal results.
         strict_scales: refuse a patch size that the index lacks instead of using the nearest.
 
@@ -58,6 +64,7 @@ class Retrieval:
     k: int = 256
     tail: int = 4096
     nprobe: int = 16
+    tolerance: float | None = None
     seed: int = 0
     strict_scales: bool = False
     _announced: set[int] = field(default_factory=set, repr=False, compare=False)
@@ -76,20 +83,48 @@ class Retrieval:
     ) -> PosteriorRecord:
         """The estimated sums over the dictionary of each pixel; fields are [b, h, w]."""
         geometry = index_geometry(self.index, self.served_scale(patch_size))
+        estimates = [
+            partial(self._estimate, sigma=sigma, geometry=geometry, label=label, effort=effort)
+            for effort in range(2)
+        ]
+        if self.tolerance is None:
+            return estimates[0](y)
+        exact = partial(self._exact, sigma=sigma, geometry=geometry, label=label)
+        return to_tolerance(y, [*estimates, exact], self.tolerance)
+
+    def _exact(
+        self,
+        y: Float[Tensor, "b c h w"],
+        sigma: float,
+        geometry: PatchGeometry,
+        label: int | None,
+    ) -> PosteriorRecord:
+        return scan(self.index.images.with_label(label).tensor, y, sigma, geometry)
+
+    def _estimate(
+        self,
+        y: Float[Tensor, "b c h w"],
+        sigma: float,
+        geometry: PatchGeometry,
+        label: int | None,
+        effort: int,
+    ) -> PosteriorRecord:
+        """One estimate, by MORE_EFFORT to the power of `effort` times the probes and draws."""
         members = self.index.images.members(label)
-        num_images = self.tail * geometry.patch_size // CELLS_PER_IMAGE
+        tail = self.tail * MORE_EFFORT**effort
+        num_images = tail * geometry.patch_size // CELLS_PER_IMAGE
         if num_images >= max(len(members), FEWEST_GROUPS):  # every image would be drawn
-            return scan(self.index.images.with_label(label).tensor, y, sigma, geometry)
+            return self._exact(y, sigma, geometry, label)
         states = y.split(max(1, PIXELS_PER_CHUNK // (geometry.height * geometry.width)))
         queries = [
             Query(index=self.index, y=part, sigma=sigma, geometry=geometry, label=label)
             for part in states
         ]
-        entropy = self._entropy(sigma, geometry.patch_size, label)
-        search = {"k": self.k, "nprobe": self.nprobe}
+        entropy = self._entropy(sigma, geometry.patch_size, label, effort)
+        search = {"k": self.k, "nprobe": self.nprobe * MORE_EFFORT**effort}
         if num_images < FEWEST_GROUPS:
             estimates = [
-                estimate_by_patches(query, tail=self.tail, entropy=entropy, **search)
+                estimate_by_patches(query, tail=tail, entropy=entropy, **search)
                 for query in queries
             ]
         else:
@@ -141,10 +176,10 @@ class Retrieval:
         pixels = self.index.images.pixels
         return float(to_unit(np.asarray(pixels[:: 1 + len(pixels) // 1000])).std())
 
-    def _entropy(self, sigma: float, patch_size: int, label: int | None) -> list[int]:
+    def _entropy(self, sigma: float, patch_size: int, label: int | None, effort: int) -> list[int]:
         """What the draws depend on: not the batch, so that a sample is the same in any batch."""
         step = int(np.float64(sigma).view(np.uint64))
-        return [self.seed, step, patch_size, 0 if label is None else label + 1]
+        return [self.seed, step, patch_size, 0 if label is None else label + 1, effort]
 
 
 def check_settings(settings: Retrieval) -> None:
@@ -164,5 +199,10 @@ def check_settings(settings: Retrieval) -> None:
         )
     if settings.nprobe < 1:
         raise SamplerConfigError(f"nprobe is {settings.nprobe}. Give at least 1 inverted list.")
+    if settings.tolerance is not None and not settings.tolerance >= 0:
+        raise SamplerConfigError(
+            f"tolerance is {settings.tolerance}. Give a standard error in [-1, 1] units, such as "
+            "0.02; 0 scans exactly."
+        )
     if settings.seed < 0:
         raise SamplerConfigError(f"seed is {settings.seed}. Give a whole number, 0 or more.")

@@ -40,6 +40,8 @@ class StepReport:
         effective_sample_size, head_mass: medians.
         standard_error: root mean square over pixels; nan where `tail=0` leaves it unknown.
         num_scored: mean number of patches per pixel whose distance was computed.
+        estimated_again, summed_exactly: shares of the pixels whose first estimate, and whose second
+            one too, were not within the tolerance; 0 without one.
         seconds: wall time of the step.
     """
 
@@ -50,6 +52,8 @@ class StepReport:
     head_mass: float
     standard_error: float
     num_scored: float
+    estimated_again: float
+    summed_exactly: float
     seconds: float
 
 
@@ -151,5 +155,7 @@ def report_step(step: Step, posterior: Posterior, seconds: float) -> StepReport:
         head_mass=float(posterior.head_mass.median()),
         standard_error=float(posterior.standard_error.square().mean().sqrt()),
         num_scored=float(posterior.num_scored.double().mean()),
+        estimated_again=float((posterior.rounds == 1).double().mean()),
+        summed_exactly=float((posterior.rounds == 2).double().mean()),
         seconds=seconds,
     )

@@ -33,7 +33,7 @@ class SamplerConfig:
         machine: els, ls or is.
         exact: sum over every patch instead of retrieving; LS and IS always do.
         boundary: of a machine without an index; None means zeros.
-        k, tail, nprobe, strict_scales: see `sampler.retrieval.Retrieval`.
+        k, tail, nprobe, tolerance, strict_scales: see `sampler.retrieval.Retrieval`.
         scales: published name, file, or list; None takes the published ones of the dataset.
         num, seed, noise: how much noise and from where; a noise file overrides the other two.
         label: class to sample; None for all.
@@ -46,6 +46,7 @@ class SamplerConfig:
     k: int = Retrieval.k
     tail: int = Retrieval.tail
     nprobe: int = Retrieval.nprobe
+    tolerance: float | None = Retrieval.tolerance
     strict_scales: bool = Retrieval.strict_scales
     scales: str | None = None
     num: int = 16
@@ -129,6 +130,7 @@ def make_machine(source: ImageSet | PatchIndex, config: SamplerConfig) -> ScoreM
         k=config.k,
         tail=config.tail,
         nprobe=config.nprobe,
+        tolerance=config.tolerance,
         seed=config.seed,
         strict_scales=config.strict_scales,
     )

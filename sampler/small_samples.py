@@ -20,12 +20,14 @@ FEWEST_DEGREES = 2.0
 
 
 def widening(influence: Float[Tensor, "g q c"]) -> Float[Tensor, " q"]:
-    """t quantile over normal quantile at 97.5 % for the channel with the fewest degrees."""
+    """Student's over the normal quantile at 97.5 % for the channel with the fewest degrees."""
     offset = influence - influence.mean(0)
     second = offset.square().mean(0)
     # all draws alike: there is nothing to widen
     kurtosis = (offset**4).mean(0) / second.square().where(second > 0, 1.0)
-    degrees = 2 * len(influence) / (kurtosis.amax(-1) - 1).clamp(min=torch.finfo(kurtosis.dtype).eps)
+    degrees = (
+        2 * len(influence) / (kurtosis.amax(-1) - 1).clamp(min=torch.finfo(kurtosis.dtype).eps)
+    )
     return t_quantile(degrees.clamp(min=FEWEST_DEGREES)) / NORMAL
 
 

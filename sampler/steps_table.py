@@ -1,5 +1,6 @@
 """Tables of steps, as text: of a run, and of retrieval beside the exact scan."""
 
+from collections.abc import Sequence
 from math import isnan
 
 from sampler.reverse import StepReport
@@ -31,6 +32,16 @@ def comparison_row(row: StepComparison) -> str:
         f"{or_dash(row.recall, '.3f'):>8} {or_dash(row.head_mass, '.3f'):>11} "
         f"{row.effective_sample_size:19.1f} {or_dash(row.coverage, '.3f'):>10} "
         f"{row.exact_seconds:9.2f} {row.retrieval_seconds:13.2f}"
+    )
+
+
+def told_ways(steps: Sequence[StepReport], tolerance: float) -> str:
+    """How many pixels took which way to the tolerance, over all steps."""
+    again = sum(step.estimated_again for step in steps) / len(steps)
+    exactly = sum(step.summed_exactly for step in steps) / len(steps)
+    return (
+        f"tolerance {tolerance:g}: {1 - again - exactly:.1%} of the pixels accepted at once, "
+        f"{again:.1%} estimated again, {exactly:.1%} summed exactly"
     )
 
 

@@ -18,11 +18,11 @@ from sampler.metrics import coefficient_of_determination, pearson_r
 from sampler.posterior import Posterior
 from sampler.reverse import Step
 from sampler.schedules import noise_level
+from sampler.tolerance import LARGEST_K_HAT
 
 TARGET_R2 = 0.995
 TARGET_COVERAGE = 0.95
 STANDARD_ERRORS = 1.96
-LARGEST_K_HAT = 0.7  # of an honest interval (arXiv 1507.02646)
 # the exact scan skips up to 1e-6 of a pixel's mass, and means are float32
 ROUNDING = 1e-6
 

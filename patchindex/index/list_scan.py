@@ -1,4 +1,4 @@
-"""The list-major scan: every list is read once, where it lies on disk, for all queries of a call."""
+"""The list-major scan: a list is read once, where it lies on disk, for all queries of a call."""
 
 from functools import lru_cache
 
@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
 from patchindex.index.search import ScanSource
-from patchindex.kernels.native_search import search_lists
+from patchindex.kernels.native_search import CodeLists, search_lists
 
 CACHED_LABELS = 16
 
@@ -30,11 +30,13 @@ class ListScan:
         """See `CodeScan`."""
         arrays, images = self._source.arrays(patch_size), self._source.images
         return search_lists(
-            np.asarray(arrays.codes),
-            np.asarray(arrays.ids),
-            arrays.offsets,
-            arrays.code_min,
-            arrays.code_span,
+            CodeLists(
+                codes=np.asarray(arrays.codes),
+                ids=np.asarray(arrays.ids),
+                offsets=np.asarray(arrays.offsets),
+                code_min=np.asarray(arrays.code_min),
+                code_span=np.asarray(arrays.code_span),
+            ),
             vectors,
             lists,
             k,

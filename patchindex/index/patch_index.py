@@ -12,9 +12,9 @@ from patchindex.errors import IndexConfigError, StoreError
 from patchindex.geometry import Boundary, PatchGeometry
 from patchindex.images import ImageSet
 from patchindex.index.config import IndexConfig
+from patchindex.index.faiss_scan import FaissScan
 from patchindex.index.info import IndexInfo, describe_index
 from patchindex.index.manifest import Manifest, map_array, read_manifest
-from patchindex.index.faiss_scan import FaissScan
 from patchindex.index.search import CodeScan, ScaleArrays, ScanKind, ScanSource
 from patchindex.index.store import crc32c_bytes
 from patchindex.index.verify import verify_index

@@ -1,5 +1,7 @@
 """Searching inverted lists in C++, and lending what was found to neighboring pixels."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, Integer, UInt8
@@ -11,12 +13,24 @@ from patchindex.kernels.loans import LoanAxis
 from patchindex.kernels.native_backend import as_array, instruction_set
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class CodeLists:
+    """Inverted lists as they lie on disk; memory maps are not copied.
+
+    Attributes:
+        offsets: first code of each list.
+        code_min, code_span: code c stands for code_min + (c + 0.5) / 255 * code_span.
+    """
+
+    codes: UInt8[ndarray, "p r"]
+    ids: Integer[ndarray, " p"]
+    offsets: Int[ndarray, " nlist_plus_1"]
+    code_min: Float[ndarray, " r"]
+    code_span: Float[ndarray, " r"]
+
+
 def search_lists(
-    codes: UInt8[ndarray, "p r"],
-    ids: Integer[ndarray, " p"],
-    offsets: Int[ndarray, " nlist_plus_1"],
-    code_min: Float[ndarray, " r"],
-    code_span: Float[ndarray, " r"],
+    inverted: CodeLists,
     vectors: Float[ndarray, "q r"],
     lists: Int[ndarray, "q nprobe"],
     k: int,
@@ -26,21 +40,19 @@ def search_lists(
 ) -> Int[ndarray, "q k"]:
     """Ids of the k nearest codes in each query's lists, nearest first; -1 where there are fewer.
 
-    Every list is read once for all queries. Codes are read where they lie: memory maps are not
-    copied.
+    Every list is read once for all queries.
 
     Args:
-        offsets: first code of each list.
-        code_min, code_span: code c stands for code_min + (c + 0.5) / 255 * code_span.
-        lists: -1 for none.
+        lists: nearest first; -1 for none.
         members: images whose patches may be found; None for all.
     """
+    ids = inverted.ids
     found, _ = _native.search_lists(
-        codes,
+        inverted.codes,
         ids if ids.dtype == np.uint32 else ids.astype(np.int64),
-        np.ascontiguousarray(offsets, dtype=np.int64),
-        np.ascontiguousarray(code_min, dtype=np.float32),
-        np.ascontiguousarray(code_span, dtype=np.float32),
+        np.ascontiguousarray(inverted.offsets, dtype=np.int64),
+        np.ascontiguousarray(inverted.code_min, dtype=np.float32),
+        np.ascontiguousarray(inverted.code_span, dtype=np.float32),
         np.ascontiguousarray(vectors, dtype=np.float32),
         np.ascontiguousarray(lists, dtype=np.int64),
         k,

@@ -104,9 +104,7 @@ def rescore_groups(
     return summed(log_weights, centers), members
 
 
-def summed(
-    log_weights: Float[Tensor, "q k"], centers: Float[Tensor, "q k c"]
-) -> PosteriorRecord:
+def summed(log_weights: Float[Tensor, "q k"], centers: Float[Tensor, "q k c"]) -> PosteriorRecord:
     """The exact sums; log weights are -inf where there is no patch."""
     log_max, weights = shifted_weights(log_weights)
     return PosteriorRecord.exact(

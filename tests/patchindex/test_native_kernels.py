@@ -251,7 +251,9 @@ def test_rescore_equals_brute_force(problem, isa, data):
     arguments = (torch.from_numpy(pixels), torch.from_numpy(np.ascontiguousarray(windows)))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATCHINDEX_ISA", isa)
-        dist_sq = rescoring.rescore(*arguments, torch.from_numpy(ids), geometry, signature, threads=2)
+        dist_sq = rescoring.rescore(
+            *arguments, torch.from_numpy(ids), geometry, signature, threads=2
+        )
         record = rescoring.rescore_record(
             *arguments, torch.from_numpy(ids), geometry, signature, sigma=sigma, threads=2
         )

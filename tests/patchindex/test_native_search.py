@@ -37,10 +37,11 @@ class Lists:
 
     def search(self, vectors, lists, k, **options):
         options = {"members": None, "patches_per_image": PER_IMAGE} | options
-        return search.search_lists(
-            self.codes, self.ids, self.offsets, self.code_min, self.code_span,
-            vectors, lists, k, **options,
+        inverted = search.CodeLists(
+            codes=self.codes, ids=self.ids, offsets=self.offsets,
+            code_min=self.code_min, code_span=self.code_span,
         )  # fmt: skip
+        return search.search_lists(inverted, vectors, lists, k, **options)
 
     def distances(self, vector, lists):
         """Float64 distances to all codes of the lists, and their ids."""
@@ -138,9 +139,7 @@ def test_lending_is_the_same_as_in_torch():
     ids = search.moved_union(*arguments, height=height, width=width)
     assert torch.equal(ids, torch_search.moved_union(*arguments, height=height, width=width))
     with pytest.raises(ValueError, match="outside the searched field"):
-        search.moved_union(
-            arguments[0], borrowers + 5, rows, cols, height=height, width=width
-        )
+        search.moved_union(arguments[0], borrowers + 5, rows, cols, height=height, width=width)
 
 
 def test_the_nearest_rows_are_those_of_float64_in_any_company(isa):

@@ -44,7 +44,8 @@ def random_record(seed: int, *, log_scale: float) -> PosteriorRecord:
     }
     log_max = torch.from_numpy(rng.normal(0, log_scale, 3))
     return PosteriorRecord(
-        **fields | {"log_max": log_max, "num_scored": torch.arange(3, dtype=torch.int64)}
+        **fields
+        | {"log_max": log_max, "num_scored": torch.arange(3), "rounds": torch.arange(3) % 2}
     )
 
 

@@ -50,6 +50,8 @@ def test_brute_force_finds_what_misses_do_not(images, xt) -> None:
         ({"tail": -1}, r"tail is -1\. Give at least 2 draws"),
         ({"tail": 1}, r"tail is 1\. Give at least 2 draws"),
         ({"nprobe": 0}, r"nprobe is 0\. Give at least 1"),
+        ({"tolerance": -0.1}, r"tolerance is -0.1\. Give a standard error .* 0 scans exactly"),
+        ({"tolerance": float("nan")}, r"tolerance is nan\. Give a standard error"),
         ({"seed": -1}, r"seed is -1\. Give a whole number, 0 or more"),
     ],
 )

@@ -34,6 +34,7 @@ def posterior(mean: np.ndarray, standard_error: np.ndarray | float = 0.0) -> Pos
         standard_error=torch.from_numpy(np.broadcast_to(standard_error, mean.shape).astype("f4")),
         num_scored=torch.full((b, h, w), 7),
         k_hat=torch.zeros(b, h, w, dtype=torch.float64),
+        rounds=torch.zeros(b, h, w, dtype=torch.int64),
     )
 
 

@@ -206,5 +206,5 @@ def test_a_perfect_step_stays_on_the_logarithmic_axis(verification) -> None:
 
 def test_states_of_any_number_of_channels_are_compared(tmp_path) -> None:
     colour = build_small(tmp_path / "colour.zarr", small_images(20, channels=3), scales=(3,))
-    found = verified(colour, scales="3", recall_pixels=4)
+    found = verified(colour, scales="3", recall_pixels=4, tail=256)
     assert all(row.R2 > 0.5 for row in found.rows)

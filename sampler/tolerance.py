@@ -1,0 +1,53 @@
+"""Estimates repeated with more effort, pixel by pixel, until their error is within a tolerance.
+
+Each round draws afresh: an estimate is never accepted by a choice among draws that it is made of,
+and so its interval keeps its meaning.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from operator import itemgetter
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from patchindex import PosteriorRecord
+
+# above it neither an estimate nor its standard error can be believed (PSIS, arXiv 1507.02646)
+LARGEST_K_HAT = 0.7
+
+Estimate = Callable[[Float[Tensor, "b c h w"]], PosteriorRecord]
+
+
+def to_tolerance(
+    y: Float[Tensor, "b c h w"], rounds: Sequence[Estimate], tolerance: float
+) -> PosteriorRecord:
+    """The record of every pixel by the first round that is accepted; fields are [b, h, w].
+
+    Args:
+        y: states.
+        rounds: in the order of their effort; each is asked only for states of which some pixel is
+            still not accepted, and the last is accepted whatever it says.
+        tolerance: largest standard error of the posterior mean in any channel.
+    """
+    record = rounds[0](y)
+    for number, estimate in enumerate(rounds[1:], 1):
+        wanting = ~accepted(record, tolerance)
+        states = wanting.flatten(1).any(1).nonzero()[:, 0]
+        if not len(states):
+            break
+        better = estimate(y[states])
+        better = replace(better, rounds=torch.full_like(better.rounds, number))
+        taken = better.map(itemgetter(wanting[states]))
+        at = wanting.flatten().nonzero()[:, 0]
+        record = record.map(partial(torch.flatten, start_dim=0, end_dim=2)).replaced(at, taken)
+        record = record.map(partial(torch.unflatten, dim=0, sizes=wanting.shape))
+    return record
+
+
+def accepted(record: PosteriorRecord, tolerance: float) -> Bool[Tensor, "b h w"]:
+    """Pixels whose error is small, and known."""
+    small = (record.standard_error <= tolerance).all(-1)
+    return small & (record.k_hat < LARGEST_K_HAT)
