@@ -1,0 +1,177 @@
+"""Error against time of retrieval with other settings, on states of the exact trajectory.
+
+    python -m benchmarks.retrieval --index fashion.zarr --states fashion_states.pt
+
+Appends a JSON line per setting to benchmarks/results/retrieval.jsonl and draws --plot. The states
+come from `--states`; where that file is missing they are made by the exact machine, which takes
+long, and written there. Every state is repeated to a batch of --batch, so that seconds are those of
+a batch; all settings of a step and the exact scan of one state run one after another, so that other
+users of a shared machine slow all of them alike.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import fmean, median
+from time import perf_counter
+from typing import Any
+from unittest.mock import patch
+
+import click
+import torch
+from torch import Tensor
+
+from benchmarks.accuracy import commit
+from benchmarks.error_time_plot import draw_error_time
+from patchindex import PatchIndex
+from patchindex.environment import library_versions
+from sampler import ELSMachine, Posterior, sample
+from sampler.noise import initial_noise
+from sampler.reverse import Step, StepReport
+from sampler.scales import default_scales, resolve_scales
+from sampler.verification import pooled_r2
+
+RESULTS = Path(__file__).parent / "results" / "retrieval.jsonl"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """What is varied, the value, and what it changes.
+
+    Attributes:
+        machine: keyword arguments of the machine.
+        scan: of `PatchIndex.open`.
+        neighbors: let pixels borrow candidates.
+    """
+
+    varied: str
+    value: str
+    machine: dict[str, Any]
+    scan: str = "lists"
+    neighbors: bool = True
+
+
+SETTINGS = [
+    *[Setting(varied="k", value=str(k), machine={"k": k}) for k in (64, 256, 1024)],
+    *[
+        Setting(varied="tail", value=str(tail), machine={"tail": tail})
+        for tail in (1024, 2048, 4096, 8192)
+    ],
+    *[
+        Setting(varied="nprobe", value=str(nprobe), machine={"nprobe": nprobe})
+        for nprobe in (4, 16, 64)
+    ],
+    Setting(varied="no neighbors", value="nprobe 16", machine={}, neighbors=False),
+    Setting(varied="no neighbors", value="nprobe 64", machine={"nprobe": 64}, neighbors=False),
+    Setting(varied="FAISS", value="nprobe 16", machine={}, scan="faiss"),
+]
+
+
+@click.command()
+@click.option("--index", "index_path", type=click.Path(path_type=Path), required=True)
+@click.option("--states", "states_path", type=click.Path(path_type=Path), required=True)
+@click.option("--seeds", default=2, show_default=True, help="Samples, where states are made.")
+@click.option("--every", default=4, show_default=True, help="Of the 20 steps, each so many-th.")
+@click.option("--batch", default=8, show_default=True)
+@click.option("--plot", type=click.Path(path_type=Path))
+def main(
+    *,
+    index_path: Path,
+    states_path: Path,
+    seeds: int,
+    every: int,
+    batch: int,
+    plot: Path | None,
+) -> None:
+    index = PatchIndex.open(index_path)
+    if not states_path.exists():
+        torch.save(exact_states(index, seeds), states_path)
+    states = torch.load(states_path, weights_only=True)[every // 2 :: every]
+    about = {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": commit(),
+        "versions": library_versions(),
+        "threads": torch.get_num_threads(),
+        "dataset": Path(index.images.name).name,
+        "num_images": len(index.images),
+        "batch": batch,
+    }
+    exact_seconds, rows = measure(index_path, states, batch)
+    about["exact_seconds"] = exact_seconds
+    with RESULTS.open("a") as lines:
+        lines.writelines(json.dumps(about | row) + "\n" for row in rows)
+    for row in rows:
+        click.echo(
+            "{varied:>12} {value:>10}  1 - R2: median {error_median:.5f}, worst {error_worst:.5f}  "
+            "{seconds:.3f} s".format(**row)
+        )
+    if plot is not None:
+        title = f"{about['dataset']}, {about['num_images']:,} images"
+        draw_error_time(rows, exact_seconds, title, plot)
+
+
+def exact_states(index: PatchIndex, seeds: int) -> list[dict[str, Any]]:
+    """State, exact mean and seconds of every step of the exact trajectory."""
+    states: list[dict[str, Any]] = []
+
+    def keep(step: Step, xt: Tensor, exact: Posterior, report: StepReport) -> None:
+        states.append(
+            {"t": step.t, "P": step.patch_size, "ab": step.alpha_bar, "xt": xt.clone(),
+             "mean": exact.mean, "sec": report.seconds}
+        )  # fmt: skip
+        click.echo(f"exact t {step.t:.2f} P {step.patch_size} {report.seconds:.1f} s")
+
+    published = resolve_scales(default_scales(index.images.name, index.boundary))
+    scales = [index.nearest_scale(scale) for scale in published]
+    noise = initial_noise(seeds, index.images, seed=0)
+    sample(ELSMachine(index.images, index.boundary), noise, scales=scales, callback=keep)
+    return states
+
+
+def measure(index_path: Path, states: list[dict[str, Any]], batch: int) -> Iterator[dict[str, Any]]:
+    """Errors and seconds of every setting over all states."""
+    indices = {scan: PatchIndex.open(index_path, scan=scan) for scan in ("lists", "faiss")}  # type: ignore[arg-type]
+    errors: list[list[float]] = [[] for _ in SETTINGS]
+    seconds: list[list[float]] = [[] for _ in SETTINGS]
+    exact = ELSMachine(indices["lists"].images, indices["lists"].boundary)
+    exact_seconds = []
+    for state in states:
+        start = perf_counter()
+        exact.posterior(state["xt"][:1], state["ab"], state["P"])
+        exact_seconds.append(perf_counter() - start)
+        xt = state["xt"].repeat(-(-batch // len(state["xt"])), 1, 1, 1)[:batch]
+        for number, setting in enumerate(SETTINGS):
+            machine = ELSMachine(indices[setting.scan], **setting.machine)
+            for timed in (False, True):
+                start = perf_counter()
+                found = ask(machine, setting, xt if timed else xt[:1], state)
+                taken = (perf_counter() - start) / len(xt)
+            num = min(len(xt), len(state["mean"]))
+            errors[number].append(1 - pooled_r2(found.mean[:num], state["mean"][:num]))
+            seconds[number].append(taken)
+        click.echo(f"t {state['t']:.2f} P {state['P']} done")
+    return fmean(exact_seconds), [
+        asdict(setting)
+        | {
+            "error_median": median(error),
+            "error_worst": max(error),
+            "seconds": fmean(time),
+            "errors": error,
+            "seconds_per_step": time,
+        }
+        for setting, error, time in zip(SETTINGS, errors, seconds, strict=True)
+    ]
+
+
+def ask(machine: ELSMachine, setting: Setting, xt: Tensor, state: dict[str, Any]) -> Posterior:
+    """The posterior under a setting."""
+    if setting.neighbors:
+        return machine.posterior(xt, state["ab"], state["P"])
+    # only to measure what the neighbors' candidates are worth
+    with patch("sampler.estimation.with_neighbors", lambda ids, *_: ids):
+        return machine.posterior(xt, state["ab"], state["P"])
+
+
+if __name__ == "__main__":
+    main()

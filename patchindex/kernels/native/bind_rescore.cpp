@@ -1,0 +1,127 @@
+// Rescoring given patches, for Python.
+#include <cmath>
+#include <limits>
+#include <optional>
+#include <utility>
+
+#include "bindings.hpp"
+#include "rescore.hpp"
+
+namespace patchindex {
+namespace {
+
+// Arguments that both ways of rescoring share; `rows` and `cols` are the compared offsets.
+RescoreInput rescore_input(const py::array& pixels, const py::array& windows, const py::array& ids,
+                           std::pair<int, int> rows, std::pair<int, int> cols, bool wraps,
+                           int threads, const std::string& isa) {
+    RescoreInput in{};
+    in.pixels = checked<uint8_t>(pixels, "pixels", "images, channels, height, width", 4);
+    in.windows = checked<float>(windows, "windows", "queries, channels, side, side", 4);
+    in.shared = ids.ndim() == 1;
+    in.ids = checked<int64_t>(ids, "ids", in.shared ? "ids" : "queries, ids", in.shared ? 1 : 2);
+    in.num_images = pixels.shape(0);
+    in.channels = int(pixels.shape(1));
+    in.height = int(pixels.shape(2));
+    in.width = int(pixels.shape(3));
+    in.num_queries = windows.shape(0);
+    in.num_ids = ids.shape(ids.ndim() - 1);
+    in.patch_size = int(windows.shape(3));
+    const int r = in.patch_size / 2;
+    require(windows.shape(1) == in.channels && windows.shape(2) == in.patch_size &&
+                in.patch_size % 2 == 1 && in.channels > 0 && in.height > 0 && in.width > 0,
+            "windows are " + described(windows) + " but pixels are " + described(pixels) +
+                ". Give square windows of odd side with the images' channels.");
+    require(in.shared || ids.shape(0) == in.num_queries,
+            "ids are " + described(ids) + " but windows are " + described(windows) +
+                ". Give one row of ids per window, or one list for all.");
+    require(-r <= rows.first && rows.first <= 0 && 0 < rows.second && rows.second <= r + 1 &&
+                -r <= cols.first && cols.first <= 0 && 0 < cols.second && cols.second <= r + 1,
+            "the compared offsets must hold the center and lie inside the window.");
+    require(threads >= 1, "threads must be at least 1.");
+    in.row_first = rows.first;
+    in.row_stop = rows.second;
+    in.col_first = cols.first;
+    in.col_stop = cols.second;
+    in.wraps = wraps;
+    in.threads = threads;
+    in.isa = isa;
+    return in;
+}
+
+py::array_t<float> rescore_arrays(const py::array& pixels, const py::array& windows,
+                                  const py::array& ids, std::pair<int, int> rows,
+                                  std::pair<int, int> cols, bool wraps, int threads,
+                                  const std::string& isa) {
+    const RescoreInput in = rescore_input(pixels, windows, ids, rows, cols, wraps, threads, isa);
+    py::array_t<float> dist_sq(std::vector<py::ssize_t>{in.num_queries, in.num_ids});
+    float* const out = dist_sq.mutable_data();
+    without_lock([&](const auto& interrupted) { rescore(in, out, interrupted); });
+    return dist_sq;
+}
+
+// The members of groups as arrays of one length.
+void add_grouped(py::dict& result, const std::vector<Grouped>& grouped) {
+    const auto size = py::ssize_t(grouped.size());
+    py::array_t<int64_t> query(size), group(size), id(size);
+    py::array_t<float> dist_sq(size);
+    for (py::ssize_t i = 0; i < size; ++i) {
+        query.mutable_data()[i] = grouped[i].query;
+        group.mutable_data()[i] = grouped[i].group;
+        id.mutable_data()[i] = grouped[i].id;
+        dist_sq.mutable_data()[i] = grouped[i].dist_sq;
+    }
+    result["query"] = query;
+    result["group"] = group;
+    result["id"] = id;
+    result["dist_sq"] = dist_sq;
+}
+
+py::dict rescore_record_arrays(const py::array& pixels, const py::array& windows,
+                               const py::array& ids, double sigma,
+                               const std::optional<py::array>& log_multiplicity,
+                               const std::optional<py::array>& group_of, std::pair<int, int> rows, std::pair<int, int> cols, bool wraps,
+                               int threads, const std::string& isa) {
+    RescoreInput in = rescore_input(pixels, windows, ids, rows, cols, wraps, threads, isa);
+    require(sigma > 0 && std::isfinite(sigma), "sigma must be positive and finite.");
+    in.sigma = sigma;
+    if (log_multiplicity) {
+        in.log_multiplicity = checked<float>(*log_multiplicity, "log_multiplicity",
+                                             "as ids", int(ids.ndim()));
+        for (int axis = 0; axis < ids.ndim(); ++axis)
+            require(log_multiplicity->shape(axis) == ids.shape(axis),
+                    "log_multiplicity is " + described(*log_multiplicity) + " but ids are " +
+                        described(ids) + ". Give one value per id.");
+    }
+    const int64_t* groups = nullptr;
+    if (group_of) {
+        groups = checked<int64_t>(*group_of, "group_of", "images", 1);
+        require(group_of->shape(0) == in.num_images, "group_of must have one value per image.");
+    }
+    const std::vector<py::ssize_t> shape{in.num_queries}, shape_c{in.num_queries, in.channels};
+    auto log_max = filled<double>(shape, -std::numeric_limits<double>::infinity());
+    auto sum_w = filled<double>(shape, 0), sum_wc = filled<double>(shape_c, 0);
+    auto sum_w2 = filled<double>(shape, 0);
+    auto num_scored = filled<int64_t>(shape, 0);
+    const RecordOutput out{log_max.mutable_data(), sum_w.mutable_data(), sum_wc.mutable_data(),
+                           sum_w2.mutable_data(), num_scored.mutable_data()};
+    std::vector<Grouped> grouped;
+    without_lock([&](const auto& interrupted) {
+        rescore_records(in, out, groups, grouped, interrupted);
+    });
+    py::dict result = record_dict(log_max, sum_w, sum_wc, sum_w2, num_scored);
+    if (group_of) add_grouped(result, grouped);
+    return result;
+}
+
+}  // namespace
+
+void bind_rescore(py::module_& module) {
+    module.def("rescore", &rescore_arrays, "pixels"_a, "windows"_a, "ids"_a,
+               py::kw_only(), "rows"_a, "cols"_a, "wraps"_a, "threads"_a, "isa"_a = "",
+               "Squared distances of given patches, per query.");
+    module.def("rescore_record", &rescore_record_arrays, "pixels"_a, "windows"_a,
+               "ids"_a, "sigma"_a, py::kw_only(), "log_multiplicity"_a, "group_of"_a, "rows"_a, "cols"_a,
+               "wraps"_a, "threads"_a, "isa"_a = "", "Sums over given patches, per query.");
+}
+
+}  // namespace patchindex

@@ -1,0 +1,70 @@
+// The exact scan, for Python.
+#include <cmath>
+#include <limits>
+
+#include "bindings.hpp"
+#include "scan.hpp"
+
+namespace patchindex {
+namespace {
+
+Boundary boundary_named(const std::string& name) {
+    if (name == "zeros") return Boundary::zeros;
+    if (name == "circular") return Boundary::circular;
+    require(name == "circular_interior",
+            "boundary is '" + name + "'. Give one of zeros, circular, circular_interior.");
+    return Boundary::circular_interior;
+}
+
+py::dict scan_arrays(const py::array& pixels, const py::array& y, double sigma, int patch_size,
+                     const std::string& boundary, bool equivariant, int threads,
+                     const std::string& isa) {
+    ScanInput in{};
+    in.pixels = checked<uint8_t>(pixels, "pixels", "images, channels, height, width", 4);
+    in.y = checked<float>(y, "y", "batch, channels, height, width", 4);
+    in.num_images = pixels.shape(0);
+    in.channels = int(pixels.shape(1));
+    in.height = int(pixels.shape(2));
+    in.width = int(pixels.shape(3));
+    in.batch = int(y.shape(0));
+    for (int axis = 1; axis < 4; ++axis)
+        require(y.shape(axis) == pixels.shape(axis) && pixels.shape(axis) > 0,
+                "y is " + described(y) + " but pixels are " + described(pixels) +
+                    ". Give states of the images' own channels, height and width.");
+    require(sigma > 0 && std::isfinite(sigma), "sigma must be positive and finite.");
+    require(threads >= 1, "threads must be at least 1.");
+    in.sigma = sigma;
+    in.patch_size = patch_size;
+    in.boundary = boundary_named(boundary);
+    in.equivariant = equivariant;
+    in.threads = threads;
+    in.isa = isa;
+    const int largest = in.boundary == Boundary::circular_interior
+                            ? std::min(in.height, in.width)
+                            : 2 * std::max(in.height, in.width) - 1;
+    require(patch_size >= 1 && patch_size % 2 == 1 && patch_size <= largest,
+            "patch_size is " + std::to_string(patch_size) + ". Give an odd number in 1.." +
+                std::to_string(largest) + ".");
+
+    const std::vector<py::ssize_t> shape{in.batch, in.height, in.width};
+    const std::vector<py::ssize_t> shape_c{in.batch, in.height, in.width, in.channels};
+    auto log_max = filled<double>(shape, -std::numeric_limits<double>::infinity());
+    auto sum_w = filled<double>(shape, 0), sum_wc = filled<double>(shape_c, 0);
+    auto sum_w2 = filled<double>(shape, 0);
+    auto num_scored = filled<int64_t>(shape, 0);
+    const ScanOutput out{log_max.mutable_data(), sum_w.mutable_data(), sum_wc.mutable_data(),
+                         sum_w2.mutable_data(), num_scored.mutable_data()};
+    if (in.batch > 0 && in.num_images > 0)
+        without_lock([&](const auto& interrupted) { scan(in, out, interrupted); });
+    return record_dict(log_max, sum_w, sum_wc, sum_w2, num_scored);
+}
+
+}  // namespace
+
+void bind_scan(py::module_& module) {
+    module.def("scan", &scan_arrays, "pixels"_a, "y"_a, "sigma"_a, py::kw_only(),
+               "patch_size"_a, "boundary"_a, "equivariant"_a, "threads"_a, "isa"_a = "",
+               "Sums over every legal training patch, per query pixel.");
+}
+
+}  // namespace patchindex

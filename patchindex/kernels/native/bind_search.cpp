@@ -1,0 +1,141 @@
+// Searching inverted lists and lending what was found, for Python.
+#include <optional>
+#include <utility>
+
+#include "bindings.hpp"
+#include "list_search.hpp"
+#include "moved_union.hpp"
+#include "nearest.hpp"
+
+namespace patchindex {
+namespace {
+
+py::tuple search_lists_arrays(const py::array& codes, const py::array& ids, const py::array& offsets,
+                              const py::array& code_min, const py::array& code_span,
+                              const py::array& vectors, const py::array& lists, int64_t k,
+                              const std::optional<py::array>& members, int64_t patches_per_image,
+                              int threads, const std::string& isa) {
+    ListSearchInput in{};
+    in.codes = checked<uint8_t>(codes, "codes", "codes, dims", 2);
+    in.dims = int(codes.shape(1));
+    in.offsets = checked<int64_t>(offsets, "offsets", "lists + 1", 1);
+    in.num_lists = offsets.shape(0) - 1;
+    if (ids.dtype().is(py::dtype::of<uint32_t>()))
+        in.ids32 = checked<uint32_t>(ids, "ids", "codes", 1);
+    else
+        in.ids64 = checked<int64_t>(ids, "ids", "codes", 1);
+    in.code_min = checked<float>(code_min, "code_min", "dims", 1);
+    in.code_span = checked<float>(code_span, "code_span", "dims", 1);
+    in.vectors = checked<float>(vectors, "vectors", "queries, dims", 2);
+    in.num_queries = vectors.shape(0);
+    in.lists = checked<int64_t>(lists, "lists", "queries, probes", 2);
+    in.num_probes = lists.shape(1);
+    in.k = k;
+    require(in.num_lists >= 0 && ids.shape(0) == codes.shape(0) &&
+                (in.num_lists == 0 || in.offsets[in.num_lists] <= codes.shape(0)),
+            "ids, codes and offsets do not belong together.");
+    require(codes.shape(0) <= MOST_PLACES, "there are more than 2^32 codes: build several indices.");
+    for (int64_t list = 0; list < in.num_lists; ++list)
+        require(0 <= in.offsets[list] && in.offsets[list] <= in.offsets[list + 1],
+                "offsets must not be negative, and ascend.");
+    require(in.dims > 0 && vectors.shape(1) == in.dims && code_min.shape(0) == in.dims &&
+                code_span.shape(0) == in.dims,
+            "vectors are " + described(vectors) + " but codes are " + described(codes) +
+                ". Give vectors and code ranges of as many dimensions as the codes.");
+    require(lists.shape(0) == in.num_queries, "lists must have one row per vector.");
+    require(k >= 1 && threads >= 1 && patches_per_image >= 1,
+            "k, threads and patches_per_image must be at least 1.");
+    if (members) {
+        in.members = checked<bool>(*members, "members", "images", 1);
+        in.num_images = members->shape(0);
+    }
+    in.patches_per_image = patches_per_image;
+    in.threads = threads;
+    in.isa = isa;
+    const std::vector<py::ssize_t> shape{in.num_queries, k};
+    py::array_t<int64_t> found(shape);
+    py::array_t<float> dist_sq(shape);
+    int64_t* const found_data = found.mutable_data();
+    float* const dist_data = dist_sq.mutable_data();
+    without_lock([&](const auto& interrupted) {
+        search_lists(in, found_data, dist_data, interrupted);
+    });
+    return py::make_tuple(found, dist_sq);
+}
+
+py::array_t<int64_t> nearest_rows_arrays(const py::array& rows, const py::array& vectors,
+                                         int64_t count, int threads, const std::string& isa) {
+    const float* const row_data = checked<float>(rows, "rows", "rows, dims", 2);
+    const float* const vector_data = checked<float>(vectors, "vectors", "vectors, dims", 2);
+    require(rows.shape(1) == vectors.shape(1) && rows.shape(1) > 0,
+            "rows and vectors must have as many dimensions.");
+    require(0 < count && count <= rows.shape(0) && threads >= 1,
+            "count must be in 1.." + std::to_string(rows.shape(0)) + ".");
+    py::array_t<int64_t> positions(std::vector<py::ssize_t>{vectors.shape(0), count});
+    int64_t* const out = positions.mutable_data();
+    without_lock([&](const auto& interrupted) {
+        nearest_rows(row_data, rows.shape(0), int(rows.shape(1)), vector_data, vectors.shape(0),
+                     count, out, threads, isa, interrupted);
+    });
+    return positions;
+}
+
+LoanAxis loan_axis(const py::array& lenders, const py::array& steps, int64_t num_lenders,
+                   std::pair<int64_t, int64_t> centers) {
+    LoanAxis axis{};
+    axis.lenders = checked<int64_t>(lenders, "lenders", "places, 2", 2);
+    axis.steps = checked<int64_t>(steps, "steps", "places, 2", 2);
+    require(lenders.shape(1) == 2 && steps.shape(1) == 2 && lenders.shape(0) == steps.shape(0),
+            "lenders and steps must both be [places, 2].");
+    axis.num_places = lenders.shape(0);
+    axis.num_lenders = num_lenders;
+    axis.first_center = centers.first;
+    axis.stop_center = centers.second;
+    return axis;
+}
+
+py::array_t<int64_t> moved_union_arrays(
+    const py::array& found, const py::array& borrowers, const py::array& row_lenders,
+    const py::array& row_steps, const py::array& col_lenders, const py::array& col_steps,
+    std::pair<int64_t, int64_t> row_centers, std::pair<int64_t, int64_t> col_centers,
+    int64_t height, int64_t width, int threads) {
+    MovedUnionInput in{};
+    in.found = checked<int64_t>(found, "found", "batch, rows, columns, ids", 4);
+    in.batch = found.shape(0);
+    in.k = found.shape(3);
+    in.rows = loan_axis(row_lenders, row_steps, found.shape(1), row_centers);
+    in.cols = loan_axis(col_lenders, col_steps, found.shape(2), col_centers);
+    in.borrowers = checked<int64_t>(borrowers, "borrowers", "borrowers, 3", 2);
+    in.num_borrowers = borrowers.shape(0);
+    require(borrowers.shape(1) == 3, "borrowers must be [borrowers, 3].");
+    require(height >= 1 && width >= 1 && threads >= 1, "height, width and threads must be positive.");
+    in.height = height;
+    in.width = width;
+    in.threads = threads;
+    std::vector<std::vector<int64_t>> ids;
+    without_lock([&](const auto& interrupted) { moved_union(in, ids, interrupted); });
+    size_t most = 0;
+    for (const auto& row : ids) most = std::max(most, row.size());
+    auto result = filled<int64_t>({in.num_borrowers, py::ssize_t(most)}, -1);
+    for (size_t i = 0; i < ids.size(); ++i)
+        std::copy(ids[i].begin(), ids[i].end(), result.mutable_data() + i * most);
+    return result;
+}
+
+}  // namespace
+
+void bind_search(py::module_& module) {
+    module.def("search_lists", &search_lists_arrays, "codes"_a, "ids"_a, "offsets"_a,
+               "code_min"_a, "code_span"_a, "vectors"_a, "lists"_a, "k"_a, py::kw_only(),
+               "members"_a, "patches_per_image"_a, "threads"_a, "isa"_a = "",
+               "Ids and squared distances of the nearest codes in given lists, per query.");
+    module.def("nearest_rows", &nearest_rows_arrays, "rows"_a, "vectors"_a, "count"_a,
+               py::kw_only(), "threads"_a, "isa"_a = "",
+               "Positions of the rows nearest to each vector, nearest first.");
+    module.def("moved_union", &moved_union_arrays, "found"_a, "borrowers"_a,
+               py::kw_only(), "row_lenders"_a, "row_steps"_a, "col_lenders"_a, "col_steps"_a,
+               "row_centers"_a, "col_centers"_a, "height"_a, "width"_a, "threads"_a,
+               "Ids found for searched pixels, moved along to the pixels around them.");
+}
+
+}  // namespace patchindex
