@@ -60,6 +60,32 @@ def test_an_exact_run_equals_the_machine_in_the_library(index: Path, tmp_path: P
     np.testing.assert_allclose(samples, expected.images, atol=1e-5)
 
 
+def test_a_tolerance_is_kept_and_the_ways_to_it_are_told(index: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    result = invoke(
+        "--index", index, "--steps", 3, "--num", 2, "--tail", 256, "--tolerance", 0.02,
+        "--out", out,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    steps = json.loads((out / "run.json").read_text())["steps"]
+    assert all(step["standard_error"] <= 0.02 for step in steps)
+    again, exactly = (
+        sum(step[name] for step in steps) / 3 for name in ("estimated_again", "summed_exactly")
+    )
+    assert again > 0  # of so few images that the second round draws all
+    assert (
+        f"tolerance 0.02: {1 - again - exactly:.1%} of the pixels accepted at once, "
+        f"{again:.1%} estimated again, {exactly:.1%} summed exactly"
+    ) in result.output
+
+
+def test_a_tolerance_that_is_none_is_refused(index: Path, tmp_path: Path) -> None:
+    result = invoke("--index", index, "--tolerance", -1, "--out", tmp_path / "run")
+    assert result.exit_code == 1
+    assert "tolerance is -1.0. Give a standard error in [-1, 1] units" in result.output
+    assert not list((tmp_path / "run").iterdir())
+
+
 @pytest.mark.parametrize("machine", ["ls", "is"])
 def test_every_machine_samples_from_a_dataset(machine: str, tmp_path: Path) -> None:
     result = invoke(
