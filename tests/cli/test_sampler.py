@@ -63,7 +63,7 @@ def test_an_exact_run_equals_the_machine_in_the_library(index: Path, tmp_path: P
 def test_a_tolerance_is_kept_and_the_ways_to_it_are_told(index: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     result = invoke(
-        "--index", index, "--steps", 3, "--num", 2, "--tail", 256, "--tolerance", 0.02,
+        "--index", index, "--steps", 3, "--num", 2, "--tail", 128, "--tolerance", 0.02,
         "--out", out,
     )  # fmt: skip
     assert result.exit_code == 0, result.output
