@@ -54,7 +54,7 @@ def search_lists(
     patches_per_image: int,
     threads: int,
     isa: str = "",
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]: ...
+) -> NDArray[np.int64]: ...
 def nearest_rows(
     rows: NDArray[np.float32],
     vectors: NDArray[np.float32],

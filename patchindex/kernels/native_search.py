@@ -47,7 +47,7 @@ def search_lists(
         members: images whose patches may be found; None for all.
     """
     ids = inverted.ids
-    found, _ = _native.search_lists(
+    return _native.search_lists(
         inverted.codes,
         ids if ids.dtype == np.uint32 else ids.astype(np.int64),
         np.ascontiguousarray(inverted.offsets, dtype=np.int64),
@@ -61,7 +61,6 @@ def search_lists(
         threads=torch.get_num_threads(),
         isa=instruction_set(),
     )
-    return found
 
 
 def nearest_rows(

@@ -10,7 +10,7 @@
 namespace patchindex {
 namespace {
 
-py::tuple search_lists_arrays(const py::array& codes, const py::array& ids, const py::array& offsets,
+py::array_t<int64_t> search_lists_arrays(const py::array& codes, const py::array& ids, const py::array& offsets,
                               const py::array& code_min, const py::array& code_span,
                               const py::array& vectors, const py::array& lists, int64_t k,
                               const std::optional<py::array>& members, int64_t patches_per_image,
@@ -52,15 +52,10 @@ py::tuple search_lists_arrays(const py::array& codes, const py::array& ids, cons
     in.patches_per_image = patches_per_image;
     in.threads = threads;
     in.isa = isa;
-    const std::vector<py::ssize_t> shape{in.num_queries, k};
-    py::array_t<int64_t> found(shape);
-    py::array_t<float> dist_sq(shape);
-    int64_t* const found_data = found.mutable_data();
-    float* const dist_data = dist_sq.mutable_data();
-    without_lock([&](const auto& interrupted) {
-        search_lists(in, found_data, dist_data, interrupted);
-    });
-    return py::make_tuple(found, dist_sq);
+    py::array_t<int64_t> found(std::vector<py::ssize_t>{in.num_queries, k});
+    int64_t* const out = found.mutable_data();
+    without_lock([&](const auto& interrupted) { search_lists(in, out, interrupted); });
+    return found;
 }
 
 py::array_t<int64_t> nearest_rows_arrays(const py::array& rows, const py::array& vectors,
@@ -128,7 +123,7 @@ void bind_search(py::module_& module) {
     module.def("search_lists", &search_lists_arrays, "codes"_a, "ids"_a, "offsets"_a,
                "code_min"_a, "code_span"_a, "vectors"_a, "lists"_a, "k"_a, py::kw_only(),
                "members"_a, "patches_per_image"_a, "threads"_a, "isa"_a = "",
-               "Ids and squared distances of the nearest codes in given lists, per query.");
+               "Ids of the nearest codes in given lists, per query.");
     module.def("nearest_rows", &nearest_rows_arrays, "rows"_a, "vectors"_a, "count"_a,
                py::kw_only(), "threads"_a, "isa"_a = "",
                "Positions of the rows nearest to each vector, nearest first.");

@@ -18,6 +18,7 @@ namespace {
 
 constexpr int64_t CODES_PER_UNIT = 32768;
 constexpr int64_t FIRST_PROBES = 2;
+
 // A stretch of one list, and the queries that visit it.
 struct Unit {
     int64_t first_place, num_codes;
@@ -122,7 +123,7 @@ class Searcher {
 
 }  // namespace
 
-bool search_lists(const ListSearchInput& in, int64_t* ids, float* dist_sq,
+bool search_lists(const ListSearchInput& in, int64_t* ids,
                   const std::function<bool()>& interrupted) {
     const Kernels& kernels = select_kernels(in.isa);
     const std::vector<float> vectors = centered_queries(in);
@@ -133,7 +134,7 @@ bool search_lists(const ListSearchInput& in, int64_t* ids, float* dist_sq,
     const std::unique_ptr<Nearest[]> nearest(new Nearest[in.num_queries]);
     std::vector<std::unique_ptr<Searcher>> searchers(in.threads);
     std::atomic<bool> stop{false};
-    // after the first probes, nearest first as they are, little else of a list counts
+    // the first probes are the nearest lists: after them, few codes of the others get in
     const int64_t split = std::min(FIRST_PROBES, in.num_probes);
     for (const auto& [first, end] : {std::pair(int64_t(0), split), std::pair(split, in.num_probes)}) {
         const Visits visits(in, first, end);
@@ -148,17 +149,9 @@ bool search_lists(const ListSearchInput& in, int64_t* ids, float* dist_sq,
     }
     const auto write = [&](int query, int) {
         const std::vector<Found>& found = nearest[query].sorted(in.k);
-        double norm = 0;
-        for (int i = 0; i < in.dims; ++i) {
-            const double half = 0.5 * vectors[int64_t(query) * in.dims + i];
-            norm += half * half;
-        }
-        for (int64_t i = 0; i < in.k; ++i) {
-            const bool there = i < int64_t(found.size());
-            ids[query * in.k + i] = there ? in.id_at(found[i].place()) : -1;
-            dist_sq[query * in.k + i] =
-                there ? float(std::max(0.0, found[i].dist() + norm)) : INFINITE;
-        }
+        for (int64_t i = 0; i < in.k; ++i)
+            ids[query * in.k + i] =
+                i < int64_t(found.size()) ? in.id_at(found[i].place()) : -1;
     };
     run_units(int(in.num_queries), in.threads, stop, write, interrupted);
     return !stop;

@@ -27,15 +27,15 @@ struct ListSearchInput {
 
     int64_t id_at(int64_t place) const { return ids32 ? int64_t(ids32[place]) : ids64[place]; }
     bool is_member(int64_t place) const {
+        if (!members) return true;
         const int64_t image = id_at(place) / patches_per_image;
-        return !members || (0 <= image && image < num_images && members[image]);
+        return 0 <= image && image < num_images && members[image];
     }
 };
 
-// ids[q][k], nearest code first and -1 where there are fewer; dist_sq alike, infinite there. The
-// result does not depend on the number of threads. False if interrupted; throws
-// std::invalid_argument for lists that do not exist.
-bool search_lists(const ListSearchInput& input, int64_t* ids, float* dist_sq,
+// ids[q][k], nearest code first and -1 where there are fewer. The result does not depend on the
+// number of threads. False if interrupted; throws std::invalid_argument for lists that do not exist.
+bool search_lists(const ListSearchInput& input, int64_t* ids,
                   const std::function<bool()>& interrupted);
 
 // positions[q][count] of the rows [num_rows][dims] nearest to each vector [num_vectors][dims],
