@@ -51,9 +51,7 @@ class FaissScan:
     def _select_label(self, label: int) -> faiss.IDSelector:
         """FAISS's filter for the patches of a class: one bit per patch id."""
         images = self._source.images
-        chosen = np.zeros(len(images), dtype=np.bool_)
-        chosen[images.members(label)] = True
-        per_patch = np.repeat(chosen, images.height * images.width)
+        per_patch = np.repeat(self._source.has_label(label), images.height * images.width)
         return faiss.IDSelectorBitmap(np.packbits(per_patch, bitorder="little"))
 
 

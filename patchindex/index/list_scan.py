@@ -3,7 +3,7 @@
 from functools import lru_cache
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from numpy import ndarray
 
 from patchindex.index.search import ScanSource
@@ -17,7 +17,7 @@ class ListScan:
 
     def __init__(self, source: ScanSource) -> None:
         self._source = source
-        self._members = lru_cache(CACHED_LABELS)(self._select_label)
+        self._members = lru_cache(CACHED_LABELS)(source.has_label)
 
     def nearest(
         self,
@@ -43,8 +43,3 @@ class ListScan:
             members=None if label is None else self._members(label),
             patches_per_image=images.height * images.width,
         )
-
-    def _select_label(self, label: int) -> Bool[ndarray, " n"]:
-        chosen = np.zeros(len(self._source.images), dtype=np.bool_)
-        chosen[self._source.images.members(label)] = True
-        return chosen

@@ -6,7 +6,7 @@ from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, Integer, UInt8
+from jaxtyping import Bool, Float, Int, Integer, UInt8
 from numpy import ndarray
 
 from patchindex.images import ImageSet
@@ -72,6 +72,12 @@ class ScanSource:
     images: ImageSet
     arrays: Callable[[int], ScaleArrays]
     faiss_header: Callable[[int], UInt8[ndarray, " bytes"]]
+
+    def has_label(self, label: int) -> Bool[ndarray, " n"]:
+        """Which images are of this class."""
+        chosen = np.zeros(len(self.images), dtype=np.bool_)
+        chosen[self.images.members(label)] = True
+        return chosen
 
 
 @runtime_checkable
