@@ -1,7 +1,8 @@
 """Estimates repeated with more effort, pixel by pixel, until their error is within a tolerance.
 
-Each round draws afresh: an estimate is never accepted by a choice among draws that it is made of,
-and so its interval keeps its meaning.
+Each round draws afresh: the draws by which an estimate was found wanting say nothing about the next
+one. A first estimate is accepted by the error that its own draws tell, so that a pixel they flatter
+passes; intervals were therefore checked against the exact scan.
 """
 
 from collections.abc import Callable, Sequence
