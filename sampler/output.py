@@ -63,7 +63,8 @@ def write_verification(verification: Verification, folder: Path) -> None:
         OutputError: the disk is full or the folder went away.
     """
     # matplotlib takes most of a second to import, which no other command should wait for
-    from sampler.verify_plot import save_figure, verification_figure  # noqa: PLC0415
+    from sampler.plot_style import save_figure  # noqa: PLC0415
+    from sampler.verify_plot import verification_figure  # noqa: PLC0415
 
     figure = verification_figure(verification.rows, verification.title)
     files: dict[str, Callable[[Path], None]] = {
@@ -74,7 +75,7 @@ def write_verification(verification: Verification, folder: Path) -> None:
     write_whole(files, folder)
 
 
-def write_whole(files: Mapping[str, Callable[[Path], None]], folder: Path) -> None:
+def write_whole(files: Mapping[str, Callable[[Path], object]], folder: Path) -> None:
     """Write each named file, in this order; each appears whole or not at all.
 
     Raises:

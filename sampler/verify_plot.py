@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from itertools import groupby, pairwise
 from math import ceil, floor, isfinite, log10
-from pathlib import Path
-from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -12,29 +10,12 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator, NullFormatter, PercentFormatter
 
+from sampler.plot_style import BLUE, GREEN, GREY, LIGHT_GREY, ORANGE, STYLE
 from sampler.verification import TARGET_COVERAGE, TARGET_R2, StepComparison
 
-# three hues of the Okabe-Ito palette, which colour-blind readers can tell apart, and grey
-RETRIEVAL, EXACT, THIRD = "#0072B2", "#D55E00", "#009E73"
-TARGET, CHANGE = "#666666", "#999999"
+RETRIEVAL, EXACT, THIRD = BLUE, ORANGE, GREEN
+TARGET, CHANGE = GREY, LIGHT_GREY
 SMALLEST_ERROR = 1e-9
-STYLE: dict[Any, Any] = {  # Any: matplotlib's stubs want literal names
-    "font.size": 9,
-    "axes.titlesize": 10,
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "#dddddd",
-    "grid.linewidth": 0.6,
-    "axes.axisbelow": True,
-    "lines.linewidth": 1.6,
-    "lines.markersize": 3.5,
-    "lines.marker": "o",
-    "legend.frameon": False,
-    "legend.handlelength": 1.6,
-    "svg.hashsalt": "verify",
-}
 
 
 def verification_figure(rows: Sequence[StepComparison], title: str) -> Figure:
@@ -55,13 +36,6 @@ def verification_figure(rows: Sequence[StepComparison], title: str) -> Figure:
             panel.set_xlabel("t, from noise to image")
         name_patch_sizes(axes[0, 0], rows)
         return figure
-
-
-def save_figure(figure: Figure, path: Path) -> None:
-    """Write as the name's ending says; equal figures give equal files."""
-    date = {"Date": None} if path.suffix == ".svg" else None
-    with mpl.rc_context(STYLE):
-        figure.savefig(path, dpi=160, metadata=date)
 
 
 def draw_error(panel: Axes, rows: Sequence[StepComparison]) -> None:
