@@ -31,6 +31,10 @@ class Step:
     alpha_bar_next: float
 
 
+# The posterior mean of each state at a step.
+Denoiser = Callable[[Float[Tensor, "b c h w"], Step], Float[Tensor, "b c h w"]]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepReport:
     """What a step did, over all pixels of all samples.
@@ -92,16 +96,29 @@ def sample(
     Raises:
         SamplerConfigError: noise that is no state of the machine's images, or no step or scale.
     """
-    xt, reports = noise.float(), []
-    for step in plan_steps(scales, steps, schedule, reference_steps=reference_steps):
+    reports: list[StepReport] = []
+
+    def denoise(xt: Float[Tensor, "b c h w"], step: Step) -> Float[Tensor, "b c h w"]:
         start = perf_counter()
         posterior = machine.posterior(xt, step.alpha_bar, step.patch_size, label=label)
-        report = report_step(step, posterior, perf_counter() - start)
-        reports.append(report)
+        reports.append(report_step(step, posterior, perf_counter() - start))
         if callback is not None:
-            callback(step, xt, posterior, report)
-        xt = step_down(xt, posterior.mean, step)
-    return SampleResult(images=xt, steps=tuple(reports))
+            callback(step, xt, posterior, reports[-1])
+        return posterior.mean
+
+    plan = plan_steps(scales, steps, schedule, reference_steps=reference_steps)
+    images = reverse(denoise, noise, plan)
+    return SampleResult(images=images, steps=tuple(reports))
+
+
+def reverse(
+    denoiser: Denoiser, noise: Float[Tensor, "b c h w"], steps: Sequence[Step]
+) -> Float[Tensor, "b c h w"]:
+    """The images that any denoiser makes of this noise, step by step."""
+    xt = noise.float()
+    for step in steps:
+        xt = step_down(xt, denoiser(xt, step), step)
+    return xt
 
 
 def plan_steps(
