@@ -9,3 +9,11 @@ class SamplerConfigError(UserError, ValueError):
 
 class OutputError(UserError, OSError):
     """A place that results cannot be written to."""
+
+
+class NetworkError(UserError, ValueError):
+    """A network that cannot be built, loaded, trained further, or asked about these images."""
+
+
+class TrainingDivergedError(UserError, RuntimeError):
+    """Training whose loss is no number any more; the last good checkpoint is still there."""
