@@ -4,6 +4,7 @@ import click
 
 from cli.messages import Commands
 from cli.sampler_run import run
+from cli.sampler_train import train
 from cli.sampler_verify import verify
 
 
@@ -14,3 +15,4 @@ def main() -> None:
 
 main.add_command(run)
 main.add_command(verify)
+main.add_command(train)

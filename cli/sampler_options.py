@@ -36,6 +36,11 @@ index_option = click.option(
     help="Index to retrieve from. [default: the newest in the user's home]",
 )
 
+image_options = options(
+    click.option("--resolution", metavar="PIXELS|native", help="Side of a --dataset's images."),
+    click.option("--limit", type=int, metavar="IMAGES", help="Take the first of a --dataset only."),
+)
+
 retrieval_options = options(
     click.option(
         "--k",

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from cli.sampler_options import (
+    image_options,
     index_option,
     label_option,
     out_option,
@@ -32,8 +33,7 @@ from sampler.steps_table import HEADER, table_row, told_ways
     metavar="NAME|folder:PATH|npz:PATH",
     help="Sum over these images exactly, without an index.",
 )
-@click.option("--resolution", metavar="PIXELS|native", help="Side of a --dataset's images.")
-@click.option("--limit", type=int, metavar="IMAGES", help="Take the first of a --dataset only.")
+@image_options
 @click.option("--machine", metavar="els|ls|is", **with_default("machine"))
 @click.option(
     "--boundary",

@@ -97,6 +97,11 @@ class ImageSet:
         return int(self.pixels.shape[3])
 
     @property
+    def num_classes(self) -> int:
+        """Labels are below this; 0 without labels."""
+        return 0 if self.labels is None else max(len(self.class_names), int(self.labels.max()) + 1)
+
+    @property
     def tensor(self) -> UInt8[Tensor, "n c h w"]:
         """The pixels as a tensor that shares their memory; it is for reading only."""
         with warnings.catch_warnings():

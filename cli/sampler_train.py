@@ -1,0 +1,92 @@
+"""`sampler train`: a network of the paper's kinds, trained on the images that machines average."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cli.devices import device_option, open_device
+from cli.messages import progress_bars, resumable
+from cli.sampler_options import image_options, seed_option, threads_option
+from patchindex import ImageSet
+from patchindex.environment import set_threads
+from sampler.output import reserve_output
+from sampler.training import TrainingJob, network_for, recipe, train_network
+from sampler.training.files import WEIGHTS
+
+RESUME_HINT = "Interrupted. The last checkpoint is kept; the same command goes on from it."
+
+
+@click.command()
+@click.option(
+    "--dataset", required=True, metavar="NAME|folder:PATH|npz:PATH", help="Images to learn from."
+)
+@image_options
+@click.option(
+    "--network", "architecture", metavar="resnet|unet|unet_attention", default="resnet",
+    show_default=True,
+)  # fmt: skip
+@click.option("--preset", metavar="small|paper", default="small", show_default=True,
+              help="Sizes and recipe; small trains on a CPU.")  # fmt: skip
+@click.option("--padding", metavar="zeros|circular", default="zeros", show_default=True)
+@click.option("--conditional", is_flag=True, help="Tell the network each image's class.")
+@click.option("--steps", type=int, metavar="N", help="[default: the recipe's]")
+@click.option("--batch-size", type=int, metavar="IMAGES", help="[default: the recipe's]")
+@click.option("--learning-rate", type=float, metavar="RATE", help="[default: the recipe's]")
+@click.option("--precision", metavar="auto|float32|bfloat16", help="Of products. [default: auto]")
+@click.option("--save-every", type=int, metavar="STEPS", help="What an interruption can lose.")
+@click.option("--half", is_flag=True, help="Store the weights as float16.")
+@seed_option
+@device_option
+@threads_option
+@click.option("--out", type=click.Path(path_type=Path), metavar="DIR",
+              help="[default: runs/DATASET-NETWORK-PADDING-PRESET]")  # fmt: skip
+@click.option("--overwrite", is_flag=True, help="Train from the beginning, whatever is there.")
+def train(
+    *,
+    device: str,
+    threads: int | None,
+    half: bool,
+    out: Path | None,
+    overwrite: bool,
+    **settings: Any,
+) -> None:
+    """Train; leaves network.safetensors, network.json and loss.png. The same command resumes."""
+    if threads is not None:
+        set_threads(threads)
+    place = open_device(device)
+    with resumable(RESUME_HINT):
+        job = make_job(settings, out)
+        reserve_output(job.folder, overwrite=True)  # training itself knows what may be replaced
+        with progress_bars() as progress:
+            done = train_network(
+                job, device=place, half=half, overwrite=overwrite, progress=progress
+            )
+    if done is not None:
+        account = done.account
+        click.echo(
+            f"{account['parameters']:,} parameters, receptive field "
+            f"{'x'.join(map(str, account['receptive_field']))}, loss {account['final_loss']:.4f}, "
+            f"{account['seconds']:.0f} s"
+        )
+    click.echo(job.folder / WEIGHTS)
+
+
+def make_job(settings: dict[str, Any], out: Path | None) -> TrainingJob:
+    """Images, network and recipe as the options say; what is None keeps the recipe's default."""
+    source, resolution, limit = (settings.pop(key) for key in ("dataset", "resolution", "limit"))
+    architecture, preset, padding = (
+        settings.pop(key) for key in ("architecture", "preset", "padding")
+    )
+    images = ImageSet.load(source, resolution=resolution, limit=limit)
+    network = network_for(
+        images, architecture, preset, padding, conditional=settings.pop("conditional")
+    )
+    changes = {name: value for name, value in settings.items() if value is not None}
+    name = f"{Path(images.name).stem}-{architecture}-{padding}-{preset}"
+    return TrainingJob(
+        images=images,
+        network=network,
+        config=recipe(preset, len(images), **changes),
+        folder=out or Path("runs", name),
+    )

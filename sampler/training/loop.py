@@ -1,0 +1,122 @@
+"""The training loop: noise prediction by mean squared error, block of steps by block."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from patchindex import ImageSet
+from sampler.networks import NetworkConfig, make_network
+from sampler.training.batches import Batch, training_batch
+from sampler.training.recipe import TrainConfig
+
+BLOCK_STEPS = 50
+# a moving average that began with the first weights would never quite forget them
+AVERAGED_SHARE = 0.75
+
+
+@dataclass(slots=True)
+class TrainingState:
+    """All that a resumed run needs; changed in place by every step.
+
+    Attributes:
+        average: moving average of the weights; None if the recipe keeps none.
+        losses: of every step done.
+    """
+
+    module: nn.Module
+    average: AveragedModel | None
+    optimizer: torch.optim.Optimizer
+    losses: list[float] = field(default_factory=list)
+
+    @property
+    def step(self) -> int:
+        """Steps done."""
+        return len(self.losses)
+
+    def result(self) -> nn.Module:
+        """The weights to keep: the average once there is one."""
+        if self.average is not None and int(self.average.n_averaged) > 0:
+            averaged: nn.Module = self.average.module
+            return averaged
+        return self.module
+
+    def values(self) -> dict[str, Any]:
+        """Tensors and numbers, for `torch.save`."""
+        return {
+            "module": self.module.state_dict(),
+            "average": None if self.average is None else self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "losses": self.losses,
+        }
+
+    def restore(self, values: dict[str, Any]) -> None:
+        """Become the state that `values` came from."""
+        self.module.load_state_dict(values["module"])
+        if self.average is not None:
+            self.average.load_state_dict(values["average"])
+        self.optimizer.load_state_dict(values["optimizer"])
+        self.losses = list(values["losses"])
+
+
+def fresh_state(network: NetworkConfig, config: TrainConfig, device: torch.device) -> TrainingState:
+    """A network before its first step."""
+    module = make_network(network, config.seed).to(device)
+    module = module.to(memory_format=torch.channels_last)
+    average = None
+    if config.averaging:
+        average = AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(config.averaging))
+    optimizer = torch.optim.AdamW(module.parameters(), lr=config.learning_rate, weight_decay=0.0)
+    return TrainingState(module, average, optimizer)
+
+
+def train(
+    state: TrainingState, images: ImageSet, config: TrainConfig, *, conditional: bool
+) -> Iterator[list[float]]:
+    """Do all steps that are left; yields the losses of each block, finite or not."""
+    device = next(state.module.parameters()).device
+    precision = chosen_precision(config.precision, device)
+    while state.step < config.steps:
+        block = range(state.step, min(state.step + BLOCK_STEPS, config.steps))
+        losses = []
+        for step in block:
+            batch = training_batch(images, config, step, conditional=conditional)
+            for group in state.optimizer.param_groups:
+                group["lr"] = config.rate_at(step)
+            losses.append(descend(state, batch.to(device), precision))
+            if state.average is not None and step >= (1 - AVERAGED_SHARE) * config.steps:
+                state.average.update_parameters(state.module)
+        found = torch.stack(losses).tolist()  # waits for the device once a block
+        state.losses.extend(found)
+        yield found
+
+
+def descend(state: TrainingState, batch: Batch, precision: torch.dtype) -> Float[Tensor, ""]:
+    """One gradient step; its loss, mean of (predicted eps - eps)^2."""
+    xt = batch.xt.contiguous(memory_format=torch.channels_last)
+    mixed = precision is not torch.float32
+    with torch.autocast(xt.device.type, precision, enabled=mixed):
+        predicted = state.module(xt, batch.t, batch.label)
+    loss: Tensor = (predicted.float() - batch.eps).square().mean()
+    state.optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    state.optimizer.step()
+    return loss.detach()
+
+
+def chosen_precision(asked: str, device: torch.device) -> torch.dtype:
+    """The type of products; `auto` is bfloat16 on a GPU and on a CPU with matrix units for it."""
+    if asked == "auto":
+        return torch.bfloat16 if device.type == "cuda" or has_matrix_units() else torch.float32
+    return torch.bfloat16 if asked == "bfloat16" else torch.float32
+
+
+def has_matrix_units() -> bool:
+    """Whether this CPU multiplies bfloat16 matrices, which halves training time or better."""
+    # older versions of torch cannot tell
+    capabilities: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(capabilities.get("amx_bf16", False))
