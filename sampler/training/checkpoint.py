@@ -2,15 +2,22 @@
 
 import os
 import pickle
+import zlib
+from io import BytesIO
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
+from zipfile import BadZipFile, ZipFile
 
 import torch
 
 from sampler.errors import NetworkError, OutputError
 
 CHECKPOINT = "checkpoint.pt"
+# what `zipfile` and `torch.load` raise over files that are cut short, altered, or not ours
+DAMAGE = (
+    OSError, EOFError, BadZipFile, zlib.error, pickle.UnpicklingError,
+    RuntimeError, ValueError, LookupError, TypeError, AttributeError,
+)  # fmt: skip
 
 
 def write_checkpoint(folder: Path, job: dict[str, Any], values: dict[str, Any]) -> None:
@@ -23,9 +30,11 @@ def write_checkpoint(folder: Path, job: dict[str, Any], values: dict[str, Any]) 
         OutputError: the disk is full or the folder went away.
     """
     path = folder / f"{CHECKPOINT}.tmp"
+    content = BytesIO()  # on a full disk torch.save itself raises what says nothing of disks
+    torch.save({"job": job, "state": values}, content)
     try:
         with path.open("wb") as file:
-            torch.save({"job": job, "state": values}, file)
+            file.write(content.getbuffer())
             file.flush()
             os.fsync(file.fileno())
         path.replace(folder / CHECKPOINT)
@@ -47,25 +56,29 @@ def read_checkpoint(folder: Path, job: dict[str, Any]) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
-        job_found, values = found["job"], found["state"]
-    except (
-        OSError,
-        RuntimeError,
-        KeyError,
-        TypeError,
-        pickle.UnpicklingError,
-        BadZipFile,
-    ) as error:
+        found = load_checked(path.read_bytes())
+        job_found, values = dict(found["job"]), found["state"]
+    except DAMAGE as error:
         raise NetworkError(
             f"{path} cannot be read ({type(error).__name__}). Give --overwrite to train from the "
             "beginning, or another --out."
         ) from error
     if job_found != job:
-        changed = ", ".join(sorted(key for key in job if job_found.get(key) != job[key]))
+        keys = sorted(job.keys() | job_found.keys())
+        changed = ", ".join(key for key in keys if job_found.get(key) != job.get(key))
         raise NetworkError(
             f"{path} belongs to another training (its {changed} differ). Repeat its settings to go "
             "on with it, or give another --out, or --overwrite to replace it."
         )
     state: dict[str, Any] = values
     return state
+
+
+def load_checked(content: bytes) -> dict[str, Any]:
+    """What `torch.save` wrote, after a look at its checksums, which `torch.load` does not take."""
+    with ZipFile(BytesIO(content)) as parts:
+        damaged = parts.testzip()
+    if damaged is not None:
+        raise BadZipFile(f"{damaged} is altered")
+    found: dict[str, Any] = torch.load(BytesIO(content), map_location="cpu", weights_only=True)
+    return found
