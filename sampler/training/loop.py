@@ -81,7 +81,9 @@ def train(
     device = next(state.module.parameters()).device
     precision = chosen_precision(config.precision, device)
     while state.step < config.steps:
-        block = range(state.step, min(state.step + BLOCK_STEPS, config.steps))
+        # ends where a checkpoint is due, or an interruption could lose more than an interval
+        due = (state.step // config.save_every + 1) * config.save_every
+        block = range(state.step, min(state.step + BLOCK_STEPS, due, config.steps))
         losses = []
         for step in block:
             batch = training_batch(images, config, step, conditional=conditional)
