@@ -41,7 +41,7 @@ RESUME_HINT = "Interrupted. The last checkpoint is kept; the same command goes o
 @threads_option
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR",
               help="[default: runs/DATASET-NETWORK-PADDING-PRESET]")  # fmt: skip
-@click.option("--overwrite", is_flag=True, help="Train from the beginning, whatever is there.")
+@click.option("--overwrite", is_flag=True, help="Replace another network that is there already.")
 def train(
     *,
     device: str,

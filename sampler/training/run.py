@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from patchindex import ImageSet
+from patchindex.environment import library_versions
 from patchindex.progress import ProgressCallback, no_progress
 from sampler.errors import NetworkError, TrainingDivergedError
 from sampler.networks import (
@@ -108,19 +109,18 @@ def train_network(
 
     Args:
         half: store the weights as float16.
-        overwrite: begin anew; what the folder holds is replaced once there is something better.
+        overwrite: replace what the folder holds, once there is something better; a checkpoint of
+            this very training is still gone on from.
 
     Raises:
         UserError: a folder of another training, a checkpoint that is damaged, or a loss that is no
             number any more.
     """
-    if overwrite:
-        (job.folder / CHECKPOINT).unlink(missing_ok=True)
-    elif is_complete(job.folder, job.key()):
+    if not overwrite and is_complete(job.folder, job.key()):
         logger.info("%s is complete already; nothing to do", job.folder)
         return None
     state, seconds = fresh_state(job.network, job.config, device), 0.0
-    found = read_checkpoint(job.folder, job.key())
+    found = own_checkpoint(job, overwrite=overwrite)
     if found is not None:
         seconds = found.pop("seconds")
         state.restore(found)
@@ -132,6 +132,17 @@ def train_network(
     write_network(job.folder, module, account, state.losses, half=half)
     (job.folder / CHECKPOINT).unlink(missing_ok=True)
     return Training(network=network, losses=tuple(state.losses), account=account)
+
+
+def own_checkpoint(job: TrainingJob, *, overwrite: bool) -> dict[str, Any] | None:
+    """The state to go on from, or None; with `overwrite` none that cannot be used is left over."""
+    try:
+        return read_checkpoint(job.folder, job.key())
+    except NetworkError:
+        if not overwrite:
+            raise
+        (job.folder / CHECKPOINT).unlink()
+        return None
 
 
 def run_steps(
@@ -202,6 +213,7 @@ def describe(network: Network, job: TrainingJob, losses: Sequence[float]) -> dic
         "schedule": network.schedule,
         "training": job.config.values(),
         "dataset": {"name": images.name, "num_images": len(images), "sha256": images.sha256},
+        "versions": library_versions(),
         "parameters": num_parameters(network.module),
         "receptive_field": receptive_field(network),
         "final_loss": fmean(losses[-FINAL_STEPS:]),
