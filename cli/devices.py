@@ -22,9 +22,12 @@ def open_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise SamplerConfigError(f"device is {name!r}. Give auto, cpu or cuda.") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
+        device = None
+    if device is None or device.type not in {"cpu", "cuda"}:
+        raise SamplerConfigError(f"device is {name!r}. Give auto, cpu or cuda.")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise SamplerConfigError(
-            "device cuda was asked for, but torch finds no GPU here. Give --device cpu."
+            f"device {name} was asked for, but torch finds {torch.cuda.device_count() or 'no'} GPU "
+            "here. Give --device cpu."
         )
     return device
