@@ -38,7 +38,8 @@ class ChannelShift(nn.Module):
 
     def __init__(self, embedding: int, width: int) -> None:
         super().__init__()
-        groups = GROUPS if width % GROUPS == 0 else 1
+        # of one or two channels normalization leaves nothing or signs, and time would be forgotten
+        groups = GROUPS if width % GROUPS == 0 and width >= 4 * GROUPS else 1
         self.layers = nn.Sequential(
             nn.Linear(embedding, width), nn.GroupNorm(groups, width), nn.ReLU()
         )
