@@ -28,7 +28,7 @@ class Network:
 def make_network(config: NetworkConfig, seed: int = 0) -> nn.Module:
     """A fresh network; equal seeds give equal weights."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # manual_seed would reseed the GPUs as well
         module = (
             ResNet(config)
             if config.architecture == "resnet"
