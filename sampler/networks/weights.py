@@ -72,7 +72,7 @@ def read_account(path: Path) -> dict[str, Any]:
         ) from error
     if not isinstance(account, dict) or not isinstance(account.get("network"), dict):
         raise NetworkError(f"{path} describes no network. Give one that `sampler train` wrote.")
-    if account.get("schedule") not in SCHEDULES:
+    if account.get("schedule") not in tuple(SCHEDULES):  # what cannot be hashed is not in it either
         raise NetworkError(
             f"{path} names the schedule {account.get('schedule')!r}. "
             f"It must be one of {', '.join(SCHEDULES)}."
