@@ -1,0 +1,65 @@
+"""The Wiener filter: the best linear denoiser, as if images were Gaussian."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from patchindex import ImageSet
+from patchindex.images import to_unit
+from sampler.reverse import Denoiser, Step
+from sampler.schedules import noise_level
+
+BLOCK_IMAGES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class WienerFilter:
+    """Mean and principal axes of an image set.
+
+    Attributes:
+        axes: eigenvectors of the covariance as columns.
+        variance: eigenvalues.
+    """
+
+    mean: Float[Tensor, " d"]
+    axes: Float[Tensor, "d d"]
+    variance: Float[Tensor, " d"]
+
+    @classmethod
+    def of(cls, images: ImageSet) -> "WienerFilter":
+        """The filter of these images, from sums over blocks of them."""
+        size = images.channels * images.height * images.width
+        total, products = torch.zeros(size), torch.zeros(size, size)
+        # about grey, which is near the mean of images, so that the subtraction below is harmless
+        for block in images.tensor.split(BLOCK_IMAGES):
+            flat = to_unit(block).flatten(1)
+            total += flat.sum(0)
+            products += flat.T @ flat
+        mean = total / len(images)
+        variance, axes = torch.linalg.eigh(products / len(images) - torch.outer(mean, mean))
+        return cls(mean, axes, variance.clamp(min=0))
+
+    def denoise(self, y: Float[Tensor, "b c h w"], sigma: float) -> Float[Tensor, "b c h w"]:
+        """E[x0 | y] = mean + C (C + sigma^2)^-1 (y - mean) for covariance C."""
+        gain = self.variance / (self.variance + sigma**2)
+        along = (y.flatten(1) - self.mean) @ self.axes
+        return (self.mean + (along * gain) @ self.axes.T).reshape(y.shape)
+
+
+def wiener_denoiser(images: ImageSet, label: Int[Tensor, " b"] | None) -> Denoiser:
+    """The Wiener filter of each sample's own class; of all images without labels."""
+    classes = [None] if label is None else label.unique().tolist()
+    filters = {value: WienerFilter.of(images.with_label(value)) for value in classes}
+
+    def mean(xt: Float[Tensor, "b c h w"], step: Step) -> Float[Tensor, "b c h w"]:
+        y, sigma = xt / step.alpha_bar**0.5, noise_level(step.alpha_bar)
+        if label is None:
+            return filters[None].denoise(y, sigma)
+        means = torch.empty_like(xt)
+        for value, found in filters.items():
+            means[label == value] = found.denoise(y[label == value], sigma)
+        return means
+
+    return mean
