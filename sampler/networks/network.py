@@ -1,6 +1,6 @@
 """A network from its configuration."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -23,6 +23,10 @@ class Network:
     config: NetworkConfig
     schedule: str = "cosine"
     name: str = "network"
+
+    def to(self, device: torch.device) -> "Network":
+        """The same on another device."""
+        return replace(self, module=self.module.to(device))
 
 
 def make_network(config: NetworkConfig, seed: int = 0) -> nn.Module:
