@@ -36,6 +36,20 @@ index_option = click.option(
     help="Index to retrieve from. [default: the newest in the user's home]",
 )
 
+dataset_option = click.option(
+    "--dataset",
+    metavar="NAME|folder:PATH|npz:PATH",
+    help="Sum over these images exactly, without an index.",
+)
+boundary_option = click.option(
+    "--boundary",
+    metavar="zeros|circular|circular_interior",
+    help="Border rule with --dataset; an index has its own. [default: zeros]",
+)
+exact_option = click.option(
+    "--exact", is_flag=True, help="Sum over every patch of the index's images."
+)
+
 image_options = options(
     click.option("--resolution", metavar="PIXELS|native", help="Side of a --dataset's images."),
     click.option("--limit", type=int, metavar="IMAGES", help="Take the first of a --dataset only."),
@@ -73,17 +87,16 @@ retrieval_options = options(
     ),
 )
 
-process_options = options(
-    click.option(
-        "--scales",
-        metavar="NAME|FILE|P,P,...",
-        help="Patch size per noise level, lowest noise first. [default: as published]",
-    ),
-    click.option("--steps", type=int, **with_default("steps")),
-    click.option(
-        "--schedule", metavar="cosine|cosine_offset|linear|exponential", **with_default("schedule")
-    ),
+scales_option = click.option(
+    "--scales",
+    metavar="NAME|FILE|P,P,...",
+    help="Patch size per noise level, lowest noise first. [default: as published]",
 )
+steps_option = click.option("--steps", type=int, **with_default("steps"))
+schedule_option = click.option(
+    "--schedule", metavar="cosine|cosine_offset|linear|exponential", **with_default("schedule")
+)
+process_options = options(scales_option, steps_option, schedule_option)
 
 seed_option = click.option("--seed", type=int, **with_default("seed"))
 label_option = click.option(

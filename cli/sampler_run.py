@@ -7,6 +7,9 @@ from typing import Any
 import click
 
 from cli.sampler_options import (
+    boundary_option,
+    dataset_option,
+    exact_option,
     image_options,
     index_option,
     label_option,
@@ -28,19 +31,11 @@ from sampler.steps_table import HEADER, table_row, told_ways
 
 @click.command()
 @index_option
-@click.option(
-    "--dataset",
-    metavar="NAME|folder:PATH|npz:PATH",
-    help="Sum over these images exactly, without an index.",
-)
+@dataset_option
 @image_options
 @click.option("--machine", metavar="els|ls|is", **with_default("machine"))
-@click.option(
-    "--boundary",
-    metavar="zeros|circular|circular_interior",
-    help="Border rule with --dataset; an index has its own. [default: zeros]",
-)
-@click.option("--exact", is_flag=True, help="Sum over every patch of the index's images.")
+@boundary_option
+@exact_option
 @retrieval_options
 @click.option("--strict-scales", is_flag=True, help="Refuse a scale that the index lacks.")
 @process_options

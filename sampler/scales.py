@@ -1,6 +1,7 @@
 """Locality scales: which patch size belongs to which noise level; the published ones by name."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import yaml
@@ -9,6 +10,10 @@ from patchindex.resources import data_file
 from sampler.errors import SamplerConfigError
 
 FALLBACK = "cifar10_resnet_zeros"
+
+
+class NoListError(SamplerConfigError):
+    """Text that is no list of numbers, and may be something else."""
 
 
 def published_scales() -> dict[str, tuple[int, ...]]:
@@ -20,23 +25,44 @@ def published_scales() -> dict[str, tuple[int, ...]]:
 def resolve_scales(name: str) -> tuple[int, ...]:
     """Scales by published name, from a YAML file, or from a list like "3,3,5,9".
 
+    A file holds a list, lowest noise first, or what `sampler calibrate` writes: a patch size for
+    each time t = 1/n, 2/n, ..., 1.
+
     Raises:
-        SamplerConfigError: none of these, or entries that are not odd positive numbers.
+        SamplerConfigError: none of these, entries that are not odd positive numbers, or a time
+            that is missing.
     """
     published = published_scales()
     if name in published:
         return published[name]
     if Path(name).is_file():
-        return checked_scales(read_scales(Path(name)), name)
+        scales = read_scales(Path(name))
+        return checked_scales(
+            in_order_of_time(scales, name) if isinstance(scales, Mapping) else scales, name
+        )
     try:
-        return checked_scales([int(entry) for entry in name.split(",")], name)
-    except ValueError as error:
-        if isinstance(error, SamplerConfigError):
-            raise
+        return parse_scales(name)
+    except NoListError as error:
         raise SamplerConfigError(
             f"scales {name!r} are neither a file, nor a list like 3,3,5,9, nor published. "
             f"Published are: {', '.join(published)}."
         ) from error
+
+
+def parse_scales(text: str) -> tuple[int, ...]:
+    """Patch sizes from a list like "3,3,5,9".
+
+    Raises:
+        NoListError: no such list.
+        SamplerConfigError: entries that are not odd positive numbers.
+    """
+    try:
+        entries = [int(entry) for entry in text.split(",")]
+    except ValueError as error:
+        raise NoListError(
+            f"patch sizes {text!r} are no list. Give whole numbers like 3,3,5,9."
+        ) from error
+    return checked_scales(entries, text)
 
 
 def default_scales(dataset: str, boundary: str) -> str:
@@ -46,6 +72,36 @@ def default_scales(dataset: str, boundary: str) -> str:
     published = published_scales()
     candidates = [f"{family}_resnet_{padding}", f"{family}_resnet_zeros", FALLBACK]
     return next(name for name in candidates if name in published)
+
+
+def published_name(dataset: str, architecture: str, padding: str) -> str | None:
+    """Name under which the paper reports such a network, or None."""
+    family = {"sample": "fashion_mnist"}.get(dataset, dataset)
+    name = f"{family}_{architecture}_{padding}"
+    return name if name in published_scales() else None
+
+
+def in_order_of_time(scales: Mapping[object, object], origin: str) -> list[object]:
+    """The patch sizes by time, which must be 1/n, 2/n, ..., 1.
+
+    Raises:
+        SamplerConfigError: other times, or one that is missing.
+    """
+    known = {round(t, 6): scales[t] for t in scales if isinstance(t, int | float) and 0 < t <= 1}
+    if len(known) < len(scales) or not known:
+        raise SamplerConfigError(
+            f"scales {origin} have the times {', '.join(map(str, scales))}. Give a patch size for "
+            "each time t = 1/n, 2/n, ..., 1."
+        )
+    times = [0.0, *sorted(known), 1.0]
+    steps = round(1 / min(after - t for t, after in pairwise(times) if after > t))
+    wanted = [round(i / steps, 6) for i in range(1, steps + 1)]
+    if lacking := [t for t in wanted if t not in known]:
+        raise SamplerConfigError(
+            f"scales {origin} lack a patch size for t = {', '.join(f'{t:g}' for t in lacking)}. "
+            f"Give one for each of the {steps} noise levels t = {wanted[0]:g}, ..., 1."
+        )
+    return [known[t] for t in wanted]
 
 
 def read_scales(path: Path) -> object:

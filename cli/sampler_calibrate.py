@@ -1,0 +1,95 @@
+"""`sampler calibrate`: which patch size serves best at each noise level."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cli.devices import device_option, open_device
+from cli.messages import progress_bars
+from cli.sampler_options import (
+    boundary_option,
+    dataset_option,
+    exact_option,
+    image_options,
+    index_option,
+    label_option,
+    out_option,
+    retrieval_options,
+    schedule_option,
+    seed_option,
+    steps_option,
+    threads_option,
+)
+from cli.sources import open_source
+from patchindex import ImageSet
+from patchindex.environment import library_versions, set_threads
+from sampler.calibrate import CalibrateConfig
+from sampler.calibrate import calibrate as carry_out
+from sampler.networks.pretrained import open_network
+from sampler.output import CALIBRATE_ACCOUNT, reserve_output, write_calibration
+from sampler.run import SamplerConfig
+from sampler.scales import parse_scales
+
+DEFAULTS = CalibrateConfig()
+
+
+@click.command()
+@click.option(
+    "--network", metavar="NAME|FILE|DIR",
+    help="Trained network to agree with. [default: none; denoise held-out images]",
+)  # fmt: skip
+@index_option
+@dataset_option
+@image_options
+@boundary_option
+@exact_option
+@retrieval_options
+@click.option(
+    "--candidates", metavar="P,P,...",
+    help="Patch sizes to choose from. [default: an index's own, or 3,5,...,17]",
+)  # fmt: skip
+@steps_option
+@schedule_option
+@click.option(
+    "--num", type=int, metavar="SAMPLES", default=DEFAULTS.sampling.num, show_default=True
+)
+@seed_option
+@label_option
+@device_option
+@threads_option
+@out_option("runs/calibrate-DATASET-SEED")
+@click.option("--overwrite", is_flag=True, help="Replace a calibration that is there already.")
+def calibrate(
+    *,
+    network: str | None,
+    candidates: str | None,
+    device: str,
+    threads: int | None,
+    out: Path | None,
+    overwrite: bool,
+    **settings: Any,
+) -> None:
+    """Find scales; leaves scales.yaml, calibrate.json, scales.png and receptive_field.png."""
+    names = ("index_path", "dataset", "resolution", "limit")
+    source = open_source(*(settings.pop(name) for name in names))
+    config = CalibrateConfig(
+        sampling=SamplerConfig(**settings),
+        candidates=None if candidates is None else parse_scales(candidates),
+    )
+    if threads is not None:
+        set_threads(threads)
+    trained = None if network is None else open_network(network).to(open_device(device))
+    images = source if isinstance(source, ImageSet) else source.images
+    name = f"calibrate-{Path(images.name).stem}-{config.sampling.seed}"
+    folder = out or Path("runs", name)
+    reserve_output(folder, overwrite=overwrite, account=CALIBRATE_ACCOUNT)
+    with progress_bars() as progress:
+        finished = carry_out(
+            source, trained, config, lambda done, total: progress("calibrate", done, total)
+        )
+    finished.account["versions"] = library_versions()
+    write_calibration(finished, folder)
+    for t, size in finished.calibration.scales().items():
+        click.echo(f"{t:5.2f} {size:4d}")
+    click.echo(f"{finished.account['seconds']:.0f} s: {folder / 'scales.yaml'}")

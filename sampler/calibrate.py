@@ -1,0 +1,198 @@
+"""A calibration run: network or held-out images, machine, candidates; and everything it leaves."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from torch import Tensor
+
+from patchindex import ImageSet, PatchIndex
+from patchindex.images import to_unit
+from sampler.calibration import Calibration, calibrate_to_images, calibrate_to_network
+from sampler.errors import SamplerConfigError
+from sampler.labels import labels_for, machine_denoiser
+from sampler.networks import Network, network_denoiser
+from sampler.networks.fit import boundary_for, check_fit
+from sampler.networks.gradient_map import effective_width, gradient_maps
+from sampler.noise import initial_noise
+from sampler.reverse import Step, plan_steps
+from sampler.run import SamplerConfig, describe_source, make_machine
+from sampler.scales import checked_scales, published_name, published_scales
+
+TEN_SAMPLES = SamplerConfig(num=10)
+LARGEST_CANDIDATE = 17
+
+Comparer = Callable[..., Calibration]  # of candidates, and `on_score`
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CalibrateConfig:
+    """What is calibrated, besides network and images.
+
+    Attributes:
+        sampling: machine, retrieval settings, steps, schedule, samples and seed.
+        candidates: patch sizes to choose from; None takes an index's scales, or all odd ones from 3
+            to 17.
+    """
+
+    sampling: SamplerConfig = TEN_SAMPLES
+    candidates: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class CalibrationRun:
+    """A finished calibration.
+
+    Attributes:
+        published: the paper's scales of such a network, lowest noise first, or None.
+        maps: gradient of the network's center pixel at each step; None without a network.
+        account: what `calibrate.json` holds.
+    """
+
+    calibration: Calibration
+    published: tuple[int, ...] | None
+    maps: Float[Tensor, "t h w"] | None
+    account: dict[str, Any]
+
+    @property
+    def title(self) -> str:
+        """What was calibrated, in one line."""
+        source = self.account["source"]
+        against = Path(self.account["network"] or "held-out images").stem
+        return f"{Path(source['dataset']).name}, {source['num_images']:,} images, against {against}"
+
+    def scales_yaml(self) -> str:
+        """Patch size by time, as --scales reads it."""
+        lines = [f"{t:g}: {size}" for t, size in self.calibration.scales().items()]
+        return "\n".join([f"# patch size at each time t: {self.title}", *lines, ""])
+
+
+def calibrate(
+    source: ImageSet | PatchIndex,
+    network: Network | None,
+    config: CalibrateConfig,
+    on_score: Callable[[int, int], None] | None = None,
+) -> CalibrationRun:
+    """Find the patch size that serves best at each noise level.
+
+    Args:
+        network: None to hold `config.sampling.num` images out and denoise them instead.
+
+    Raises:
+        UserError: a setting, or images, that do not suit the network, or an index without one.
+    """
+    start = perf_counter()
+    sampling = config.sampling
+    candidates = chosen_candidates(source, config.candidates)
+    schedule = sampling.schedule if network is None else network.schedule
+    steps = plan_steps((candidates[0],), sampling.steps, schedule)
+    if network is None:
+        compare, maps = against_images(source, sampling, steps), None
+    else:
+        compare, maps = against_network(source, network, sampling, steps)
+    calibration = compare(candidates, on_score=on_score)
+    images = source if isinstance(source, ImageSet) else source.images
+    name = published_for(images, network)
+    account = {
+        "config": asdict(sampling) | {"candidates": list(candidates), "schedule": schedule},
+        "network": None if network is None else network.name,
+        "source": describe_source(source, images),
+        "scales": [{"t": t, "patch_size": size} for t, size in calibration.scales().items()],
+        "best_quartiles": [list(calibration.best(share)) for share in (0.25, 0.75)],
+        "times": list(calibration.times),
+        "mean_merit": calibration.merit.mean(-1).tolist(),
+        "effective_width": None if maps is None else [effective_width(heat) for heat in maps],
+        "published": name,
+        "seconds": perf_counter() - start,
+    }
+    return CalibrationRun(
+        calibration=calibration,
+        published=None if name is None else published_scales()[name],
+        maps=maps,
+        account=account,
+    )
+
+
+def against_network(
+    source: ImageSet | PatchIndex, network: Network, sampling: SamplerConfig, steps: list[Step]
+) -> tuple[Comparer, Float[Tensor, "t h w"]]:
+    """How scores are compared on the network's trajectory; its center's gradients there."""
+    images = source if isinstance(source, ImageSet) else source.images
+    check_fit(network, images)
+    boundary = boundary_for(network) if isinstance(source, ImageSet) else sampling.boundary
+    machine = make_machine(source, replace(sampling, boundary=boundary))
+    noise = initial_noise(sampling.num, images, sampling.seed)
+    label = labels_for(network.config.num_classes, sampling)
+    compare = partial(
+        calibrate_to_network,
+        network_denoiser(network, label),
+        machine_denoiser(machine, label),
+        noise=noise,
+        steps=steps,
+    )
+    return compare, gradient_maps(network, noise, steps, label)
+
+
+def against_images(
+    source: ImageSet | PatchIndex, sampling: SamplerConfig, steps: list[Step]
+) -> Comparer:
+    """How images that are held out of the dictionary are denoised."""
+    if not isinstance(source, ImageSet):
+        raise SamplerConfigError(
+            "without a network, images are held out of the dictionary, but an index holds all of "
+            "them. Give --dataset in place of --index, or --network."
+        )
+    held, rest = hold_out(source, sampling.num, sampling.seed)
+    machine = make_machine(rest, sampling)
+    noise = initial_noise(sampling.num, source, sampling.seed)
+    return partial(
+        calibrate_to_images, held, machine_denoiser(machine, None), noise=noise, steps=steps
+    )
+
+
+def hold_out(images: ImageSet, num: int, seed: int) -> tuple[Float[Tensor, "b c h w"], ImageSet]:
+    """So many images drawn without replacement, in [-1, 1], and the set of all others.
+
+    Raises:
+        SamplerConfigError: there would be no others.
+    """
+    if not 0 < num < len(images):
+        raise SamplerConfigError(
+            f"{num} images cannot be held out of {len(images)}. Give --num from 1 to "
+            f"{len(images) - 1}."
+        )
+    chosen = np.random.default_rng(seed).choice(len(images), num, replace=False)
+    kept = np.setdiff1d(np.arange(len(images)), chosen)
+    rest = ImageSet.from_array(
+        np.asarray(images.pixels[kept]),
+        None if images.labels is None else images.labels[kept],
+        class_names=images.class_names,
+        name=f"{images.name} without {num} held out",
+    )
+    return to_unit(np.asarray(images.pixels[chosen])), rest
+
+
+def chosen_candidates(
+    source: ImageSet | PatchIndex, candidates: tuple[int, ...] | None
+) -> tuple[int, ...]:
+    """The patch sizes to choose from, ascending and each once."""
+    if candidates is None:
+        candidates = (
+            tuple(range(3, LARGEST_CANDIDATE + 1, 2))
+            if isinstance(source, ImageSet)
+            else source.scales
+        )
+    return checked_scales(sorted(set(candidates)), "among the candidates")
+
+
+def published_for(images: ImageSet, network: Network | None) -> str | None:
+    """Name of the paper's scales for this network on these images, if there are any."""
+    if network is None:
+        return None
+    config = network.config
+    return published_name(images.name, config.architecture, config.padding)
