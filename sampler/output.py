@@ -8,13 +8,21 @@ from typing import Any
 
 import numpy as np
 
+from sampler.calibrate import CalibrationRun
+from sampler.compare import ComparisonRun
 from sampler.errors import OutputError
 from sampler.picture import image_grid, save_png
 from sampler.run import Run
 from sampler.verify import Verification
 
 RUN_ACCOUNT, VERIFY_ACCOUNT = "run.json", "verify.json"
-HOLDING = {RUN_ACCOUNT: "a run", VERIFY_ACCOUNT: "a verification"}
+CALIBRATE_ACCOUNT, COMPARE_ACCOUNT = "calibrate.json", "compare.json"
+HOLDING = {
+    RUN_ACCOUNT: "a run",
+    VERIFY_ACCOUNT: "a verification",
+    CALIBRATE_ACCOUNT: "a calibration",
+    COMPARE_ACCOUNT: "a comparison",
+}
 
 
 def reserve_output(folder: Path, *, overwrite: bool, account: str = RUN_ACCOUNT) -> None:
@@ -71,6 +79,48 @@ def write_verification(verification: Verification, folder: Path) -> None:
         "verify.png": lambda path: save_figure(figure, path),
         "verify.svg": lambda path: save_figure(figure, path),
         VERIFY_ACCOUNT: lambda path: write_json(verification.account, path),
+    }
+    write_whole(files, folder)
+
+
+def write_calibration(run: CalibrationRun, folder: Path) -> None:
+    """Write scales.yaml, scales.png, receptive_field.png and, last, calibrate.json.
+
+    Raises:
+        OutputError: the disk is full or the folder went away.
+    """
+    from sampler.calibration_plot import maps_figure, scales_figure  # noqa: PLC0415 - as above
+    from sampler.plot_style import save_figure  # noqa: PLC0415
+
+    curve = scales_figure(run, run.title)
+    files: dict[str, Callable[[Path], object]] = {
+        "scales.yaml": lambda path: path.write_text(run.scales_yaml()),
+        "scales.png": lambda path: save_figure(curve, path),
+    }
+    if run.maps is not None:
+        heat = maps_figure(run.maps, run.calibration.times, run.account["effective_width"])
+        files["receptive_field.png"] = lambda path: save_figure(heat, path)
+    files[CALIBRATE_ACCOUNT] = lambda path: write_json(run.account, path)
+    write_whole(files, folder)
+
+
+def write_comparison(run: ComparisonRun, folder: Path) -> None:
+    """Write samples.png, scatter.png, images.npz and, last, compare.json.
+
+    Raises:
+        OutputError: the disk is full or the folder went away.
+    """
+    from sampler.comparison_plot import grid_figure, scatter_figure  # noqa: PLC0415 - as above
+    from sampler.plot_style import save_figure  # noqa: PLC0415
+
+    images = run.predicted | {f"network_{steps}": found for steps, found in run.outputs.items()}
+    arrays = {name: found.numpy() for name, found in images.items()}
+    grid, scatter = grid_figure(run), scatter_figure(run)
+    files: dict[str, Callable[[Path], object]] = {
+        "images.npz": lambda path: np.savez(path, allow_pickle=False, **arrays),
+        "samples.png": lambda path: save_figure(grid, path),
+        "scatter.png": lambda path: save_figure(scatter, path),
+        COMPARE_ACCOUNT: lambda path: write_json(run.account, path),
     }
     write_whole(files, folder)
 

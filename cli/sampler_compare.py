@@ -1,0 +1,87 @@
+"""`sampler compare`: a trained network beside the theory, from the same noise."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cli.devices import device_option, open_device
+from cli.messages import progress_bars
+from cli.sampler_options import (
+    dataset_option,
+    exact_option,
+    image_options,
+    index_option,
+    label_option,
+    out_option,
+    retrieval_options,
+    scales_option,
+    seed_option,
+    steps_option,
+    threads_option,
+)
+from cli.sources import open_source
+from patchindex import ImageSet
+from patchindex.environment import library_versions, set_threads
+from sampler.compare import CompareConfig, compare_network
+from sampler.comparison_table import table_lines
+from sampler.networks.pretrained import DEFAULT_NETWORK, open_network
+from sampler.output import COMPARE_ACCOUNT, reserve_output, write_comparison
+from sampler.run import SamplerConfig
+
+DEFAULTS = CompareConfig()
+
+
+@click.command()
+@click.option(
+    "--network", metavar="NAME|FILE|DIR", default=DEFAULT_NETWORK, show_default=True,
+    help="A bundled network, or what `sampler train` wrote.",
+)  # fmt: skip
+@index_option
+@dataset_option
+@image_options
+@exact_option
+@retrieval_options
+@scales_option
+@steps_option
+@click.option(
+    "--network-steps", metavar="N", type=int, multiple=True,
+    default=DEFAULTS.network_steps, show_default=True, help="Of the network; may be repeated.",
+)  # fmt: skip
+@click.option(
+    "--num", type=int, metavar="SAMPLES", default=DEFAULTS.sampling.num, show_default=True
+)
+@seed_option
+@label_option
+@device_option
+@threads_option
+@out_option("runs/compare-DATASET-SEED")
+@click.option("--overwrite", is_flag=True, help="Replace a comparison that is there already.")
+def compare(
+    *,
+    network: str,
+    network_steps: tuple[int, ...],
+    device: str,
+    threads: int | None,
+    out: Path | None,
+    overwrite: bool,
+    **settings: Any,
+) -> None:
+    """Print a table like the paper's; leaves compare.json, images.npz and two pictures."""
+    names = ("index_path", "dataset", "resolution", "limit")
+    opened = open_network(network).to(open_device(device))
+    source = open_source(*(settings.pop(name) for name in names))
+    config = CompareConfig(sampling=SamplerConfig(**settings), network_steps=network_steps)
+    if threads is not None:
+        set_threads(threads)
+    images = source if isinstance(source, ImageSet) else source.images
+    folder = out or Path("runs", f"compare-{Path(images.name).stem}-{config.sampling.seed}")
+    reserve_output(folder, overwrite=overwrite, account=COMPARE_ACCOUNT)
+    with progress_bars() as progress:
+        finished = compare_network(source, opened, config, progress)
+    finished.account["versions"] = library_versions()
+    write_comparison(finished, folder)
+    for line in table_lines(finished.account):
+        click.echo(line)
+    seconds = sum(finished.account["seconds"].values())
+    click.echo(f"{len(finished.noise)} samples in {seconds:.0f} s: {folder / 'samples.png'}")

@@ -1,0 +1,209 @@
+"""A comparison run: a trained network's images beside what the theory makes of the same noise."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from time import perf_counter
+from typing import Any, get_args
+
+import torch
+import yaml
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from patchindex import ImageSet, PatchIndex
+from patchindex.images import to_unit
+from patchindex.resources import data_file
+from sampler.comparison import Prediction, compare, summary
+from sampler.errors import SamplerConfigError
+from sampler.labels import labels_for, machine_denoiser
+from sampler.machines import ScoreMachine
+from sampler.nearest import nearest_images
+from sampler.networks import Network, network_denoiser
+from sampler.networks.fit import boundary_for, check_fit
+from sampler.noise import initial_noise
+from sampler.reverse import Denoiser, Step, plan_steps, reverse
+from sampler.run import MachineName, SamplerConfig, describe_source, make_machine
+from sampler.scales import default_scales, published_name, resolve_scales
+from sampler.wiener import wiener_denoiser
+
+Images = Float[Tensor, "b c h w"]
+# Called with the name of a predictor, the steps it has done, and how many there are.
+OnStep = Callable[[str, int, int], None]
+
+MACHINES: tuple[MachineName, ...] = get_args(MachineName)
+WIENER, NEAREST = "wiener", "nearest"
+MANY_SAMPLES = SamplerConfig(num=32)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompareConfig:
+    """What is compared, besides network and images.
+
+    Attributes:
+        sampling: of the machines: retrieval settings, scales, steps, samples and seed.
+        network_steps: numbers of steps that the network samples in.
+    """
+
+    sampling: SamplerConfig = MANY_SAMPLES
+    network_steps: tuple[int, ...] = (150, 20)
+
+    def __post_init__(self) -> None:
+        if not self.network_steps or min(self.network_steps) < 1:
+            raise SamplerConfigError(
+                f"network_steps is {self.network_steps}. Give at least one number above 0."
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ComparisonRun:
+    """A finished comparison.
+
+    Attributes:
+        outputs: the network's images by its number of steps.
+        predicted: each predictor's images; those of the nearest training image by network steps.
+        predictions: agreement by network steps and predictor.
+        account: what `compare.json` holds.
+    """
+
+    noise: Images
+    outputs: dict[int, Images]
+    predicted: dict[str, Images]
+    nearest: dict[int, Images]
+    predictions: dict[int, dict[str, Prediction]]
+    account: dict[str, Any]
+
+
+def compare_network(
+    source: ImageSet | PatchIndex,
+    network: Network,
+    config: CompareConfig,
+    on_step: OnStep | None = None,
+) -> ComparisonRun:
+    """Let network, machines and baselines make images of the same noise.
+
+    Raises:
+        UserError: images that are not the network's, or a setting that these do not admit.
+    """
+    images = source if isinstance(source, ImageSet) else source.images
+    check_fit(network, images)
+    sampling = replace(config.sampling, schedule=network.schedule)
+    scales_name = sampling.scales or default_scales_for(images, network)
+    scales = resolve_scales(scales_name)
+    plan = plan_steps(scales, sampling.steps, sampling.schedule)
+    noise = initial_noise(sampling.num, images, sampling.seed)
+    label = labels_for(network.config.num_classes, sampling)
+    machines = make_machines(source, sampling, network)
+    trained, stopwatch = network_denoiser(network, label), Stopwatch(noise, on_step)
+    outputs = {
+        count: stopwatch.images(
+            f"network in {count} steps", trained, plan_steps((1,), count, network.schedule)
+        )
+        for count in config.network_steps
+    }
+    predicted = {
+        name: stopwatch.images(name, machine_denoiser(machine, label), plan)
+        for name, machine in machines.items()
+    }
+    predicted[WIENER] = stopwatch.images(WIENER, wiener_denoiser(images, label), plan)
+    nearest = {count: nearest_of(found, images, label) for count, found in outputs.items()}
+    predictions = {
+        count: compare(predicted | {NEAREST: nearest[count]}, found)
+        for count, found in outputs.items()
+    }
+    account = {
+        "config": asdict(sampling) | {"network_steps": list(config.network_steps)},
+        "network": {"name": network.name, **network.config.values()},
+        "scales": {"name": scales_name, "patch_sizes": list(scales)},
+        "source": describe_source(source, images),
+        "labels": None if label is None else label.tolist(),
+        "published": published_rows(images, network),
+        "seconds": stopwatch.seconds,
+    } | describe_predictions(predictions)
+    return ComparisonRun(
+        noise=noise, outputs=outputs, predicted=predicted, nearest=nearest,
+        predictions=predictions, account=account,
+    )  # fmt: skip
+
+
+def describe_predictions(predictions: dict[int, dict[str, Prediction]]) -> dict[str, Any]:
+    """Medians, and r of every sample, by network steps; keys as JSON has them."""
+    return {
+        "results": {str(count): summary(found) for count, found in predictions.items()},
+        "r": {
+            str(count): {name: row.r.tolist() for name, row in found.items()}
+            for count, found in predictions.items()
+        },
+    }
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stopwatch:
+    """Makes images of the same noise by several denoisers, tells of each step, and times each.
+
+    Attributes:
+        seconds: of each denoiser so far, by name.
+    """
+
+    noise: Images
+    on_step: OnStep | None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def images(self, name: str, denoiser: Denoiser, steps: list[Step]) -> Images:
+        """The denoiser's images."""
+        start, positions = perf_counter(), {step.t: i for i, step in enumerate(steps)}
+
+        def reporting(xt: Images, step: Step) -> Images:
+            if self.on_step is not None:
+                self.on_step(name, positions[step.t], len(steps))
+            return denoiser(xt, step)
+
+        found = reverse(reporting, self.noise, steps)
+        self.seconds[name] = perf_counter() - start
+        return found
+
+
+def make_machines(
+    source: ImageSet | PatchIndex, sampling: SamplerConfig, network: Network
+) -> dict[str, ScoreMachine]:
+    """ELS as `sampling` says, LS and IS exactly, all with the border that the network's padding is.
+
+    Raises:
+        SamplerConfigError: an index with another boundary.
+    """
+    boundary = boundary_for(network)
+    if isinstance(source, PatchIndex) and source.boundary != boundary:
+        raise SamplerConfigError(
+            f"{network.name} pads with {network.config.padding}, but the index was built for "
+            f"boundary {source.boundary}. Give an index built with --boundary {boundary}."
+        )
+    settings = replace(sampling, boundary=boundary)
+    return {name: make_machine(source, replace(settings, machine=name)) for name in MACHINES}
+
+
+def nearest_of(images: Images, training: ImageSet, label: Int[Tensor, " b"] | None) -> Images:
+    """The training image nearest to each, of its own class: the best that memorising could do."""
+    found = torch.empty_like(images)
+    for value in [None] if label is None else label.unique().tolist():
+        members = torch.ones(len(images), dtype=torch.bool) if label is None else label == value
+        among = training.with_label(value)
+        where, _ = nearest_images(images[members].clamp(-1, 1), among)
+        found[members] = to_unit(among.tensor[where])
+    return found
+
+
+def default_scales_for(images: ImageSet, network: Network) -> str:
+    """Name of the scales published for this kind of network on these images, or the nearest."""
+    config = network.config
+    return published_name(images.name, config.architecture, config.padding) or default_scales(
+        images.name, boundary_for(network)
+    )
+
+
+def published_rows(images: ImageSet, network: Network) -> dict[str, list[float]]:
+    """The paper's medians for such a network by network steps: ELS, LS, IS, share ELS > IS."""
+    config = network.config
+    family = {"sample": "fashion_mnist"}.get(images.name, images.name)
+    key = f"{family}_{config.architecture}_{config.padding}"
+    table = yaml.safe_load(data_file("table1.yaml").read_text())
+    rows = {name.removeprefix("network_steps_"): found.get(key) for name, found in table.items()}
+    return {steps: row for steps, row in rows.items() if row is not None}

@@ -1,0 +1,160 @@
+"""`sampler calibrate` and `sampler compare` end to end, and every mistake a user can make."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from small_networks import network_config, random_network
+
+from cli.sampler import main
+from patchindex import ImageSet
+from sampler.networks import weight_files
+from sampler.scales import resolve_scales
+
+IMAGES = ["--resolution", 8, "--limit", 60]
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network for labelled 8 x 8 images on disk, as training leaves it."""
+    return write_network(tmp_path_factory.mktemp("network"), num_classes=10)
+
+
+def write_network(folder: Path, **settings: int) -> Path:
+    made = random_network(network_config(**settings))
+    account = {"network": made.config.values(), "schedule": "cosine"}
+    weights, text = weight_files(made.module, account, half=False)
+    (folder / "network.safetensors").write_bytes(weights)
+    (folder / "network.json").write_bytes(text)
+    return folder
+
+
+def invoke(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def compare(network: Path, out: Path, *arguments: object) -> Result:
+    return invoke(
+        "compare", "--network", network, "--dataset", "sample", *IMAGES, "--num", 2,
+        "--steps", 2, "--network-steps", 2, "--scales", "3,5", "--out", out, *arguments,
+    )  # fmt: skip
+
+
+def calibrate(out: Path, *arguments: object) -> Result:
+    return invoke(
+        "calibrate", "--dataset", "sample", *IMAGES, "--num", 2, "--steps", 4,
+        "--candidates", "3,5", "--out", out, *arguments,
+    )  # fmt: skip
+
+
+def test_a_comparison_prints_the_papers_table_and_leaves_its_files(
+    network: Path, tmp_path: Path
+) -> None:
+    result = compare(network, tmp_path / "out", "--network-steps", 3)
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert lines[0].split()[2:] == [
+        "ELS",
+        "LS",
+        "IS",
+        "ELS",
+        ">",
+        "IS",
+        "Wiener",
+        "nearest",
+        "image",
+    ]
+    assert [line.strip() for line in lines if line.strip().isdigit()] == ["2", "3"]
+    assert sum("median r " in line for line in lines) == 2
+    assert "2 samples in" in lines[-1]
+    account = json.loads((tmp_path / "out" / "compare.json").read_text())
+    assert account["versions"]["torch"]
+    assert len(account["labels"]) == 2
+    assert {"images.npz", "samples.png", "scatter.png"} <= {
+        path.name for path in (tmp_path / "out").iterdir()
+    }
+
+
+def test_equal_seeds_give_equal_comparisons(network: Path, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        assert compare(network, tmp_path / name, "--seed", 3).exit_code == 0
+    with np.load(tmp_path / "one/images.npz") as one, np.load(tmp_path / "two/images.npz") as two:
+        assert all(np.array_equal(one[key], two[key]) for key in one)
+
+
+def test_a_calibration_leaves_scales_that_the_sampler_reads(network: Path, tmp_path: Path) -> None:
+    result = calibrate(tmp_path / "out", "--network", network)
+    assert result.exit_code == 0, result.output
+    scales = resolve_scales(str(tmp_path / "out" / "scales.yaml"))
+    assert len(scales) == 4
+    assert set(scales) <= {3, 5}
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "calibrate.json", "receptive_field.png", "scales.png", "scales.yaml",
+    ]  # fmt: skip
+    account = json.loads((tmp_path / "out" / "calibrate.json").read_text())
+    assert len(account["effective_width"]) == 4
+    ran = compare(network, tmp_path / "ran", "--scales", tmp_path / "out" / "scales.yaml")
+    assert ran.exit_code == 0, ran.output
+
+
+def test_without_a_network_no_receptive_field_is_drawn(tmp_path: Path) -> None:
+    assert calibrate(tmp_path / "out").exit_code == 0
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == ["calibrate.json", "scales.png", "scales.yaml"]
+
+
+def test_results_are_not_replaced_unasked(network: Path, tmp_path: Path) -> None:
+    for name, kind, run in (
+        ("compare.json", "comparison", lambda: compare(network, tmp_path)),
+        ("calibrate.json", "calibration", lambda: calibrate(tmp_path)),
+    ):
+        (tmp_path / name).write_text("kept")
+        result = run()
+        assert result.exit_code == 1
+        assert f"already holds a {kind}. Give another --out, or --overwrite" in result.output
+        assert (tmp_path / name).read_text() == "kept"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--network", "nowhere"], "network 'nowhere' is neither a file nor bundled (bundled:"),
+        (["--network-steps", 0], "network_steps is (2, 0). Give at least one number above 0"),
+        (["--resolution", 16], "was trained on images of 1x8x8, but those of sample are 1x16x16"),
+        (["--scales", "4"], "contain 4. Give odd positive whole numbers"),
+        (["--num", 0], "num is 0. Give at least 1 sample"),
+        (["--label", 77], "knows labels 0 to 9, but labels from 77 to 77 were given"),
+        (["--device", "toaster"], "device is 'toaster'. Give auto, cpu or cuda"),
+        (["--index", "here"], "both --index and --dataset were given"),
+    ],
+)
+def test_a_mistake_is_one_clear_line_and_exit_code_1(
+    network: Path, tmp_path: Path, unchecked: None, arguments: list[object], message: str
+) -> None:
+    result = compare(network, tmp_path / "out", *arguments)
+    assert result.exit_code == 1, result.output
+    errors = [line for line in result.output.splitlines() if line.startswith("Error: ")]
+    assert len(errors) == 1
+    assert message in errors[0]
+    assert not list((tmp_path / "out").glob("*")), "something half-written was left"
+
+
+def test_images_without_labels_do_not_suit_a_conditional_network(
+    network: Path, tmp_path: Path
+) -> None:
+    images = ImageSet.load("sample", resolution=8, limit=20)
+    np.savez(tmp_path / "plain.npz", images=images.pixels)
+    result = compare(network, tmp_path / "out", "--dataset", f"npz:{tmp_path / 'plain.npz'}")
+    assert result.exit_code == 1
+    assert "was trained with 10 classes, but" in result.output
+    assert "has no labels. Give the images it was trained on" in result.output
+
+
+def test_weights_of_another_network_are_refused(network: Path, tmp_path: Path) -> None:
+    other = write_network(tmp_path, num_classes=0)
+    (other / "network.json").write_bytes((network / "network.json").read_bytes())
+    result = compare(other, tmp_path / "out")
+    assert result.exit_code == 1
+    assert "do not fit the resnet with sizes" in result.output
