@@ -1,0 +1,217 @@
+"""`sampler train` end to end on real images, killed, interrupted, and asked for what cannot be."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from interruptible import start_interruptible
+
+import cli.messages
+from cli.devices import open_device
+from cli.sampler import main
+from patchindex import ImageSet, UserError
+from sampler.networks import load_network
+from sampler.training.checkpoint import CHECKPOINT
+
+SHORT = {
+    "--dataset": "sample", "--limit": 24, "--resolution": 8, "--batch-size": 4, "--steps": 6,
+    "--save-every": 2, "--precision": "float32", "--threads": 1, "--device": "cpu",
+}  # fmt: skip
+
+SAMPLER = "from cli.sampler import main; main()"
+
+
+@pytest.fixture(autouse=True)
+def threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def command(out: Path | None, *flags: str, **changes: object) -> list[str]:
+    options = SHORT | {"--out": out}
+    options |= {f"--{name.replace('_', '-')}": value for name, value in changes.items()}
+    given = [str(word) for option in options.items() for word in option if option[1] is not None]
+    return ["train", *given, *flags]
+
+
+def invoke(out: Path | None, *flags: str, **changes: object) -> Result:
+    return CliRunner().invoke(main, command(out, *flags, **changes))
+
+
+def test_training_tells_what_it_made_and_leaves_three_files(tmp_path: Path) -> None:
+    out = tmp_path / "runs" / "first"
+    result = invoke(out, "--conditional", "--half", padding="circular", seed=3)
+    assert result.exit_code == 0, result.output
+    assert sorted(path.name for path in out.iterdir()) == [
+        "loss.png", "network.json", "network.safetensors",
+    ]  # fmt: skip
+    facts, where = result.stdout.splitlines()
+    assert re.fullmatch(
+        r"253,441 parameters, receptive field 8x8, loss \d\.\d{4}, \d+ s", facts
+    )  # fmt: skip
+    assert where == str(out / "network.safetensors")
+    assert [line.split(":")[0] for line in result.stderr.splitlines()[-4:]] == [
+        "train", "step 2 of 6", "step 4 of 6", "step 6 of 6",
+    ]  # fmt: skip
+    account = json.loads((out / "network.json").read_text())
+    training, network = account["training"], account["network"]
+    assert (training["steps"], training["batch_size"], training["seed"]) == (6, 4, 3)
+    assert (training["learning_rate"], training["decay"]) == (2e-3, "cosine")  # the recipe's
+    assert (network["padding"], network["num_classes"]) == ("circular", 10)
+    assert account["dataset"]["num_images"] == 24
+    images = ImageSet.load("sample", limit=24, resolution=8)
+    assert account["dataset"]["sha256"] == images.sha256
+    found = load_network(out / "network.safetensors").module.state_dict()
+    assert all(value.equal(value.half().float()) for value in found.values())
+
+
+def test_the_folder_is_named_after_what_is_trained(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = invoke(None, network="unet", steps=1)
+    assert result.exit_code == 0, result.output
+    assert Path(result.stdout.splitlines()[-1]).parent == Path("runs/sample-unet-zeros-small")
+
+
+def test_a_complete_network_is_told_and_another_one_refused(tmp_path: Path) -> None:
+    assert invoke(tmp_path, steps=1).exit_code == 0
+    before = (tmp_path / "network.safetensors").read_bytes()
+    again = invoke(tmp_path, steps=1)
+    assert again.exit_code == 0
+    assert "is complete already; nothing to do" in again.stderr
+    assert again.stdout.splitlines() == [str(tmp_path / "network.safetensors")]
+    other = invoke(tmp_path, steps=1, seed=1)
+    assert other.exit_code == 1
+    assert "already holds another network. Give another --out, or --overwrite" in other.stderr
+    assert (tmp_path / "network.safetensors").read_bytes() == before
+    assert invoke(tmp_path, "--overwrite", steps=1, seed=1).exit_code == 0
+    assert (tmp_path / "network.safetensors").read_bytes() != before
+
+
+def test_a_killed_training_is_finished_by_the_same_command(tmp_path: Path) -> None:
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    process = start_interruptible(
+        [sys.executable, "-c", SAMPLER, *command(killed, steps=60)],
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    assert process.stderr is not None
+    told = next((line for line in process.stderr if line.startswith("step ")), "")
+    process.kill()
+    process.stderr.close()
+    assert process.wait() == -signal.SIGKILL
+    assert told.startswith("step 2 of 60")
+    left = sorted(path.name for path in killed.iterdir())
+    assert set(left) <= {CHECKPOINT, f"{CHECKPOINT}.tmp"}
+    assert CHECKPOINT in left
+
+    resumed = invoke(killed, steps=60)
+    assert resumed.exit_code == 0, resumed.output
+    begun = re.search(r"going on from step (\d+) of 60", resumed.stderr)
+    assert begun is not None
+    assert 2 <= int(begun[1]) < 60
+    assert sorted(path.name for path in killed.iterdir() if path.suffix != ".tmp") == [
+        "loss.png", "network.json", "network.safetensors",
+    ]  # fmt: skip
+    assert invoke(whole, steps=60).exit_code == 0
+    weights = [(folder / "network.safetensors").read_bytes() for folder in (killed, whole)]
+    assert weights[0] == weights[1]
+
+
+def test_an_interrupted_training_says_how_to_go_on(tmp_path: Path, monkeypatch) -> None:
+    def interrupt(self: object, _stage: str, done: int, _total: int) -> None:
+        if done == 4:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(cli.messages.StageLines, "__call__", interrupt)
+    result = invoke(tmp_path)
+    assert result.exit_code == 130
+    assert "The last checkpoint is kept; the same command goes on from it." in result.stderr
+    monkeypatch.undo()
+    assert "going on from step 2 of 6" in invoke(tmp_path).stderr
+
+
+def test_divergence_is_one_line_and_leaves_the_checkpoint(tmp_path: Path) -> None:
+    result = invoke(tmp_path, learning_rate=1e9, save_every=1)
+    assert result.exit_code == 1
+    (error,) = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
+    assert re.search(r"training diverged: .* The checkpoint of step \d in .* is kept\. Give", error)
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == [CHECKPOINT]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"dataset": "npz:plain.npz"}, "have no labels to train a conditional network with"),
+        ({"limit": 3}, "has 3 images, fewer than a batch of 4. Give a --batch-size of at most 3"),
+        ({"network": "vit"}, "network is 'vit'. Give one of resnet, unet, unet_attention"),
+        ({"preset": "huge"}, "preset is 'huge'. Give one of small, paper"),
+        ({"padding": "reflect"}, "padding is 'reflect'. Give one of zeros, circular"),
+        ({"network": "unet", "resolution": 10}, "10x10 cannot be halved 2 times, .* --resolution"),
+        ({"precision": "half"}, "precision is 'half'. Give one of auto, float32, bfloat16"),
+        ({"device": "tpu"}, "device is 'tpu'. Give auto, cpu or cuda"),
+        ({"steps": 0}, "steps is 0. Give at least 1"),
+        ({"batch_size": 0}, "batch_size is 0. Give at least 1"),
+        ({"save_every": 0}, "save_every is 0. Give at least 1"),
+        ({"learning_rate": 0}, "learning_rate is 0.0. Give a number above zero"),
+        ({"seed": -1}, "seed is -1. Give"),
+        ({"threads": 0}, "threads is 0. Give at least 1"),
+        ({"steps": "many"}, "'many' is not a valid integer"),
+        ({"dataset": "nowhere"}, "nowhere"),
+        ({"dataset": None}, "Missing option '--dataset'"),
+    ],
+)
+def test_a_mistake_is_one_clear_line_exit_code_1_and_no_folder(
+    changes, message, tmp_path: Path, monkeypatch, unchecked: None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    plain = ImageSet.load("sample", limit=24, resolution=8).pixels
+    np.savez("plain.npz", images=plain)
+    result = invoke(tmp_path / "out", "--conditional", **changes)
+    assert result.exit_code == 1, result.output
+    (error,) = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
+    assert re.search(message, error), error
+    assert not result.stdout
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_damaged_checkpoint_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / CHECKPOINT).write_bytes(b"")
+    result = invoke(tmp_path)
+    assert result.exit_code == 1
+    assert re.search(r"^Error: .*checkpoint.pt cannot be read .*--overwrite", result.stderr, re.M)
+    assert invoke(tmp_path, "--overwrite", steps=1).exit_code == 0
+
+
+def test_a_folder_that_cannot_be_made_is_told_before_training(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    result = invoke(tmp_path / "file" / "out")
+    assert result.exit_code == 1
+    assert re.search("^Error: output folder .* cannot be written", result.stderr, re.M)
+    assert "train" not in result.stderr.split()
+
+
+def test_auto_takes_a_gpu_if_there_is_one() -> None:
+    assert open_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert open_device("cpu") == torch.device("cpu")
+
+
+@pytest.mark.parametrize("name", ["gpu", "", "meta", "mps", "cpu:x"])
+def test_what_is_no_device_is_refused(name: str) -> None:
+    with pytest.raises(UserError, match=rf"device is '{name}'. Give auto, cpu or cuda"):
+        open_device(name)
+
+
+def test_a_gpu_that_is_not_there_is_refused() -> None:
+    with pytest.raises(
+        UserError, match=r"device cuda:99 was asked for, but torch finds (no|\d+) GPU here. Give"
+    ):
+        open_device("cuda:99")

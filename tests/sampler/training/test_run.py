@@ -1,0 +1,213 @@
+"""What training leaves in its folder, what it leaves alone, and what it cannot do."""
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+from small_networks import InterruptAt, equal_weights, few_images, network_config, small_job
+
+from patchindex import ImageSet
+from patchindex.environment import library_versions
+from sampler.errors import NetworkError, TrainingDivergedError
+from sampler.networks import load_network
+from sampler.training import Training, TrainingJob, train_network
+from sampler.training.checkpoint import CHECKPOINT, read_checkpoint
+from sampler.training.loss_plot import write_loss_curve
+
+CPU = torch.device("cpu")
+FILES = ["loss.png", "network.json", "network.safetensors"]
+
+
+@pytest.fixture(scope="module")
+def images() -> ImageSet:
+    return few_images()
+
+
+def finish(job: TrainingJob, **options: object) -> Training:
+    training = train_network(job, device=CPU, **options)
+    assert training is not None
+    return training
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def test_training_leaves_weights_account_and_loss_curve(images, tmp_path) -> None:
+    job = small_job(tmp_path, images, network_config(num_classes=10), averaging=0.5)
+    training = finish(job)
+    assert sorted(contents(tmp_path)) == FILES
+    assert (tmp_path / "loss.png").read_bytes().startswith(b"\x89PNG")
+    account = json.loads((tmp_path / "network.json").read_text())
+    assert account["network"] == json.loads(json.dumps(job.network.values()))
+    assert account["training"] == job.config.values()
+    assert account["training"]["seed"] == 0
+    assert account["schedule"] == "cosine"
+    assert account["dataset"] == {"name": "sample", "num_images": 48, "sha256": images.sha256}
+    assert account["parameters"] == sum(
+        parameter.numel() for parameter in training.network.module.parameters()
+    )
+    assert account["receptive_field"] == [7, 7]
+    assert account["final_loss"] == pytest.approx(sum(training.losses) / 12)
+    assert account["versions"] == library_versions()
+    assert account["device"] == "cpu"
+    assert 0 < account["seconds"] < 600
+
+
+def test_the_network_on_disk_is_the_one_returned(images, tmp_path) -> None:
+    training = finish(small_job(tmp_path, images, averaging=0.5, schedule="linear"))
+    found = load_network(tmp_path / "network.safetensors")
+    assert equal_weights(found.module, training.network.module)
+    assert found.schedule == training.network.schedule == "linear"
+
+
+def test_half_weights_are_half_as_large(images, tmp_path) -> None:
+    sizes = []
+    for half in (False, True):
+        folder = tmp_path / str(half)
+        folder.mkdir()
+        finish(small_job(folder, images, steps=1), half=half)
+        sizes.append((folder / "network.safetensors").stat().st_size)
+    assert sizes[1] < 0.75 * sizes[0]  # both have the same header
+
+
+def test_a_complete_folder_is_not_trained_again(images, tmp_path, caplog) -> None:
+    caplog.set_level(logging.INFO, "sampler")
+    finish(small_job(tmp_path, images, steps=2))
+    before = contents(tmp_path)
+    times = [path.stat().st_mtime_ns for path in tmp_path.iterdir()]
+    never = InterruptAt(1)
+    again = train_network(small_job(tmp_path, images, steps=2), device=CPU, progress=never)
+    assert again is None
+    assert not never.done
+    assert contents(tmp_path) == before
+    assert [path.stat().st_mtime_ns for path in tmp_path.iterdir()] == times
+    assert "is complete already; nothing to do" in caplog.text
+
+
+@pytest.mark.parametrize("change", ["network", "training", "images", "damage"])
+def test_another_network_in_the_folder_is_refused(images, tmp_path, change) -> None:
+    finish(small_job(tmp_path, images, steps=2))
+    other = {
+        "network": small_job(tmp_path, images, network_config(widths=(14,)), steps=2),
+        "training": small_job(tmp_path, images, steps=2, seed=1),
+        "images": small_job(tmp_path, few_images(40), steps=2),
+        "damage": small_job(tmp_path, images, steps=2),
+    }
+    if change == "damage":
+        (tmp_path / "network.json").write_text("{")
+    before = contents(tmp_path)
+    with pytest.raises(
+        NetworkError, match=r"already holds another network. Give another --out, or --overwrite to"
+    ):
+        finish(other[change])
+    assert contents(tmp_path) == before
+
+
+def test_the_old_network_stays_until_the_new_one_is_complete(images, tmp_path) -> None:
+    finish(small_job(tmp_path, images, steps=2))
+    old = contents(tmp_path)
+    job = small_job(tmp_path, images, seed=1)
+    with pytest.raises(KeyboardInterrupt):
+        train_network(job, device=CPU, overwrite=True, progress=InterruptAt(4))
+    kept = contents(tmp_path)
+    assert kept.pop(CHECKPOINT)
+    assert kept == old
+    never = InterruptAt(1000)
+    training = train_network(job, device=CPU, overwrite=True, progress=never)
+    assert never.done[0] == 6  # the same command went on
+    new = contents(tmp_path)
+    assert sorted(new) == FILES
+    assert all(new[name] != old[name] for name in FILES)
+    assert json.loads(new["network.json"])["training"]["seed"] == 1
+    assert equal_weights(
+        load_network(tmp_path / "network.safetensors").module, training.network.module
+    )
+
+
+def test_overwriting_begins_anew_over_a_checkpoint_of_another_training(images, tmp_path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train_network(small_job(tmp_path, images), device=CPU, progress=InterruptAt(3))
+    fresh = small_job(tmp_path / "fresh", images, seed=1)
+    fresh.folder.mkdir()
+    over = finish(small_job(tmp_path, images, seed=1), overwrite=True)
+    assert over.losses == finish(fresh).losses
+
+
+def test_divergence_keeps_the_last_good_checkpoint_and_names_its_step(images, tmp_path) -> None:
+    # the first step spoils the last layer only, whose input is finite; the second all others
+    job = small_job(tmp_path, images, learning_rate=1e9, save_every=2)
+    with pytest.raises(
+        TrainingDivergedError,
+        match=r"loss is not finite any more before step 4. The checkpoint of step 2 in .* is kept. "
+        r"Give a lower --learning-rate or --precision float32, with another --out",
+    ):
+        finish(job)
+    assert list(contents(tmp_path)) == [CHECKPOINT]
+    state = read_checkpoint(tmp_path, job.key())
+    assert len(state["losses"]) == 2
+    assert all(bool(value.isfinite().all()) for value in state["module"].values())
+
+
+def test_divergence_before_any_checkpoint_says_so(images, tmp_path) -> None:
+    job = small_job(tmp_path, images, learning_rate=1e9, save_every=100)
+    with pytest.raises(TrainingDivergedError, match="No checkpoint had been written yet"):
+        finish(job)
+    assert not contents(tmp_path)
+
+
+def test_divergence_of_a_resumed_training_names_the_checkpoint_it_came_from(
+    images, tmp_path
+) -> None:
+    job = small_job(tmp_path, images, learning_rate=1e9, save_every=2)
+    for _ in range(2):
+        with pytest.raises(TrainingDivergedError, match="The checkpoint of step 2 in"):
+            finish(job)
+
+
+def test_an_overwriting_training_that_diverges_keeps_the_old_network(images, tmp_path) -> None:
+    finish(small_job(tmp_path, images, steps=2))
+    old = contents(tmp_path)
+    with pytest.raises(TrainingDivergedError):
+        finish(small_job(tmp_path, images, learning_rate=1e9), overwrite=True)
+    kept = contents(tmp_path)
+    kept.pop(CHECKPOINT, None)
+    assert kept == old
+
+
+@pytest.mark.parametrize(
+    ("network", "settings", "message"),
+    [
+        ({}, {"batch_size": 49}, "sample has 48 images, fewer than a batch of 49. Give a --batch"),
+        (
+            {"side": 16},
+            {},
+            r"made for images of \(1, 16, 16\), but those of sample are \(1, 8, 8\)",
+        ),
+        ({"channels": 3}, {}, r"made for images of \(3, 8, 8\), but"),
+        ({"num_classes": 9}, {}, "knows 9 classes, but sample has 10. Give a network for as many"),
+    ],
+)
+def test_images_that_a_network_cannot_learn_from_are_refused(
+    images, tmp_path, network, settings, message
+) -> None:
+    with pytest.raises(NetworkError, match=message):
+        small_job(tmp_path, images, network_config(**network), **settings)
+
+
+def test_a_conditional_network_cannot_learn_without_labels(images, tmp_path) -> None:
+    unlabelled = ImageSet.from_array(images.pixels, name="plain")
+    with pytest.raises(NetworkError, match="the network knows 10 classes, but plain has 0"):
+        small_job(tmp_path, unlabelled, network_config(num_classes=10))
+
+
+def test_a_batch_may_hold_as_many_images_as_there_are(images, tmp_path) -> None:
+    assert len(finish(small_job(tmp_path, images, steps=1, batch_size=48)).losses) == 1
+
+
+@pytest.mark.parametrize("num_losses", [1, 7, 1234])
+def test_a_loss_curve_of_any_length_can_be_drawn(tmp_path, num_losses) -> None:
+    write_loss_curve([1 / (step + 1) for step in range(num_losses)], "few", tmp_path / "loss.png")
+    assert (tmp_path / "loss.png").read_bytes().startswith(b"\x89PNG")
