@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from time import perf_counter
 from typing import Any, get_args
 
@@ -16,21 +17,19 @@ from patchindex.resources import data_file
 from sampler.comparison import Prediction, compare, summary
 from sampler.errors import SamplerConfigError
 from sampler.labels import labels_for, machine_denoiser
-from sampler.machines import ScoreMachine
 from sampler.nearest import nearest_images
 from sampler.networks import Network, network_denoiser
 from sampler.networks.fit import boundary_for, check_fit
 from sampler.noise import initial_noise
 from sampler.reverse import Denoiser, Step, plan_steps, reverse
 from sampler.run import MachineName, SamplerConfig, describe_source, make_machine
-from sampler.scales import default_scales, published_name, resolve_scales
+from sampler.scales import calibrated_scales, default_scales, published_name, resolve_scales
 from sampler.wiener import wiener_denoiser
 
 Images = Float[Tensor, "b c h w"]
 # Called with the name of a predictor, the steps it has done, and how many there are.
 OnStep = Callable[[str, int, int], None]
 
-MACHINES: tuple[MachineName, ...] = get_args(MachineName)
 WIENER, NEAREST = "wiener", "nearest"
 MANY_SAMPLES = SamplerConfig(num=32)
 
@@ -89,22 +88,13 @@ def compare_network(
     sampling = replace(config.sampling, schedule=network.schedule)
     scales_name = sampling.scales or default_scales_for(images, network)
     scales = resolve_scales(scales_name)
-    plan = plan_steps(scales, sampling.steps, sampling.schedule)
     noise = initial_noise(sampling.num, images, sampling.seed)
     label = labels_for(network.config.num_classes, sampling)
-    machines = make_machines(source, sampling, network)
-    trained, stopwatch = network_denoiser(network, label), Stopwatch(noise, on_step)
-    outputs = {
-        count: stopwatch.images(
-            f"network in {count} steps", trained, plan_steps((1,), count, network.schedule)
-        )
-        for count in config.network_steps
-    }
-    predicted = {
-        name: stopwatch.images(name, machine_denoiser(machine, label), plan)
-        for name, machine in machines.items()
-    }
-    predicted[WIENER] = stopwatch.images(WIENER, wiener_denoiser(images, label), plan)
+    stopwatch = Stopwatch(noise, on_step)
+    denoisers = theory(source, sampling, network, label)
+    plan = plan_steps(scales, sampling.steps, sampling.schedule)
+    outputs = network_images(network, label, config.network_steps, stopwatch)
+    predicted = {name: stopwatch.images(name, by, plan) for name, by in denoisers.items()}
     nearest = {count: nearest_of(found, images, label) for count, found in outputs.items()}
     predictions = {
         count: compare(predicted | {NEAREST: nearest[count]}, found)
@@ -123,6 +113,22 @@ def compare_network(
         noise=noise, outputs=outputs, predicted=predicted, nearest=nearest,
         predictions=predictions, account=account,
     )  # fmt: skip
+
+
+def network_images(
+    network: Network,
+    label: Int[Tensor, " b"] | None,
+    network_steps: tuple[int, ...],
+    stopwatch: "Stopwatch",
+) -> dict[int, Images]:
+    """What the network makes of the noise in each of these numbers of steps."""
+    denoiser = network_denoiser(network, label)
+    return {
+        count: stopwatch.images(
+            f"network in {count} steps", denoiser, plan_steps((1,), count, network.schedule)
+        )
+        for count in network_steps
+    }
 
 
 def describe_predictions(predictions: dict[int, dict[str, Prediction]]) -> dict[str, Any]:
@@ -162,10 +168,13 @@ class Stopwatch:
         return found
 
 
-def make_machines(
-    source: ImageSet | PatchIndex, sampling: SamplerConfig, network: Network
-) -> dict[str, ScoreMachine]:
-    """ELS as `sampling` says, LS and IS exactly, all with the border that the network's padding is.
+def theory(
+    source: ImageSet | PatchIndex,
+    sampling: SamplerConfig,
+    network: Network,
+    label: Int[Tensor, " b"] | None,
+) -> dict[str, Denoiser]:
+    """ELS as `sampling` says, LS and IS exactly, all with the network's border; the Wiener filter.
 
     Raises:
         SamplerConfigError: an index with another boundary.
@@ -176,8 +185,14 @@ def make_machines(
             f"{network.name} pads with {network.config.padding}, but the index was built for "
             f"boundary {source.boundary}. Give an index built with --boundary {boundary}."
         )
-    settings = replace(sampling, boundary=boundary)
-    return {name: make_machine(source, replace(settings, machine=name)) for name in MACHINES}
+    images = source if isinstance(source, ImageSet) else source.images
+    denoisers = {
+        str(name): machine_denoiser(
+            make_machine(source, replace(sampling, boundary=boundary, machine=name)), label
+        )
+        for name in get_args(MachineName)
+    }
+    return denoisers | {WIENER: wiener_denoiser(images, label)}
 
 
 def nearest_of(images: Images, training: ImageSet, label: Int[Tensor, " b"] | None) -> Images:
@@ -192,8 +207,10 @@ def nearest_of(images: Images, training: ImageSet, label: Int[Tensor, " b"] | No
 
 
 def default_scales_for(images: ImageSet, network: Network) -> str:
-    """Name of the scales published for this kind of network on these images, or the nearest."""
-    config = network.config
+    """Name of this network's own scales, else of those published for its kind, or the nearest."""
+    config, own = network.config, Path(network.name).stem
+    if own in calibrated_scales():
+        return own
     return published_name(images.name, config.architecture, config.padding) or default_scales(
         images.name, boundary_for(network)
     )

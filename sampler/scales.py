@@ -22,8 +22,14 @@ def published_scales() -> dict[str, tuple[int, ...]]:
     return {name: tuple(scales) for name, scales in table.items()}
 
 
+def calibrated_scales() -> dict[str, tuple[int, ...]]:
+    """Scales that `sampler calibrate` found for the networks named; the order is the same."""
+    table = yaml.safe_load(data_file("calibrated.yaml").read_text()) or {}
+    return {name: tuple(scales) for name, scales in table.items()}
+
+
 def resolve_scales(name: str) -> tuple[int, ...]:
-    """Scales by published name, from a YAML file, or from a list like "3,3,5,9".
+    """Scales by name, published or ours, from a YAML file, or from a list like "3,3,5,9".
 
     A file holds a list, lowest noise first, or what `sampler calibrate` writes: a patch size for
     each time t = 1/n, 2/n, ..., 1.
@@ -32,9 +38,9 @@ def resolve_scales(name: str) -> tuple[int, ...]:
         SamplerConfigError: none of these, entries that are not odd positive numbers, or a time
             that is missing.
     """
-    published = published_scales()
-    if name in published:
-        return published[name]
+    known = published_scales() | calibrated_scales()
+    if name in known:
+        return known[name]
     if Path(name).is_file():
         scales = read_scales(Path(name))
         return checked_scales(
@@ -44,8 +50,8 @@ def resolve_scales(name: str) -> tuple[int, ...]:
         return parse_scales(name)
     except NoListError as error:
         raise SamplerConfigError(
-            f"scales {name!r} are neither a file, nor a list like 3,3,5,9, nor published. "
-            f"Published are: {', '.join(published)}."
+            f"scales {name!r} are neither a file, nor a list like 3,3,5,9, nor known by name. "
+            f"Known are: {', '.join(known)}."
         ) from error
 
 

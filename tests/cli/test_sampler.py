@@ -136,7 +136,7 @@ def test_the_newest_index_serves_when_none_is_named(tmp_path: Path) -> None:
         (["--label", 77], "no image of .* has label 77. Give one of these labels: 0, 1"),
         (["--scales", "3,4"], "contain 4. Give odd positive whole numbers"),
         (["--scales", "65"], "scale 65 is too large for 32x32 images"),
-        (["--scales", "nonsense"], "neither a file, nor a list like 3,3,5,9, nor published"),
+        (["--scales", "nonsense"], "neither a file, nor a list like 3,3,5,9, nor known"),
         (["--machine", "gan"], "machine is 'gan'. Give one of els, ls, is"),
         (["--schedule", "sine"], "schedule is 'sine'. Give one of cosine"),
         (["--steps", 0], "steps is 0. Give at least 1"),

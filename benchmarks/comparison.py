@@ -1,0 +1,81 @@
+"""Result rows of finished comparisons, and the table of all of them.
+
+    python -m benchmarks.comparison runs/compare-*
+
+Appends a JSON line for each folder, which `sampler compare` wrote, and prints the table. Published
+medians (arXiv 2412.20292, table 1) are in brackets.
+"""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+
+from benchmarks.accuracy import commit
+
+RESULTS = Path(__file__).parent / "results" / "comparison.jsonl"
+COLUMNS = ("els", "ls", "is", "wiener", "nearest")
+
+
+@click.command()
+@click.argument("folders", nargs=-1, type=click.Path(path_type=Path))
+def main(folders: tuple[Path, ...]) -> None:
+    """Append a row per folder, and print the table of all rows."""
+    with RESULTS.open("a") as file:
+        for folder in folders:
+            file.write(json.dumps(result_row(folder)) + "\n")
+    rows = [json.loads(line) for line in RESULTS.read_text().splitlines()]
+    for line in table(rows):
+        print(line)
+
+
+def result_row(folder: Path) -> dict[str, Any]:
+    """What a comparison found, with the training of its network."""
+    account = json.loads((folder / "compare.json").read_text())
+    name = Path(account["network"]["name"])
+    trained = json.loads(name.with_suffix(".json").read_text())
+    source = account["source"]
+    return {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": commit(),
+        "versions": account["versions"],
+        "threads": torch.get_num_threads(),
+        "dataset": Path(source["dataset"]).name,
+        "num_images": source["num_images"],
+        "retrieval": source["index"] is not None and not account["config"]["exact"],
+        "network": {key: value for key, value in account["network"].items() if key != "name"},
+        "training": {
+            key: trained[key] for key in ("parameters", "seconds", "final_loss", "training")
+        },
+        "samples": account["config"]["num"],
+        "scales": account["scales"],
+        "results": account["results"],
+        "published": account["published"],
+        "seconds": account["seconds"],
+    }
+
+
+def table(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """Markdown: median r of each predictor by network and its steps."""
+    yield "| network | steps | ELS | LS | IS | ELS > IS | Wiener | nearest image |"
+    yield "|---|---|---|---|---|---|---|---|"
+    for row in rows:
+        network = row["network"]
+        name = f"{row['dataset']}, {network['architecture']}, {network['padding']}"
+        for steps, found in row["results"].items():
+            measured = [found["medians"][column]["r"] for column in COLUMNS]
+            measured.insert(3, found["better_than_is"]["els"])
+            published = row["published"].get(steps, [])
+            cells = [
+                f"{value:.2f}" + (f" ({published[i]:.2f})" if i < len(published) else "")
+                for i, value in enumerate(measured)
+            ]
+            yield f"| {name} | {steps} | {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    main()
