@@ -86,25 +86,27 @@ def measure(config: Config) -> Measured:
     )
 
 
-def count_legs(images: Float[Tensor, "b 1 h w"]) -> Int[Tensor, " b"]:
-    """Separate stretches of foreground in a row, the median over the rows of the lower part.
+def count_legs(images: Float[Tensor, "b 1 h w"]) -> Int[Tensor, "b rows"]:
+    """Separate stretches of foreground in each row of the lower part.
 
-    Legs that touch count as one; a sample with two pairs of trousers has four.
+    Legs that touch count as one.
     """
     foreground = (images[:, 0, LEG_ROWS] > FOREGROUND).int()
     edges = torch.diff(foreground, dim=2, prepend=torch.zeros_like(foreground[..., :1]))
-    return (edges == 1).sum(dim=2).median(dim=1).values
+    return (edges == 1).sum(dim=2)
 
 
-def leg_row(name: str, legs: Int[Tensor, " b"]) -> dict[str, Any]:
-    """How many images have 0, 1, 2, ... legs."""
+def leg_row(name: str, legs: Int[Tensor, "b rows"]) -> dict[str, Any]:
+    """How many rows of pixels, and by their median how many images, have 0, 1, 2, ... legs."""
+    of_image = legs.median(dim=1).values
     return {
         "images": name,
         "num": len(legs),
-        "legs": torch.bincount(legs, minlength=MOST_LEGS + 1).tolist(),
-        "share_not_two": float((legs != 2).double().mean()),
-        "share_more_than_two": float((legs > 2).double().mean()),
-        "mean_legs": float(legs.double().mean()),
+        "legs_of_rows": torch.bincount(legs.flatten(), minlength=MOST_LEGS + 1).tolist(),
+        "share_rows_more_than_two": float((legs > 2).double().mean()),
+        "legs_of_images": torch.bincount(of_image, minlength=MOST_LEGS + 1).tolist(),
+        "share_images_not_two": float((of_image != 2).double().mean()),
+        "share_images_more_than_two": float((of_image > 2).double().mean()),
     }
 
 
@@ -112,7 +114,7 @@ def draw(measured: Measured, path: Path) -> None:
     """Trousers and pullovers of each variant in a row, and the number of legs below."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(12, 7.4), layout="constrained")
-        title = "Excess limbs: what a window does not see, it cannot count"
+        title = "Excess limbs: windows that see one leg do not know of the others"
         figure.suptitle(title, x=0.01, ha="left", fontsize=11.5, fontweight="bold")
         top, bottom = figure.subfigures(2, 1, height_ratios=(1.65, 1))
         left, right = top.subfigures(1, 2, width_ratios=(SHOWN, 4.2), wspace=0.02)
@@ -125,18 +127,18 @@ def draw(measured: Measured, path: Path) -> None:
 
 
 def draw_legs(panel: Axes, rows: list[dict[str, Any]]) -> None:
-    """Bars: the share of images with each number of legs."""
+    """Bars: the share of rows of pixels with each number of legs."""
     width = 0.8 / len(rows)
     for place, (row, color) in enumerate(zip(rows, COLORS, strict=True)):
-        shares = [count / row["num"] for count in row["legs"]]
+        shares = [count / sum(row["legs_of_rows"]) for count in row["legs_of_rows"]]
         binned = [*shares[:MOST_LEGS], sum(shares[MOST_LEGS:])]
         across = [legs + (place - (len(rows) - 1) / 2) * width for legs in range(MOST_LEGS + 1)]
-        panel.bar(
-            across, binned, width=width * 0.92, color=color, label=f"{row['images']} ({row['num']})"
-        )
+        excess = row["share_rows_more_than_two"]
+        label = f"{row['images']} ({row['num']} images): {excess:.1%} have more than two"
+        panel.bar(across, binned, width=width * 0.92, color=color, label=label)
     names = [*map(str, range(MOST_LEGS)), f"{MOST_LEGS} or more"]
     panel.set_xticks(range(MOST_LEGS + 1), names)
-    panel.set_xlabel("legs of a pair of trousers")
-    panel.set_title("share of the images")
+    panel.set_xlabel("legs in a row of pixels")
+    panel.set_title("share of the rows in the lower part of trousers")
     panel.yaxis.set_major_formatter(PercentFormatter(1))
     panel.legend(loc="upper right")

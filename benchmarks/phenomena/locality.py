@@ -140,7 +140,7 @@ def draw_map(
     image = panel.imshow(values.T, origin="lower", aspect="auto", **colors)
     panel.grid(visible=False)
     best = [sizes.index(row["best_patch_size"]) for row in rows]
-    panel.plot(across, best, linestyle="", marker="*", markersize=11, color="black",
+    panel.plot(across, best, linestyle="", marker="*", markersize=12, color="black", zorder=3,
                markeredgecolor="white", label="smallest error on held-out images")  # fmt: skip
     for (name, key), style in zip(PUBLISHED.items(), ("-", "--"), strict=True):
         published = [published_scales()[key][round(row["t"] * 20) - 1] for row in rows]

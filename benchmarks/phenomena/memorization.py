@@ -135,7 +135,7 @@ def draw_strips(panel: Axes, rows: list[dict[str, Any]]) -> None:
             f"{row['median']:.3f}", (place + 0.36, row["median"]), va="center", fontsize=8
         )
     panel.set_xticks(range(len(rows)), [row["images"] for row in rows])
-    panel.set_xlim(-0.5, len(rows) - 0.3)
+    panel.set_xlim(-0.5, len(rows) - 0.2)
     panel.set_ylim(bottom=-0.02)
     panel.set_ylabel("RMS difference per pixel, pixels in [-1, 1]")
     panel.set_title("distance to the nearest training image")

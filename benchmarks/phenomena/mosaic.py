@@ -145,14 +145,12 @@ def num_sources(level: LevelImage) -> int:
 def draw(measured: Measured, path: Path) -> None:
     """The share over noise; below, samples over the map of where their pixels are from."""
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(11, 7.6), layout="constrained")
-        figure.get_layout_engine().set(hspace=0.02, h_pad=0.03)
-        top, bottom = figure.subfigures(2, 1, height_ratios=(1, 1.25))
-        title = "The pixel mosaic: every pixel becomes the center of its nearest legal patch"
+        figure = Figure(figsize=(11, 6.9), layout="constrained")
+        top, bottom = figure.subfigures(2, 1, height_ratios=(1, 1.15))
+        title = "The pixel mosaic: pixels become the centers of their nearest legal patches"
         figure.suptitle(title, x=0.01, ha="left", fontsize=11.5, fontweight="bold")
         draw_shares(top.subplots(), measured.rows)
         draw_sources(bottom, [sample[-1] for sample in measured.samples])
-        top.get_layout_engine().set(hspace=0.01, h_pad=0.02)
         save_figure(figure, path)
 
 
@@ -174,10 +172,6 @@ def draw_shares(panel: Axes, rows: list[dict[str, Any]]) -> None:
         sigmas, [row["share_copying_one_patch"] for row in rows], color=GREY, linestyle=":",
         label="denoiser copies one patch",
     )  # fmt: skip
-    panel.plot(
-        sigmas, [row["share_copying_one_patch"] for row in rows], color=GREY, linestyle=":",
-        label="denoiser copies one patch",
-    )  # fmt: skip
     panel.set_xscale("log")
     panel.invert_xaxis()
     panel.set_xlabel("sigma at which the process stops; noise falls to the right")
@@ -188,7 +182,7 @@ def draw_shares(panel: Axes, rows: list[dict[str, Any]]) -> None:
         "the published\nsampler stops", (sigmas[0], 1), xycoords=("data", "axes fraction"),
         xytext=(6, -4), textcoords="offset points", va="top", color=GREY,
     )  # fmt: skip
-    panel.legend(loc="lower right")
+    panel.legend(loc="lower right", handlelength=3)
 
 
 def draw_sources(figure: Figure, finals: list[LevelImage]) -> None:

@@ -53,7 +53,8 @@ def dictionary(
 ) -> Dictionary:
     """The different legal patches of one border signature."""
     rows, cols = signature.rows.centers, signature.cols.centers
-    cells = inner_cells(windows_at(pixels, rows, cols, geometry), geometry, signature)
+    windows = windows_at(pixels.float(), rows, cols, geometry)
+    cells = inner_cells(windows, geometry, signature).byte()
     found = np.unique(cells.numpy(), axis=0, return_index=True, return_counts=True)
     different, first, copies = (torch.from_numpy(part) for part in found)
     centers = pixels[:, :, rows.start : rows.stop, cols.start : cols.stop]
