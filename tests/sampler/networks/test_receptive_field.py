@@ -56,10 +56,13 @@ def rows_seen(side: int, num_scales: int, depth: int) -> int:
 
 
 @pytest.mark.parametrize(
-    ("side", "num_scales", "depth"), [(16, 2, 1), (24, 2, 2), (48, 3, 1), (64, 3, 2), (32, 3, 2)]
+    ("side", "num_scales", "depth"),
+    [(16, 2, 1), (12, 2, 1), (24, 2, 2), (24, 3, 1), (64, 3, 2), (32, 3, 2)],
 )
-def test_a_unet_sees_what_its_layers_look_at(side, num_scales, depth) -> None:
-    network = fresh(network_config("unet", widths=(4,) * num_scales, depth=depth, side=side))
+@pytest.mark.parametrize("padding", ["zeros", "circular"])
+def test_a_unet_sees_what_its_layers_look_at(side, num_scales, depth, padding) -> None:
+    widths = (4,) * num_scales
+    network = fresh(network_config("unet", padding, widths=widths, depth=depth, side=side))
     expected = rows_seen(side, num_scales, depth)
     assert receptive_field(network) == (expected, expected)
 

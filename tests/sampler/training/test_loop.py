@@ -33,7 +33,7 @@ def images() -> ImageSet:
 def trained(
     images: ImageSet, network: NetworkConfig, device: str = "cpu", **settings: object
 ) -> TrainingState:
-    config = {"steps": 60, "batch_size": 16, "learning_rate": 5e-3, "precision": "float32"}
+    config = {"steps": 40, "batch_size": 16, "learning_rate": 5e-3, "precision": "float32"}
     return run(images, network, TrainConfig(**(config | settings)), device)
 
 
@@ -52,9 +52,9 @@ def run(
 def test_the_loss_falls(images, architecture, widths, device, precision) -> None:
     network = network_config(architecture, widths=widths)
     state = trained(images, network, device, precision=precision)
-    assert len(state.losses) == state.step == 60
+    assert len(state.losses) == state.step == 40
     assert state.losses[0] == pytest.approx(1, abs=0.15)  # the mean of eps^2: it predicts none
-    assert np.mean(state.losses[-20:]) < 0.4
+    assert np.mean(state.losses[-10:]) < 0.5
     weights = list(state.module.parameters())
     assert all(weight.dtype == torch.float32 for weight in weights)
     assert all(weight.device.type == device for weight in weights)

@@ -53,9 +53,9 @@ def largest_file(num_bytes: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-@pytest.mark.parametrize("averaging", [0.0, 0.8])
 @pytest.mark.parametrize(
-    ("architecture", "widths", "num_classes"), [("resnet", (12,), 10), ("unet", (8, 12), 0)]
+    ("architecture", "widths", "num_classes", "averaging"),
+    [("resnet", (12,), 10, 0.0), ("unet", (8, 12), 0, 0.8)],
 )
 def test_training_interrupted_at_every_step_gives_the_same_bits(
     images, tmp_path, architecture, widths, num_classes, averaging
@@ -85,7 +85,7 @@ def test_training_interrupted_at_every_step_gives_the_same_bits(
 
 @pytest.mark.parametrize("save_every", [1, 4, 70])
 def test_no_more_than_an_interval_is_lost(images, tmp_path, save_every) -> None:
-    job = small_job(tmp_path, images, steps=150, save_every=save_every)
+    job = small_job(tmp_path, images, steps=150, save_every=save_every, batch_size=2)
     done = interrupt(job, 6)
     begun = interrupt(job, 1)[0]
     assert begun % save_every == 0
@@ -152,7 +152,7 @@ def test_no_altered_bit_of_a_checkpoint_goes_unnoticed(images, tmp_path) -> None
     path = tmp_path / CHECKPOINT
     content = path.read_bytes()
     refused = 0
-    for position in range(0, len(content), 7):
+    for position in range(0, len(content), 13):
         altered = bytearray(content)
         altered[position] ^= 1 << position % 8
         path.write_bytes(altered)
@@ -164,7 +164,7 @@ def test_no_altered_bit_of_a_checkpoint_goes_unnoticed(images, tmp_path) -> None
             assert found is not None
             assert found["weights"].equal(torch.arange(40.0))
             assert found["losses"] == [0.5]
-    assert refused > 100
+    assert refused > 50
 
 
 def test_another_archive_is_no_checkpoint(tmp_path) -> None:
