@@ -43,8 +43,7 @@ def predicted_noise(
         part = slice(start, start + BLOCK_IMAGES)
         state = xt[part].to(device)
         labels = None if label is None else label[part].to(device)
-        times = torch.full((len(state),), t, device=device)
-        blocks.append(network.module(state, times, labels).to(xt))
+        blocks.append(network.noise(state, t, labels).to(xt))
     return torch.cat(blocks)
 
 

@@ -42,8 +42,7 @@ def gradient_map(
     """The map at one step; score = -eps / sqrt(1 - alpha_bar)."""
     device = next(network.module.parameters()).device
     state = xt.to(device).requires_grad_()
-    times = torch.full((len(xt),), step.t, device=device)
-    noise = network.module(state, times, None if label is None else label.to(device))
+    noise = network.noise(state, step.t, None if label is None else label.to(device))
     y, x = xt.shape[2] // 2, xt.shape[3] // 2
     heat = torch.zeros(xt.shape[2:])
     for channel in noise[:, :, y, x].sum(0):  # samples do not see each other

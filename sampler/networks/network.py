@@ -1,18 +1,21 @@
 """A network from its configuration."""
 
 from dataclasses import dataclass, replace
+from math import sqrt
 
 import torch
-from torch import nn
+from jaxtyping import Float, Int
+from torch import Tensor, nn
 
 from sampler.networks.config import NetworkConfig
 from sampler.networks.resnet import ResNet
 from sampler.networks.unet import UNet
+from sampler.schedules import alpha_bar
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Network:
-    """A module that predicts noise, `module(xt, t, label)`, and what it is.
+    """A module that is asked as `module(xt, t, label)`, and what it is.
 
     Attributes:
         schedule: of the noise it was trained with.
@@ -23,6 +26,17 @@ class Network:
     config: NetworkConfig
     schedule: str = "cosine"
     name: str = "network"
+
+    def noise(
+        self, xt: Float[Tensor, "b c h w"], t: float, label: Int[Tensor, " b"] | None
+    ) -> Float[Tensor, "b c h w"]:
+        """The eps that it sees in states of time t, all on the module's device."""
+        times = torch.full((len(xt),), t, device=xt.device)
+        found: Tensor = self.module(xt, times, label)
+        if self.config.prediction == "noise":
+            return found
+        signal = alpha_bar(t, self.schedule)
+        return sqrt(1 - signal) * xt + sqrt(signal) * found
 
     def to(self, device: torch.device) -> "Network":
         """The same on another device."""
@@ -38,7 +52,7 @@ def make_network(config: NetworkConfig, seed: int = 0) -> nn.Module:
             if config.architecture == "resnet"
             else UNet(config, attention=config.architecture == "unet_attention")
         )
-    # begin at eps = 0, whose loss is 1: random weights predict ten times too much, and the first
+    # begin at 0, whose loss is at most 1: random weights predict ten times too much, and the first
     # steps would be spent on undoing that
     nn.init.zeros_(module.last.weight)
     if module.last.bias is not None:

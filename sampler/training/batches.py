@@ -10,6 +10,7 @@ from torch import Tensor
 
 from patchindex import ImageSet
 from patchindex.images import to_unit
+from sampler.networks import NetworkConfig
 from sampler.schedules import alpha_bar
 from sampler.training.recipe import TrainConfig
 
@@ -18,21 +19,23 @@ NUM_TIMES = 1000
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Noisy images and the noise in them."""
+    """Noisy images, and what the network should make of them."""
 
     xt: Float[Tensor, "b c h w"]
     t: Float[Tensor, " b"]
     label: Int[Tensor, " b"] | None
-    eps: Float[Tensor, "b c h w"]
+    target: Float[Tensor, "b c h w"]
 
     def to(self, *args: Any, **kwargs: Any) -> "Batch":
         """The same elsewhere; arguments as for `Tensor.to`."""
         label = None if self.label is None else self.label.to(*args)
-        xt, eps = self.xt.to(*args, **kwargs), self.eps.to(*args, **kwargs)
-        return Batch(xt, self.t.to(*args), label, eps)
+        xt, target = self.xt.to(*args, **kwargs), self.target.to(*args, **kwargs)
+        return Batch(xt, self.t.to(*args), label, target)
 
 
-def training_batch(images: ImageSet, config: TrainConfig, step: int, *, conditional: bool) -> Batch:
+def training_batch(
+    images: ImageSet, network: NetworkConfig, config: TrainConfig, step: int
+) -> Batch:
     """Images drawn with replacement, times from 1/1000 to 1, and standard normal noise.
 
     Drawn on the CPU, so that every device sees the same, and a resumed run what it would have.
@@ -42,12 +45,12 @@ def training_batch(images: ImageSet, config: TrainConfig, step: int, *, conditio
     x0 = to_unit(np.asarray(images.pixels[chosen]))
     eps = torch.from_numpy(rng.standard_normal(x0.shape, np.float32))
     times = torch.from_numpy(rng.integers(1, NUM_TIMES + 1, size=config.batch_size)) / NUM_TIMES
-    signal = torch.tensor([alpha_bar(float(t), config.schedule) for t in times])[
-        :, None, None, None
-    ]
-    label = (
-        torch.from_numpy(images.labels[chosen])
-        if conditional and images.labels is not None
-        else None
-    )
-    return Batch(signal.sqrt() * x0 + (1 - signal).sqrt() * eps, times, label, eps)
+    levels = [alpha_bar(float(t), config.schedule) for t in times]
+    signal = torch.tensor(levels)[:, None, None, None]
+    label = None
+    if network.num_classes and images.labels is not None:
+        label = torch.from_numpy(images.labels[chosen])
+    target = eps
+    if network.prediction == "velocity":
+        target = signal.sqrt() * eps - (1 - signal).sqrt() * x0
+    return Batch(signal.sqrt() * x0 + (1 - signal).sqrt() * eps, times, label, target)

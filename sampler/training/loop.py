@@ -1,4 +1,4 @@
-"""The training loop: noise prediction by mean squared error, block of steps by block."""
+"""The training loop: prediction by least squares, block of steps by block."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -75,7 +75,7 @@ def fresh_state(network: NetworkConfig, config: TrainConfig, device: torch.devic
 
 
 def train(
-    state: TrainingState, images: ImageSet, config: TrainConfig, *, conditional: bool
+    state: TrainingState, images: ImageSet, network: NetworkConfig, config: TrainConfig
 ) -> Iterator[list[float]]:
     """Do all steps that are left; yields the losses of each block, finite or not."""
     device = next(state.module.parameters()).device
@@ -86,7 +86,7 @@ def train(
         block = range(state.step, min(state.step + BLOCK_STEPS, due, config.steps))
         losses = []
         for step in block:
-            batch = training_batch(images, config, step, conditional=conditional)
+            batch = training_batch(images, network, config, step)
             for group in state.optimizer.param_groups:
                 group["lr"] = config.rate_at(step)
             losses.append(descend(state, batch.to(device), precision))
@@ -98,12 +98,12 @@ def train(
 
 
 def descend(state: TrainingState, batch: Batch, precision: torch.dtype) -> Float[Tensor, ""]:
-    """One gradient step; its loss, mean of (predicted eps - eps)^2."""
+    """One gradient step; its loss, the mean squared error of the network's output."""
     xt = batch.xt.contiguous(memory_format=torch.channels_last)
     mixed = precision is not torch.float32
     with torch.autocast(xt.device.type, precision, enabled=mixed):
         predicted = state.module(xt, batch.t, batch.label)
-    loss: Tensor = (predicted.float() - batch.eps).square().mean()
+    loss: Tensor = (predicted.float() - batch.target).square().mean()
     state.optimizer.zero_grad(set_to_none=True)
     loss.backward()
     state.optimizer.step()

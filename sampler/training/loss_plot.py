@@ -26,6 +26,6 @@ def write_loss_curve(losses: Sequence[float], title: str, path: Path) -> None:
         panel.plot(
             steps, [stretch.mean() for stretch in stretches], color=BLUE, marker="", label="mean"
         )
-        panel.set(xlabel="step", ylabel="mean squared error of eps", yscale="log", title=title)
+        panel.set(xlabel="step", ylabel="mean squared error", yscale="log", title=title)
         panel.legend()
     save_figure(figure, path)

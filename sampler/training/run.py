@@ -23,6 +23,7 @@ from sampler.networks import (
     preset_sizes,
     receptive_field,
 )
+from sampler.networks.config import Prediction
 from sampler.training.checkpoint import CHECKPOINT, read_checkpoint, write_checkpoint
 from sampler.training.files import is_complete, write_network
 from sampler.training.loop import TrainingState, fresh_state, train
@@ -31,6 +32,8 @@ from sampler.training.recipe import TrainConfig
 logger = logging.getLogger(__name__)
 
 FINAL_STEPS = 200
+# noise as published; velocity where few steps must do
+PREDICTIONS: dict[str, Prediction] = {"paper": "noise", "small": "velocity"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -93,6 +96,7 @@ def network_for(
         "width": images.width,
         "sizes": asdict(preset_sizes(architecture, preset)),
         "num_classes": images.num_classes if conditional else 0,
+        "prediction": PREDICTIONS[preset],
     }
     return NetworkConfig.from_values(values, preset)
 
@@ -151,7 +155,7 @@ def run_steps(
     """Do the steps that are left, with a checkpoint at every interval; the seconds they took."""
     start, saved, every = perf_counter(), state.step, job.config.save_every
     progress("train", state.step, job.config.steps)
-    for losses in train(state, job.images, job.config, conditional=job.network.num_classes > 0):
+    for losses in train(state, job.images, job.network, job.config):
         check_finite(losses, state, saved, job.folder)
         progress("train", state.step, job.config.steps)
         if state.step // every > saved // every:

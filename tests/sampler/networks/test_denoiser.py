@@ -1,5 +1,7 @@
 """A network as a denoiser, and the reverse process that any denoiser can follow."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -62,6 +64,19 @@ def test_a_perfect_noise_predictor_leads_back_to_its_image(x0, noise, steps) -> 
     found = reverse(network_denoiser(network, None), noise, plan_steps([3], steps, "cosine"))
     # at t = 1 float32 noise of 1e-7 is divided by sqrt(alpha_bar) = 0.012
     torch.testing.assert_close(found, x0[:1].expand(4, -1, -1, -1), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "linear"])
+def test_a_velocity_is_turned_into_the_noise_that_it_belongs_to(noise, schedule) -> None:
+    one = random_network(replace(network_config(), prediction="velocity"))
+    network = replace(one, schedule=schedule)
+    (step,) = plan_steps([3], 1, schedule)
+    v = network.module(noise, torch.full((4,), 1.0)).double()
+    # x0 = sqrt(alpha_bar) xt - sqrt(1 - alpha_bar) v
+    expected = step.alpha_bar**0.5 * noise.double() - (1 - step.alpha_bar) ** 0.5 * v
+    found = network_denoiser(network, None)(noise, step)
+    # the noise is found first: float32 of it, over sqrt(alpha_bar) = 0.012
+    torch.testing.assert_close(found.double(), expected, rtol=0, atol=1e-4)
 
 
 def test_every_sample_is_denoised_with_its_own_label(x0, noise) -> None:

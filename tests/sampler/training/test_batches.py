@@ -1,10 +1,12 @@
 """What a step learns from: real images, their noise, and nothing but the seed and the step."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from reference.reverse_process import legacy_cosine
-from small_networks import few_images
+from small_networks import few_images, network_config
 
 from patchindex import ImageSet
 from sampler.training import TrainConfig
@@ -20,12 +22,12 @@ def images() -> ImageSet:
 
 def batch_of(images: ImageSet, step: int = 0, **settings: object) -> Batch:
     config = TrainConfig(**({"steps": 10, "batch_size": 32} | settings))
-    return training_batch(images, config, step, conditional=True)
+    return training_batch(images, network_config(num_classes=10), config, step)
 
 
 def same(one: Batch, other: Batch) -> bool:
     return all(
-        getattr(one, name).equal(getattr(other, name)) for name in ("xt", "t", "label", "eps")
+        getattr(one, name).equal(getattr(other, name)) for name in ("xt", "t", "label", "target")
     )
 
 
@@ -47,7 +49,7 @@ def test_a_state_is_a_training_image_with_the_noise_that_is_to_be_found(images, 
     batch = batch_of(images, schedule=schedule)
     clean = images.pixels / 127.5 - 1
     chosen = []
-    for xt, t, eps, label in zip(batch.xt, batch.t, batch.eps, batch.label, strict=True):
+    for xt, t, eps, label in zip(batch.xt, batch.t, batch.target, batch.label, strict=True):
         signal = SIGNAL[schedule](float(t))
         possible = np.sqrt(signal) * clean + np.sqrt(1 - signal) * eps.numpy()
         distance = np.abs(possible - xt.numpy()).max(axis=(1, 2, 3))
@@ -69,7 +71,7 @@ def test_times_are_thousandths_above_zero_up_to_one(images) -> None:
 
 
 def test_noise_is_standard_normal_and_new_for_every_image(images) -> None:
-    eps = batch_of(images, batch_size=1000).eps
+    eps = batch_of(images, batch_size=1000).target
     # 64,000 numbers: a standard error of 0.004
     assert float(eps.mean()) == pytest.approx(0, abs=0.02)
     assert float(eps.square().mean()) == pytest.approx(1, abs=0.03)
@@ -87,7 +89,22 @@ def test_there_are_no_labels_unless_there_are_some_and_they_are_wanted(
 ) -> None:
     some = images if labelled else ImageSet.from_array(images.pixels)
     config = TrainConfig(steps=1, batch_size=4)
-    assert training_batch(some, config, 0, conditional=conditional).label is None
+    network = network_config(num_classes=10 if conditional else 0)
+    assert training_batch(some, network, config, 0).label is None
+
+
+def test_the_velocity_gives_back_image_and_noise(images) -> None:
+    config = TrainConfig(steps=1, batch_size=32)
+    noise = training_batch(images, network_config(), config, 0)
+    network = replace(network_config(), prediction="velocity")
+    velocity = training_batch(images, network, config, 0)
+    assert velocity.xt.equal(noise.xt)
+    signal = torch.tensor([legacy_cosine(float(t)) for t in noise.t])[:, None, None, None]
+    eps = (1 - signal).sqrt() * noise.xt + signal.sqrt() * velocity.target
+    torch.testing.assert_close(eps, noise.target, atol=1e-5, rtol=0)
+    x0 = signal.sqrt() * noise.xt - (1 - signal).sqrt() * velocity.target
+    nearest = (x0[:, None] - torch.from_numpy(images.pixels / 127.5 - 1)).abs().amax((2, 3, 4))
+    assert nearest.min(1).values.max() < 1e-5
 
 
 def test_a_memory_map_gives_the_same_batches(images, tmp_path) -> None:

@@ -41,7 +41,7 @@ def run(
     images: ImageSet, network: NetworkConfig, config: TrainConfig, device: str
 ) -> TrainingState:
     state = fresh_state(network, config, torch.device(device))
-    for _ in train(state, images, config, conditional=network.num_classes > 0):
+    for _ in train(state, images, network, config):
         pass
     return state
 
@@ -75,8 +75,8 @@ def test_the_first_step_is_adams_down_the_gradient_of_the_squared_error(images) 
     network = network_config()
     after = run(images, network, config, "cpu").module
     before = fresh_state(network, config, torch.device("cpu")).module
-    batch = training_batch(images, config, 0, conditional=False)
-    mse_loss(before(batch.xt, batch.t, None), batch.eps).backward()
+    batch = training_batch(images, network_config(), config, 0)
+    mse_loss(before(batch.xt, batch.t, None), batch.target).backward()
     for old, new in zip(before.parameters(), after.parameters(), strict=True):
         # Adam's first step is rate * gradient / (|gradient| + 1e-8); no weight decay
         step = 0.01 * old.grad / (old.grad.abs() + 1e-8)
@@ -91,7 +91,7 @@ def test_the_rate_of_every_step_is_the_recipes(images) -> None:
     state = fresh_state(network_config(), config, torch.device("cpu"))
     rates = [
         state.optimizer.param_groups[0]["lr"]
-        for _ in train(state, images, config, conditional=False)
+        for _ in train(state, images, network_config(), config)
     ]
     assert rates == [1e-4, 0.5e-4, 0.25e-4, 0.125e-4]
 
@@ -118,7 +118,7 @@ def test_the_average_forgets_old_weights_by_the_factor_given(images) -> None:
     )
     state = fresh_state(network_config(), config, torch.device("cpu"))
     expected = None
-    for _ in train(state, images, config, conditional=False):
+    for _ in train(state, images, network_config(), config):
         now = state.module.first.weight.detach().clone()
         if state.step > 2:  # the first quarter of the steps is left out
             expected = now if expected is None else 0.7 * expected + 0.3 * now

@@ -88,6 +88,14 @@ def test_a_network_is_made_for_the_images(conditional, num_classes) -> None:
     assert config.num_classes == num_classes
 
 
+def test_the_paper_predicts_noise_and_the_small_recipe_velocity() -> None:
+    predictions = {
+        preset: network_for(few_images(4), "resnet", preset, "zeros", conditional=False).prediction
+        for preset in ("paper", "small")
+    }
+    assert predictions == {"paper": "noise", "small": "velocity"}
+
+
 def test_a_conditional_network_needs_labels() -> None:
     unlabelled = ImageSet.from_array(few_images(4).pixels, name="few")
     with pytest.raises(
