@@ -18,8 +18,10 @@ from torch import Tensor
 
 from benchmarks.phenomena.fashion import heldout_images, training_images
 from benchmarks.phenomena.panels import show_rows
+from patchindex import ImageSet
 from patchindex.images import to_unit
 from sampler import ELSMachine, ISMachine, LSMachine, sample
+from sampler.nearest import nearest_images
 from sampler.noise import initial_noise
 from sampler.plot_style import BLUE, GREEN, GREY, ORANGE, STYLE, save_figure
 from sampler.scales import resolve_scales
@@ -53,7 +55,6 @@ class Measured:
 def measure(config: Config) -> Measured:
     """Sample with every machine; measure the distance to the nearest training image."""
     images = training_images(config.num_images)
-    training = to_unit(images.tensor)
     noise = initial_noise(config.num_labels * config.samples_per_label, images, config.seed)
     scales = resolve_scales(config.scales)
     samples, nearest, rows = {}, {}, []
@@ -63,23 +64,22 @@ def measure(config: Config) -> Measured:
             for label, part in enumerate(noise.chunk(config.num_labels))
         ]
         samples[name] = torch.cat(parts)
-        position, distance = nearest_image(samples[name], training)
-        nearest[name] = training[position]
+        position, distance = nearest_rms(samples[name], images)
+        nearest[name] = to_unit(images.tensor[position])
         rows.append(distance_row(name, distance))
     heldout = heldout_images(config.num_heldout)
-    _, distance = nearest_image(to_unit(heldout.tensor), training)
+    _, distance = nearest_rms(to_unit(heldout.tensor), images)
     return Measured(
         samples=samples, nearest=nearest, rows=[*rows, distance_row("test images", distance)]
     )
 
 
-def nearest_image(
-    images: Float[Tensor, "b c h w"], training: Float[Tensor, "n c h w"]
+def nearest_rms(
+    images: Float[Tensor, "b c h w"], training: ImageSet
 ) -> tuple[Int[Tensor, " b"], Float[Tensor, " b"]]:
     """Position of the nearest training image, and the root mean square difference to it."""
-    differences = [(training - image).square().mean(dim=(1, 2, 3)).sqrt() for image in images]
-    found = torch.stack(differences).min(dim=1)
-    return found.indices, found.values
+    position, distance = nearest_images(images, training)
+    return position, distance / images[0].numel() ** 0.5
 
 
 def distance_row(name: str, distance: Float[Tensor, " b"]) -> dict[str, Any]:

@@ -1,8 +1,6 @@
 """What docs/phenomena.md says the machines do, on small real images, against plain searches."""
 
-import sys
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,11 +8,9 @@ import torch
 from reference.mosaic import majority, nearest_centers
 from reference.score_machines import posterior
 
-sys.path.append(str(Path(__file__).parents[2]))  # where benchmarks/ is, for `pytest` on its own
-
 from benchmarks.phenomena import limbs, locality, two_images
 from benchmarks.phenomena.low_noise import steps_to_low_noise
-from benchmarks.phenomena.memorization import nearest_image
+from benchmarks.phenomena.memorization import nearest_rms
 from benchmarks.phenomena.nearest_patches import dictionaries, nearest_patches
 from patchindex import ImageSet, PatchGeometry
 from patchindex.images import to_unit
@@ -82,9 +78,9 @@ def test_the_nearest_patches_of_the_figures_are_the_nearest(
 
 
 def test_is_repeats_training_images_and_els_does_not(garments: ImageSet) -> None:
-    noise, training = initial_noise(4, garments, seed=0), to_unit(garments.tensor)
+    noise = initial_noise(4, garments, seed=0)
     distances = {
-        machine: nearest_image(sample(machine(garments), noise, scales=SCALES).images, training)[1]
+        machine: nearest_rms(sample(machine(garments), noise, scales=SCALES).images, garments)[1]
         for machine in (ISMachine, LSMachine, ELSMachine)
     }
     assert float(distances[ISMachine].max()) < 1e-3
