@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from cli.messages import Commands, progress_bars, resumable
+from cli.patchindex_query import query
 from patchindex import Boundary, ImageSet
 from patchindex.datasets import card_names, load_card
 from patchindex.environment import describe_environment
@@ -97,6 +98,9 @@ def datasets() -> None:
         card = load_card(name)
         shape = f"{card.num_images:,} x {card.channels} x {card.height} x {card.width}"
         click.echo(f"{name:<22} {shape:<22} {card.title} ({card.licence})")
+
+
+main.add_command(query)
 
 
 def parse_scales(text: str) -> tuple[int, ...]:
