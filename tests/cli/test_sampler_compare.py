@@ -125,7 +125,7 @@ def test_results_are_not_replaced_unasked(network: Path, tmp_path: Path) -> None
         (["--resolution", 16], "was trained on images of 1x8x8, but those of sample are 1x16x16"),
         (["--scales", "4"], "contain 4. Give odd positive whole numbers"),
         (["--num", 0], "num is 0. Give at least 1 sample"),
-        (["--label", 77], "knows labels 0 to 9, but labels from 77 to 77 were given"),
+        (["--label", 77], "no image of sample has label 77. Give one of these labels: 0, 1"),
         (["--device", "toaster"], "device is 'toaster'. Give auto, cpu or cuda"),
         (["--index", "here"], "both --index and --dataset were given"),
     ],

@@ -129,7 +129,7 @@ def test_a_killed_training_is_finished_by_the_same_command(tmp_path: Path) -> No
 def test_an_interrupted_training_says_how_to_go_on(tmp_path: Path, monkeypatch) -> None:
     def interrupt(self: object, _stage: str, done: int, _total: int) -> None:
         if done == 4:
-            signal.raise_signal(signal.SIGINT)
+            raise KeyboardInterrupt  # not the signal, which a job in the background may ignore
 
     monkeypatch.setattr(cli.messages.StageLines, "__call__", interrupt)
     result = invoke(tmp_path)
