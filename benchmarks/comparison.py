@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import torch
 
 from benchmarks.accuracy import commit
 
@@ -43,7 +42,6 @@ def result_row(folder: Path) -> dict[str, Any]:
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": commit(),
         "versions": account["versions"],
-        "threads": torch.get_num_threads(),
         "dataset": Path(source["dataset"]).name,
         "num_images": source["num_images"],
         "retrieval": source["index"] is not None and not account["config"]["exact"],
@@ -52,7 +50,7 @@ def result_row(folder: Path) -> dict[str, Any]:
             key: trained[key] for key in ("parameters", "seconds", "final_loss", "training")
         },
         "samples": account["config"]["num"],
-        "scales": account["scales"],
+        "scales": account["scales"] | {"name": Path(account["scales"]["name"]).name},
         "results": account["results"],
         "published": account["published"],
         "seconds": account["seconds"],
