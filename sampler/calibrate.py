@@ -17,7 +17,7 @@ from sampler.calibration import Calibration, calibrate_to_images, calibrate_to_n
 from sampler.errors import SamplerConfigError
 from sampler.labels import labels_for, machine_denoiser
 from sampler.networks import Network, network_denoiser
-from sampler.networks.fit import boundary_for, check_fit
+from sampler.networks.fit import check_fit, matching_boundary
 from sampler.networks.gradient_map import effective_width, gradient_maps
 from sampler.noise import initial_noise
 from sampler.reverse import Step, plan_steps
@@ -124,7 +124,7 @@ def against_network(
     """How scores are compared on the network's trajectory; its center's gradients there."""
     images = source if isinstance(source, ImageSet) else source.images
     check_fit(network, images)
-    boundary = boundary_for(network) if isinstance(source, ImageSet) else sampling.boundary
+    boundary = matching_boundary(network, source, sampling.boundary)
     machine = make_machine(source, replace(sampling, boundary=boundary))
     noise = initial_noise(sampling.num, images, sampling.seed)
     label = labels_for(network.config.num_classes, sampling)

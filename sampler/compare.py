@@ -19,7 +19,7 @@ from sampler.errors import SamplerConfigError
 from sampler.labels import labels_for, machine_denoiser
 from sampler.nearest import nearest_images
 from sampler.networks import Network, network_denoiser
-from sampler.networks.fit import boundary_for, check_fit
+from sampler.networks.fit import boundary_for, check_fit, matching_boundary
 from sampler.noise import initial_noise
 from sampler.reverse import Denoiser, Step, plan_steps, reverse
 from sampler.run import MachineName, SamplerConfig, describe_source, make_machine
@@ -177,14 +177,9 @@ def theory(
     """ELS as `sampling` says, LS and IS exactly, all with the network's border; the Wiener filter.
 
     Raises:
-        SamplerConfigError: an index with another boundary.
+        SamplerConfigError: a boundary that is not the network's.
     """
-    boundary = boundary_for(network)
-    if isinstance(source, PatchIndex) and source.boundary != boundary:
-        raise SamplerConfigError(
-            f"{network.name} pads with {network.config.padding}, but the index was built for "
-            f"boundary {source.boundary}. Give an index built with --boundary {boundary}."
-        )
+    boundary = matching_boundary(network, source, sampling.boundary)
     images = source if isinstance(source, ImageSet) else source.images
     denoisers = {
         str(name): machine_denoiser(

@@ -1,7 +1,7 @@
 """Whether a network can be held against machines over some images."""
 
-from patchindex import Boundary, ImageSet
-from sampler.errors import NetworkError
+from patchindex import Boundary, ImageSet, PatchIndex
+from sampler.errors import NetworkError, SamplerConfigError
 from sampler.networks.network import Network
 
 
@@ -26,3 +26,28 @@ def check_fit(network: Network, images: ImageSet) -> None:
 def boundary_for(network: Network) -> Boundary:
     """The boundary of the machine that sees borders as the network's padding does."""
     return "zeros" if network.config.padding == "zeros" else "circular"
+
+
+def matching_boundary(
+    network: Network, source: ImageSet | PatchIndex, asked: Boundary | None
+) -> Boundary:
+    """The boundary of the machine that is held against the network.
+
+    Args:
+        asked: what the user wants; None for what suits the network.
+
+    Raises:
+        SamplerConfigError: an index was built for another boundary, or another one is asked for.
+    """
+    boundary, padding = boundary_for(network), network.config.padding
+    if isinstance(source, PatchIndex) and source.boundary != boundary:
+        raise SamplerConfigError(
+            f"{network.name} pads with {padding}, but the index was built for "
+            f"boundary {source.boundary}. Give an index built with --boundary {boundary}."
+        )
+    if asked not in (None, boundary):
+        raise SamplerConfigError(
+            f"{network.name} pads with {padding}, but boundary {asked} was asked for. "
+            f"Leave it out, or give {boundary}."
+        )
+    return boundary

@@ -143,3 +143,15 @@ def test_what_cannot_be_calibrated_is_refused(tmp_path) -> None:
     index = build_small(tmp_path / "small.zarr", small_images(40, 16))
     with pytest.raises(UserError, match=r"an index holds all of them. Give --dataset"):
         calibrate(index, None, CalibrateConfig())
+
+
+def test_the_machine_has_the_border_of_the_networks_padding(tmp_path) -> None:
+    circular = machine_network(ELSMachine(IMAGES, "circular"), HIDDEN, padding="circular")
+    found = tuple(calibrate(IMAGES, circular, CONFIG).calibration.scales().values())
+    assert found[:-1] == HIDDEN[:-1]  # at t = 1 all scores are alike to the last digit
+    asked = replace(CONFIG, sampling=replace(CONFIG.sampling, boundary="zeros"))
+    with pytest.raises(UserError, match=r"pads with circular, but boundary zeros was asked for"):
+        calibrate(IMAGES, circular, asked)
+    index = build_small(tmp_path / "small.zarr", small_images(40, 10), scales=(3, 7))
+    with pytest.raises(UserError, match=r"but the index was built for boundary zeros. Give an"):
+        calibrate(index, circular, replace(CONFIG, candidates=(3, 7)))
