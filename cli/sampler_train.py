@@ -10,9 +10,9 @@ from cli.messages import progress_bars, resumable
 from cli.sampler_options import image_options, seed_option, threads_option
 from patchindex import ImageSet
 from patchindex.environment import set_threads
+from sampler.networks.pretrained import WEIGHTS
 from sampler.output import reserve_output
 from sampler.training import TrainingJob, network_for, recipe, train_network
-from sampler.training.files import WEIGHTS
 
 RESUME_HINT = "Interrupted. The last checkpoint is kept; the same command goes on from it."
 

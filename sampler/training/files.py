@@ -9,9 +9,10 @@ from torch import nn
 
 from sampler.errors import NetworkError
 from sampler.networks import weight_files
+from sampler.networks.pretrained import WEIGHTS
 from sampler.output import write_whole
 
-WEIGHTS, ACCOUNT, LOSSES = "network.safetensors", "network.json", "loss.png"
+ACCOUNT, LOSSES = "network.json", "loss.png"
 
 
 def is_complete(folder: Path, job: dict[str, Any]) -> bool:
