@@ -23,7 +23,13 @@ from sampler.networks.fit import boundary_for, check_fit, matching_boundary
 from sampler.noise import initial_noise
 from sampler.reverse import Denoiser, Step, plan_steps, reverse
 from sampler.run import MachineName, SamplerConfig, describe_source, make_machine
-from sampler.scales import calibrated_scales, default_scales, published_name, resolve_scales
+from sampler.scales import (
+    calibrated_scales,
+    default_scales,
+    paper_name,
+    published_name,
+    resolve_scales,
+)
 from sampler.wiener import wiener_denoiser
 
 Images = Float[Tensor, "b c h w"]
@@ -214,8 +220,7 @@ def default_scales_for(images: ImageSet, network: Network) -> str:
 def published_rows(images: ImageSet, network: Network) -> dict[str, list[float]]:
     """The paper's medians for such a network by network steps: ELS, LS, IS, share ELS > IS."""
     config = network.config
-    family = {"sample": "fashion_mnist"}.get(images.name, images.name)
-    key = f"{family}_{config.architecture}_{config.padding}"
+    key = paper_name(images.name, config.architecture, config.padding)
     table = yaml.safe_load(data_file("table1.yaml").read_text())
     rows = {name.removeprefix("network_steps_"): found.get(key) for name, found in table.items()}
     return {steps: row for steps, row in rows.items() if row is not None}

@@ -80,10 +80,15 @@ def default_scales(dataset: str, boundary: str) -> str:
     return next(name for name in candidates if name in published)
 
 
-def published_name(dataset: str, architecture: str, padding: str) -> str | None:
-    """Name under which the paper reports such a network, or None."""
+def paper_name(dataset: str, architecture: str, padding: str) -> str:
+    """The name that the paper's tables would have such a network under."""
     family = {"sample": "fashion_mnist"}.get(dataset, dataset)
-    name = f"{family}_{architecture}_{padding}"
+    return f"{family}_{architecture}_{padding}"
+
+
+def published_name(dataset: str, architecture: str, padding: str) -> str | None:
+    """Name of the scales that the paper has for such a network, or None."""
+    name = paper_name(dataset, architecture, padding)
     return name if name in published_scales() else None
 
 
