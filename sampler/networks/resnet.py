@@ -8,7 +8,7 @@ from sampler.networks.embedding import ChannelShift, TimeEmbedding
 
 
 class ResNet(nn.Module):
-    """Predicts the noise eps in xt; a pixel sees 2 (depth + 2) + 1 pixels each way across.
+    """Predicts what is in xt; a pixel sees 2 (depth + 2) + 1 pixels each way across.
 
     Into `width` channels, `depth` times state + ReLU(conv(state + shift)), and back
     (arXiv 2412.20292, appendix C.1); no normalization of the state.
@@ -31,7 +31,7 @@ class ResNet(nn.Module):
         t: Float[Tensor, " b"],
         label: Int[Tensor, " b"] | None = None,
     ) -> Float[Tensor, "b c h w"]:
-        """The predicted noise."""
+        """The prediction: noise, or velocity if the configuration says so."""
         embedding = self.embedding(t, label)
         state = self.first(xt)
         for convolution, shift in zip(self.middle, self.shifts, strict=False):

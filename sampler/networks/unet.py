@@ -14,7 +14,7 @@ from sampler.networks.resnet import conv3x3
 
 
 class UNet(nn.Module):
-    """Predicts the noise eps in xt (arXiv 2412.20292, appendix C.1).
+    """Predicts what is in xt (arXiv 2412.20292, appendix C.1).
 
     A block per scale on the way down and up, maximum pooling between them, transposed 2x2
     convolutions back; the way up sees each scale's state of the way down. With self-attention
@@ -45,7 +45,7 @@ class UNet(nn.Module):
         t: Float[Tensor, " b"],
         label: Int[Tensor, " b"] | None = None,
     ) -> Float[Tensor, "b c h w"]:
-        """The predicted noise."""
+        """The prediction: noise, or velocity if the configuration says so."""
         embedding = self.embedding(t, label)
         states = [self.down[0](xt, embedding)]
         for block in self.down[1:]:
