@@ -1,4 +1,4 @@
-"""Building an index: train, encode block by block, merge, scale by scale; resumes where it was."""
+"""Building an index: train, assign block by block, merge, scale by scale; resumes where it was."""
 
 import logging
 import time
@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import torch
 import zarr
-from jaxtyping import UInt8
+from jaxtyping import Int, UInt8
 from numpy import ndarray
 
 from patchindex.errors import StoreError
 from patchindex.geometry import PatchGeometry
 from patchindex.images import ImageSet
 from patchindex.index.config import IndexConfig
-from patchindex.index.encode import encode_block
+from patchindex.index.encode import list_block
 from patchindex.index.lists import num_patches
 from patchindex.index.manifest import (
     Manifest,
@@ -146,14 +146,14 @@ def build_scale(
         return
     trained, seconds = trained_scale(work, images, geometry, config, progress)
     parts = []
-    stage, per_image = f"scale {name}: encode", num_patches(geometry, 1)
+    stage, per_image = f"scale {name}: assign", num_patches(geometry, 1)
     step = max(1, config.block_patches // per_image)
     for first in range(0, len(images), step):
         progress(stage, first, len(images))
         pixels = np.asarray(images.pixels[first : first + step])
-        seconds += encode_part(work, part_name(geometry, first), pixels, geometry, trained)
+        seconds += write_part(work, part_name(geometry, first), pixels, geometry, trained)
         read = partial(read_part, work, part_name(geometry, first))
-        parts.append(Part(first=first, num_images=len(pixels), read=read))
+        parts.append(Part(first=first, num_images=len(pixels), read_lists=read))
     progress(stage, len(images), len(images))
     start = time.perf_counter()
     scales = zarr.open_group(work.store, mode="r+").require_group("scales")
@@ -191,27 +191,28 @@ def trained_scale(
     return TrainedScale(**arrays), seconds
 
 
-def encode_part(
+def write_part(
     work: WorkDir,
     name: str,
     pixels: UInt8[ndarray, "n c h w"],
     geometry: PatchGeometry,
     trained: TrainedScale,
 ) -> float:
-    """Write lists and codes of a block of images unless they are there; the seconds it took."""
+    """Write the lists of a block of images unless they are there; the seconds it took."""
     done = work.read_arrays(name)
     if done is not None:
         return float(done["seconds"])
     start = time.perf_counter()
-    lists, codes = encode_block(pixels, geometry, trained)
+    lists = list_block(pixels, geometry, trained)
     seconds = time.perf_counter() - start
-    work.write_arrays(name, {"lists": lists, "codes": codes, "seconds": np.array(seconds)})
+    work.write_arrays(name, {"lists": lists, "seconds": np.array(seconds)})
     return seconds
 
 
-def read_part(work: WorkDir, name: str, key: str) -> ndarray:
-    """One array of a part that was written."""
-    arrays = work.read_arrays(name, key)
+def read_part(work: WorkDir, name: str) -> Int[ndarray, " m"]:
+    """The lists of a part that was written."""
+    arrays = work.read_arrays(name, "lists")
     if arrays is None:
         raise StoreError(f"{work.path / name}.npz has vanished or is damaged. {RESUME}")
-    return arrays[key]
+    lists: Int[ndarray, " m"] = arrays["lists"]
+    return lists

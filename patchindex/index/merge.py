@@ -7,11 +7,12 @@ import faiss
 import numpy as np
 import torch
 import zarr
-from jaxtyping import Int
+from jaxtyping import Int, UInt8
 from numpy import ndarray
 
 from patchindex.geometry import PatchGeometry, id_dtype, patch_ids
 from patchindex.images import ImageSet
+from patchindex.index.encode import code_block
 from patchindex.index.lists import center_rectangle
 from patchindex.index.statistics import ListSums
 from patchindex.index.store import create_array, write_array
@@ -21,16 +22,16 @@ from patchindex.progress import ProgressCallback
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """Lists [m] and codes [m, r] of every legal patch of some images, in the order of ids.
+    """Lists of every legal patch of some images.
 
     Attributes:
         first: number of the first image.
-        read: gives "lists" or "codes".
+        read_lists: gives the list of each patch, in the order of ids.
     """
 
     first: int
     num_images: int
-    read: Callable[[str], ndarray]
+    read_lists: Callable[[], Int[ndarray, " m"]]
 
 
 def merge_scale(
@@ -47,8 +48,7 @@ def merge_scale(
     sums = ListSums.zeros(trained.nlist, images.channels, geometry.patch_size)
     for done, part in enumerate(parts):
         progress(stage, done, total)
-        pixels = images.pixels[part.first : part.first + part.num_images]
-        sums.add(np.asarray(pixels), part.read("lists"), geometry)
+        sums.add(pixels_of(images, part), part.read_lists(), geometry)
     offsets = np.concatenate([[0], np.cumsum(sums.count)])
     dtype = id_dtype(len(images), geometry.height, geometry.width)
     ids = create_array(group, "ids", (int(offsets[-1]),), dtype)
@@ -56,13 +56,18 @@ def merge_scale(
     filled = offsets[:-1].copy()
     for done, part in enumerate(parts, len(parts)):
         progress(stage, done, total)
-        lists = part.read("lists")
+        lists = part.read_lists()
         order, slots = counting_sort(lists, filled)
         ids[slots] = legal_ids(geometry, part.first, part.num_images)[order]
-        codes[slots] = part.read("codes")[order]
+        codes[slots] = code_block(pixels_of(images, part), geometry, trained)[order]
         filled += np.bincount(lists, minlength=trained.nlist)
     write_small_arrays(group, trained, sums, offsets)
     progress(stage, total, total)
+
+
+def pixels_of(images: ImageSet, part: Part) -> UInt8[ndarray, "n c h w"]:
+    """The images of a part."""
+    return np.asarray(images.pixels[part.first : part.first + part.num_images])
 
 
 def legal_ids(geometry: PatchGeometry, first: int, num_images: int) -> Int[ndarray, " m"]:

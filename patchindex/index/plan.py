@@ -31,7 +31,8 @@ class ScalePlan:
     Attributes:
         disk_bytes: of its arrays.
         part_bytes: of the parts that exist while it is built.
-        memory_bytes: peak on top of the process and the images.
+        memory_bytes: peak on top of the process.
+        mapped_bytes: of the files that are filled through maps.
         core_seconds: of one core.
     """
 
@@ -41,6 +42,7 @@ class ScalePlan:
     disk_bytes: int
     part_bytes: int
     memory_bytes: int
+    mapped_bytes: int
     core_seconds: float
 
 
@@ -51,7 +53,9 @@ class BuildPlan:
     Attributes:
         disk_bytes: of the finished index.
         peak_disk_bytes: the most that is on disk at any moment.
-        memory_bytes: the most memory, pages of mapped files included.
+        memory_bytes: the most memory that the build cannot do without.
+        mapped_bytes: the most that is mapped from files, images included: pages that are kept where
+            memory is free, and given back where it is not.
         seconds: until it is finished.
     """
 
@@ -59,6 +63,7 @@ class BuildPlan:
     disk_bytes: int
     peak_disk_bytes: int
     memory_bytes: int
+    mapped_bytes: int
     seconds: float
 
     def lines(self) -> list[str]:
@@ -69,7 +74,8 @@ class BuildPlan:
             f"plan: {patches:,} patches in {lists:,} lists at {len(self.scales)} scales",
             f"plan: {told_bytes(self.disk_bytes)} of disk, "
             f"{told_bytes(self.peak_disk_bytes)} while building",
-            f"plan: about {told_bytes(self.memory_bytes)} of memory",
+            f"plan: about {told_bytes(self.memory_bytes)} of memory, and up to "
+            f"{told_bytes(self.mapped_bytes)} of files kept in memory where some is free",
             f"plan: about {told_duration(self.seconds)} (an estimate)",
         ]
 
@@ -96,7 +102,8 @@ def plan_build(
             before + scale.disk_bytes + scale.part_bytes
             for before, scale in zip(finished, scales, strict=False)
         ),
-        memory_bytes=PROCESS_BYTES + 2 * image_bytes + max(scale.memory_bytes for scale in scales),
+        memory_bytes=PROCESS_BYTES + image_bytes + max(scale.memory_bytes for scale in scales),
+        mapped_bytes=image_bytes + max(scale.mapped_bytes for scale in scales),
         seconds=sum(scale.core_seconds for scale in scales) / threads,
     )
 
@@ -120,12 +127,12 @@ def plan_scale(
         patches=patches,
         nlist=nlist,
         disk_bytes=rows_bytes + nlist * list_bytes + 4 * dims * (d + 3),
-        part_bytes=patches * (LIST_NUMBER_BYTES + dims),
+        part_bytes=patches * LIST_NUMBER_BYTES,
         memory_bytes=max(
             train_bytes(d, max(lists), config),
-            min(config.block_patches, patches) * (10 * dims + 32),
-            rows_bytes + 3 * 8 * nlist * d + min(config.block_patches, patches) * (2 * dims + 48),
+            3 * 8 * nlist * d + min(config.block_patches, patches) * (10 * dims + 48),
         ),
+        mapped_bytes=rows_bytes,
         core_seconds=1e-9 * (
             NS_PER_LIST_AND_DIM * lead * assigned_pairs(sizes, lists, config)
             + patches * (NS_PER_PATCH + NS_PER_WEIGHT * d * dims + NS_PER_CELL * d)

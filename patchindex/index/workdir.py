@@ -5,7 +5,7 @@
       job.json             config and hash of the images; another job here is thrown away
       store/               the index to be; renamed to NAME.zarr when complete
       images.json          marks that the images are in the store; a scale has {P}.json
-      scale-{P}/           trained.npz and parts {first image}.npz, gone once the scale is merged
+      scale-{P}/           trained.npz and lists {first image}.npz, gone once the scale is merged
       replaced/            the old index on its way out
 
 Every file appears whole or not at all (written beside, then renamed); npz files carry the zip

@@ -35,7 +35,7 @@ def index(tmp_path_factory):
 def test_building_tells_the_plan_and_shows_what_was_built(tmp_path):
     result = run("build", *FEW, "--out", tmp_path / "few.zarr")
     assert result.exit_code == 0, result.output
-    for words in ("of disk", "of memory", "(an estimate)", "scale 7: encode", "is complete"):
+    for words in ("of disk", "of memory", "(an estimate)", "scale 7: assign", "is complete"):
         assert words in result.stderr
     assert "20 images of 1 x 28 x 28" in result.stdout
     assert "estimate" not in result.stdout
@@ -180,7 +180,7 @@ def test_a_killed_or_interrupted_build_is_finished_by_the_same_command(tmp_path)
     assert killed.end() == -signal.SIGKILL
 
     interrupted = Build(*command)
-    interrupted.wait_for("scale 7: encode")
+    interrupted.wait_for("scale 7: assign")
     interrupted.signal(signal.SIGINT)
     assert interrupted.end() == 130
     assert "Interrupted. What is finished is kept; the same command resumes." in interrupted.told

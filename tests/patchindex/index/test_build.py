@@ -161,5 +161,5 @@ def test_the_plan_is_told_before_anything_is_built(tmp_path, caplog):
 
     build_index(small_images(), small_config(), tmp_path / "small.zarr", progress=progress)
     assert list(dict.fromkeys(stages)) == [
-        f"scale {scale}: {stage}" for scale in (3, 7) for stage in ("train", "encode", "merge")
+        f"scale {scale}: {stage}" for scale in (3, 7) for stage in ("train", "assign", "merge")
     ]

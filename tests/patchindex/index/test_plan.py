@@ -37,10 +37,24 @@ def test_the_disk_peak_is_reached_while_the_last_scale_is_merged(tmp_path):
 
 def test_the_whole_of_fashion_mnist_stays_within_its_targets():
     plan = plan_build(FASHION, IndexConfig())
-    assert plan.memory_bytes < 10e9
+    assert plan.memory_bytes + plan.mapped_bytes < 10e9
     assert plan.seconds < 25 * 60
     assert plan.disk_bytes < 48 * sum(scale.patches for scale in plan.scales)
     assert all(scale.disk_bytes < 48 * scale.patches for scale in plan.scales)
+
+
+def test_building_needs_a_fifth_more_disk_than_the_index_at_most():
+    for shape in (FASHION, (200_000, 3, 64, 64)):
+        plan = plan_build(shape, IndexConfig(scales=(3,)))
+        assert plan.peak_disk_bytes < 1.2 * plan.disk_bytes
+
+
+def test_memory_does_not_grow_with_what_is_mapped():
+    config = IndexConfig(scales=(3,))
+    small, large = (plan_build((n, 3, 64, 64), config) for n in (50_000, 200_000))
+    images = 150_000 * 3 * 64 * 64
+    assert large.memory_bytes - small.memory_bytes < 1.1 * images
+    assert large.mapped_bytes - small.mapped_bytes > 10 * images
 
 
 def test_more_images_need_more_of_everything():
@@ -48,6 +62,7 @@ def test_more_images_need_more_of_everything():
     assert small.disk_bytes < large.disk_bytes
     assert small.peak_disk_bytes < large.peak_disk_bytes
     assert small.memory_bytes < large.memory_bytes
+    assert small.mapped_bytes < large.mapped_bytes
     assert small.seconds < large.seconds
 
 
