@@ -1,0 +1,109 @@
+"use strict";
+// The training images that made a sample, and the sample that the same noise gives without them.
+
+/** Fill the list; `point(image)` while one is pointed at (null: no longer), `choose(image)` for good. */
+function showMakers(run, view, { point, choose }) {
+  const { images, others, unattributed } = run.header.samples[view.sample];
+  const largest = images[0]?.share ?? 1;
+  const rest = styleColor("--rest");
+  byId("makers-title").textContent = `Training images that made sample ${view.sample}`;
+  byId("makers").replaceChildren(
+    element("div", { class: "whole", "aria-hidden": "true" },
+      images.map((maker) => part(colorOfImage(maker.image), maker.share)), part(rest, others)),
+    element("ul", { class: "remainders" },
+      remainder(null, images.reduce((sum, maker) => sum + maker.share, 0), "the images below"),
+      remainder(rest, others, "other training images"),
+      remainder("nothing", unattributed, "unattributed: spread over patches that are not listed")),
+    element("ul", { class: "makers" }, images.map((maker) =>
+      element("li", {}, makerButton(run, view, maker, largest, { point, choose })))));
+}
+
+/** A piece of the bar that stands for the whole image. */
+function part(color, share) {
+  const piece = element("span");
+  piece.style.width = `${100 * share}%`;
+  piece.style.background = cssColor(color);
+  return piece;
+}
+
+function makerButton(run, view, maker, largest, { point, choose }) {
+  return element("button", {
+    type: "button", class: "maker", "aria-pressed": "false", "data-image": maker.image,
+    onclick: () => choose(maker.image),
+    onpointerenter: (event) => event.pointerType === "mouse" && point(maker.image),
+    onpointerleave: () => point(null),
+    onfocus: () => point(maker.image),
+    onblur: () => point(null),
+  },
+    trainingPicture(run, maker.image),
+    placesOf(run, { ...view, step: run.numSteps - 1, image: maker.image }),
+    element("span", { class: "maker-words" },
+      element("span", {}, swatch(colorOfImage(maker.image)), ` ${imageName(run, maker.image, maker.label)}`),
+      element("span", { class: "weight" }, bar(maker.share / largest, "source"),
+        element("span", {}, percent(maker.share)))));
+}
+
+/** The finished sample, faded where the image has no part in it. */
+function placesOf(run, view) {
+  const canvas = canvasOf(run.width, run.height);
+  const neutral = styleColor("--neutral");
+  const colorAt = colorsOf(run.finished(view.sample), run.channels, run.numPixels);
+  paintColors(canvas, (i) => blend(neutral, colorAt(i), weightOf(run, view, i)));
+  return canvas;
+}
+
+function remainder(color, share, words) {
+  const key = color === null ? "several" : color === "nothing" ? "nothing" : "";
+  const box = element("span", { class: `swatch ${key}`, "aria-hidden": "true" });
+  if (!key) box.style.background = cssColor(color);
+  return element("li", {}, box, element("span", {}, element("strong", {}, percent(share)), ` ${words}`));
+}
+
+/** Show which image is chosen for good. */
+function markMaker(image) {
+  for (const button of byId("makers").querySelectorAll("button")) {
+    button.setAttribute("aria-pressed", String(Number(button.dataset.image) === image));
+  }
+}
+
+/** The sample, its twins without some training images, and how they differ. */
+function showTwins(run, view) {
+  const checks = (run.header.leave_out ?? [])
+    .map((check, row) => ({ ...check, row }))
+    .filter((check) => check.sample === view.sample);
+  byId("left-out").hidden = checks.length === 0;
+  byId("twins").replaceChildren(...checks.map((check) => twins(run, check)));
+}
+
+function twins(run, check) {
+  const [sample, twin] = [run.finished(check.sample), run.leftOut(check.row)];
+  const without = check.removed.length === 1
+    ? `training image ${check.removed[0]}`
+    : `training images ${check.removed.join(", ")}`;
+  return element("div", { class: "twins" },
+    element("p", {}, `The same noise was denoised again without ${without}. ` +
+      `The two results are at distance ${number(check.distance)}.`),
+    element("div", { class: "twin-pictures" },
+      captioned(picture(run, sample, `Sample ${check.sample}`), "the sample"),
+      captioned(picture(run, twin, `The same noise without ${without}`), "without them"),
+      captioned(difference(run, sample, twin), "the difference: blue is darker without them, orange lighter")));
+}
+
+function captioned(canvas, words) {
+  return element("figure", {}, canvas, element("figcaption", {}, words));
+}
+
+/** Where the twin is lighter or darker, over all channels. */
+function difference(run, sample, twin) {
+  const canvas = canvasOf(run.width, run.height, "Difference between the two");
+  const neutral = styleColor("--neutral");
+  paintColors(canvas, (i) => {
+    let sum = 0;
+    for (let channel = 0; channel < run.channels; channel++) {
+      const at = channel * run.numPixels + i;
+      sum += twin[at] - sample[at];
+    }
+    return differenceColor(sum / run.channels / 255, neutral);
+  });
+  return canvas;
+}

@@ -1,0 +1,56 @@
+"use strict";
+// Numbers and names as people read them.
+
+/** A share as a percentage, without digits that say nothing. */
+function percent(share) {
+  const value = 100 * share;
+  if (value === 0) return "0%";
+  if (value < 0.01) return "<0.01%";
+  if (value > 99.95 && value < 100) return ">99.9%";
+  return `${value >= 100 ? "100" : value.toFixed(value < 10 ? 2 : 1)}%`;
+}
+
+/** Three digits that count; powers of ten where zeros would hide them. */
+function number(value) {
+  if (value === 0) return "0";
+  const size = Math.abs(value);
+  if (size >= 1000 && size < 1e9) return Math.round(Number(value.toPrecision(3))).toLocaleString("en-US");
+  if (size >= 0.001 && size < 1000) return String(Number(value.toPrecision(3))).replace("-", "−");
+  return value.toExponential(1).replace("e+", "e").replaceAll("-", "−");
+}
+
+/** One value for grey, three for red, green and blue. */
+function color(values) {
+  return values.map((value) => value.toFixed(2).replace("-", "−")).join(", ");
+}
+
+function className(run, label) {
+  if (label === null || label === undefined) return null;
+  return run.header.class_names?.[label] ?? `label ${label}`;
+}
+
+/** "image 123, Coat". */
+function imageName(run, image, label = run.labelOf(image)) {
+  const name = className(run, label);
+  return `image ${image}${name ? `, ${name}` : ""}`;
+}
+
+function sampleName(run, sample) {
+  const name = className(run, run.header.samples[sample].label);
+  return `Sample ${sample}${name ? `, ${name}` : ""}`;
+}
+
+function stepText(run, step) {
+  const { t, sigma, patch_size: side } = run.header.steps[step];
+  return `${step + 1} of ${run.numSteps}: t = ${number(t)}, σ = ${number(sigma)}, window ${side}×${side}`;
+}
+
+/** What a screen reader says after each choice. */
+function announcement(run, view) {
+  const [first] = run.sourcesAt(view);
+  const where = `Sample ${view.sample}, step ${view.step + 1} of ${run.numSteps}, ` +
+    `row ${view.y}, column ${view.x}. `;
+  if (!first) return `${where}No source stands out.`;
+  return `${where}Heaviest source: ${imageName(run, first.image)}, ` +
+    `row ${first.y}, column ${first.x}, weight ${percent(first.weight)}.`;
+}

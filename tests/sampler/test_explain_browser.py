@@ -1,0 +1,344 @@
+"""The page of `sampler explain` in a real browser: what people see, click, type and hear."""
+
+import io
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from explain_payload import ABSENT, HEIGHT, PATCH_SIZES, STEPS, WIDTH, payload
+from numpy import ndarray
+from PIL import Image
+
+from sampler.explain.page import render_page
+
+sync_api = pytest.importorskip("playwright.sync_api")
+CHROMIUM = next(
+    filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), ""
+)
+pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium on PATH")
+LARGEST_WAIT = 20_000  # milliseconds; on a busy machine
+LAST = STEPS - 1
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["sync_api.Browser"]:
+    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+    with sync_api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("explain") / "explain.html"
+    path.write_text(render_page(*payload()), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def tab(browser: "sync_api.Browser") -> Iterator["sync_api.Page"]:
+    """One for most tests, because a new one takes longer than they do."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    yield context.new_page()
+    context.close()
+
+
+@pytest.fixture
+def page(tab: "sync_api.Page", file: Path) -> Iterator["sync_api.Page"]:
+    yield from watched(tab, file.as_uri())
+
+
+def opened(
+    browser: "sync_api.Browser", file: Path, address: str = "", **options: object
+) -> Iterator["sync_api.Page"]:
+    """The page in a browser window of its own."""
+    context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}} | options)
+    yield from watched(context.new_page(), file.as_uri() + address)
+    context.close()
+
+
+def watched(page: "sync_api.Page", address: str) -> Iterator["sync_api.Page"]:
+    """The page at an address once it is ready; then, that no trouble came up in it."""
+    page.set_default_timeout(LARGEST_WAIT)
+    troubles: list[str] = []
+    listeners = {
+        "console": lambda message: troubles.append(message.text),
+        "pageerror": lambda error: troubles.append(str(error)),
+        "requestfailed": lambda request: troubles.append(request.url[:80]),
+        "request": lambda request: troubles.extend(elsewhere(request.url)),
+    }
+    for event, listener in listeners.items():
+        page.on(event, listener)
+    page.goto("about:blank")  # or an address that differs in its choice only would not load anew
+    page.goto(address)
+    page.wait_for_selector("#page:not([hidden])")
+    yield page
+    for event, listener in listeners.items():
+        page.remove_listener(event, listener)
+    assert troubles == []
+
+
+def elsewhere(address: str) -> list[str]:
+    """The address if it is neither a file nor in the page itself."""
+    return [] if address.startswith(("file:", "data:", "about:")) else [address]
+
+
+def click_pixel(page: "sync_api.Page", view: str, y: int, x: int, *, tap: bool = False) -> None:
+    canvas = page.locator(f"#{view}-view canvas")
+    box = canvas.bounding_box()
+    place = {"x": (x + 0.5) * box["width"] / WIDTH, "y": (y + 0.5) * box["height"] / HEIGHT}
+    (canvas.tap if tap else canvas.click)(position=place)
+
+
+def shown_sources(page: "sync_api.Page") -> list[tuple[int, int, int, str]]:
+    """Image, row, column and weight of each source, read from the words that people see."""
+    words = page.locator(".sources > li .source-words").all_inner_texts()
+    pattern = re.compile(r"image (\d+).*?row (\d+), column (\d+)\s+([<>\d.]+%)", re.DOTALL)
+    found = [pattern.search(text).groups() for text in words]
+    return [(int(image), int(y), int(x), weight) for image, y, x, weight in found]
+
+
+def held_sources(step: int, sample: int, y: int, x: int) -> list[tuple[int, int, int, str]]:
+    """The same from the arrays."""
+    _, arrays = payload()
+    at = (step, sample, y, x)
+    columns = (arrays[name][at] for name in ("source_image", "source_place", "source_weight"))
+    return [
+        (int(image), *divmod(int(place), WIDTH), percent(weight / 65535))
+        for image, place, weight in zip(*columns, strict=True)
+        if image >= 0
+    ]
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.{2 if 100 * share < 10 else 1}f}%"
+
+
+def move_slider(page: "sync_api.Page", step: int) -> None:
+    page.locator("#step").fill(str(step))
+
+
+def picture(page: "sync_api.Page", view: str) -> list[int]:
+    script = "(canvas) => [...canvas.getContext('2d').getImageData(0, 0, 10, 12).data]"
+    return page.locator(f"#{view}-view canvas").evaluate(script)
+
+
+@pytest.mark.parametrize("view", ["state", "mean", "map"])
+def test_a_click_shows_the_sources_that_the_trace_holds(page: "sync_api.Page", view: str) -> None:
+    for y, x in [(0, 0), (5, 7), (HEIGHT - 1, WIDTH - 1)]:
+        click_pixel(page, view, y, x)
+        assert page.locator("#pixel-title").inner_text() == f"Pixel at row {y}, column {x}"
+        assert shown_sources(page) == held_sources(LAST, 0, y, x)
+
+
+def test_the_slider_leads_to_the_sources_and_pictures_of_a_step(page: "sync_api.Page") -> None:
+    _, arrays = payload()
+    click_pixel(page, "state", 4, 3)
+    for step in (1, 2, 3):
+        move_slider(page, step)
+        assert shown_sources(page) == held_sources(step, 0, 4, 3)
+        for name in ("state", "mean"):
+            assert picture(page, name)[::4] == arrays[name][step, 0, 0].ravel().tolist()
+        side = PATCH_SIZES[step]
+        assert (
+            page.locator("#step-text")
+            .inner_text()
+            .endswith(f"window {side}\N{MULTIPLICATION SIGN}{side}")
+        )
+
+
+def test_where_no_source_is_listed_the_page_says_why(page: "sync_api.Page") -> None:
+    move_slider(page, 0)
+    assert page.locator(".sources").count() == 0
+    assert "spread over very many patches" in page.locator("#sources").inner_text()
+    assert "100% unattributed" in page.locator("#sources").inner_text()
+
+
+def test_a_source_without_its_picture_says_so(page: "sync_api.Page") -> None:
+    _, arrays = payload()
+    y, x = np.argwhere(arrays["source_image"][LAST, 0, :, :, 0] == ABSENT)[0]
+    click_pixel(page, "mean", int(y), int(x))
+    first = page.locator(".sources > li").first
+    assert "picture not in this file" in first.inner_text()
+    assert shown_sources(page) == held_sources(LAST, 0, int(y), int(x))
+
+
+def test_another_sample_shows_its_own(page: "sync_api.Page") -> None:
+    _, arrays = payload()
+    assert page.locator("#left-out").is_hidden()
+    page.get_by_role("button", name="Sample 1, coat").click()
+    assert picture(page, "mean")[::4] == arrays["mean"][LAST, 1, 0].ravel().tolist()
+    click_pixel(page, "map", 2, 6)
+    assert shown_sources(page) == held_sources(LAST, 1, 2, 6)
+    assert "without training images 57, 3" in page.locator("#left-out").inner_text()
+    assert page.locator("#left-out canvas").count() == 3
+
+
+def test_arrow_keys_move_the_pixel_and_stop_at_the_border(page: "sync_api.Page") -> None:
+    click_pixel(page, "state", 1, 8)
+    for key in ("ArrowRight", "ArrowRight", "ArrowRight", "ArrowUp", "ArrowLeft", "ArrowDown"):
+        page.keyboard.press(key)
+    assert page.locator("#pixel-title").inner_text() == "Pixel at row 1, column 8"
+    assert shown_sources(page) == held_sources(LAST, 0, 1, 8)
+
+
+def test_tab_reaches_every_control_and_the_keyboard_works_it(page: "sync_api.Page") -> None:
+    reached = []
+    for _ in range(16):
+        page.keyboard.press("Tab")
+        reached.append(
+            page.evaluate("document.activeElement.ariaLabel || document.activeElement.id")
+        )
+        if reached[-1] == "step":
+            page.keyboard.press("ArrowLeft")
+    assert {"Sample 0, shirt", "Sample 1, coat", "Sample 2", "play", "step"} <= set(reached)
+    pictures = [
+        name for name in reached if re.match(r"(Noisy state|Posterior mean|Map).*row", name)
+    ]
+    assert len(set(pictures)) == 3
+    assert shown_sources(page) == held_sources(LAST - 1, 0, HEIGHT // 2, WIDTH // 2)
+
+
+def test_everything_has_a_name_and_the_choice_is_announced(page: "sync_api.Page") -> None:
+    unnamed = """() => [...document.querySelectorAll("button, input, canvas, [role=img]")]
+        .filter((node) => !node.closest("[aria-hidden=true]"))
+        .filter((node) => !(node.ariaLabel || node.labels?.length || node.textContent.trim()))
+        .map((node) => node.outerHTML.slice(0, 90))"""
+    assert page.evaluate(unnamed) == []
+    assert page.locator("[aria-live]").count() == 1
+    click_pixel(page, "state", 3, 2)
+    image, *_, weight = held_sources(LAST, 0, 3, 2)[0]
+    said = page.get_by_role("status").filter(has_text="row 3, column 2")
+    said.filter(has_text=f"image {image}").filter(has_text=weight).wait_for(state="attached")
+
+
+def test_a_row_of_the_table_leads_to_its_step(page: "sync_api.Page") -> None:
+    assert page.locator("tbody tr").count() == STEPS
+    page.get_by_role("button", name="Go to step 2").click()
+    assert page.locator("tr[aria-current=step]").get_attribute("data-step") == "1"
+    assert shown_sources(page) == held_sources(1, 0, HEIGHT // 2, WIDTH // 2)
+
+
+def test_every_map_is_drawn_and_differs_from_the_others(page: "sync_api.Page") -> None:
+    drawn = set()
+    for name in page.locator("#map-options label").all_inner_texts():
+        page.get_by_role("radio", name=name).check()
+        drawn.add(tuple(picture(page, "map")))
+        assert page.locator("#map-name").inner_text() == name
+    assert len(drawn) == 6
+
+
+def test_pointing_at_a_training_image_fades_the_rest_of_the_map(page: "sync_api.Page") -> None:
+    whole = picture(page, "map")
+    page.locator(".maker").first.click()
+    page.mouse.move(0, 0)
+    assert picture(page, "map") != whole
+    page.locator(".maker").first.click()
+    page.mouse.move(0, 0)
+    page.locator("#step").focus()
+    assert picture(page, "map") == whole
+
+
+def test_the_address_keeps_what_is_chosen(tab: "sync_api.Page", file: Path) -> None:
+    address = "#sample=2&step=3&pixel=7,4&map=head_mass"
+    for page in watched(tab, file.as_uri() + address):
+        assert shown_sources(page) == held_sources(2, 2, 7, 4)
+        assert page.get_by_role("radio", name="Head mass").is_checked()
+        page.locator("#state-view canvas").press("ArrowDown")
+        page.wait_for_url("**#sample=2&step=3&pixel=8,4&map=head_mass")
+
+
+def test_an_address_that_this_run_has_not_is_not_followed(tab: "sync_api.Page", file: Path) -> None:
+    for page in watched(tab, file.as_uri() + "#sample=99&step=0&pixel=-1,x&map=nothing"):
+        assert shown_sources(page) == held_sources(LAST, 0, HEIGHT // 2, WIDTH // 2)
+
+
+def test_playing_goes_from_step_to_step_and_stops_at_the_image(page: "sync_api.Page") -> None:
+    page.get_by_role("button", name="Play").click()
+    assert page.locator("tr[aria-current=step]").get_attribute("data-step") == "0"
+    page.get_by_role("button", name="Pause").wait_for()
+    page.get_by_role("button", name="Play").wait_for()
+    assert page.locator("tr[aria-current=step]").get_attribute("data-step") == str(LAST)
+
+
+def test_who_wants_less_motion_goes_one_step_at_a_time(page: "sync_api.Page") -> None:
+    page.emulate_media(reduced_motion="reduce")
+    move_slider(page, 1)
+    page.get_by_role("button", name="Next step").click()
+    page.emulate_media(reduced_motion="no-preference")
+    assert shown_sources(page) == held_sources(2, 0, HEIGHT // 2, WIDTH // 2)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_phone_shows_it_all_without_scrolling_sideways(
+    browser: "sync_api.Browser", file: Path, scheme: str
+) -> None:
+    options = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+    for page in opened(browser, file, color_scheme=scheme, **options):
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert is_a_picture(page, scheme)
+        click_pixel(page, "map", 6, 2, tap=True)
+        assert shown_sources(page) == held_sources(LAST, 0, 6, 2)
+        sizes = page.locator("button").evaluate_all(
+            "(nodes) => nodes.map((node) => node.getBoundingClientRect())"
+            ".map((box) => Math.min(box.width, box.height))"
+        )
+        assert min(sizes) >= 40
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_desktop_shows_it_all(page: "sync_api.Page", scheme: str) -> None:
+    page.emulate_media(color_scheme=scheme)
+    assert is_a_picture(page, scheme)
+
+
+def is_a_picture(page: "sync_api.Page", scheme: str) -> bool:
+    """Many colors, on a ground as light or dark as it should be."""
+    pixels = np.asarray(Image.open(io.BytesIO(page.screenshot(full_page=True))).convert("RGB"))
+    many = len(np.unique(pixels.astype(np.int32) @ [65536, 256, 1])) > 300
+    return many and bool((pixels[-1, 0].mean() > 128) == (scheme == "light"))
+
+
+def test_colors_and_windows_that_wrap(tab: "sync_api.Page", tmp_path: Path) -> None:
+    header, arrays = payload(3, boundary="circular", leave_out=None, class_names=None)
+    for name in ("head_mass", "standard_error", "left_out"):
+        del arrays[name]
+    file = tmp_path / "colors.html"
+    file.write_text(render_page(header, arrays), encoding="utf-8")
+    for page in watched(tab, file.as_uri()):
+        shown = np.reshape(picture(page, "mean"), (HEIGHT, WIDTH, 4))[..., :3]
+        np.testing.assert_array_equal(np.moveaxis(shown, -1, 0), arrays["mean"][LAST, 0])
+        click_pixel(page, "mean", 0, 0)
+        window = page.locator("#pixel-window canvas").evaluate(
+            "(canvas) => [...canvas.getContext('2d').getImageData(0, 0, 3, 3).data]"
+        )
+        np.testing.assert_array_equal(np.reshape(window, (3, 3, 4))[..., :3], wrapped(arrays))
+        # the window and three copies of it, from the other sides, each drawn twice
+        assert page.locator("#state-view rect.window").count() == 4
+        assert page.locator("#map-options label").count() == 4
+
+
+def wrapped(arrays: dict[str, ndarray]) -> ndarray:
+    """The window of pixel (0, 0) of the last state."""
+    rolled = np.roll(arrays["state"][LAST, 0], (1, 1), axis=(1, 2))
+    return np.moveaxis(rolled[:, :3, :3], 0, -1)
+
+
+def test_windows_that_do_not_wrap_are_cut_at_the_border(page: "sync_api.Page") -> None:
+    click_pixel(page, "state", 0, WIDTH - 1)
+    frame = page.locator("#state-view rect.window")
+    assert [frame.get_attribute(side) for side in ("x", "y", "width", "height")] == [
+        "8",
+        "0",
+        "2",
+        "2",
+    ]
+    opacity = page.locator("#pixel-window canvas").evaluate(
+        "(canvas) => [...canvas.getContext('2d').getImageData(0, 0, 3, 3).data]"
+    )[3::4]
+    assert opacity == [0, 0, 0, 255, 255, 0, 255, 255, 0]
