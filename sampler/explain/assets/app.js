@@ -20,6 +20,7 @@ class App {
     this.listSamples();
     this.listMaps();
     this.wireSteps();
+    byId("num-training").textContent = run.header.num_training_images.toLocaleString("en-US");
     byId("facts").replaceChildren(...pairs(run.header.facts));
     window.addEventListener("hashchange", () => this.change(this.fromAddress()));
     dark.addEventListener("change", () => this.show(Object.keys(this.view)));
@@ -46,6 +47,7 @@ class App {
         choose: (image) => this.chooseImage(image),
       });
       showTwins(run, view);
+      byId("process-title").textContent = `${sampleName(run, view.sample)}: from noise to image`;
       this.chosenImage = null;
       view.image = null;
       press("#samples button", (button) => Number(button.dataset.sample) === view.sample);

@@ -19,7 +19,17 @@ async function readArray(holder) {
   const stream = new Blob([deflated]).stream().pipeThrough(new DecompressionStream("deflate"));
   const buffer = await new Response(stream).arrayBuffer();
   const shape = holder.dataset.shape.split(",").map(Number);
-  return { shape, values: new KINDS[holder.dataset.kind](buffer) };
+  return { shape, values: joined(new Uint8Array(buffer), KINDS[holder.dataset.kind]) };
+}
+
+/** Numbers from their bytes, of which the file holds all lowest ones first, then all second ones. */
+function joined(planes, Kind) {
+  const values = new Kind(planes.length / Kind.BYTES_PER_ELEMENT);
+  for (let plane = 0; plane < Kind.BYTES_PER_ELEMENT; plane++) {
+    const start = plane * values.length;
+    for (let i = 0; i < values.length; i++) values[i] |= planes[start + i] << (8 * plane);
+  }
+  return values;
 }
 
 function bytesOf(base64) {

@@ -1,6 +1,8 @@
 "use strict";
 // The training images that made a sample, and the sample that the same noise gives without them.
 
+const FAINT = 0.35;
+
 /** Fill the list; `point(image)` while one is pointed at (null: no longer), `choose(image)` for good. */
 function showMakers(run, view, { point, choose }) {
   const { images, others, unattributed } = run.header.samples[view.sample];
@@ -43,12 +45,13 @@ function makerButton(run, view, maker, largest, { point, choose }) {
         element("span", {}, percent(maker.share)))));
 }
 
-/** The finished sample, faded where the image has no part in it. */
+/** The finished sample, faint, and the color of the image wherever it has a part in it. */
 function placesOf(run, view) {
   const canvas = canvasOf(run.width, run.height);
   const neutral = styleColor("--neutral");
+  const strong = colorOfImage(view.image);
   const colorAt = colorsOf(run.finished(view.sample), run.channels, run.numPixels);
-  paintColors(canvas, (i) => blend(neutral, colorAt(i), weightOf(run, view, i)));
+  paintColors(canvas, (i) => blend(blend(neutral, colorAt(i), FAINT), strong, weightOf(run, view, i)));
   return canvas;
 }
 
@@ -86,24 +89,27 @@ function twins(run, check) {
     element("div", { class: "twin-pictures" },
       captioned(picture(run, sample, `Sample ${check.sample}`), "the sample"),
       captioned(picture(run, twin, `The same noise without ${without}`), "without them"),
-      captioned(difference(run, sample, twin), "the difference: blue is darker without them, orange lighter")));
+      differencePicture(run, sample, twin)));
 }
 
 function captioned(canvas, words) {
   return element("figure", {}, canvas, element("figcaption", {}, words));
 }
 
-/** Where the twin is lighter or darker, over all channels. */
-function difference(run, sample, twin) {
+/** Where the twin is darker or lighter, over all channels; the strongest color is the largest. */
+function differencePicture(run, sample, twin) {
   const canvas = canvasOf(run.width, run.height, "Difference between the two");
   const neutral = styleColor("--neutral");
-  paintColors(canvas, (i) => {
-    let sum = 0;
-    for (let channel = 0; channel < run.channels; channel++) {
-      const at = channel * run.numPixels + i;
-      sum += twin[at] - sample[at];
-    }
-    return differenceColor(sum / run.channels / 255, neutral);
-  });
-  return canvas;
+  const parts = Array.from({ length: run.numPixels }, (_, i) => difference(run, sample, twin, i));
+  const largest = parts.reduce((most, part) => Math.max(most, Math.abs(part)), 0);
+  paintColors(canvas, (i) => differenceColor(largest ? parts[i] / largest : 0, neutral));
+  return captioned(canvas,
+    `the difference: blue is darker without them, orange lighter, by up to ${number(largest)}`);
+}
+
+/** Of one pixel, in values from -1 to 1. */
+function difference(run, sample, twin, i) {
+  let sum = 0;
+  for (let at = i; at < sample.length; at += run.numPixels) sum += twin[at] - sample[at];
+  return (2 * sum) / (255 * run.channels);
 }

@@ -7,10 +7,9 @@ const ARROWS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowR
 class PixelView {
   constructor(run, figure, { name, choose, where }) {
     this.run = run;
-    this.name = name;
     this.canvas = element("canvas", {
       width: run.width, height: run.height, tabindex: 0, role: "application",
-      "aria-roledescription": "picture to choose a pixel in", "aria-describedby": "keys",
+      "aria-label": name, "aria-roledescription": "picture to choose a pixel in", "aria-describedby": "keys",
     });
     this.overlay = overlayOf(this.canvas);
     figure.append(element("span", { class: "framed large" }, this.canvas, this.overlay));
@@ -35,12 +34,6 @@ class PixelView {
     return [row, column];
   }
 
-  /** Say what the picture is and where the choice lies in it. */
-  describe(view) {
-    this.canvas.setAttribute(
-      "aria-label", `${this.name}, row ${view.y}, column ${view.x} of ${this.run.height} by ${this.run.width}`);
-  }
-
   /** Mark the chosen pixel: its window where `side` says, lines from there to the borders. */
   mark(view, side) {
     const boxes = side ? windowBoxes(this.run, view, side) : [];
@@ -55,7 +48,6 @@ class PixelView {
         drawn("line", { x1, y1, x2, y2, class: kind }))),
       ...boxes.flatMap((box) => outline(box, "window")),
       ...outline([view.x, view.y, 1, 1], "pixel"));
-    this.describe(view);
   }
 }
 
@@ -77,10 +69,9 @@ class Views {
 
   drawMap(view) {
     const map = MAPS[view.map];
-    this.map.name = `Map: ${map.title}`;
+    this.map.canvas.setAttribute("aria-label", `Map: ${map.title}`);
     byId("map-name").textContent = map.title;
     paintMap(this.run, this.map.canvas, view);
-    this.map.describe(view);
   }
 
   mark(view) {
