@@ -26,35 +26,38 @@ struct Unit {
     int64_t num_queries;
 };
 
-// Queries of each list, one list after another, of some of their probes.
+// Which queries visit which list in some of their probes: sorted by list, so that a call costs
+// nothing for the lists that it does not visit.
 struct Visits {
-    std::vector<int64_t> first;  // [num_lists + 1]
     std::vector<int32_t> queries;
+    std::vector<std::pair<int64_t, int64_t>> lists;  // number, and the end of its queries
 
-    Visits(const ListSearchInput& in, int64_t first_probe, int64_t stop_probe)
-        : first(in.num_lists + 1), queries(in.num_queries * (stop_probe - first_probe)) {
-        const auto each = [&](const auto& visit) {
-            for (int64_t query = 0; query < in.num_queries; ++query)
-                for (int64_t probe = first_probe; probe < stop_probe; ++probe) {
-                    const int64_t list = in.lists[query * in.num_probes + probe];
-                    if (list >= 0) visit(query, list);
-                }
-        };
-        each([&](int64_t, int64_t list) { ++first[list + 1]; });
-        for (int64_t list = 0; list < in.num_lists; ++list) first[list + 1] += first[list];
-        std::vector<int64_t> next(first.begin(), first.end() - 1);
-        each([&](int64_t query, int64_t list) { queries[next[list]++] = int32_t(query); });
+    Visits(const ListSearchInput& in, int64_t first_probe, int64_t stop_probe) {
+        std::vector<std::pair<int64_t, int32_t>> visits;
+        visits.reserve(in.num_queries * (stop_probe - first_probe));
+        for (int64_t query = 0; query < in.num_queries; ++query)
+            for (int64_t probe = first_probe; probe < stop_probe; ++probe) {
+                const int64_t list = in.lists[query * in.num_probes + probe];
+                if (list >= 0) visits.emplace_back(list, int32_t(query));
+            }
+        std::sort(visits.begin(), visits.end());
+        queries.reserve(visits.size());
+        for (const auto& [list, query] : visits) {
+            if (lists.empty() || lists.back().first != list) lists.emplace_back(list, 0);
+            queries.push_back(query);
+            lists.back().second = int64_t(queries.size());
+        }
     }
 };
 
 std::vector<Unit> make_units(const ListSearchInput& in, const Visits& visits) {
     std::vector<Unit> units;
-    for (int64_t list = 0; list < in.num_lists; ++list) {
-        const int64_t num_queries = visits.first[list + 1] - visits.first[list];
-        if (num_queries == 0) continue;
+    int64_t first = 0;
+    for (const auto& [list, end] : visits.lists) {
         for (int64_t at = in.offsets[list]; at < in.offsets[list + 1]; at += CODES_PER_UNIT)
             units.push_back({at, std::min(CODES_PER_UNIT, in.offsets[list + 1] - at),
-                             visits.queries.data() + visits.first[list], num_queries});
+                             visits.queries.data() + first, end - first});
+        first = end;
     }
     return units;
 }
