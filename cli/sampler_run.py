@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
@@ -27,6 +28,7 @@ from sampler.output import reserve_output, write_run
 from sampler.reverse import StepReport
 from sampler.run import SamplerConfig, carry_out
 from sampler.steps_table import HEADER, table_row, told_ways
+from sampler.trace import TRACE
 
 
 @click.command()
@@ -46,6 +48,9 @@ from sampler.steps_table import HEADER, table_row, told_ways
 @seed_option
 @click.option("--noise", metavar="FILE.npy", help="Start from this noise; overrides --num.")
 @label_option
+@click.option(
+    "--trace", is_flag=True, help="Record the sources of every pixel at every step: trace.zarr."
+)
 @threads_option
 @out_option("runs/DATASET-MACHINE-SEED")
 @click.option("--overwrite", is_flag=True, help="Replace a run that is there already.")
@@ -55,12 +60,13 @@ def run(
     dataset: str | None,
     resolution: str | None,
     limit: int | None,
+    trace: bool,
     threads: int | None,
     out: Path | None,
     overwrite: bool,
     **settings: Any,
 ) -> None:
-    """Write samples.npy, samples.png and run.json into a folder."""
+    """Write samples.npy, samples.png and run.json into a folder, and on request trace.zarr."""
     config = SamplerConfig(**settings)
     if threads is not None:
         set_threads(threads)
@@ -69,13 +75,27 @@ def run(
     folder = out or Path("runs", f"{Path(images.name).stem}-{config.machine}-{config.seed}")
     reserve_output(folder, overwrite=overwrite)
     click.echo(HEADER)
-    finished = carry_out(source, config, on_step=show_step)
-    finished.account["versions"] = library_versions()
-    write_run(finished, folder)
+    with TemporaryDirectory(dir=folder, prefix=".tracing-") as scratch:
+        trace_path = Path(scratch, TRACE) if trace else None
+        finished = carry_out(source, config, on_step=show_step, trace_path=trace_path)
+        finished.account["versions"] = library_versions()
+        write_run(finished, folder)
     if config.tolerance is not None:
         click.echo(told_ways(finished.result.steps, config.tolerance))
     seconds = finished.account["seconds"]
+    if trace:
+        click.echo(told_trace(finished.account["trace"], folder))
     click.echo(f"{len(finished.noise)} samples in {seconds:.1f} s: {folder / 'samples.png'}")
+
+
+def told_trace(account: dict[str, Any], folder: Path) -> str:
+    """What a trace says of the samples, in a line, and its size."""
+    samples = account["attribution"]
+    named = sum(1 - sample["unattributed"] for sample in samples) / len(samples)
+    return (
+        f"{named:.0%} of the samples' weight has a named source, averaged over the steps; "
+        f"{account['bytes'] / 1e6:.1f} MB: {folder / TRACE}"
+    )
 
 
 def show_step(report: StepReport) -> None:

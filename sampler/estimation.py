@@ -8,23 +8,21 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool
 from torch import Tensor
 
-from patchindex import BorderSignature, PosteriorRecord
+from patchindex import PosteriorRecord
 from patchindex.kernels import GroupMembers, rescore_groups, rescore_record, scan_groups
 from sampler.coherence import with_neighbors
-from sampler.corners import corner_record
+from sampler.corners import corner_record, is_corner
 from sampler.image_tail import ImageDraws, with_image_tail
 from sampler.patch_tail import patch_tail, truncated
-from sampler.query import Query
+from sampler.query import Query, cut
+from sampler.source_search import settle_sources
 from sampler.tail import uniform_draws
 
 # A tail in which about so many patches share the weight needs no head.
 ENOUGH_DRAWS = 10_000
-# Lists with a larger share of a dictionary than 1 / LONGEST_SHARE are of plain patches: a tail
-# meets so many equal ones that they need no head, and they would take most of the time.
-LONGEST_SHARE, LONGEST_LIST = 1000, 10_000
 
 
 def estimate_by_images(
@@ -55,13 +53,14 @@ def estimate_by_images(
         if not wanted.any():
             continue
         windows = query.windows(number)[wanted]
-        ids = found_ids(query, number, windows, k=k, nprobe=nprobe)
+        ids = query.found_ids(number, windows, k=k, nprobe=nprobe)
         ids = with_neighbors(ids, wanted, signature, query.geometry)
         found, in_groups = rescore_groups(
             pixels, windows, ids, query.geometry, signature,
             sigma=query.sigma, group_of=draws.group_of,
         )  # fmt: skip
         at = cut(places, signature)[wanted]
+        query.note(number, at, windows, ids)
         head = head.replaced(at, found)
         members.append(replace(in_groups, query=at[in_groups.query]))
     record = with_image_tail(
@@ -71,7 +70,9 @@ def estimate_by_images(
         draws,
         pixel_spread=pixel_spread,
     ).replaced(corners, corner_sums)
-    return record.map(lambda sums: sums.unflatten(0, shape))
+    record = record.map(lambda sums: sums.unflatten(0, shape))
+    settle_sources(query, record, searched=is_corner(query.geometry))
+    return record
 
 
 def needs_head(query: Query, draws: ImageDraws, pilot: ImageDraws) -> Bool[Tensor, "b h w"]:
@@ -98,7 +99,8 @@ def estimate_by_patches(
             continue
         candidates = query.candidates(number)
         queries = query.windows(number).flatten(0, 2).contiguous()
-        ids = found_ids(query, number, queries, k=k, nprobe=nprobe)
+        ids = query.found_ids(number, queries, k=k, nprobe=nprobe)
+        query.note(number, at, queries, ids)
         part = rescore_record(
             candidates.pixels, queries, ids, query.geometry, signature, sigma=query.sigma
         )
@@ -113,26 +115,6 @@ def estimate_by_patches(
             part = truncated(part, (ids >= 0).sum(-1) == candidates.num_patches)
         record = record.replaced(at, part)
     record = record.replaced(corners, corner_sums)
-    return record.map(lambda sums: sums.unflatten(0, (b, height, width)))
-
-
-def found_ids(
-    query: Query, number: int, windows: Float[Tensor, "q c s s"], *, k: int, nprobe: int
-) -> Int[Tensor, "q k"]:
-    """Patches found for these windows of one signature; -1 where there are fewer."""
-    num_patches = query.candidates(number).num_patches
-    return query.index.search(
-        query.geometry.patch_size,
-        number,
-        windows.flatten(1),
-        min(k, num_patches),
-        nprobe=nprobe,
-        label=query.label,
-        longest_list=max(LONGEST_LIST, num_patches // LONGEST_SHARE),
-    )
-
-
-def cut(sums: Tensor, signature: BorderSignature) -> Tensor:
-    """The part [b, rows, cols, ...] of a field [b, h, w, ...] that has this signature."""
-    rows, cols = signature.rows.pixels, signature.cols.pixels
-    return sums[:, rows.start : rows.stop, cols.start : cols.stop]
+    record = record.map(lambda sums: sums.unflatten(0, places.shape))
+    settle_sources(query, record, searched=is_corner(query.geometry))
+    return record

@@ -20,6 +20,8 @@ from sampler.posterior import Posterior
 from sampler.query import NeighborSearch
 from sampler.retrieval import Retrieval, RetrievalSettings
 from sampler.schedules import noise_level
+from sampler.source_search import settle_images
+from sampler.sources import SourceCollector
 
 
 class ScoreMachine(ABC):
@@ -34,6 +36,7 @@ class ScoreMachine(ABC):
         patch_size: int | None = None,
         *,
         label: int | None = None,
+        num_sources: int = 0,
     ) -> Posterior:
         """The posterior of every pixel of every state.
 
@@ -42,17 +45,25 @@ class ScoreMachine(ABC):
             alpha_bar: in (0, 1).
             patch_size: odd side of the window that a pixel sees; the IS machine ignores it.
             label: keep only training images of this class.
+            num_sources: name so many of the heaviest patches of each pixel. An index must find
+                them, except for the IS machine.
 
         Raises:
             SamplerConfigError: states of another shape than the images, values that are not
-                finite, or alpha_bar out of range.
+                finite, alpha_bar out of range, or sources of a machine that cannot name them.
             GeometryError: a patch size that the images do not admit.
             DatasetError: no image has the label.
         """
         alpha_bar = float(alpha_bar)
         check_state(xt, alpha_bar, self.images)
-        y = xt.float() / sqrt(alpha_bar)
-        return Posterior.from_record(self._record(y, noise_level(alpha_bar), patch_size, label))
+        y, sources = xt.float() / sqrt(alpha_bar), None
+        if num_sources:
+            sources = SourceCollector.empty(
+                len(xt), *self.images.pixels.shape[2:],
+                num_sources=num_sources, num_images=len(self.images),
+            )  # fmt: skip
+        record = self._record(y, noise_level(alpha_bar), patch_size, label, sources)
+        return Posterior.from_record(record, None if sources is None else sources.found)
 
     def score(
         self,
@@ -68,9 +79,14 @@ class ScoreMachine(ABC):
 
     @abstractmethod
     def _record(
-        self, y: Float[Tensor, "b c h w"], sigma: float, patch_size: int | None, label: int | None
+        self,
+        y: Float[Tensor, "b c h w"],
+        sigma: float,
+        patch_size: int | None,
+        label: int | None,
+        sources: SourceCollector | None,
     ) -> PosteriorRecord:
-        """The sums over the dictionary; fields are [b, h, w]."""
+        """The sums over the dictionary; fields are [b, h, w]. Heavy patches go to `sources`."""
 
 
 class ISMachine(ScoreMachine):
@@ -85,8 +101,12 @@ class ISMachine(ScoreMachine):
         sigma: float,
         patch_size: int | None,  # noqa: ARG002 - the window is the image
         label: int | None,
+        sources: SourceCollector | None,
     ) -> PosteriorRecord:
-        return scan_whole(self.images.with_label(label).tensor, y, sigma)
+        pixels = self.images.with_label(label).tensor
+        if sources is not None:
+            settle_images(sources, pixels, y, sigma, members=self.images.members(label))
+        return scan_whole(pixels, y, sigma)
 
 
 class LSMachine(ScoreMachine):
@@ -106,9 +126,14 @@ class LSMachine(ScoreMachine):
         self._source = ExactScan(images, boundary, equivariant=False)
 
     def _record(
-        self, y: Float[Tensor, "b c h w"], sigma: float, patch_size: int | None, label: int | None
+        self,
+        y: Float[Tensor, "b c h w"],
+        sigma: float,
+        patch_size: int | None,
+        label: int | None,
+        sources: SourceCollector | None,
     ) -> PosteriorRecord:
-        return self._source.record(y, sigma, checked_patch_size(patch_size), label)
+        return self._source.record(y, sigma, checked_patch_size(patch_size), label, sources)
 
 
 class ELSMachine(ScoreMachine):
@@ -117,6 +142,7 @@ class ELSMachine(ScoreMachine):
     Args:
         source: an ImageSet, for the exact sum over every patch; or an index, for retrieval.
         boundary: for an ImageSet, `zeros` if None; an index has its own.
+        finder: for an ImageSet, an index of it that can name sources.
         settings: of retrieval; an ImageSet needs none.
     """
 
@@ -124,12 +150,14 @@ class ELSMachine(ScoreMachine):
         self,
         source: ImageSet | NeighborSearch,
         boundary: Boundary | None = None,
+        *,
+        finder: NeighborSearch | None = None,
         **settings: Unpack[RetrievalSettings],
     ) -> None:
         if isinstance(source, ImageSet):
             self.images = source
             self._source: ExactScan | Retrieval = ExactScan(
-                source, boundary or "zeros", equivariant=True
+                source, boundary or "zeros", equivariant=True, finder=finder
             )
             return
         if boundary not in (None, source.boundary):
@@ -141,9 +169,14 @@ class ELSMachine(ScoreMachine):
         self._source = Retrieval(source, **settings)
 
     def _record(
-        self, y: Float[Tensor, "b c h w"], sigma: float, patch_size: int | None, label: int | None
+        self,
+        y: Float[Tensor, "b c h w"],
+        sigma: float,
+        patch_size: int | None,
+        label: int | None,
+        sources: SourceCollector | None,
     ) -> PosteriorRecord:
-        return self._source.record(y, sigma, checked_patch_size(patch_size), label)
+        return self._source.record(y, sigma, checked_patch_size(patch_size), label, sources)
 
 
 def checked_patch_size(patch_size: int | None) -> int:

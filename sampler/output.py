@@ -1,6 +1,7 @@
 """The folder of results: checked before the work, written as a whole after it."""
 
 import json
+import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from sampler.compare import ComparisonRun
 from sampler.errors import OutputError
 from sampler.picture import image_grid, save_png
 from sampler.run import Run
+from sampler.trace import TRACE
 from sampler.verify import Verification
 
 RUN_ACCOUNT, VERIFY_ACCOUNT = "run.json", "verify.json"
@@ -51,17 +53,21 @@ def reserve_output(folder: Path, *, overwrite: bool, account: str = RUN_ACCOUNT)
 
 
 def write_run(run: Run, folder: Path) -> None:
-    """Write samples.npy, samples.png and, last, run.json.
+    """Write samples.npy, samples.png, the trace if there is one and, last, run.json.
 
     Raises:
         OutputError: the disk is full or the folder went away.
     """
-    files: dict[str, Callable[[Path], None]] = {
+    files: dict[str, Callable[[Path], object]] = {
         "samples.npy": lambda path: np.save(path, run.result.images.numpy()),
         "samples.png": lambda path: save_png(image_grid(run.result.images), path),
-        RUN_ACCOUNT: lambda path: write_json(run.account, path),
     }
+    if run.trace_path is not None:
+        files[TRACE] = run.trace_path.rename
+    files[RUN_ACCOUNT] = lambda path: write_json(run.account, path)
     write_whole(files, folder)
+    if run.trace_path is None:  # of a run that was here before
+        shutil.rmtree(folder / TRACE, ignore_errors=True)
 
 
 def write_verification(verification: Verification, folder: Path) -> None:
@@ -136,6 +142,8 @@ def write_whole(files: Mapping[str, Callable[[Path], object]], folder: Path) -> 
             for name, write in files.items():
                 write(Path(scratch, name))
             for name in files:
+                if (folder / name).is_dir():
+                    shutil.rmtree(folder / name)
                 Path(scratch, name).replace(folder / name)
     except OSError as error:
         raise OutputError(

@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from patchindex import PosteriorRecord
+from sampler.sources import Sources
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +28,7 @@ class Posterior:
             about 0.7; -inf where exact, inf where unknown.
         rounds: with a tolerance, 0 where the first estimate was accepted, 1 where one with more
             probes and draws was, 2 where all patches were summed.
+        sources: the heaviest patches of each pixel, if they were asked for.
     """
 
     mean: Float[Tensor, "b c h w"]
@@ -37,9 +39,10 @@ class Posterior:
     num_scored: Int[Tensor, "b h w"]
     k_hat: Float[Tensor, "b h w"]
     rounds: Int[Tensor, "b h w"]
+    sources: Sources | None = None
 
     @classmethod
-    def from_record(cls, record: PosteriorRecord) -> "Posterior":
+    def from_record(cls, record: PosteriorRecord, sources: Sources | None = None) -> "Posterior":
         """Ratios of the record's sums."""
         return cls(
             mean=rearrange(record.mean, "b h w c -> b c h w").float(),
@@ -50,4 +53,5 @@ class Posterior:
             num_scored=record.num_scored,
             k_hat=record.k_hat,
             rounds=record.rounds,
+            sources=sources,
         )

@@ -1,6 +1,6 @@
 """What is asked of a dictionary: states, and an index of the images they are compared with."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float, Int, UInt8
@@ -8,6 +8,12 @@ from numpy import ndarray
 from torch import Tensor
 
 from patchindex import BorderSignature, Boundary, ImageSet, PatchGeometry, windows_at
+from patchindex.kernels import rescore
+from sampler.sources import SourceCollector
+
+# Lists with a larger share of a dictionary than 1 / LONGEST_SHARE are of plain patches: a tail
+# meets so many equal ones that they need no head, and they would take most of the time.
+LONGEST_SHARE, LONGEST_LIST = 1000, 10_000
 
 
 @runtime_checkable
@@ -72,6 +78,7 @@ class Query:
 
     Attributes:
         label: class of the images to compare with; None for all.
+        sources: where the heaviest patches of each pixel are noted; None if nobody asks for them.
     """
 
     index: NeighborSearch
@@ -79,11 +86,25 @@ class Query:
     sigma: float
     geometry: PatchGeometry
     label: int | None
+    sources: SourceCollector | None = None
 
     @property
     def members(self) -> Int[ndarray, " n"]:
         """The images that the label admits."""
         return self.index.images.members(self.label)
+
+    def split(self, num_pixels: int) -> list["Query"]:
+        """Queries of some of the states each, with about so many pixels."""
+        height, width = self.geometry.height, self.geometry.width
+        step = max(1, num_pixels // (height * width))
+        return [
+            replace(
+                self,
+                y=self.y[start : start + step],
+                sources=self.sources and self.sources.of_states(start, start + step),
+            )
+            for start in range(0, len(self.y), step)
+        ]
 
     def candidates(self, number: int) -> Candidates:
         """The dictionary of one border signature."""
@@ -99,6 +120,41 @@ class Query:
         """The windows of all pixels with one border signature."""
         signature = self.geometry.signatures[number]
         return windows_at(self.y, signature.rows.pixels, signature.cols.pixels, self.geometry)
+
+    def found_ids(
+        self, number: int, windows: Float[Tensor, "q c s s"], *, k: int, nprobe: int
+    ) -> Int[Tensor, "q k"]:
+        """Patches found for these windows of one signature; -1 where there are fewer."""
+        num_patches = self.candidates(number).num_patches
+        return self.index.search(
+            self.geometry.patch_size,
+            number,
+            windows.flatten(1),
+            min(k, num_patches),
+            nprobe=nprobe,
+            label=self.label,
+            longest_list=max(LONGEST_LIST, num_patches // LONGEST_SHARE),
+        )
+
+    def note(
+        self,
+        number: int,
+        at: Int[Tensor, " q"],
+        windows: Float[Tensor, "q c s s"],
+        ids: Int[Tensor, "q k"],
+    ) -> None:
+        """Have these patches noted for these pixels of one signature, if anyone asked."""
+        if self.sources is None:
+            return
+        signature, pixels = self.geometry.signatures[number], self.index.images.tensor
+        dist_sq = rescore(pixels, windows, ids, self.geometry, signature)
+        self.sources.note(at, ids, dist_sq / (-2 * self.sigma**2))
+
+
+def cut(sums: Tensor, signature: BorderSignature) -> Tensor:
+    """The part [b, rows, cols, ...] of a field [b, h, w, ...] that has this signature."""
+    rows, cols = signature.rows.pixels, signature.cols.pixels
+    return sums[:, rows.start : rows.stop, cols.start : cols.stop]
 
 
 def index_geometry(

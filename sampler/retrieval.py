@@ -1,22 +1,24 @@
 """Retrieval: an index searched where it pays, and the settings of the search and of the tail."""
 
 import logging
-from dataclasses import dataclass, field
-from functools import cached_property, partial
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TypedDict
 
 import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from patchindex import PatchGeometry, PosteriorRecord
+from patchindex import PosteriorRecord
 from patchindex.images import to_unit
 from patchindex.kernels import scan
 from sampler.errors import SamplerConfigError
 from sampler.estimation import estimate_by_images, estimate_by_patches
 from sampler.image_tail import FEWEST_GROUPS, draw_images
 from sampler.query import NeighborSearch, Query, index_geometry
-from sampler.tolerance import to_tolerance
+from sampler.source_search import settle_sources
+from sampler.sources import SourceCollector
+from sampler.tolerance import Estimate, to_tolerance
 
 logger = logging.getLogger(__name__)
 
@@ -79,53 +81,50 @@ class Retrieval:
             )
 
     def record(
-        self, y: Float[Tensor, "b c h w"], sigma: float, patch_size: int, label: int | None
+        self,
+        y: Float[Tensor, "b c h w"],
+        sigma: float,
+        patch_size: int,
+        label: int | None,
+        sources: SourceCollector | None = None,
     ) -> PosteriorRecord:
-        """The estimated sums over the dictionary of each pixel; fields are [b, h, w]."""
+        """The estimated sums over the dictionary of each pixel; fields are [b, h, w].
+
+        Args:
+            sources: where the heaviest patches are noted that the first estimate retrieves.
+        """
         geometry = index_geometry(self.index, self.served_scale(patch_size))
-        estimates = [
-            partial(self._estimate, sigma=sigma, geometry=geometry, label=label, effort=effort)
-            for effort in range(2)
-        ]
+        query = Query(
+            index=self.index, y=y, sigma=sigma, geometry=geometry, label=label, sources=sources
+        )
         if self.tolerance is None:
-            return estimates[0](y)
-        exact = partial(self._exact, sigma=sigma, geometry=geometry, label=label)
-        return to_tolerance(y, [*estimates, exact], self.tolerance)
+            return self._estimate(query)
+        rounds: tuple[Estimate, ...] = (
+            lambda _: self._estimate(query),
+            lambda states: self._estimate(replace(query, y=states, sources=None), effort=1),
+            lambda states: self._exact(replace(query, y=states, sources=None)),
+        )
+        return to_tolerance(y, rounds, self.tolerance)
 
-    def _exact(
-        self,
-        y: Float[Tensor, "b c h w"],
-        sigma: float,
-        geometry: PatchGeometry,
-        label: int | None,
-    ) -> PosteriorRecord:
-        return scan(self.index.images.with_label(label).tensor, y, sigma, geometry)
+    def _exact(self, query: Query) -> PosteriorRecord:
+        pixels = self.index.images.with_label(query.label).tensor
+        record = scan(pixels, query.y, query.sigma, query.geometry)
+        settle_sources(query, record)
+        return record
 
-    def _estimate(
-        self,
-        y: Float[Tensor, "b c h w"],
-        sigma: float,
-        geometry: PatchGeometry,
-        label: int | None,
-        effort: int,
-    ) -> PosteriorRecord:
+    def _estimate(self, query: Query, effort: int = 0) -> PosteriorRecord:
         """One estimate, by MORE_EFFORT to the power of `effort` times the probes and draws."""
-        members = self.index.images.members(label)
+        members, patch_size = query.members, query.geometry.patch_size
         tail = self.tail * MORE_EFFORT**effort
-        num_images = tail * geometry.patch_size // CELLS_PER_IMAGE
+        num_images = tail * patch_size // CELLS_PER_IMAGE
         if num_images >= max(len(members), FEWEST_GROUPS):  # every image would be drawn
-            return self._exact(y, sigma, geometry, label)
-        states = y.split(max(1, PIXELS_PER_CHUNK // (geometry.height * geometry.width)))
-        queries = [
-            Query(index=self.index, y=part, sigma=sigma, geometry=geometry, label=label)
-            for part in states
-        ]
-        entropy = self._entropy(sigma, geometry.patch_size, label, effort)
+            return self._exact(query)
+        queries = query.split(PIXELS_PER_CHUNK)
+        entropy = self._entropy(query.sigma, patch_size, query.label, effort)
         search = {"k": self.k, "nprobe": self.nprobe * MORE_EFFORT**effort}
         if num_images < FEWEST_GROUPS:
             estimates = [
-                estimate_by_patches(query, tail=tail, entropy=entropy, **search)
-                for query in queries
+                estimate_by_patches(part, tail=tail, entropy=entropy, **search) for part in queries
             ]
         else:
             rng = np.random.default_rng(entropy)
@@ -135,8 +134,8 @@ class Retrieval:
             )
             spread = self._pixel_spread
             estimates = [
-                estimate_by_images(query, draws, pilot, pixel_spread=spread, **search)
-                for query in queries
+                estimate_by_images(part, draws, pilot, pixel_spread=spread, **search)
+                for part in queries
             ]
         return PosteriorRecord.joined(estimates)
 

@@ -78,6 +78,7 @@ def sample(
     schedule: str = "cosine",
     label: int | None = None,
     reference_steps: bool = False,
+    num_sources: int = 0,
     callback: Callable[[Step, Float[Tensor, "b c h w"], Posterior, StepReport], None] | None = None,
 ) -> SampleResult:
     """Denoise standard normal noise in equal steps of t (arXiv 2412.20292, equations 1, 48, 49).
@@ -91,6 +92,7 @@ def sample(
         label: class to sample, for training images with labels.
         reference_steps: repeat the reference code's off-by-one: start at t = 1 - 1/steps and use
             the scale of the next noisier level.
+        num_sources: have the machine name so many of the heaviest patches of each pixel.
         callback: called after every step with the state it started from.
 
     Raises:
@@ -100,7 +102,9 @@ def sample(
 
     def denoise(xt: Float[Tensor, "b c h w"], step: Step) -> Float[Tensor, "b c h w"]:
         start = perf_counter()
-        posterior = machine.posterior(xt, step.alpha_bar, step.patch_size, label=label)
+        posterior = machine.posterior(
+            xt, step.alpha_bar, step.patch_size, label=label, num_sources=num_sources
+        )
         reports.append(report_step(step, posterior, perf_counter() - start))
         if callback is not None:
             callback(step, xt, posterior, reports[-1])

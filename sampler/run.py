@@ -15,9 +15,11 @@ from patchindex import Boundary, ImageSet, PatchIndex
 from sampler.errors import SamplerConfigError
 from sampler.machines import ELSMachine, ISMachine, LSMachine, ScoreMachine
 from sampler.noise import initial_noise, load_noise
+from sampler.posterior import Posterior
 from sampler.retrieval import Retrieval
-from sampler.reverse import SampleResult, StepReport, sample
+from sampler.reverse import SampleResult, Step, StepReport, sample
 from sampler.scales import default_scales, resolve_scales
+from sampler.trace import SOURCES_PER_PIXEL, TraceWriter
 from sampler.verification import FinalComparison, StepComparison
 
 logger = logging.getLogger(__name__)
@@ -66,19 +68,24 @@ class SamplerConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """A finished run: its noise, its samples, and the account that `run.json` holds."""
+    """A finished run: its noise, its samples, the account that `run.json` holds, and its trace."""
 
     noise: Float[Tensor, "b c h w"]
     result: SampleResult
     account: dict[str, Any]
+    trace_path: Path | None
 
 
 def carry_out(
     source: ImageSet | PatchIndex,
     config: SamplerConfig,
     on_step: Callable[[StepReport], None] | None = None,
+    trace_path: Path | None = None,
 ) -> Run:
     """Sample as `config` says.
+
+    Args:
+        trace_path: record the sources of every pixel at every step there.
 
     Raises:
         UserError: a setting, file or label that these images do not admit.
@@ -94,6 +101,17 @@ def carry_out(
         if config.noise
         else initial_noise(config.num, images, config.seed)
     )
+    num_steps = config.steps - config.reference_steps  # which begin one later
+    trace = None if trace_path is None else TraceWriter(trace_path, images, num_steps)
+
+    def after_step(
+        _: Step, xt: Float[Tensor, "b c h w"], posterior: Posterior, report: StepReport
+    ) -> None:
+        if trace:
+            trace.write(xt, posterior)
+        if on_step:
+            on_step(report)
+
     start = perf_counter()
     result = sample(
         machine,
@@ -103,7 +121,8 @@ def carry_out(
         schedule=config.schedule,
         label=config.label,
         reference_steps=config.reference_steps,
-        callback=lambda step, xt, posterior, report: on_step(report) if on_step else None,  # noqa: ARG005
+        num_sources=SOURCES_PER_PIXEL if trace else 0,
+        callback=after_step,
     )
     account = {
         "config": asdict(config) | {"boundary": boundary, "num": len(noise)},
@@ -111,8 +130,9 @@ def carry_out(
         "source": describe_source(source, images),
         "seconds": perf_counter() - start,
         "steps": [known_values(report) for report in result.steps],
+        "trace": None if trace is None else trace.account(),
     }
-    return Run(noise=noise, result=result, account=account)
+    return Run(noise=noise, result=result, account=account, trace_path=trace_path)
 
 
 def make_machine(source: ImageSet | PatchIndex, config: SamplerConfig) -> ScoreMachine:
@@ -124,7 +144,8 @@ def make_machine(source: ImageSet | PatchIndex, config: SamplerConfig) -> ScoreM
     if config.machine == "ls":
         return LSMachine(images, boundary)
     if config.exact or isinstance(source, ImageSet):
-        return ELSMachine(images, boundary)
+        finder = None if isinstance(source, ImageSet) else source
+        return ELSMachine(images, boundary, finder=finder)
     return ELSMachine(
         source,
         k=config.k,

@@ -6,7 +6,7 @@ from patchindex.kernels.backend import BACKEND
 from patchindex.kernels.group_members import GroupMembers
 from patchindex.kernels.loans import LoanAxis
 from patchindex.kernels.torch_rescore import centers_of
-from patchindex.kernels.torch_whole import scan_whole
+from patchindex.kernels.torch_whole import distances_sq, scan_whole
 
 if TYPE_CHECKING or BACKEND == "torch":
     from patchindex.kernels.torch_rescore import (
@@ -32,6 +32,7 @@ __all__ = [
     "GroupMembers",
     "LoanAxis",
     "centers_of",
+    "distances_sq",
     "moved_union",
     "nearest_rows",
     "rescore",

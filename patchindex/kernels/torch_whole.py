@@ -1,5 +1,7 @@
 """The scan of the IS machine: whole training images, one weight per image, in torch."""
 
+from collections.abc import Iterator
+
 import torch
 from einops import rearrange
 from jaxtyping import Float, UInt8
@@ -18,13 +20,29 @@ def scan_whole(
 
     Distances span the image and reach 1e5 in units of sigma^2, so they are formed in float64.
     """
+    parts = [
+        weighted_images(-dist_sq / (2 * sigma**2), centers)
+        for centers, dist_sq in compared(pixels, y)
+    ]
+    return spread(PosteriorRecord.merged(parts), y)
+
+
+def distances_sq(
+    pixels: UInt8[Tensor, "n c h w"], y: Float[Tensor, "b c h w"]
+) -> Float[Tensor, "b n"]:
+    """Squared distances between every state and every whole training image, in float64."""
+    return torch.cat([dist_sq for _, dist_sq in compared(pixels, y)], dim=1)
+
+
+def compared(
+    pixels: UInt8[Tensor, "n c h w"], y: Float[Tensor, "b c h w"]
+) -> Iterator[tuple[Float[Tensor, "m d"], Float[Tensor, "b m"]]]:
+    """Some images at a time as vectors, and their squared distances to the states."""
     queries = rearrange(y.double(), "b c h w -> b (c h w)")
-    parts = []
     for block in pixels.split(IMAGES_PER_CHUNK):
         centers = rearrange(to_unit(block).double(), "n c h w -> n (c h w)")
         dist = torch.cdist(queries, centers, compute_mode="donot_use_mm_for_euclid_dist")
-        parts.append(weighted_images(-dist.square() / (2 * sigma**2), centers))
-    return spread(PosteriorRecord.merged(parts), y)
+        yield centers, dist.square()
 
 
 def weighted_images(

@@ -13,6 +13,7 @@ from patchindex import ImageSet, IndexConfig, build_index
 from sampler import ELSMachine, sample
 from sampler.noise import initial_noise
 from sampler.scales import published_scales
+from sampler.trace import Trace
 
 NUM_IMAGES = 60
 SCALES = (3, 9)
@@ -50,6 +51,43 @@ def test_a_run_leaves_samples_a_picture_and_its_account(index: Path, tmp_path: P
     assert account["versions"]["torch"]
     assert [step["patch_size"] for step in account["steps"]] == [17, 13, 9]
     assert all(0 < step["head_mass"] <= 1 for step in account["steps"])
+
+
+@pytest.mark.parametrize("machine", [(), ("--exact", "--scales", "3,9"), ("--machine", "is")])
+def test_a_trace_lies_beside_the_samples_and_changes_nothing(
+    index: Path, tmp_path: Path, machine: tuple[str, ...]
+) -> None:
+    plain = run(index, tmp_path / "plain", *machine)
+    traced = run(index, tmp_path / "traced", "--trace", *machine)
+    np.testing.assert_array_equal(plain, traced)
+    trace = Trace.open(tmp_path / "traced")
+    assert trace.source_ids.shape == (3, 2, 32, 32, 8)
+    np.testing.assert_allclose(trace["mean"][-1], traced, atol=1e-3)
+    accounts = [json.loads((tmp_path / d / "run.json").read_text()) for d in ("plain", "traced")]
+    assert accounts[0]["trace"] is None
+    for told in accounts[1]["trace"]["attribution"]:
+        assert 0 < told["images"][0]["share"] <= 1
+    assert not list((tmp_path / "traced").glob(".*"))
+
+
+def test_a_trace_goes_with_the_run_that_it_is_of(index: Path, tmp_path: Path) -> None:
+    run(index, tmp_path, "--trace")
+    run(index, tmp_path, "--trace", "--seed", 1, "--overwrite")
+    np.testing.assert_allclose(
+        Trace.open(tmp_path)["mean"][-1], np.load(tmp_path / "samples.npy"), atol=1e-3
+    )
+    run(index, tmp_path, "--overwrite")
+    assert not (tmp_path / "trace.zarr").exists()
+
+
+def test_a_trace_without_an_index_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    result = invoke(
+        "--dataset", "sample", "--limit", 20, "--steps", 2, "--num", 1, "--trace", "--out", out
+    )
+    assert result.exit_code == 1
+    assert "sources can only be named with an index" in result.output
+    assert list(out.iterdir()) == []
 
 
 def test_an_exact_run_equals_the_machine_in_the_library(index: Path, tmp_path: Path) -> None:

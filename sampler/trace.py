@@ -1,0 +1,187 @@
+"""The trace of a run: what a machine saw, said and named of every pixel at every step.
+
+trace.zarr/          one chunk per step, zstd; S steps, b samples, m sources per pixel
+  state, mean              f2 [S, b, c, h, w]  xt, and the posterior mean
+  source_ids               u4 or u8 [S, b, h, w, m]  heaviest first; the largest number for none
+  source_weights           f2 [S, b, h, w, m]  shares of the posterior
+  unattributed             f2 [S, b, h, w]     share outside the list
+  effective_sample_size    f4 [S, b, h, w]
+  head_mass                f2 [S, b, h, w]
+  standard_error           f2 [S, b, h, w]     the largest of the channels
+  image_numbers            i4 [S, b, n]        training images with the largest shares
+  image_shares             f4 [S, b, n]        mean over the pixels, all named patches counted
+  image_unattributed       f4 [S, b]           what no training image was named for
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt
+from numpy import ndarray
+from torch import Tensor
+
+from patchindex import ImageSet
+from patchindex.errors import StoreError
+from patchindex.geometry import id_dtype
+from patchindex.step_store import StepStore
+from sampler.posterior import Posterior
+
+TRACE = "trace.zarr"
+SOURCES_PER_PIXEL = 8
+IMAGES_PER_STEP, IMAGES_PER_SAMPLE = 64, 10
+FORMAT = {"format": "sampler-trace", "version": 1}
+
+
+class TraceWriter:
+    """Writes one step after another, and averages the shares of the training images.
+
+    Attributes:
+        path: of the trace, which must not exist yet.
+        seconds: spent here so far.
+    """
+
+    def __init__(self, path: Path, images: ImageSet, num_steps: int) -> None:
+        self.path = path
+        self.seconds = 0.0
+        self._images, self._num_steps = images, num_steps
+        shape = {"height": images.height, "width": images.width}
+        self._store = StepStore.create(path, FORMAT | shape)
+        self._done, self._mean_shares = 0, torch.zeros(1, 1)
+
+    def write(self, xt: Float[Tensor, "b c h w"], posterior: Posterior) -> None:
+        """Add a step: the state that it began with, and the posterior with its sources."""
+        start = perf_counter()
+        sources = posterior.sources
+        assert sources is not None  # noqa: S101 - whoever writes a trace has asked for them
+        values = {
+            "state": half(xt),
+            "mean": half(posterior.mean),
+            "source_ids": stored_ids(sources.ids, self._images),
+            "source_weights": half(sources.weights),
+            "unattributed": half(sources.unattributed),
+            "effective_sample_size": posterior.effective_sample_size.float().numpy(),
+            "head_mass": half(posterior.head_mass),
+            "standard_error": half(posterior.standard_error.amax(1)),
+        }
+        shares = heaviest(sources.image_shares, IMAGES_PER_STEP)
+        values["image_numbers"] = shares.numbers.int().numpy()
+        values["image_shares"] = shares.shares.numpy()
+        values["image_unattributed"] = shares.unattributed.numpy()
+        self._store.write(self._done, self._num_steps, values)
+        self._done += 1
+        self._mean_shares = self._mean_shares + sources.image_shares / self._num_steps
+        self.seconds += perf_counter() - start
+
+    def account(self) -> dict[str, Any]:
+        """What `run.json` says of the trace."""
+        return {
+            "bytes": sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file()),
+            "sources_per_pixel": SOURCES_PER_PIXEL,
+            "seconds_of_writing": self.seconds,
+            "attribution": self.attribution(),
+        }
+
+    def attribution(self) -> list[dict[str, Any]]:
+        """For each sample, the training images with the largest shares, averaged over the steps."""
+        shares, labels = heaviest(self._mean_shares, IMAGES_PER_SAMPLE), self._images.labels
+        return [
+            {
+                "images": [
+                    {
+                        "image": image,
+                        "share": share,
+                        "label": None if labels is None else int(labels[image]),
+                    }
+                    for image, share in zip(numbers, sample_shares, strict=True)
+                    if share > 0
+                ],
+                "others": others,
+                "unattributed": unattributed,
+            }
+            for numbers, sample_shares, others, unattributed in zip(
+                shares.numbers.tolist(),
+                shares.shares.tolist(),
+                shares.others.tolist(),
+                shares.unattributed.tolist(),
+                strict=True,
+            )
+        ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeaviestImages:
+    """Training images by their share in each sample; with `others` and `unattributed` it sums to 1.
+
+    Attributes:
+        others: share of the named images that are not among these.
+        unattributed: share for which no image was named.
+    """
+
+    numbers: Int[Tensor, "b k"]
+    shares: Float[Tensor, "b k"]
+    others: Float[Tensor, " b"]
+    unattributed: Float[Tensor, " b"]
+
+
+def heaviest(image_shares: Float[Tensor, "b n"], k: int) -> HeaviestImages:
+    """The k images with the largest shares of each sample, or all if there are fewer."""
+    top = image_shares.topk(min(k, image_shares.shape[1]), dim=1)
+    named = image_shares.sum(1)
+    return HeaviestImages(
+        numbers=top.indices,
+        shares=top.values,
+        others=(named - top.values.sum(1)).clamp(min=0),
+        unattributed=(1 - named).clamp(min=0),
+    )
+
+
+def half(values: Tensor) -> Float[ndarray, "..."]:
+    """As 16-bit floats; what is too large for them becomes their largest number."""
+    largest = float(np.finfo(np.float16).max)
+    converted: Float[ndarray, "..."] = values.clamp(-largest, largest).numpy().astype(np.float16)
+    return converted
+
+
+def stored_ids(ids: Int[Tensor, "b h w m"], images: ImageSet) -> UInt[ndarray, "b h w m"]:
+    """Ids in the smallest type that holds them; the type's largest number stands for none."""
+    dtype = id_dtype(len(images) + 1, images.height, images.width)
+    return ids.numpy().astype(dtype)  # -1 becomes the largest number
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """A trace that was written; arrays are read when asked for."""
+
+    store: StepStore
+
+    @classmethod
+    def open(cls, run_dir: Path) -> "Trace":
+        """The trace of a run.
+
+        Raises:
+            StoreError: the run has none, or it cannot be read.
+        """
+        store = StepStore.open(run_dir / TRACE)
+        found = {key: store.attributes.get(key) for key in FORMAT}
+        if found != FORMAT:
+            raise StoreError(
+                f"{run_dir / TRACE} is {found}, but this version reads {FORMAT}. "
+                "Run `sampler run --trace` again."
+            )
+        return cls(store)
+
+    def __getitem__(self, name: str) -> ndarray:
+        """An array of all steps, as the module's description says."""
+        return self.store.read(name)
+
+    @property
+    def source_ids(self) -> Int[ndarray, "s b h w m"]:
+        """Patch ids with -1 for none."""
+        stored = self["source_ids"]
+        ids: Int[ndarray, "s b h w m"] = stored.astype(np.int64)
+        ids[stored == np.iinfo(stored.dtype).max] = -1
+        return ids
