@@ -1,41 +1,34 @@
 """The picture of a verification: six panels over t, from noise on the left to the image."""
 
 from collections.abc import Sequence
-from itertools import groupby, pairwise
-from math import ceil, floor, isfinite, log10
+from math import floor, isfinite
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import MaxNLocator, NullFormatter, PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from sampler.plot_style import BLUE, GREEN, GREY, LIGHT_GREY, ORANGE, STYLE
+from sampler.plot_style import BLUE, GREEN, ORANGE
+from sampler.step_panels import (
+    draw,
+    draw_target,
+    figure_of_steps,
+    legend,
+    name_patch_sizes,
+    whole_decades,
+)
 from sampler.verification import TARGET_COVERAGE, TARGET_R2, StepComparison
 
 RETRIEVAL, EXACT, THIRD = BLUE, ORANGE, GREEN
-TARGET, CHANGE = GREY, LIGHT_GREY
 SMALLEST_ERROR = 1e-9
 
 
 def verification_figure(rows: Sequence[StepComparison], title: str) -> Figure:
     """Error, recall and head mass, effective sample size, coverage, stated error, and seconds."""
-    with mpl.rc_context(STYLE):
-        layout = ConstrainedLayoutEngine(w_pad=0.09, h_pad=0.09)
-        figure = Figure(figsize=(12, 6.6), layout=layout)
-        figure.suptitle(title, x=0.01, ha="left", fontsize=11.5, fontweight="bold")
-        axes = figure.subplots(2, 3, sharex=True)
-        panels = (draw_error, draw_found, draw_sample_size,
-                  draw_coverage, draw_stated_error, draw_seconds)  # fmt: skip
-        for panel, draw_panel in zip(axes.flat, panels, strict=True):
-            draw_panel(panel, rows)
-            mark_patch_sizes(panel, rows)
-        # t falls along the trajectory; a margin keeps the first and the last marker whole
-        axes[0, 0].set_xlim(rows[0].t + 0.03, -0.01)
-        for panel in axes[1]:
-            panel.set_xlabel("t, from noise to image")
-        name_patch_sizes(axes[0, 0], rows)
-        return figure
+    panels = (
+        (draw_error, draw_found, draw_sample_size),
+        (draw_coverage, draw_stated_error, draw_seconds),
+    )
+    return figure_of_steps(rows, title, panels)
 
 
 def draw_error(panel: Axes, rows: Sequence[StepComparison]) -> None:
@@ -44,6 +37,7 @@ def draw_error(panel: Axes, rows: Sequence[StepComparison]) -> None:
     panel.set_title("error of the posterior mean, 1 - R2")
     draw(panel, rows, errors, RETRIEVAL)
     draw_target(panel, 1 - TARGET_R2, f"R2 = {TARGET_R2}")
+    name_patch_sizes(panel, rows)
     whole_decades(panel, [*errors, 1 - TARGET_R2])
 
 
@@ -110,61 +104,3 @@ def draw_seconds(panel: Axes, rows: Sequence[StepComparison]) -> None:
     draw(panel, rows, retrieval, RETRIEVAL, "retrieval")
     whole_decades(panel, [*exact, *retrieval])
     legend(panel)
-
-
-def draw(
-    panel: Axes,
-    rows: Sequence[StepComparison],
-    values: Sequence[float],
-    color: str,
-    label: str | None = None,
-) -> None:
-    """One line over t; a note in its place where nothing of it is known."""
-    if any(isfinite(value) for value in values):
-        panel.plot([row.t for row in rows], values, color=color, label=label, clip_on=False)
-    elif label is None:
-        panel.text(0.5, 0.5, "not known", transform=panel.transAxes, ha="center", color=TARGET)
-    else:
-        panel.plot([], [], color=color, label=f"{label}: not known")
-
-
-def draw_target(panel: Axes, value: float, label: str) -> None:
-    """A dashed line, named at its right end."""
-    panel.axhline(value, color=TARGET, linewidth=1, linestyle="--", marker="")
-    panel.annotate(
-        label, (1, value), xycoords=("axes fraction", "data"), xytext=(-2, 3),
-        textcoords="offset points", ha="right", color=TARGET, fontsize=8,
-    )  # fmt: skip
-
-
-def mark_patch_sizes(panel: Axes, rows: Sequence[StepComparison]) -> None:
-    """A dotted line wherever the patch size changes, which explains most jumps."""
-    for row, following in pairwise(rows):
-        if row.patch_size != following.patch_size:
-            middle = (row.t + following.t) / 2
-            panel.axvline(middle, color=CHANGE, linewidth=0.9, linestyle=":", marker="")
-
-
-def name_patch_sizes(panel: Axes, rows: Sequence[StepComparison]) -> None:
-    """The patch size between the dotted lines, at the bottom."""
-    for patch_size, steps in groupby(rows, key=lambda row: row.patch_size):
-        times = [row.t for row in steps]
-        panel.annotate(
-            f"P {patch_size}", (sum(times) / len(times), 0), ha="center", color=TARGET, fontsize=8,
-            xycoords=("data", "axes fraction"), xytext=(0, 4), textcoords="offset points",
-        )  # fmt: skip
-
-
-def whole_decades(panel: Axes, values: Sequence[float]) -> None:
-    """A logarithmic axis that ends at powers of ten, so that its labels are plain."""
-    known = [value for value in values if isfinite(value) and value > 0]
-    panel.set_yscale("log")
-    panel.yaxis.set_minor_formatter(NullFormatter())
-    if known:
-        low, high = floor(log10(min(known))), ceil(log10(max(known)))
-        panel.set_ylim(10.0**low, 10.0 ** max(high, low + 1))
-
-
-def legend(panel: Axes) -> None:
-    """The names of the lines, where they hide least."""
-    panel.legend(loc="best", fontsize=8)
