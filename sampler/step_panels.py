@@ -50,8 +50,11 @@ def figure_of_steps(
         first = axes[panels[0][0]]
         # t falls along the trajectory; a margin keeps the first and the last marker whole
         first.set_xlim(rows[0].t + 0.03, -0.01)
-        for draw_panel in panels[-1]:
-            axes[draw_panel].set_xlabel("t, from noise to image")
+        for line in panels:
+            if line is panels[-1] or len(set(line)) < len(line):  # a wide one aligns with no other
+                for draw_panel in line:
+                    axes[draw_panel].set_xlabel("t, from noise to image")
+                    axes[draw_panel].tick_params(labelbottom=True)
         return figure
 
 
@@ -73,7 +76,15 @@ def draw(
 
 def note(panel: Axes, text: str) -> None:
     """Words in the middle, where no line can be."""
-    panel.text(0.5, 0.5, text, transform=panel.transAxes, ha="center", color=TARGET)
+    panel.text(
+        0.5,
+        0.5,
+        text,
+        transform=panel.transAxes,
+        ha="center",
+        color=TARGET,
+        backgroundcolor="white",
+    )
 
 
 def draw_target(panel: Axes, value: float, label: str) -> None:
@@ -111,6 +122,20 @@ def whole_decades(panel: Axes, values: Sequence[float]) -> None:
     if known:
         low, high = floor(log10(min(known))), ceil(log10(max(known)))
         panel.set_ylim(10.0**low, 10.0 ** max(high, low + 1))
+
+
+def decades_and_zero(panel: Axes, values: Sequence[float]) -> None:
+    """Like whole_decades, with a place for zero below the lowest power of ten."""
+    known = [value for value in values if isfinite(value) and value > 0]
+    if not any(value == 0 for value in values):
+        whole_decades(panel, values)
+    elif known:
+        low, high = floor(log10(min(known))), ceil(log10(max(known)))
+        panel.set_yscale("symlog", linthresh=10.0**low, linscale=0.5)
+        panel.set_ylim(0, 10.0 ** max(high, low + 1))
+    else:
+        panel.set_ylim(0, 1)
+        panel.set_yticks([0])
 
 
 def legend(panel: Axes) -> None:

@@ -9,6 +9,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from sampler.plot_style import BLUE, GREEN, ORANGE
 from sampler.step_panels import (
+    decades_and_zero,
     draw,
     draw_target,
     figure_of_steps,
@@ -87,12 +88,12 @@ def draw_coverage(panel: Axes, rows: Sequence[StepComparison]) -> None:
 
 def draw_stated_error(panel: Axes, rows: Sequence[StepComparison]) -> None:
     """The error that retrieval made, and the standard error that it states."""
-    made = [max(row.rmse, SMALLEST_ERROR) for row in rows]
+    made = [row.rmse for row in rows]
     stated = [row.standard_error for row in rows]
     panel.set_title("error in image units (-1 to 1)")
     draw(panel, rows, made, EXACT, "made (RMSE to exact)")
     draw(panel, rows, stated, RETRIEVAL, "stated (standard error)")
-    whole_decades(panel, [*made, *stated])
+    decades_and_zero(panel, [*made, *stated])
     legend(panel)
 
 
