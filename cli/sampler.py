@@ -5,6 +5,7 @@ import click
 from cli.messages import Commands
 from cli.sampler_calibrate import calibrate
 from cli.sampler_compare import compare
+from cli.sampler_plot import plot
 from cli.sampler_run import run
 from cli.sampler_train import train
 from cli.sampler_verify import verify
@@ -17,6 +18,7 @@ def main() -> None:
 
 main.add_command(run)
 main.add_command(verify)
+main.add_command(plot)
 main.add_command(train)
 main.add_command(calibrate)
 main.add_command(compare)
