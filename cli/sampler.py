@@ -5,6 +5,8 @@ import click
 from cli.messages import Commands
 from cli.sampler_calibrate import calibrate
 from cli.sampler_compare import compare
+from cli.sampler_explain import explain
+from cli.sampler_leave_out import leave_out_command
 from cli.sampler_plot import plot
 from cli.sampler_run import run
 from cli.sampler_train import train
@@ -19,6 +21,8 @@ def main() -> None:
 main.add_command(run)
 main.add_command(verify)
 main.add_command(plot)
+main.add_command(leave_out_command)
+main.add_command(explain)
 main.add_command(train)
 main.add_command(calibrate)
 main.add_command(compare)

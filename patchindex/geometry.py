@@ -5,6 +5,7 @@ rule decides it, one image axis at a time, so a rectangle of centers describes i
 (arXiv 2412.20292, equation 41 and figure 9, restated as one rule for interior, edges and corners).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, get_args
@@ -186,3 +187,8 @@ def locate(
     """(image, y, x) of each patch id: the inverse of `patch_ids`."""
     wide = ids.astype(np.int64)
     return wide // (height * width), wide // width % height, wide % width
+
+
+def nearest_scale(scales: Sequence[int], patch_size: int) -> int:
+    """The one of these patch sizes that is nearest to another, of two the smaller."""
+    return min(scales, key=lambda scale: (abs(scale - patch_size), scale))

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from patchindex import PosteriorRecord
+from patchindex.geometry import nearest_scale
 from patchindex.images import to_unit
 from patchindex.kernels import scan
 from sampler.errors import SamplerConfigError
@@ -150,7 +151,7 @@ class Retrieval:
         if patch_size in scales:
             return patch_size
         index_geometry(self.index, patch_size)
-        nearest = min(scales, key=lambda scale: (abs(scale - patch_size), scale))
+        nearest = nearest_scale(scales, patch_size)
         if self.strict_scales:
             raise SamplerConfigError(
                 f"scale {patch_size} is not in the index, which has {list(scales)}. "

@@ -96,11 +96,7 @@ def carry_out(
     images.members(config.label)  # a label that does not exist should fail before any work
     scales_name = config.scales or default_scales(images.name, boundary)
     scales = resolve_scales(scales_name)
-    noise = (
-        load_noise(Path(config.noise), images)
-        if config.noise
-        else initial_noise(config.num, images, config.seed)
-    )
+    noise = noise_of(config, images)
     num_steps = config.steps - config.reference_steps  # which begin one later
     trace = None if trace_path is None else TraceWriter(trace_path, images, num_steps)
 
@@ -133,6 +129,13 @@ def carry_out(
         "trace": None if trace is None else trace.account(),
     }
     return Run(noise=noise, result=result, account=account, trace_path=trace_path)
+
+
+def noise_of(config: SamplerConfig, images: ImageSet) -> Float[Tensor, "b c h w"]:
+    """The states that a run begins with, from its noise file or its seed."""
+    if config.noise:
+        return load_noise(Path(config.noise), images)
+    return initial_noise(config.num, images, config.seed)
 
 
 def make_machine(source: ImageSet | PatchIndex, config: SamplerConfig) -> ScoreMachine:

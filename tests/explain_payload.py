@@ -76,7 +76,9 @@ def header() -> dict[str, Any]:
             {"label": label, "unattributed": 0.15, "others": 0.1, "images": made}
             for label in (0, 2, None)
         ],
-        "leave_out": [{"sample": 1, "removed": [57, 3], "distance": 2.5}],
+        "leave_out": [
+            {"sample": 1, "removed": [57, 3], "distance": 0.25, "control_distance": 0.03}
+        ],
         "log_ranges": {"effective_sample_size": [0.0, 6.0], "standard_error": [-6.0, 0.0]},
         "class_names": ["shirt", "shoe", "coat"],
         "num_training_images": 9000,

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from patchindex.errors import IndexConfigError, StoreError
-from patchindex.geometry import Boundary, PatchGeometry
+from patchindex.geometry import Boundary, PatchGeometry, nearest_scale
 from patchindex.images import ImageSet
 from patchindex.index.config import IndexConfig
 from patchindex.index.faiss_scan import FaissScan
@@ -34,22 +34,23 @@ class PatchIndex:
         images: the training set, mapped from disk.
     """
 
-    def __init__(self, path: Path, manifest: Manifest, scan: ScanKind | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        manifest: Manifest,
+        scan: ScanKind | None = None,
+        images: ImageSet | None = None,
+    ) -> None:
         self.path = path
         self.manifest = manifest
         self.config = IndexConfig.from_json(manifest["config"])
-        labels = "labels" in manifest["arrays"]
-        self.images = ImageSet.from_array(
-            map_array(path, "images", manifest),
-            map_array(path, "labels", manifest) if labels else None,
-            class_names=manifest["class_names"],
-            name=manifest["dataset"],
-        )
+        self.images = images or map_images(path, manifest)
         self._arrays: dict[int, ScaleArrays] = {}
         source = ScanSource(
             images=self.images, arrays=self.arrays, faiss_header=self._read_faiss_header
         )
-        self._scan = code_scan(scan or ("faiss" if BACKEND == "torch" else "lists"), source)
+        self._scan_kind: ScanKind = scan or ("faiss" if BACKEND == "torch" else "lists")
+        self._scan = code_scan(self._scan_kind, source)
 
     @classmethod
     def open(cls, path: str | Path, *, scan: ScanKind | None = None) -> "PatchIndex":
@@ -77,7 +78,7 @@ class PatchIndex:
 
     def nearest_scale(self, patch_size: int) -> int:
         """The scale it holds that is nearest to this one, of two the smaller."""
-        return min(self.scales, key=lambda scale: (abs(scale - patch_size), scale))
+        return nearest_scale(self.scales, patch_size)
 
     def geometry(self, patch_size: int) -> PatchGeometry:
         """The geometry of its patches of this size."""
@@ -147,6 +148,11 @@ class PatchIndex:
         found = self._scan.nearest(patch_size, vectors, lists, k, label)
         return torch.from_numpy(found).to(windows.device)
 
+    def relabelled(self, labels: Int[np.ndarray, " n"]) -> "PatchIndex":
+        """The same index, whose images are of other classes: to search some of them alone."""
+        images = ImageSet.from_array(self.images.pixels, labels, name=self.images.name)
+        return PatchIndex(self.path, self.manifest, self._scan_kind, images)
+
     def info(self) -> IndexInfo:
         """What is in the index, in numbers."""
         return describe_index(self.path, self.manifest)
@@ -169,6 +175,17 @@ class PatchIndex:
                 "Build the index again with `patchindex build --overwrite`."
             )
         return header
+
+
+def map_images(path: Path, manifest: Manifest) -> ImageSet:
+    """The training set of an index, mapped from disk."""
+    labels = "labels" in manifest["arrays"]
+    return ImageSet.from_array(
+        map_array(path, "images", manifest),
+        map_array(path, "labels", manifest) if labels else None,
+        class_names=manifest["class_names"],
+        name=manifest["dataset"],
+    )
 
 
 def code_scan(kind: ScanKind, source: ScanSource) -> CodeScan:

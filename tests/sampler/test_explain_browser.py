@@ -21,8 +21,12 @@ from explain_browser import (
 )
 from explain_payload import ABSENT, HEIGHT, PATCH_SIZES, STEPS, WIDTH, payload
 from numpy import ndarray
+from traced_run import SIDE, few_images, traced_run
 
+from sampler.explain.build import explain
 from sampler.explain.page import render_page
+from sampler.explain.run_folder import RunFolder
+from sampler.trace import Trace
 
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium on PATH")
 LAST = STEPS - 1
@@ -279,6 +283,31 @@ def test_shares_of_training_images_and_the_rest_are_told(page: "sync_api.Page") 
     ]
     remainders = page.locator(".remainders li").all_inner_texts()
     assert [text.split()[0] for text in remainders] == ["75.0%", "10.0%", "15.0%"]
+
+
+def test_a_click_shows_the_sources_that_the_trace_of_a_run_holds(
+    tab: "sync_api.Page", tmp_path: Path
+) -> None:
+    folder = traced_run(tmp_path)
+    explanation = explain(RunFolder.open(folder), few_images())
+    file, trace = tmp_path / "explain.html", Trace.open(folder)
+    file.write_text(explanation.html, encoding="utf-8")
+    step, sample = 2, 1
+    fourth = trace["source_weights"][step, sample, ..., 3]
+    y, x = np.unravel_index(fourth.argmax(), fourth.shape)
+    for page in watched(tab, f"{file.as_uri()}#sample={sample}&step={step + 1}"):
+        canvas = page.locator("#state-view canvas")
+        cell = canvas.bounding_box()["width"] / SIDE
+        canvas.click(position={"x": (x + 0.5) * cell, "y": (y + 0.5) * cell})
+        shown = shown_sources(page)
+    at = (step, sample, y, x)
+    ids, weights = trace.source_ids[at][:4], trace["source_weights"][at][:4]
+    expected = [
+        (int(patch) // SIDE**2, *divmod(int(patch) % SIDE**2, SIDE)) for patch in ids.tolist()
+    ]
+    assert [source[:3] for source in shown] == expected
+    told = [float(source[3].rstrip("%")) for source in shown]
+    np.testing.assert_allclose(told, 100 * weights.astype(float), rtol=0.01, atol=0.01)
 
 
 def test_a_damaged_file_says_so(tab: "sync_api.Page", tmp_path: Path) -> None:

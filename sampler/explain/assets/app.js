@@ -100,7 +100,7 @@ class App {
       onclick: () => this.change({ sample }),
     },
       picture(this.run, this.run.finished(sample)),
-      element("span", { class: "caption", "aria-hidden": "true" }, String(sample)))));
+      element("span", { class: "caption", "aria-hidden": "true" }, String(numberOf(this.run, sample))))));
   }
 
   listMaps() {

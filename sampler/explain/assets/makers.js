@@ -8,7 +8,7 @@ function showMakers(run, view, { point, choose }) {
   const { images, others, unattributed } = run.header.samples[view.sample];
   const largest = images[0]?.share ?? 1;
   const rest = styleColor("--rest");
-  byId("makers-title").textContent = `Training images that made sample ${view.sample}`;
+  byId("makers-title").textContent = `Training images that made sample ${numberOf(run, view.sample)}`;
   byId("makers").replaceChildren(
     element("div", { class: "whole", "aria-hidden": "true" },
       images.map((maker) => part(colorOfImage(maker.image), maker.share)), part(rest, others)),
@@ -38,20 +38,20 @@ function makerButton(run, view, maker, largest, { point, choose }) {
     onblur: () => point(null),
   },
     trainingPicture(run, maker.image),
-    placesOf(run, { ...view, step: run.numSteps - 1, image: maker.image }),
+    placesOf(run, { ...view, image: maker.image }),
     element("span", { class: "maker-words" },
       element("span", {}, swatch(colorOfImage(maker.image)), ` ${imageName(run, maker.image, maker.label)}`),
       element("span", { class: "weight" }, bar(maker.share / largest, "source"),
         element("span", {}, percent(maker.share)))));
 }
 
-/** The finished sample, faint, and the color of the image wherever it has a part in it. */
+/** The finished sample, faint, and the color of the image wherever it was a source at some step. */
 function placesOf(run, view) {
   const canvas = canvasOf(run.width, run.height);
   const neutral = styleColor("--neutral");
   const strong = colorOfImage(view.image);
   const colorAt = colorsOf(run.finished(view.sample), run.channels, run.numPixels);
-  paintColors(canvas, (i) => blend(blend(neutral, colorAt(i), FAINT), strong, weightOf(run, view, i)));
+  paintColors(canvas, (i) => blend(blend(neutral, colorAt(i), FAINT), strong, strengthOf(run, view, i)));
   return canvas;
 }
 
@@ -85,9 +85,10 @@ function twins(run, check) {
     : `training images ${check.removed.join(", ")}`;
   return element("div", { class: "twins" },
     element("p", {}, `The same noise was denoised again without ${without}. ` +
-      `The two results are at distance ${number(check.distance)}.`),
+      `That moved the pixels by ${number(check.distance)} (root mean square, from −1 to 1); leaving out ` +
+      `as many other images moved them by ${number(check.control_distance)}.`),
     element("div", { class: "twin-pictures" },
-      captioned(picture(run, sample, `Sample ${check.sample}`), "the sample"),
+      captioned(picture(run, sample, `Sample ${numberOf(run, check.sample)}`), "the sample"),
       captioned(picture(run, twin, `The same noise without ${without}`), "without them"),
       differencePicture(run, sample, twin)));
 }

@@ -52,7 +52,7 @@ const COLORS_OF = {
   source: (run, view, neutral) => (i) => {
     const first = firstSource(run, view, i);
     if (!first) return neutral;
-    return blend(neutral, colorOfImage(first.image), FAINTEST + (1 - FAINTEST) * first.weight);
+    return blend(neutral, colorOfImage(first.image), FAINTEST + (1 - FAINTEST) * Math.sqrt(first.weight));
   },
   picture: (run, view, neutral) => (i) => {
     const first = firstSource(run, view, i);
@@ -91,6 +91,12 @@ function firstSource(run, view, i) {
 function weightOf(run, view, i) {
   return run.sourcesAt(pixelOf(run, view, i))
     .reduce((sum, source) => sum + (source.image === view.image ? source.weight : 0), 0);
+}
+
+/** How strongly to color a pixel by an image: light weights would show too little in themselves. */
+function strengthOf(run, view, i) {
+  const weights = run.header.steps.map((_, step) => weightOf(run, { ...view, step }, i));
+  return Math.sqrt(Math.max(...weights));
 }
 
 /** What the colors of the chosen map mean. */

@@ -35,9 +35,14 @@ function imageName(run, image, label = run.labelOf(image)) {
   return `image ${image}${name ? `, ${name}` : ""}`;
 }
 
+/** A page may show some of a run's samples only. */
+function numberOf(run, sample) {
+  return run.header.samples[sample].number ?? sample;
+}
+
 function sampleName(run, sample) {
   const name = className(run, run.header.samples[sample].label);
-  return `Sample ${sample}${name ? `, ${name}` : ""}`;
+  return `Sample ${numberOf(run, sample)}${name ? `, ${name}` : ""}`;
 }
 
 function stepText(run, step) {
@@ -48,7 +53,7 @@ function stepText(run, step) {
 /** What a screen reader says after each choice. */
 function announcement(run, view) {
   const [first] = run.sourcesAt(view);
-  const where = `Sample ${view.sample}, step ${view.step + 1} of ${run.numSteps}, ` +
+  const where = `Sample ${numberOf(run, view.sample)}, step ${view.step + 1} of ${run.numSteps}, ` +
     `row ${view.y}, column ${view.x}. `;
   if (!first) return `${where}No source stands out.`;
   return `${where}Heaviest source: ${imageName(run, first.image)}, ` +

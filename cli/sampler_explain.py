@@ -1,0 +1,60 @@
+"""`sampler explain`: one HTML file in which people find where each pixel comes from."""
+
+from pathlib import Path
+
+import click
+
+from cli.run_source import open_run_source
+from cli.sampler_options import dataset_option, image_options, index_option
+from patchindex import ImageSet
+from sampler.errors import SamplerConfigError
+from sampler.explain.build import explain as build_page
+from sampler.explain.run_folder import RunFolder
+from sampler.output import write_whole
+
+PAGE = "explain.html"
+
+
+@click.command()
+@click.argument("run_dir", metavar="RUN_DIR", type=click.Path(path_type=Path))
+@click.option(
+    "--samples", metavar="I,I,...", help="Samples to show. [default: as many as 15 MB hold]"
+)
+@index_option
+@dataset_option
+@image_options
+def explain(
+    *,
+    run_dir: Path,
+    samples: str | None,
+    index_path: Path | None,
+    dataset: str | None,
+    resolution: str | None,
+    limit: int | None,
+) -> None:
+    """Write explain.html into the folder of a run that was made with --trace.
+
+    The training images are those of the index or dataset that the run used; say where they are
+    now if they have moved.
+    """
+    wanted = None if samples is None else parse_samples(samples)
+    run = RunFolder.open(run_dir)
+    source = open_run_source(run, index_path, dataset, resolution, limit)
+    images = source if isinstance(source, ImageSet) else source.images
+    page = build_page(run, images, wanted)
+    write_whole({PAGE: lambda path: path.write_text(page.html, encoding="utf-8")}, run_dir)
+    told = f"{len(page.samples)} of {run.account['config']['num']} samples"
+    click.echo(
+        f"{told}, {page.num_pictures:,} of {page.num_named:,} training images, "
+        f"{len(page.html) / 1e6:.1f} MB: {run_dir / PAGE}"
+    )
+
+
+def parse_samples(text: str) -> list[int]:
+    """Numbers from "0,3,5"."""
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise SamplerConfigError(
+            f"--samples {text!r} are no numbers. Give whole numbers, such as 0,3,5."
+        ) from None

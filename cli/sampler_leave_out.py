@@ -1,0 +1,98 @@
+"""`sampler leave-out`: a sample again, without the training images that made it."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cli.patchindex_query import parse_pixel
+from cli.run_source import open_run_source
+from cli.sampler_options import dataset_option, image_options, index_option, threads_option
+from patchindex import ImageSet
+from patchindex.environment import set_threads
+from sampler.explain.checks import keep_check
+from sampler.explain.leave_out import LeaveOut, LeaveOutConfig, leave_out
+from sampler.explain.run_folder import RunFolder
+from sampler.output import write_whole
+
+DEFAULTS = LeaveOutConfig()
+
+
+@click.command("leave-out")
+@click.argument("run_dir", metavar="RUN_DIR", type=click.Path(path_type=Path))
+@click.option("--sample", type=int, default=DEFAULTS.sample, show_default=True, help="Which one.")
+@click.option(
+    "--top", type=int, metavar="IMAGES", default=DEFAULTS.top, show_default=True,
+    help="Images to leave out, those with the largest shares first.",
+)  # fmt: skip
+@click.option(
+    "--pixel", metavar="Y,X", help="Those with the largest shares in this pixel. [default: in all]"
+)
+@click.option("--exact", is_flag=True, help="Sum over every patch that is left.")
+@index_option
+@dataset_option
+@image_options
+@threads_option
+def leave_out_command(
+    *,
+    run_dir: Path,
+    pixel: str | None,
+    index_path: Path | None,
+    dataset: str | None,
+    resolution: str | None,
+    limit: int | None,
+    threads: int | None,
+    **settings: Any,
+) -> None:
+    """Remove training images from the dictionary and make a sample of a run again.
+
+    Writes leave_out.json and a picture into the folder of a run that was made with --trace;
+    `sampler explain` shows them.
+    """
+    config = LeaveOutConfig(pixel=None if pixel is None else parse_pixel(pixel), **settings)
+    if threads is not None:
+        set_threads(threads)
+    run = RunFolder.open(run_dir)
+    source = open_run_source(run, index_path, dataset, resolution, limit)
+    found = leave_out(run, source, config)
+    keep_check(run_dir, found)
+    picture = write_picture(
+        found, source if isinstance(source, ImageSet) else source.images, run_dir
+    )
+    for line in told(found):
+        click.echo(line)
+    click.echo(f"picture: {picture}")
+
+
+def write_picture(found: LeaveOut, images: ImageSet, folder: Path) -> Path:
+    """Draw the check into the run's folder."""
+    # matplotlib takes most of a second to import, which no mistake should wait for
+    from sampler.explain.leave_out_plot import leave_out_figure  # noqa: PLC0415
+    from sampler.plot_style import save_figure  # noqa: PLC0415
+
+    pixel = found.config.pixel
+    place = "" if pixel is None else f"-{pixel[0]}-{pixel[1]}"
+    name = f"leave_out-{found.config.sample}{place}.png"
+    figure = leave_out_figure(found, images)
+    write_whole({name: lambda path: save_figure(figure, path)}, folder)
+    return folder / name
+
+
+def told(found: LeaveOut) -> list[str]:
+    """The check in words."""
+    account = found.account()
+    lines = [
+        f"left out: images {', '.join(map(str, account['removed']))}",
+        f"the sample moved by {account['distance']:.4f} (root mean square, from -1 to 1); "
+        f"leaving out as many others moved it by {account['control_distance']:.4f}",
+    ]
+    if account["at_pixel"] is not None:
+        values = {
+            name: ", ".join(f"{value:.3f}" for value in channels)
+            for name, channels in account["at_pixel"].items()
+        }
+        lines.append(
+            f"the pixel was {values['sample']}, is {values['without']} without them and "
+            f"{values['control']} without the others"
+        )
+    return lines

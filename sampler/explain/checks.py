@@ -1,0 +1,87 @@
+"""Leave-out checks in a run's folder: kept beside the samples, one for each sample and pixel."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
+from sampler.errors import SamplerConfigError
+from sampler.explain.leave_out import LeaveOut
+from sampler.output import write_json, write_whole
+
+CHECKS, PICTURES = "leave_out.json", "leave_out.npz"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Check:
+    """A check that was kept.
+
+    Attributes:
+        account: see `LeaveOut.account`.
+        without, control: see `LeaveOut`.
+    """
+
+    account: dict[str, Any]
+    without: Float[ndarray, "c h w"]
+    control: Float[ndarray, "c h w"]
+
+    @property
+    def sample(self) -> int:
+        """Number of the sample in the run."""
+        return int(self.account["sample"])
+
+
+def read_checks(folder: Path) -> list[Check]:
+    """The checks that a run's folder holds, in the order of sample and pixel.
+
+    Raises:
+        SamplerConfigError: they cannot be read.
+    """
+    try:
+        accounts = json.loads((folder / CHECKS).read_text(encoding="utf-8"))["checks"]
+        with (folder / PICTURES).open("rb") as file, np.load(file, allow_pickle=False) as pictures:
+            without, control = pictures["without"], pictures["control"]
+        return [
+            Check(account=account, without=without[i], control=control[i])
+            for i, account in enumerate(accounts)
+        ]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, KeyError, IndexError, EOFError, BadZipFile) as error:
+        raise SamplerConfigError(
+            f"{folder / CHECKS} and {PICTURES} cannot be read ({error}). Remove them, and repeat "
+            "the checks with `sampler leave-out`."
+        ) from error
+
+
+def keep_check(folder: Path, found: LeaveOut) -> None:
+    """Add a check to a run's folder, in place of an earlier one of the same sample and pixel.
+
+    Raises:
+        OutputError: the disk is full or the folder went away.
+    """
+    new = Check(account=found.account(), without=found.without, control=found.control)
+    checks = [check for check in read_checks(folder) if place_of(check) != place_of(new)]
+    checks = sorted([*checks, new], key=place_of)
+    arrays = {
+        "without": np.stack([check.without for check in checks]),
+        "control": np.stack([check.control for check in checks]),
+    }
+    account = {"checks": [check.account for check in checks]}
+    write_whole(
+        {
+            PICTURES: lambda path: np.savez(path, allow_pickle=False, **arrays),
+            CHECKS: lambda path: write_json(account, path),
+        },
+        folder,
+    )
+
+
+def place_of(check: Check) -> tuple[int, list[int]]:
+    """What a check is of: its sample, and its pixel if there is one."""
+    return check.sample, check.account["pixel"] or []

@@ -1,0 +1,195 @@
+"""The leave-out check: the same noise again, without the training images that made a sample.
+
+Attribution says how much weight an image had; whether it mattered is seen when it is gone. The
+images leave the dictionary with all their patches, and the sample is made anew from its noise. As
+many images that were not named leave it once more, for comparison: by so much any images change a
+sample, and retrieval with other draws.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from numpy import ndarray
+
+from patchindex import ImageSet, PatchIndex
+from patchindex.geometry import locate
+from sampler.errors import SamplerConfigError
+from sampler.explain.run_folder import RunFolder, window_side
+from sampler.reverse import sample
+from sampler.run import SamplerConfig, make_machine, noise_of
+
+KEPT = 1  # the class that the images which stay are given
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaveOutConfig:
+    """What is left out of which sample.
+
+    Attributes:
+        sample: number of the sample in the run.
+        top: how many images leave the dictionary, those with the largest shares first.
+        pixel: row and column; shares of this pixel alone, else of the whole sample.
+        exact: sum over every patch instead of retrieving.
+        seed: of the images that leave it for comparison.
+    """
+
+    sample: int = 0
+    top: int = 5
+    pixel: tuple[int, int] | None = None
+    exact: bool = False
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LeaveOut:
+    """What leaving images out has done to a sample.
+
+    Attributes:
+        removed, compared: numbers of the images that were left out, and of those for comparison.
+        finished: the sample of the run.
+        without, control: what its noise becomes without them, and without those for comparison.
+    """
+
+    config: LeaveOutConfig
+    removed: tuple[int, ...]
+    compared: tuple[int, ...]
+    finished: Float[ndarray, "c h w"]
+    without: Float[ndarray, "c h w"]
+    control: Float[ndarray, "c h w"]
+
+    def account(self) -> dict[str, Any]:
+        """The check as JSON has it; distances are root mean squares in [-1, 1] units."""
+        pixel = self.config.pixel
+        images = {"sample": self.finished, "without": self.without, "control": self.control}
+        return {
+            "sample": self.config.sample,
+            "pixel": None if pixel is None else list(pixel),
+            "exact": self.config.exact,
+            "removed": list(self.removed),
+            "compared": list(self.compared),
+            "distance": rms(self.without, self.finished),
+            "control_distance": rms(self.control, self.finished),
+            "at_pixel": None
+            if pixel is None
+            else {name: image[:, pixel[0], pixel[1]].tolist() for name, image in images.items()},
+        }
+
+
+def leave_out(run: RunFolder, source: ImageSet | PatchIndex, config: LeaveOutConfig) -> LeaveOut:
+    """Make a sample of a run again without the images with the largest shares in it.
+
+    Args:
+        source: the index or the images that the run was made from.
+
+    Raises:
+        DatasetError: these are not the run's images.
+        SamplerConfigError: there is no such sample or pixel, or no image was named for it.
+    """
+    images = source if isinstance(source, ImageSet) else source.images
+    run.check_images(images)
+    finished = np.load(run.path / "samples.npy")
+    if not 0 <= config.sample < len(finished):
+        raise SamplerConfigError(
+            f"there is no sample {config.sample} in {run.path}. "
+            f"Give a number from 0 to {len(finished) - 1}."
+        )
+    removed = heaviest_images(run, images, config)
+    rng = np.random.default_rng([config.seed, config.sample])
+    members = images.members(run.account["config"]["label"])
+    others = np.setdiff1d(members, removed)
+    if len(others) <= len(removed):
+        raise SamplerConfigError(
+            f"{len(removed)} of {len(members)} images would leave too few. Give a smaller --top."
+        )
+    compared = np.sort(rng.choice(others, len(removed), replace=False)).tolist()
+    resampled = [without_images(run, source, config, members, gone) for gone in (removed, compared)]
+    return LeaveOut(
+        config=config,
+        removed=tuple(removed),
+        compared=tuple(compared),
+        finished=finished[config.sample],
+        without=resampled[0],
+        control=resampled[1],
+    )
+
+
+def heaviest_images(run: RunFolder, images: ImageSet, config: LeaveOutConfig) -> list[int]:
+    """Images with the largest shares in a sample, or in one of its pixels, mean over the steps."""
+    if config.top < 1:
+        raise SamplerConfigError(f"top is {config.top}. Give at least 1 image to leave out.")
+    if config.pixel is None:
+        named = run.account["trace"]["attribution"][config.sample]["images"]
+        found = [entry["image"] for entry in named][: config.top]
+    else:
+        found = images_of_pixel(run, images, config.sample, config.pixel)[: config.top]
+    if not found:
+        raise SamplerConfigError(
+            f"no training image was named for {config.pixel or f'sample {config.sample}'}: its "
+            "weight is spread over very many patches. Give another --sample or --pixel."
+        )
+    return found
+
+
+def images_of_pixel(
+    run: RunFolder, images: ImageSet, number: int, pixel: tuple[int, int]
+) -> list[int]:
+    """Images of a pixel's listed sources, largest weight over all steps first."""
+    row, col = pixel
+    if not (0 <= row < images.height and 0 <= col < images.width):
+        raise SamplerConfigError(
+            f"pixel {row},{col} lies outside the image. Give a row below {images.height} and a "
+            f"column below {images.width}, from 0."
+        )
+    ids = run.trace.source_ids[:, number, row, col]
+    listed = ids >= 0
+    numbers, _, _ = locate(ids[listed], images.height, images.width)
+    weights = run.trace["source_weights"][:, number, row, col][listed].astype(np.float64)
+    total = np.bincount(numbers, weights, minlength=len(images))
+    order: list[int] = np.argsort(-total, kind="stable")[: np.count_nonzero(total)].tolist()
+    return order
+
+
+def without_images(
+    run: RunFolder,
+    source: ImageSet | PatchIndex,
+    config: LeaveOutConfig,
+    members: Int[ndarray, " m"],
+    removed: Sequence[int],
+) -> Float[ndarray, "c h w"]:
+    """What the sample's noise becomes without these images."""
+    images = source if isinstance(source, ImageSet) else source.images
+    kept: Bool[ndarray, " n"] = np.zeros(len(images), dtype=np.bool_)
+    kept[members] = True
+    kept[list(removed)] = False
+    labels = kept.astype(np.int64) * KEPT
+    # all that can be asked of some classes alone can be asked of the images that stay
+    reduced = (
+        ImageSet.from_array(images.pixels, labels, name=images.name)
+        if isinstance(source, ImageSet)
+        else source.relabelled(labels)
+    )
+    known = {field.name for field in fields(SamplerConfig)}
+    asked = {name: value for name, value in run.account["config"].items() if name in known}
+    settings = SamplerConfig(**asked)
+    # those that the run used, so that only the images differ
+    scales = [window_side(run.account, scale) for scale in run.account["scales"]["patch_sizes"]]
+    machine = make_machine(reduced, replace(settings, exact=settings.exact or config.exact))
+    result = sample(
+        machine,
+        noise_of(settings, images)[config.sample : config.sample + 1],
+        scales=scales,
+        steps=settings.steps,
+        schedule=settings.schedule,
+        label=KEPT,
+        reference_steps=settings.reference_steps,
+    )
+    made: Float[ndarray, "c h w"] = result.images[0].numpy()
+    return made
+
+
+def rms(image: Float[ndarray, "c h w"], other: Float[ndarray, "c h w"]) -> float:
+    """Root mean square of the difference."""
+    return float(np.sqrt(np.square(image.astype(np.float64) - other).mean()))

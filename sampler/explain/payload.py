@@ -1,0 +1,178 @@
+"""What the page shows of a run: a header that JSON can hold, and arrays of small whole numbers."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int, Shaped
+from numpy import ndarray
+
+from patchindex import ImageSet
+from sampler.errors import SamplerConfigError
+from sampler.explain.checks import read_checks
+from sampler.explain.levels import linear_levels, log_levels, share_levels
+from sampler.explain.run_folder import RunFolder, window_side
+from sampler.trace import Trace
+
+Arrays = dict[str, Shaped[ndarray, "..."]]
+
+SOURCES_SHOWN = 4
+# pixels of all steps and samples that make a page of about ten megabytes
+MOST_PIXELS = 400_000
+SHOWN_BYTES = 14_000_000  # of the whole page; pictures of training images fill it up
+NOISE_QUANTILE = 0.998
+
+
+def chosen_samples(run: RunFolder, wanted: Sequence[int] | None) -> list[int]:
+    """The samples that the page shows: those asked for, or as many as a page of fair size holds.
+
+    Raises:
+        SamplerConfigError: there is no such sample.
+    """
+    steps, num, _, height, width = run.trace["mean"].shape
+    if wanted is None:
+        return list(range(max(1, min(num, MOST_PIXELS // (steps * height * width)))))
+    for sample in wanted:
+        if not 0 <= sample < num:
+            raise SamplerConfigError(
+                f"there is no sample {sample} in {run.path}. Give numbers from 0 to {num - 1}."
+            )
+    return list(dict.fromkeys(wanted))
+
+
+def make_payload(
+    run: RunFolder, images: ImageSet, samples: Sequence[int]
+) -> tuple[dict[str, Any], Arrays]:
+    """Header and arrays for `render_page`, without the training images' pictures.
+
+    Args:
+        images: what the run was made from.
+        samples: numbers of the samples to show.
+    """
+    run.check_images(images)
+    trace, at = run.trace, list(samples)
+    state = trace["state"][:, at]
+    ranges = state_ranges(state)
+    states = [linear_levels(part, -end, end) for part, end in zip(state, ranges, strict=True)]
+    effective, effective_range = log_levels(trace["effective_sample_size"][:, at])
+    arrays: Arrays = {
+        "state": np.stack(states),
+        "mean": linear_levels(trace["mean"][:, at], -1.0, 1.0),
+        "effective_sample_size": effective,
+    }
+    error, error_range = log_levels(trace["standard_error"][:, at].astype(np.float32))
+    head_mass = trace["head_mass"][:, at].astype(np.float32)
+    if np.isfinite(head_mass).all():  # both are unknown where patches were left out
+        arrays |= {"head_mass": linear_levels(head_mass, 0.0, 1.0), "standard_error": error}
+    arrays |= source_arrays(trace, at, images)
+    checks = [check for check in read_checks(run.path) if check.sample in at]
+    if checks:
+        arrays["left_out"] = np.stack([linear_levels(check.without, -1.0, 1.0) for check in checks])
+    header = {
+        "title": title_of(run.account, len(at)),
+        "facts": facts_of(run),
+        "steps": [
+            {
+                "t": step["t"],
+                "sigma": step["sigma"],
+                "patch_size": window_side(run.account, step["patch_size"]),
+                "state_range": [-end, end],
+            }
+            for step, end in zip(run.account["steps"], ranges, strict=True)
+        ],
+        "boundary": run.account["config"]["boundary"],
+        "samples": [
+            {"number": number, "label": run.account["config"]["label"]}
+            | run.account["trace"]["attribution"][number]
+            for number in at
+        ],
+        "leave_out": [
+            {
+                "sample": at.index(check.sample),
+                "removed": check.account["removed"],
+                "distance": check.account["distance"],
+                "control_distance": check.account["control_distance"],
+            }
+            for check in checks
+        ]
+        or None,
+        "log_ranges": {
+            "effective_sample_size": list(effective_range),
+            "standard_error": list(error_range),
+        },
+        "class_names": list(images.class_names) or None,
+        "num_training_images": len(images),
+    }
+    return header, arrays
+
+
+def state_ranges(state: Float[ndarray, "s b c h w"]) -> list[float]:
+    """For each step the largest value but for outliers, at least 1: what the picture spans."""
+    sizes = np.abs(state.astype(np.float32)).reshape(len(state), -1)
+    ends: list[float] = np.quantile(sizes, NOISE_QUANTILE, axis=1).clip(1).tolist()
+    return ends
+
+
+def source_arrays(trace: Trace, at: list[int], images: ImageSet) -> Arrays:
+    """The heaviest sources of each pixel; those too light for a level are dropped."""
+    ids = trace.source_ids[:, at, ..., :SOURCES_SHOWN]
+    weights, unattributed = share_levels(trace["source_weights"][:, at, ..., :SOURCES_SHOWN])
+    listed, per_image = weights > 0, images.height * images.width
+    return {
+        "source_image": np.where(listed, ids // per_image, -1).astype(np.int32),
+        "source_place": np.where(listed, ids % per_image, 0).astype(np.uint16),
+        "source_weight": weights,
+        "unattributed": unattributed,
+    }
+
+
+def heaviest_images(header: dict[str, Any], arrays: Arrays) -> Int[ndarray, " n"]:
+    """Training images that the page names: those that made the samples, then by weight."""
+    made = [entry["image"] for sample in header["samples"] for entry in sample["images"]]
+    made += [image for entry in header["leave_out"] or [] for image in entry["removed"]]
+    named = arrays["source_image"]
+    listed = named >= 0
+    weight = np.bincount(named[listed], arrays["source_weight"][listed].astype(np.float64))
+    by_weight = np.argsort(-weight, kind="stable")[: np.count_nonzero(weight)]
+    return np.array(list(dict.fromkeys([*made, *by_weight.tolist()])), dtype=np.int64)
+
+
+def picture_arrays(images: ImageSet, numbers: Int[ndarray, " n"]) -> Arrays:
+    """Pictures and labels of these training images, ascending."""
+    ordered = np.sort(numbers)
+    labels = None if images.labels is None else images.labels[ordered]
+    return {
+        "embedded_number": ordered.astype(np.int32),
+        "embedded": np.asarray(images.pixels[ordered]),
+        "embedded_label": np.full(len(ordered), -1, np.int16)
+        if labels is None
+        else labels.astype(np.int16),
+    }
+
+
+def title_of(account: dict[str, Any], num: int) -> str:
+    """Which machine made what, in a line."""
+    machine, dataset = account["config"]["machine"].upper(), account["source"]["dataset"]
+    return f"{machine} machine over {dataset}: {num} sample{'s' if num > 1 else ''}"
+
+
+def facts_of(run: RunFolder) -> list[list[str]]:
+    """What determines the samples, as names and values for people."""
+    config, source = run.account["config"], run.account["source"]
+    shape = " x ".join(str(size) for size in source["shape"])
+    exact = config["exact"] or config["machine"] != "els"
+    facts = {
+        "Machine": config["machine"].upper(),
+        "Sums": "exact" if exact else f"retrieved: k {config['k']}, tail {config['tail']}",
+        "Training images": f"{source['num_images']:,} of {source['dataset']}, {shape}",
+        "Checksum of the images": source["sha256"],
+        "Border rule": config["boundary"],
+        "Patch sizes": run.account["scales"]["name"],
+        "Steps": f"{len(run.account['steps'])}, schedule {config['schedule']}",
+        "Noise": config["noise"] or f"seed {config['seed']}",
+        "Samples in the run": str(config["num"]),
+        "Seconds": str(timedelta(seconds=round(run.account["seconds"]))),
+        "Versions": ", ".join(f"{k} {v}" for k, v in run.account.get("versions", {}).items()),
+    }
+    return [[name, value] for name, value in facts.items() if value]

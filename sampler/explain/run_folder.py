@@ -1,0 +1,87 @@
+"""A finished run as a folder holds it: its account, its trace, and the images it was made from."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from patchindex import ImageSet
+from patchindex.errors import DatasetError
+from patchindex.geometry import nearest_scale
+from sampler.errors import SamplerConfigError
+from sampler.output import RUN_ACCOUNT
+from sampler.trace import Trace
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """A run with a trace.
+
+    Attributes:
+        account: what `run.json` holds.
+    """
+
+    path: Path
+    account: dict[str, Any]
+    trace: Trace
+
+    @classmethod
+    def open(cls, path: Path) -> "RunFolder":
+        """Read the account and open the trace.
+
+        Raises:
+            SamplerConfigError: the folder holds no run, or one without a trace.
+            StoreError: the trace cannot be read.
+        """
+        account = read_account(path)
+        if not account.get("trace"):
+            raise SamplerConfigError(
+                f"the run in {path} has no trace. Sample it again with `sampler run --trace`."
+            )
+        return cls(path, account, Trace.open(path))
+
+    def check_images(self, images: ImageSet) -> None:
+        """Raise DatasetError unless the run was made from these images."""
+        source = self.account["source"]
+        if images.sha256 != source["sha256"]:
+            raise DatasetError(
+                f"the run in {self.path} was made from {source['num_images']} images of "
+                f"{source['dataset']}, but these are {len(images)} of {images.name}, and not the "
+                "same ones. Give the --index or --dataset that the run used."
+            )
+
+
+def read_account(path: Path) -> dict[str, Any]:
+    """What `run.json` holds.
+
+    Raises:
+        SamplerConfigError: there is none, or it cannot be read.
+    """
+    file = path / RUN_ACCOUNT
+    try:
+        account = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SamplerConfigError(
+            f"{path} holds no run: there is no {RUN_ACCOUNT}. Give the folder that "
+            "`sampler run --trace` wrote."
+        ) from None
+    except (OSError, ValueError) as error:
+        raise SamplerConfigError(
+            f"{file} cannot be read ({error}). Sample the run again."
+        ) from error
+    if not isinstance(account, dict) or not {"source", "config", "steps"} <= account.keys():
+        raise SamplerConfigError(
+            f"{file} is not the account of a run. Give the folder that `sampler run` wrote."
+        )
+    return account
+
+
+def window_side(account: dict[str, Any], patch_size: int) -> int:
+    """Side of the window that a pixel saw, where the scales ask for this one."""
+    config, source = account["config"], account["source"]
+    if config["machine"] == "is":  # the whole image, wherever the pixel lies
+        longest: int = max(source["shape"][1:])
+        return 2 * longest - 1
+    if config["machine"] == "els" and not config["exact"]:
+        return nearest_scale(source["index_scales"], patch_size)
+    return patch_size

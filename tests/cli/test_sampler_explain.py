@@ -1,0 +1,242 @@
+"""`sampler explain` and `sampler leave-out` on a real run: the page holds what was traced."""
+
+import json
+import os
+import re
+import shutil
+import zlib
+from base64 import b64decode
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from numpy import ndarray
+from PIL import Image
+from traced_run import NUM_IMAGES, SAMPLES, SEED, SIDE, STEPS, few_images, traced_run
+
+from cli.sampler import main
+from patchindex import ImageSet
+from sampler import ELSMachine, sample
+from sampler.noise import initial_noise
+from sampler.trace import Trace
+
+KINDS = {"Uint8": "u1", "Uint16": "u2", "Int16": "i2", "Int32": "i4"}
+
+
+def invoke(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [*map(str, arguments)])
+
+
+@pytest.fixture(scope="module")
+def images() -> ImageSet:
+    return few_images()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return traced_run(tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture
+def run_dir(finished: Path, tmp_path: Path) -> Path:
+    """A copy that a test may add to."""
+    return shutil.copytree(finished, tmp_path / "run")
+
+
+def read_page(path: Path) -> tuple[dict, dict[str, ndarray]]:
+    """Header and arrays of a page."""
+    html = path.read_text(encoding="utf-8")
+    header = re.search(r'<script type="application/json" id="header">(.*?)</script>', html)[1]
+    arrays = {}
+    for name, kind, shape, text in re.findall(
+        r'data-array="(\w+)" data-kind="(\w+)" data-shape="([\d,]+)">(.*?)</script>', html
+    ):
+        dtype = np.dtype("<" + KINDS[kind])
+        planes = np.frombuffer(zlib.decompress(b64decode(text)), np.uint8)
+        values = planes.reshape(dtype.itemsize, -1).T.copy().view(dtype)
+        arrays[name] = values.reshape([int(size) for size in shape.split(",")])
+    return json.loads(header), arrays
+
+
+def read_pictures(run_dir: Path) -> dict[str, ndarray]:
+    with np.load(run_dir / "leave_out.npz") as pictures:
+        return dict(pictures)
+
+
+def test_the_page_holds_what_was_traced(run_dir: Path, images: ImageSet) -> None:
+    result = invoke("explain", run_dir)
+    assert result.exit_code == 0, result.output
+    assert re.search(
+        rf"3 of 3 samples, \d+ of \d+ training images, .* MB: {run_dir}", result.output
+    )
+    header, arrays = read_page(run_dir / "explain.html")
+    trace, account = Trace.open(run_dir), json.loads((run_dir / "run.json").read_text())
+    assert [step["t"] for step in header["steps"]] == [1, 0.75, 0.5, 0.25]
+    assert [step["patch_size"] for step in header["steps"]] == [7, 7, 3, 3]
+    for told, kept in zip(header["samples"], account["trace"]["attribution"], strict=True):
+        assert told["images"] == kept["images"]
+    ids, weights = trace.source_ids[..., :4], trace["source_weights"][..., :4].astype(np.float64)
+    listed = arrays["source_image"] >= 0
+    assert 0.2 < listed.mean() < 1
+    assert (listed == (np.round(65535 * weights) > 0)).all()
+    found = arrays["source_image"].astype(np.int64) * SIDE**2 + arrays["source_place"]
+    assert (found[listed] == ids[listed]).all()
+    np.testing.assert_allclose(arrays["source_weight"] / 65535, weights * listed, atol=1e-5)
+    total = arrays["source_weight"].sum(-1, dtype=np.int64) + arrays["unattributed"]
+    assert np.abs(total - 65535).max() <= 40  # weights are kept in 16 bits
+    np.testing.assert_allclose(arrays["mean"] / 127.5 - 1, trace["mean"], atol=0.01)
+    low, high = header["log_ranges"]["effective_sample_size"]
+    shared = 10 ** (low + (high - low) * (arrays["effective_sample_size"] - 1.0) / 254)
+    np.testing.assert_allclose(shared, trace["effective_sample_size"], rtol=0.05)
+    assert set(arrays["source_image"][listed]) <= set(arrays["embedded_number"])
+    for number, picture in zip(arrays["embedded_number"], arrays["embedded"], strict=True):
+        assert (picture == images.pixels[number]).all()
+
+
+def test_some_samples_may_be_chosen(run_dir: Path) -> None:
+    assert invoke("explain", run_dir, "--samples", "2,0").exit_code == 0
+    header, arrays = read_page(run_dir / "explain.html")
+    assert [entry["number"] for entry in header["samples"]] == [2, 0]
+    np.testing.assert_allclose(
+        arrays["mean"][-1] / 127.5 - 1, np.load(run_dir / "samples.npy")[[2, 0]], atol=0.01
+    )
+
+
+def test_pictures_end_where_the_page_would_be_too_large(run_dir: Path, monkeypatch) -> None:
+    monkeypatch.setattr("sampler.explain.build.SHOWN_BYTES", 0)
+    monkeypatch.setattr("sampler.explain.build.TRIAL_IMAGES", 8)
+    result = invoke("explain", run_dir)
+    assert re.search(r"8 of [3-6]\d training images", result.output)
+    header, arrays = read_page(run_dir / "explain.html")
+    made = [entry["image"] for entry in header["samples"][0]["images"]]
+    assert set(made[:8]) == set(arrays["embedded_number"])
+
+
+def test_a_page_of_many_samples_shows_the_first(run_dir: Path, monkeypatch) -> None:
+    monkeypatch.setattr("sampler.explain.payload.MOST_PIXELS", 2 * STEPS * SIDE**2)
+    assert "2 of 3 samples" in invoke("explain", run_dir).output
+
+
+def test_a_sample_is_made_again_without_the_images_that_made_it(
+    run_dir: Path, images: ImageSet
+) -> None:
+    result = invoke("leave-out", run_dir, "--sample", 1, "--top", 3)
+    assert result.exit_code == 0, result.output
+    [check] = json.loads((run_dir / "leave_out.json").read_text())["checks"]
+    account = json.loads((run_dir / "run.json").read_text())
+    named = [entry["image"] for entry in account["trace"]["attribution"][1]["images"]]
+    assert check["removed"] == named[:3]
+    assert len(set(check["compared"]) - set(named[:3])) == 3
+    pictures = read_pictures(run_dir)
+    noise = initial_noise(SAMPLES, images, SEED)[1:2]
+    for name, gone in (("without", check["removed"]), ("control", check["compared"])):
+        left = ImageSet.from_array(np.delete(images.pixels, gone, axis=0))
+        expected = sample(ELSMachine(left), noise, scales=[3, 7], steps=STEPS).images[0].numpy()
+        np.testing.assert_allclose(pictures[name][0], expected, atol=1e-4)
+    moved = pictures["without"][0] - np.load(run_dir / "samples.npy")[1]
+    assert check["distance"] == pytest.approx(np.sqrt(np.square(moved).mean()), abs=1e-6)
+    assert check["distance"] > 1e-3
+    assert f"moved by {check['distance']:.4f}" in result.output
+    with Image.open(run_dir / "leave_out-1.png") as picture:
+        assert picture.width > 1000
+
+
+def test_the_images_of_one_pixel_may_be_left_out(run_dir: Path) -> None:
+    result = invoke("leave-out", run_dir, "--pixel", "8,7", "--top", 2, "--exact")
+    assert result.exit_code == 0, result.output
+    [check] = json.loads((run_dir / "leave_out.json").read_text())["checks"]
+    trace = Trace.open(run_dir)
+    weights = np.zeros(NUM_IMAGES)
+    for step in range(STEPS):
+        for patch, weight in zip(
+            trace.source_ids[step, 0, 8, 7], trace["source_weights"][step, 0, 8, 7], strict=True
+        ):
+            weights[patch // SIDE**2] += weight * (patch >= 0)
+    assert check["removed"] == weights.argsort()[::-1][:2].tolist()
+    values = check["at_pixel"]
+    assert values["sample"] == pytest.approx(np.load(run_dir / "samples.npy")[0, :, 8, 7].tolist())
+    assert values["without"] != values["sample"]
+    assert "the pixel was" in result.output
+
+
+def test_checks_are_kept_one_for_each_place_and_shown(run_dir: Path) -> None:
+    for arguments in (["--sample", 2], ["--sample", 0], ["--sample", 2, "--top", 1]):
+        assert invoke("leave-out", run_dir, "--top", 2, *arguments).exit_code == 0
+    checks = json.loads((run_dir / "leave_out.json").read_text())["checks"]
+    assert [(check["sample"], len(check["removed"])) for check in checks] == [(0, 2), (2, 1)]
+    invoke("explain", run_dir, "--samples", "1,2")
+    header, arrays = read_page(run_dir / "explain.html")
+    [shown] = header["leave_out"]
+    assert (shown["sample"], shown["removed"]) == (1, checks[1]["removed"])
+    twin = read_pictures(run_dir)["without"][1]
+    np.testing.assert_allclose(arrays["left_out"][0] / 127.5 - 1, twin.clip(-1, 1), atol=0.01)
+
+
+def test_a_run_of_whole_images_is_explained(tmp_path: Path) -> None:
+    out, limit = tmp_path / "is", ["--limit", NUM_IMAGES, "--resolution", SIDE]
+    run = ["run", "--dataset", "sample", *limit, "--machine", "is", "--num", 1, "--steps", 3]
+    assert invoke(*run, "--trace", "--out", out).exit_code == 0
+    result = invoke("explain", out, "--dataset", "sample", *limit)
+    assert result.exit_code == 0, result.output
+    header, arrays = read_page(out / "explain.html")
+    assert {step["patch_size"] for step in header["steps"]} == {2 * SIDE - 1}
+    assert (arrays["source_place"][..., 0] == np.arange(SIDE**2).reshape(SIDE, SIDE)).all()
+    assert invoke("leave-out", out, "--top", 1, "--dataset", "sample", *limit).exit_code == 0
+    [check] = json.loads((out / "leave_out.json").read_text())["checks"]
+    assert check["distance"] > 0.1  # the sample was that image
+
+
+@pytest.mark.parametrize("command", ["explain", "leave-out"])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--index", "nowhere.zarr"], r"nowhere\.zarr"),
+        (["--dataset", "sample", "--limit", 61, "--resolution", SIDE], r"made from 60 images of"),
+    ],
+)
+def test_other_images_are_refused(run_dir: Path, command, arguments, message) -> None:
+    result = invoke(command, run_dir, *arguments)
+    assert result.exit_code == 1
+    assert re.search(message, result.output)
+    assert not (run_dir / "explain.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["explain", "--samples", "3"], "there is no sample 3.*from 0 to 2"),
+        (["explain", "--samples", "a"], "'a' are no numbers"),
+        (["leave-out", "--sample", "3"], "there is no sample 3.*from 0 to 2"),
+        (["leave-out", "--top", "0"], "top is 0. Give at least 1"),
+        (["leave-out", "--pixel", "16,2"], "pixel 16,2 lies outside.*below 16"),
+        (["leave-out", "--pixel", "16"], "'16' is no row and column"),
+    ],
+)
+def test_what_cannot_be_is_told_in_a_line(run_dir: Path, arguments, message) -> None:
+    result = invoke(arguments[0], run_dir, *arguments[1:])
+    assert result.exit_code == 1
+    assert re.search(message, result.output)
+
+
+def test_folders_without_a_trace_are_refused(finished: Path, tmp_path: Path) -> None:
+    assert "holds no run: there is no run.json" in invoke("explain", tmp_path).output
+    (tmp_path / "run.json").write_text("{")
+    assert "run.json cannot be read" in invoke("explain", tmp_path).output
+    (tmp_path / "run.json").write_text("[]")
+    assert "is not the account of a run" in invoke("explain", tmp_path).output
+    shutil.copy(finished / "run.json", tmp_path)
+    assert "no trace that can be read" in invoke("explain", tmp_path).output
+    account = json.loads((finished / "run.json").read_text()) | {"trace": None}
+    (tmp_path / "run.json").write_text(json.dumps(account))
+    assert "has no trace. Sample it again with `sampler run --trace`" in (
+        invoke("explain", tmp_path).output
+    )
+
+
+def test_damaged_checks_are_told(run_dir: Path) -> None:
+    assert invoke("leave-out", run_dir, "--top", 1).exit_code == 0
+    os.truncate(run_dir / "leave_out.npz", 100)
+    result = invoke("explain", run_dir)
+    assert result.exit_code == 1
+    assert "Remove them, and repeat the checks with `sampler leave-out`" in result.output
