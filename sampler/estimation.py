@@ -99,7 +99,7 @@ def estimate_by_patches(
             continue
         candidates = query.candidates(number)
         queries = query.windows(number).flatten(0, 2).contiguous()
-        ids = query.found_ids(number, queries, k=k, nprobe=nprobe)
+        ids = query.found_ids(number, queries, k=k, nprobe=nprobe, plain_too=not tail)
         query.note(number, at, queries, ids)
         part = rescore_record(
             candidates.pixels, queries, ids, query.geometry, signature, sigma=query.sigma

@@ -104,14 +104,14 @@ def draw_run(account: Mapping[str, Any], path: Path) -> dict[str, "Figure"]:
         ResultsError: something is lacking that is drawn.
     """
     from sampler.attribution_plot import attribution_figure  # noqa: PLC0415 - as above
-    from sampler.run_plot import served_scale, steps_figure  # noqa: PLC0415
+    from sampler.run_plot import compared_side, steps_figure  # noqa: PLC0415
 
     check_named(account, NAMED_IN_TITLE, path)
     reports = read_rows(account, StepReport, path)
     traced = account.get("trace") is not None
     if traced:
         check_attribution(account["trace"], path)
-    rows = [replace(row, patch_size=served_scale(account, row.patch_size)) for row in reports]
+    rows = [replace(row, patch_size=compared_side(account, row.patch_size)) for row in reports]
     figures = {"steps": steps_figure(rows, account)}
     return figures | ({ATTRIBUTION: attribution_figure(account)} if traced else {})
 

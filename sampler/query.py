@@ -122,9 +122,19 @@ class Query:
         return windows_at(self.y, signature.rows.pixels, signature.cols.pixels, self.geometry)
 
     def found_ids(
-        self, number: int, windows: Float[Tensor, "q c s s"], *, k: int, nprobe: int
+        self,
+        number: int,
+        windows: Float[Tensor, "q c s s"],
+        *,
+        k: int,
+        nprobe: int,
+        plain_too: bool = False,
     ) -> Int[Tensor, "q k"]:
-        """Patches found for these windows of one signature; -1 where there are fewer."""
+        """Patches found for these windows of one signature; -1 where there are fewer.
+
+        Args:
+            plain_too: search long lists, too, which a tail can stand for.
+        """
         num_patches = self.candidates(number).num_patches
         return self.index.search(
             self.geometry.patch_size,
@@ -133,7 +143,7 @@ class Query:
             min(k, num_patches),
             nprobe=nprobe,
             label=self.label,
-            longest_list=max(LONGEST_LIST, num_patches // LONGEST_SHARE),
+            longest_list=None if plain_too else max(LONGEST_LIST, num_patches // LONGEST_SHARE),
         )
 
     def note(

@@ -1,7 +1,7 @@
 """A run: which machine over which images, with what settings, and everything it leaves behind."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from math import isfinite
 from pathlib import Path
@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from patchindex import Boundary, ImageSet, PatchIndex
+from patchindex.geometry import nearest_scale
 from sampler.errors import SamplerConfigError
 from sampler.machines import ELSMachine, ISMachine, LSMachine, ScoreMachine
 from sampler.noise import initial_noise, load_noise
@@ -174,6 +175,19 @@ def boundary_of(source: ImageSet | PatchIndex, config: SamplerConfig) -> Boundar
             f"{source.boundary}. Leave it out, or build an index with --boundary {config.boundary}."
         )
     return source.boundary
+
+
+def is_retrieved(account: Mapping[str, Any]) -> bool:
+    """Whether an index found the patches of a run."""
+    config, source = account["config"], account["source"]
+    return source["index"] is not None and config["machine"] == "els" and not config["exact"]
+
+
+def served_scale(account: Mapping[str, Any], patch_size: int) -> int:
+    """The patch size that the machine of a run compared where this one was asked for."""
+    if not is_retrieved(account):
+        return patch_size
+    return nearest_scale(account["source"]["index_scales"], patch_size)
 
 
 def known_values(row: StepReport | StepComparison | FinalComparison) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from sampler.plot_style import BLUE, GREEN, ORANGE
 from sampler.reverse import StepReport
+from sampler.run import is_retrieved, served_scale
 from sampler.step_panels import (
     decades_and_zero,
     draw,
@@ -66,20 +67,11 @@ def title_of(account: Mapping[str, Any]) -> str:
     )
 
 
-def is_retrieved(account: Mapping[str, Any]) -> bool:
-    """Whether an index found the patches of the run."""
-    config, source = account["config"], account["source"]
-    return source["index"] is not None and config["machine"] == "els" and not config["exact"]
-
-
-def served_scale(account: Mapping[str, Any], patch_size: int) -> int:
-    """The patch size that was compared where this one was asked for; an image's side for IS."""
+def compared_side(account: Mapping[str, Any], patch_size: int) -> int:
+    """Side of what was compared where this patch size was asked for; an image's for IS."""
     if account["config"]["machine"] == "is":
         return int(max(account["source"]["shape"]))
-    if not is_retrieved(account):
-        return patch_size
-    scales: list[int] = account["source"]["index_scales"]
-    return min(scales, key=lambda scale: (abs(scale - patch_size), scale))
+    return served_scale(account, patch_size)
 
 
 def draw_sizes(panel: Axes, rows: Sequence[StepReport], *, asked: Sequence[int]) -> None:

@@ -133,7 +133,8 @@ class PatchIndex:
             nprobe: lists visited per query; more than the signature has visits them all.
             label: only patches of images of this class.
             longest_list: leave out lists of more patches than this, such as those of plain patches,
-                which take long to scan and are well sampled; they count as visited.
+                which take long to scan and are well sampled; they count as visited. The only list
+                of a signature is never left out.
 
         Raises:
             IndexConfigError: no such scale or signature, or k or nprobe is not positive.
@@ -143,7 +144,7 @@ class PatchIndex:
         check_query(arrays, signature, windows, k, nprobe)
         vectors = arrays.project(windows.detach().cpu().float().numpy())
         lists = arrays.rank_lists(vectors, signature, nprobe)
-        if longest_list is not None:
+        if longest_list is not None and len(arrays.lists_of(signature)) > 1:
             lists[arrays.count[lists] > longest_list] = -1
         found = self._scan.nearest(patch_size, vectors, lists, k, label)
         return torch.from_numpy(found).to(windows.device)

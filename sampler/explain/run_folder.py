@@ -7,9 +7,9 @@ from typing import Any
 
 from patchindex import ImageSet
 from patchindex.errors import DatasetError
-from patchindex.geometry import nearest_scale
 from sampler.errors import SamplerConfigError
 from sampler.output import RUN_ACCOUNT
+from sampler.run import served_scale
 from sampler.trace import Trace
 
 
@@ -78,10 +78,7 @@ def read_account(path: Path) -> dict[str, Any]:
 
 def window_side(account: dict[str, Any], patch_size: int) -> int:
     """Side of the window that a pixel saw, where the scales ask for this one."""
-    config, source = account["config"], account["source"]
-    if config["machine"] == "is":  # the whole image, wherever the pixel lies
-        longest: int = max(source["shape"][1:])
+    if account["config"]["machine"] == "is":  # the whole image, wherever the pixel lies
+        longest: int = max(account["source"]["shape"][1:])
         return 2 * longest - 1
-    if config["machine"] == "els" and not config["exact"]:
-        return nearest_scale(source["index_scales"], patch_size)
-    return patch_size
+    return served_scale(account, patch_size)

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from sampler.attribution_plot import MOST_SHOWN, attribution_figure
 from sampler.reverse import StepReport
 from sampler.run import SamplerConfig
-from sampler.run_plot import served_scale, steps_figure
+from sampler.run_plot import compared_side, steps_figure
 from sampler.verification import StepComparison
 from sampler.verify_plot import verification_figure
 
@@ -79,7 +79,7 @@ def test_every_number_of_the_steps_is_drawn_over_t() -> None:
 def test_sizes_that_the_index_lacks_stand_beside_those_that_served() -> None:
     asked = tuple(replace(row, patch_size=size) for row, size in zip(ROWS, (17, 9, 5), strict=True))
     told = account(asked)
-    assert [served_scale(told, row.patch_size) for row in asked] == [9, 9, 3]
+    assert [compared_side(told, row.patch_size) for row in asked] == [9, 9, 3]
     panel = panels(steps_figure(ROWS, told))["patch size P, pixels"]
     assert named(panel) == ["asked for", "of the index, compared"]
     np.testing.assert_array_equal(panel.lines[0].get_ydata(), [17, 9, 5])
@@ -96,7 +96,7 @@ def test_many_sizes_do_not_crowd_the_axis() -> None:
 def test_an_exact_run_uses_every_size_and_says_that_it_has_no_error() -> None:
     exact = tuple(replace(row, standard_error=0.0) for row in ROWS)
     told = account(exact, exact=True)
-    assert served_scale(told, 17) == 17
+    assert compared_side(told, 17) == 17
     figure = steps_figure(exact, told)
     panel = panels(figure)["standard error (image: -1 to 1)"]
     assert [label.get_text() for label in panel.get_yticklabels()] == ["0"]
@@ -106,7 +106,7 @@ def test_an_exact_run_uses_every_size_and_says_that_it_has_no_error() -> None:
 
 def test_a_run_of_whole_images_has_no_patch_size() -> None:
     told = account(machine="is")
-    assert served_scale(told, 9) == 32
+    assert compared_side(told, 9) == 32
     assert "the IS machine compares whole images" in words(steps_figure(ROWS, told))
 
 

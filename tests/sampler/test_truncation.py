@@ -6,6 +6,7 @@ import torch
 from reference.brute_search import BruteSearch, MissingSearch
 from reference.published import load, needs_published
 from reference.reverse_process import legacy_cosine
+from small_index import build_small
 
 from patchindex import ImageSet
 from sampler import ELSMachine
@@ -54,3 +55,11 @@ def test_top_k_with_a_sampled_tail_is_right_at_high_noise(images, xt, exact) -> 
 @needs_published
 def test_at_high_noise_even_a_search_that_misses_is_right_with_a_tail(images, xt, exact) -> None:
     assert r2(estimate(MissingSearch, images, xt, tail=TAIL), exact) > 0.98
+
+
+def test_without_a_tail_long_lists_are_searched_too(rng, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("sampler.query.LONGEST_LIST", 1)
+    monkeypatch.setattr("sampler.query.LONGEST_SHARE", 10**9)
+    index = build_small(tmp_path / "small.zarr", scales=(3,))
+    xt = torch.from_numpy(rng.standard_normal((1, 1, 16, 16), dtype=np.float32))
+    assert ELSMachine(index, k=16, tail=0).posterior(xt, 0.1, 3).mean.isfinite().all()

@@ -187,6 +187,13 @@ def test_lists_that_are_too_long_are_left_out(index):
         assert set(row[row >= 0].tolist()) == set().union(*kept)
 
 
+def test_the_only_list_of_a_signature_is_never_left_out(index):
+    number = index.geometry(3).signature_at(0, 0)
+    assert len(index.arrays(3).lists_of(number)) == 1
+    found = index.search(3, number, noisy_windows(index, 3, number, 2), 9, longest_list=1)
+    assert (found >= 0).all()
+
+
 def test_a_label_without_images_is_refused(index):
     with pytest.raises(DatasetError, match=r"no image of small has label 77. Give one of these"):
         index.search(3, 4, noisy_windows(index, 3, 4, 1), 5, label=77)
