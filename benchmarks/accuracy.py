@@ -26,8 +26,8 @@ from torch import Tensor
 from patchindex import ImageSet, IndexConfig, PatchIndex, build_index
 from patchindex.environment import library_versions
 from sampler import ELSMachine, Posterior, sample
+from sampler.estimator.retrieval import Retrieval
 from sampler.noise import initial_noise
-from sampler.retrieval import Retrieval
 from sampler.reverse import Step, StepReport
 from sampler.run import known_values
 from sampler.scales import default_scales, resolve_scales

@@ -174,7 +174,7 @@ def ask(machine: ELSMachine, setting: Setting, xt: Tensor, state: dict[str, Any]
     if setting.neighbors:
         return machine.posterior(xt, state["ab"], state["P"])
     # only to measure what the neighbors' candidates are worth
-    with patch("sampler.estimation.with_neighbors", lambda ids, *_: ids):
+    with patch("sampler.estimator.estimation.with_neighbors", lambda ids, *_: ids):
         return machine.posterior(xt, state["ab"], state["P"])
 
 

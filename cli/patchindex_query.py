@@ -10,10 +10,10 @@ from cli.sampler_options import index_option, schedule_option, threads_option
 from cli.sources import open_index
 from patchindex.environment import set_threads
 from sampler.errors import OutputError, SamplerConfigError
-from sampler.nearest_patches import LookupConfig
 from sampler.output import reserve_output, write_whole
-from sampler.provenance_query import Answer, PixelQuery, answer
-from sampler.provenance_table import provenance_lines
+from sampler.provenance.nearest_patches import LookupConfig
+from sampler.provenance.pixel_query import Answer, PixelQuery, answer
+from sampler.provenance.table import provenance_lines
 
 DEFAULTS = LookupConfig()
 LOOKUP = ("k", "label", "nprobe", "exact")
@@ -111,8 +111,8 @@ def check_picture(out: Path, image: Path) -> None:
 def write_picture(found: Answer, out: Path) -> None:
     """Draw the answer; the file appears whole or not at all."""
     # matplotlib takes most of a second to import, which no other answer should wait for
-    from sampler.plot_style import save_figure  # noqa: PLC0415
-    from sampler.provenance_plot import provenance_figure  # noqa: PLC0415
+    from sampler.plots.plot_style import save_figure  # noqa: PLC0415
+    from sampler.provenance.figure import provenance_figure  # noqa: PLC0415
 
     figure = provenance_figure(found)
     write_whole({out.name: lambda path: save_figure(figure, path)}, out.parent)

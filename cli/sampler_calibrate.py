@@ -24,12 +24,12 @@ from cli.sampler_options import (
 from cli.sources import open_source
 from patchindex import ImageSet
 from patchindex.environment import library_versions, set_threads
-from sampler.calibrate import CalibrateConfig
-from sampler.calibrate import calibrate as carry_out
 from sampler.networks.pretrained import open_network
 from sampler.output import CALIBRATE_ACCOUNT, reserve_output, write_calibration
 from sampler.run import SamplerConfig
 from sampler.scales import parse_scales
+from sampler.theory.calibrate import CalibrateConfig
+from sampler.theory.calibrate import calibrate as carry_out
 
 DEFAULTS = CalibrateConfig()
 

@@ -23,11 +23,11 @@ from cli.sampler_options import (
 from cli.sources import open_source
 from patchindex import ImageSet
 from patchindex.environment import library_versions, set_threads
-from sampler.compare import CompareConfig, compare_network
-from sampler.comparison_table import table_lines
 from sampler.networks.pretrained import DEFAULT_NETWORK, open_network
 from sampler.output import COMPARE_ACCOUNT, reserve_output, write_comparison
 from sampler.run import SamplerConfig
+from sampler.theory.compare import CompareConfig, compare_network
+from sampler.theory.comparison_table import table_lines
 
 DEFAULTS = CompareConfig()
 

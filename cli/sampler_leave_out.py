@@ -68,7 +68,7 @@ def write_picture(found: LeaveOut, images: ImageSet, folder: Path) -> Path:
     """Draw the check into the run's folder."""
     # matplotlib takes most of a second to import, which no mistake should wait for
     from sampler.explain.leave_out_plot import leave_out_figure  # noqa: PLC0415
-    from sampler.plot_style import save_figure  # noqa: PLC0415
+    from sampler.plots.plot_style import save_figure  # noqa: PLC0415
 
     pixel = found.config.pixel
     place = "" if pixel is None else f"-{pixel[0]}-{pixel[1]}"

@@ -8,9 +8,9 @@ from torch import Tensor
 from patchindex import Boundary, ImageSet, PatchGeometry, PosteriorRecord
 from patchindex.kernels import scan
 from sampler.errors import SamplerConfigError
-from sampler.query import NeighborSearch, Query
-from sampler.source_search import settle_sources
-from sampler.sources import SourceCollector
+from sampler.estimator.query import NeighborSearch, Query
+from sampler.estimator.source_search import settle_sources
+from sampler.estimator.sources import SourceCollector
 
 
 @dataclass(frozen=True, slots=True)

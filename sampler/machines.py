@@ -15,13 +15,13 @@ from torch import Tensor
 from patchindex import Boundary, ImageSet, PosteriorRecord
 from patchindex.kernels import scan_whole
 from sampler.errors import SamplerConfigError
+from sampler.estimator.query import NeighborSearch
+from sampler.estimator.retrieval import Retrieval, RetrievalSettings
+from sampler.estimator.source_search import settle_images
+from sampler.estimator.sources import SourceCollector
 from sampler.exact import ExactScan
 from sampler.posterior import Posterior
-from sampler.query import NeighborSearch
-from sampler.retrieval import Retrieval, RetrievalSettings
 from sampler.schedules import noise_level
-from sampler.source_search import settle_images
-from sampler.sources import SourceCollector
 
 
 class ScoreMachine(ABC):

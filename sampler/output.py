@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from sampler.calibrate import CalibrationRun
-from sampler.compare import ComparisonRun
 from sampler.errors import OutputError
 from sampler.picture import image_grid, save_png
 from sampler.run import Run
+from sampler.theory.calibrate import CalibrationRun
+from sampler.theory.compare import ComparisonRun
 from sampler.trace import TRACE
 from sampler.verify import Verification
 
@@ -77,8 +77,8 @@ def write_verification(verification: Verification, folder: Path) -> None:
         OutputError: the disk is full or the folder went away.
     """
     # matplotlib takes most of a second to import, which no other command should wait for
-    from sampler.plot_style import save_figure  # noqa: PLC0415
-    from sampler.verify_plot import verification_figure  # noqa: PLC0415
+    from sampler.plots.plot_style import save_figure  # noqa: PLC0415
+    from sampler.plots.verify_plot import verification_figure  # noqa: PLC0415
 
     figure = verification_figure(verification.rows, verification.title)
     files: dict[str, Callable[[Path], None]] = {
@@ -95,8 +95,8 @@ def write_calibration(run: CalibrationRun, folder: Path) -> None:
     Raises:
         OutputError: the disk is full or the folder went away.
     """
-    from sampler.calibration_plot import maps_figure, scales_figure  # noqa: PLC0415 - as above
-    from sampler.plot_style import save_figure  # noqa: PLC0415
+    from sampler.plots.plot_style import save_figure  # noqa: PLC0415
+    from sampler.theory.calibration_plot import maps_figure, scales_figure  # noqa: PLC0415 - as above
 
     curve = scales_figure(run, run.title)
     files: dict[str, Callable[[Path], object]] = {
@@ -116,8 +116,8 @@ def write_comparison(run: ComparisonRun, folder: Path) -> None:
     Raises:
         OutputError: the disk is full or the folder went away.
     """
-    from sampler.comparison_plot import grid_figure, scatter_figure  # noqa: PLC0415 - as above
-    from sampler.plot_style import save_figure  # noqa: PLC0415
+    from sampler.plots.plot_style import save_figure  # noqa: PLC0415
+    from sampler.theory.comparison_plot import grid_figure, scatter_figure  # noqa: PLC0415 - as above
 
     images = run.predicted | {f"network_{steps}": found for steps, found in run.outputs.items()}
     arrays = {name: found.numpy() for name, found in images.items()}

@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from patchindex import PosteriorRecord
-from sampler.sources import Sources
+from sampler.estimator.sources import Sources
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

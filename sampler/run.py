@@ -14,10 +14,10 @@ from torch import Tensor
 from patchindex import Boundary, ImageSet, PatchIndex
 from patchindex.geometry import nearest_scale
 from sampler.errors import SamplerConfigError
+from sampler.estimator.retrieval import Retrieval
 from sampler.machines import ELSMachine, ISMachine, LSMachine, ScoreMachine
 from sampler.noise import initial_noise, load_noise
 from sampler.posterior import Posterior
-from sampler.retrieval import Retrieval
 from sampler.reverse import SampleResult, Step, StepReport, sample
 from sampler.scales import default_scales, resolve_scales
 from sampler.trace import SOURCES_PER_PIXEL, TraceWriter
@@ -36,7 +36,7 @@ class SamplerConfig:
         machine: els, ls or is.
         exact: sum over every patch instead of retrieving; LS and IS always do.
         boundary: of a machine without an index; None means zeros.
-        k, tail, nprobe, tolerance, strict_scales: see `sampler.retrieval.Retrieval`.
+        k, tail, nprobe, tolerance, strict_scales: see `sampler.estimator.retrieval.Retrieval`.
         scales: published name, file, or list; None takes the published ones of the dataset.
         num, seed, noise: how much noise and from where; a noise file overrides the other two.
         label: class to sample; None for all.

@@ -14,11 +14,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from sampler.estimator.tolerance import LARGEST_K_HAT
 from sampler.metrics import coefficient_of_determination, pearson_r
 from sampler.posterior import Posterior
 from sampler.reverse import Step
 from sampler.schedules import noise_level
-from sampler.tolerance import LARGEST_K_HAT
 
 TARGET_R2 = 0.995
 TARGET_COVERAGE = 0.95

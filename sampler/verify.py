@@ -14,10 +14,10 @@ from torch import Tensor
 
 from patchindex import PatchIndex
 from sampler.errors import SamplerConfigError
+from sampler.estimator.recall import random_pixels, search_recall
 from sampler.machines import ScoreMachine
 from sampler.noise import initial_noise
 from sampler.posterior import Posterior
-from sampler.recall import random_pixels, search_recall
 from sampler.reverse import Step, StepReport, plan_steps, sample
 from sampler.run import SamplerConfig, describe_source, known_values, make_machine
 from sampler.scales import default_scales, resolve_scales

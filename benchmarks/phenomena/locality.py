@@ -27,7 +27,7 @@ from patchindex import ImageSet
 from patchindex.images import to_unit
 from sampler import ELSMachine
 from sampler.noise import initial_noise
-from sampler.plot_style import STYLE, save_figure
+from sampler.plots.plot_style import STYLE, save_figure
 from sampler.scales import published_scales
 from sampler.schedules import alpha_bar, noise_level
 

@@ -25,7 +25,7 @@ from benchmarks.phenomena.panels import bare, show_image
 from patchindex import ImageSet, PatchGeometry
 from sampler import ELSMachine
 from sampler.noise import initial_noise
-from sampler.plot_style import BLUE, GREY, ORANGE, STYLE, save_figure
+from sampler.plots.plot_style import BLUE, GREY, ORANGE, STYLE, save_figure
 from sampler.reverse import Step, reverse
 from sampler.scales import resolve_scales
 from sampler.schedules import noise_level

@@ -23,7 +23,7 @@ from benchmarks.phenomena.panels import show_image
 from patchindex import ImageSet
 from sampler import ELSMachine
 from sampler.noise import initial_noise
-from sampler.plot_style import BLUE, GREEN, GREY, ORANGE, STYLE, save_figure
+from sampler.plots.plot_style import BLUE, GREEN, GREY, ORANGE, STYLE, save_figure
 from sampler.reverse import Step, reverse
 
 PATCH_SIZE = 3

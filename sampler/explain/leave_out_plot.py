@@ -11,7 +11,7 @@ from numpy import ndarray
 from patchindex import ImageSet
 from patchindex.images import to_unit
 from sampler.explain.leave_out import LeaveOut
-from sampler.plot_style import ORANGE, STYLE
+from sampler.plots.plot_style import ORANGE, STYLE
 
 COLUMNS, TILE, HEADING = 5, 2.1, 0.7  # inches
 

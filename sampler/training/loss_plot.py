@@ -7,7 +7,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from sampler.plot_style import BLUE, GREY, STYLE, save_figure
+from sampler.plots.plot_style import BLUE, GREY, STYLE, save_figure
 
 POINTS = 200
 

@@ -1,6 +1,6 @@
 """Searches for small image sets: an exact one, and one that misses on purpose.
 
-Both have what `sampler.query.NeighborSearch` asks for, so they stand where an index would.
+Both have what `sampler.estimator.query.NeighborSearch` asks for, and stand where an index would.
 """
 
 from dataclasses import dataclass

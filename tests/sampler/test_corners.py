@@ -9,8 +9,8 @@ from reference.score_machines import posterior
 
 from patchindex import ImageSet, PatchGeometry
 from sampler import ELSMachine
-from sampler.corners import corner_record, is_corner
-from sampler.query import Query
+from sampler.estimator.corners import corner_record, is_corner
+from sampler.estimator.query import Query
 
 ALPHA_BAR = 0.5
 

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from sampler.attribution_plot import MOST_SHOWN, attribution_figure
+from sampler.plots.attribution_plot import MOST_SHOWN, attribution_figure
+from sampler.plots.run_plot import compared_side, steps_figure
+from sampler.plots.verify_plot import verification_figure
 from sampler.reverse import StepReport
 from sampler.run import SamplerConfig
-from sampler.run_plot import compared_side, steps_figure
 from sampler.verification import StepComparison
-from sampler.verify_plot import verification_figure
 
 ROWS = tuple(
     StepReport(

@@ -66,7 +66,7 @@ def assert_true(posterior: Posterior, xt: torch.Tensor, images: ImageSet, size: 
 
 @pytest.mark.parametrize("size", [3, 5])
 def test_an_exact_machine_names_the_heaviest_patches(images, xt, size, monkeypatch) -> None:
-    monkeypatch.setattr("sampler.source_search.NUM_FOUND", 1000)
+    monkeypatch.setattr("sampler.estimator.source_search.NUM_FOUND", 1000)
     machine = ELSMachine(images, finder=BruteSearch(images, scales=(size,)))
     posterior = machine.posterior(xt, SIGNAL, size, num_sources=NUM_SOURCES)
     assert_true(posterior, xt, images, size)
@@ -75,8 +75,10 @@ def test_an_exact_machine_names_the_heaviest_patches(images, xt, size, monkeypat
 @pytest.mark.parametrize("size", [3, 5])
 def test_retrieval_names_them_too(images, xt, size, monkeypatch) -> None:
     """Every patch is in the head of some pixel, or found for its corner."""
-    monkeypatch.setattr("sampler.source_search.NUM_FOUND", 1000)
-    monkeypatch.setattr("sampler.retrieval.FEWEST_GROUPS", 10_000)  # single patches in the tail
+    monkeypatch.setattr("sampler.estimator.source_search.NUM_FOUND", 1000)
+    monkeypatch.setattr(
+        "sampler.estimator.retrieval.FEWEST_GROUPS", 10_000
+    )  # single patches in the tail
     search = BruteSearch(images, scales=(size,))
     machine = ELSMachine(search, k=6 * (SIDE + 1 - size) ** 2, tail=2)
     posterior = machine.posterior(xt, SIGNAL, size, num_sources=NUM_SOURCES)
@@ -116,7 +118,7 @@ def test_states_that_are_estimated_apart_have_the_same_sources(rng, monkeypatch)
     xt = torch.from_numpy(noisy_states(rng, images.pixels, 3, SIGNAL))
     machine = ELSMachine(BruteSearch(images), k=16, tail=64)
     whole = machine.posterior(xt, SIGNAL, 3, num_sources=NUM_SOURCES).sources
-    monkeypatch.setattr("sampler.retrieval.PIXELS_PER_CHUNK", 1)
+    monkeypatch.setattr("sampler.estimator.retrieval.PIXELS_PER_CHUNK", 1)
     apart = machine.posterior(xt, SIGNAL, 3, num_sources=NUM_SOURCES).sources
     assert (whole.ids == apart.ids).all()
     assert whole.image_shares.sum() > 0.1

@@ -58,8 +58,8 @@ def test_at_high_noise_even_a_search_that_misses_is_right_with_a_tail(images, xt
 
 
 def test_without_a_tail_long_lists_are_searched_too(rng, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("sampler.query.LONGEST_LIST", 1)
-    monkeypatch.setattr("sampler.query.LONGEST_SHARE", 10**9)
+    monkeypatch.setattr("sampler.estimator.query.LONGEST_LIST", 1)
+    monkeypatch.setattr("sampler.estimator.query.LONGEST_SHARE", 10**9)
     index = build_small(tmp_path / "small.zarr", scales=(3,))
     xt = torch.from_numpy(rng.standard_normal((1, 1, 16, 16), dtype=np.float32))
     assert ELSMachine(index, k=16, tail=0).posterior(xt, 0.1, 3).mean.isfinite().all()

@@ -20,11 +20,11 @@ from sampler.output import (
     write_verification,
     write_whole,
 )
-from sampler.plot_style import save_figure
+from sampler.plots.plot_style import save_figure
+from sampler.plots.verify_plot import verification_figure
 from sampler.run import SamplerConfig
 from sampler.verification import StepComparison, pooled_r2
 from sampler.verify import Verification, VerifyConfig, plan_verification, verify
-from sampler.verify_plot import verification_figure
 
 SAMPLING = SamplerConfig(num=2, steps=3, scales="3,7", k=16, tail=64, seed=4)
 

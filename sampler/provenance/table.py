@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from patchindex import ImageSet
-from sampler.provenance import Provenance, Source, Tie
+from sampler.provenance.pixel_sources import Provenance, Source, Tie
 
 HEADER = f"{'image':>9} {'y':>4} {'x':>4} {'distance':>10} {'weight':>9} {'alike':>11}  class"
 

@@ -19,8 +19,8 @@ from torch import Tensor
 from patchindex import PosteriorRecord
 from patchindex.kernels import GroupMembers
 from patchindex.records import rescaling
-from sampler.pareto import pareto_k_hat
-from sampler.small_samples import widening
+from sampler.estimator.pareto import pareto_k_hat
+from sampler.estimator.small_samples import widening
 
 IMAGES_PER_GROUP = 16  # fills a register of the scan
 FEWEST_GROUPS = 32  # for a variance and a Pareto shape

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from patchindex import BorderSignature, PatchGeometry, windows_at
 from patchindex.images import to_unit
-from sampler.plot_style import BLUE, GREY, ORANGE, STYLE
-from sampler.provenance import Source, Tie
-from sampler.provenance_query import Answer
-from sampler.provenance_table import alike_of, class_of, share_of, with_ties
+from sampler.plots.plot_style import BLUE, GREY, ORANGE, STYLE
+from sampler.provenance.pixel_query import Answer
+from sampler.provenance.pixel_sources import Source, Tie
+from sampler.provenance.table import alike_of, class_of, share_of, with_ties
 
 MOST_SHOWN = 24
 MOST_COLUMNS = 4

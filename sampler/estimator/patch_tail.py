@@ -18,8 +18,8 @@ from torch import Tensor
 from patchindex import PosteriorRecord
 from patchindex.kernels import centers_of, rescore_shared
 from patchindex.records import shifted_weights
-from sampler.pareto import pareto_k_hat
-from sampler.query import Candidates
+from sampler.estimator.pareto import pareto_k_hat
+from sampler.estimator.query import Candidates
 
 
 def patch_tail(

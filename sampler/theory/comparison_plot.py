@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from patchindex.images import to_uint8
-from sampler.compare import ComparisonRun
-from sampler.comparison import Prediction
-from sampler.plot_style import BLUE, GREY, ORANGE, STYLE
+from sampler.plots.plot_style import BLUE, GREY, ORANGE, STYLE
+from sampler.theory.compare import ComparisonRun
+from sampler.theory.comparison import Prediction
 
 SHOWN = 8
 NAMES = {

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from patchindex import ImageSet, PatchIndex
 from patchindex.images import to_unit
-from sampler.calibration import Calibration, calibrate_to_images, calibrate_to_network
 from sampler.errors import SamplerConfigError
 from sampler.labels import labels_for, machine_denoiser
 from sampler.networks import Network, network_denoiser
@@ -23,6 +22,7 @@ from sampler.noise import initial_noise
 from sampler.reverse import Step, plan_steps
 from sampler.run import SamplerConfig, describe_source, make_machine
 from sampler.scales import checked_scales, published_name, published_scales
+from sampler.theory.calibration import Calibration, calibrate_to_images, calibrate_to_network
 
 TEN_SAMPLES = SamplerConfig(num=10)
 LARGEST_CANDIDATE = 17

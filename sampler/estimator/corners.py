@@ -12,7 +12,7 @@ from torch import Tensor
 
 from patchindex import PatchGeometry, PosteriorRecord
 from patchindex.kernels import scan
-from sampler.query import Query, index_geometry
+from sampler.estimator.query import Query, index_geometry
 
 
 def corner_record(query: Query) -> tuple[Int[Tensor, " m"], PosteriorRecord]:

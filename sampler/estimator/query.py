@@ -9,7 +9,7 @@ from torch import Tensor
 
 from patchindex import BorderSignature, Boundary, ImageSet, PatchGeometry, windows_at
 from patchindex.kernels import rescore
-from sampler.sources import SourceCollector
+from sampler.estimator.sources import SourceCollector
 
 # Lists with a larger share of a dictionary than 1 / LONGEST_SHARE are of plain patches: a tail
 # meets so many equal ones that they need no head, and they would take most of the time.

@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from sampler.plot_style import BLUE, GREEN, ORANGE
-from sampler.step_panels import (
+from sampler.plots.plot_style import BLUE, GREEN, ORANGE
+from sampler.plots.step_panels import (
     decades_and_zero,
     draw,
     draw_target,

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
-from sampler.plot_style import BLUE, GREY, SKY, STYLE
+from sampler.plots.plot_style import BLUE, GREY, SKY, STYLE
 
 MOST_SHOWN = 24
 HEAVIEST, OTHERS, UNATTRIBUTED = BLUE, SKY, "#cccccc"

@@ -13,13 +13,13 @@ from torch import Tensor
 
 from patchindex import PosteriorRecord
 from patchindex.kernels import GroupMembers, rescore_groups, rescore_record, scan_groups
-from sampler.coherence import with_neighbors
-from sampler.corners import corner_record, is_corner
-from sampler.image_tail import ImageDraws, with_image_tail
-from sampler.patch_tail import patch_tail, truncated
-from sampler.query import Query, cut
-from sampler.source_search import settle_sources
-from sampler.tail import uniform_draws
+from sampler.estimator.coherence import with_neighbors
+from sampler.estimator.corners import corner_record, is_corner
+from sampler.estimator.image_tail import ImageDraws, with_image_tail
+from sampler.estimator.patch_tail import patch_tail, truncated
+from sampler.estimator.query import Query, cut
+from sampler.estimator.source_search import settle_sources
+from sampler.estimator.tail import uniform_draws
 
 # A tail in which about so many patches share the weight needs no head.
 ENOUGH_DRAWS = 10_000

@@ -14,10 +14,8 @@ from torch import Tensor
 from patchindex import ImageSet, PatchIndex
 from patchindex.images import to_unit
 from patchindex.resources import data_file
-from sampler.comparison import Prediction, compare, summary
 from sampler.errors import SamplerConfigError
 from sampler.labels import labels_for, machine_denoiser
-from sampler.nearest import nearest_images
 from sampler.networks import Network, network_denoiser
 from sampler.networks.fit import boundary_for, check_fit, matching_boundary
 from sampler.noise import initial_noise
@@ -30,7 +28,9 @@ from sampler.scales import (
     published_name,
     resolve_scales,
 )
-from sampler.wiener import wiener_denoiser
+from sampler.theory.comparison import Prediction, compare, summary
+from sampler.theory.nearest import nearest_images
+from sampler.theory.wiener import wiener_denoiser
 
 Images = Float[Tensor, "b c h w"]
 # Called with the name of a predictor, the steps it has done, and how many there are.

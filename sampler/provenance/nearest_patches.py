@@ -2,7 +2,7 @@
 
 Small dictionaries are compared patch by patch, and any other on request. Otherwise an index finds
 the patches, their distances are computed again from the images, and patches drawn at random stand
-for the mass of those that were not found, as in `sampler.patch_tail`.
+for the mass of those that were not found, as in `sampler.estimator.patch_tail`.
 """
 
 from dataclasses import dataclass
@@ -19,10 +19,10 @@ from patchindex.errors import IndexConfigError
 from patchindex.kernels import rescore_record, rescore_shared
 from patchindex.kernels.torch_rescore import regather, seen_cells
 from sampler.errors import SamplerConfigError
-from sampler.patch_tail import members_of_head, patch_tail
-from sampler.query import Candidates, Query
-from sampler.recall import TIE, dictionary_chunks
-from sampler.tail import uniform_draws
+from sampler.estimator.patch_tail import members_of_head, patch_tail
+from sampler.estimator.query import Candidates, Query
+from sampler.estimator.recall import TIE, dictionary_chunks
+from sampler.estimator.tail import uniform_draws
 
 MOST_SOURCES = 10_000
 # kernels round the squared distance of equal windows to less, and 8-bit windows that differ at all

@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from sampler.calibrate import CalibrationRun
-from sampler.plot_style import BLUE, GREEN, ORANGE, STYLE
+from sampler.plots.plot_style import BLUE, GREEN, ORANGE, STYLE
+from sampler.theory.calibrate import CalibrationRun
 
 MAPS_SHOWN = 6
 

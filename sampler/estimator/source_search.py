@@ -7,8 +7,8 @@ from torch import Tensor
 
 from patchindex import PosteriorRecord
 from patchindex.kernels import distances_sq
-from sampler.query import Query, cut
-from sampler.sources import SourceCollector
+from sampler.estimator.query import Query, cut
+from sampler.estimator.sources import SourceCollector
 
 # a few of those found are listed: as many more make up for the codes' rounding
 NUM_FOUND, NUM_PROBES = 32, 8

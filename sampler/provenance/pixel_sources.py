@@ -16,8 +16,13 @@ from torch import Tensor
 
 from patchindex import BorderSignature, windows_at
 from patchindex.geometry import locate
-from sampler.nearest_patches import LookupConfig, NearestPatches, nearest_patches, tie_reach
-from sampler.query import NeighborSearch, Query, index_geometry
+from sampler.estimator.query import NeighborSearch, Query, index_geometry
+from sampler.provenance.nearest_patches import (
+    LookupConfig,
+    NearestPatches,
+    nearest_patches,
+    tie_reach,
+)
 
 Border = Literal["interior", "edge", "corner"]
 

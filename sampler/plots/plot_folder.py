@@ -42,7 +42,7 @@ def plot_folder(folder: Path, out: Path) -> tuple[Path, ...]:
         OutputError: `out` cannot be written to.
     """
     # matplotlib takes most of a second to import, which no other command should wait for
-    from sampler.plot_style import save_figure  # noqa: PLC0415
+    from sampler.plots.plot_style import save_figure  # noqa: PLC0415
 
     figures: dict[str, Figure] = {}
     for name, draw in ((RUN_ACCOUNT, draw_run), (VERIFY_ACCOUNT, draw_verification)):
@@ -103,8 +103,8 @@ def draw_run(account: Mapping[str, Any], path: Path) -> dict[str, "Figure"]:
     Raises:
         ResultsError: something is lacking that is drawn.
     """
-    from sampler.attribution_plot import attribution_figure  # noqa: PLC0415 - as above
-    from sampler.run_plot import compared_side, steps_figure  # noqa: PLC0415
+    from sampler.plots.attribution_plot import attribution_figure  # noqa: PLC0415 - as above
+    from sampler.plots.run_plot import compared_side, steps_figure  # noqa: PLC0415
 
     check_named(account, NAMED_IN_TITLE, path)
     reports = read_rows(account, StepReport, path)
@@ -122,7 +122,7 @@ def draw_verification(account: Mapping[str, Any], path: Path) -> dict[str, "Figu
     Raises:
         ResultsError: something is lacking that is drawn.
     """
-    from sampler.verify_plot import verification_figure  # noqa: PLC0415 - as above
+    from sampler.plots.verify_plot import verification_figure  # noqa: PLC0415 - as above
 
     check_named(account, NAMED_IN_VERIFICATION, path)
     rows = read_rows(account, StepComparison, path)

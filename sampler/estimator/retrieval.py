@@ -14,12 +14,12 @@ from patchindex.geometry import nearest_scale
 from patchindex.images import to_unit
 from patchindex.kernels import scan
 from sampler.errors import SamplerConfigError
-from sampler.estimation import estimate_by_images, estimate_by_patches
-from sampler.image_tail import FEWEST_GROUPS, draw_images
-from sampler.query import NeighborSearch, Query, index_geometry
-from sampler.source_search import settle_sources
-from sampler.sources import SourceCollector
-from sampler.tolerance import Estimate, to_tolerance
+from sampler.estimator.estimation import estimate_by_images, estimate_by_patches
+from sampler.estimator.image_tail import FEWEST_GROUPS, draw_images
+from sampler.estimator.query import NeighborSearch, Query, index_geometry
+from sampler.estimator.source_search import settle_sources
+from sampler.estimator.sources import SourceCollector
+from sampler.estimator.tolerance import Estimate, to_tolerance
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import NullFormatter
 
-from sampler.plot_style import GREY, LIGHT_GREY, STYLE
+from sampler.plots.plot_style import GREY, LIGHT_GREY, STYLE
 
 
 @runtime_checkable

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from patchindex import ImageSet, PatchIndex
 from sampler.errors import SamplerConfigError
-from sampler.image_file import read_image
-from sampler.nearest_patches import LookupConfig
 from sampler.noise import initial_noise
-from sampler.provenance import Provenance, find_sources
+from sampler.provenance.image_file import read_image
+from sampler.provenance.nearest_patches import LookupConfig
+from sampler.provenance.pixel_sources import Provenance, find_sources
 from sampler.schedules import alpha_bar, noise_level
 
 

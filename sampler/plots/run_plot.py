@@ -9,10 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from sampler.plot_style import BLUE, GREEN, ORANGE
-from sampler.reverse import StepReport
-from sampler.run import is_retrieved, served_scale
-from sampler.step_panels import (
+from sampler.plots.plot_style import BLUE, GREEN, ORANGE
+from sampler.plots.step_panels import (
     decades_and_zero,
     draw,
     draw_target,
@@ -21,6 +19,8 @@ from sampler.step_panels import (
     note,
     whole_decades,
 )
+from sampler.reverse import StepReport
+from sampler.run import is_retrieved, served_scale
 
 VALUE, ASKED, AGAIN, EXACTLY = BLUE, ORANGE, GREEN, ORANGE
 MOST_TICKS = 8

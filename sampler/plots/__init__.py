@@ -1,0 +1,1 @@
+"""Pictures of runs and verifications, and how all plots look."""

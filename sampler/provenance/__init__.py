@@ -1,0 +1,1 @@
+"""Where one pixel of any image comes from."""

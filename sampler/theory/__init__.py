@@ -1,0 +1,1 @@
+"""Score machines beside trained networks: calibration of the scales, and the comparison."""
