@@ -147,7 +147,7 @@ def against_images(
             "without a network, images are held out of the dictionary, but an index holds all of "
             "them. Give --dataset in place of --index, or --network."
         )
-    held, rest = hold_out(source, sampling.num, sampling.seed)
+    held, rest = hold_out(source.with_label(sampling.label), sampling.num, sampling.seed)
     machine = make_machine(rest, sampling)
     noise = initial_noise(sampling.num, source, sampling.seed)
     return partial(

@@ -77,6 +77,16 @@ def test_images_held_out_are_in_no_dictionary() -> None:
     assert len(rest.labels) == len(rest)
 
 
+def test_of_one_class_nothing_else_is_held_out_or_compared() -> None:
+    label = int(np.bincount(IMAGES.labels).argmax())
+    sampling = SamplerConfig(num=2, steps=2, label=label)
+    config = CalibrateConfig(sampling=sampling, candidates=(3, 5))
+    of_class = IMAGES.with_label(label)
+    alone = replace(config, sampling=replace(sampling, label=None))
+    expected = calibrate(of_class, None, alone).calibration.merit
+    torch.testing.assert_close(calibrate(IMAGES, None, config).calibration.merit, expected)
+
+
 def test_the_median_of_an_even_number_is_the_lower_middle_one() -> None:
     merit = torch.zeros(1, 3, 4)
     for sample, best in enumerate([2, 0, 1, 2]):
