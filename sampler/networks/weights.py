@@ -1,6 +1,7 @@
 """Weights on disk: NAME.safetensors, and NAME.json beside it that says what they are weights of."""
 
 import json
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ def weight_files(module: nn.Module, account: dict[str, Any], *, half: bool) -> t
     """Contents of the two files.
 
     Args:
-        account: what the second holds; `network` must be the configuration's values.
+        account: what the second holds besides the first one's checksum; `network` must be the
+            configuration's values.
         half: store float16, which is half as large.
     """
     dtype = torch.float16 if half else torch.float32
@@ -27,7 +29,9 @@ def weight_files(module: nn.Module, account: dict[str, Any], *, half: bool) -> t
         name: value.detach().to("cpu", dtype).contiguous()
         for name, value in module.state_dict().items()
     }
-    return save(tensors), (json.dumps(account, indent=1) + "\n").encode()
+    weights = save(tensors)
+    text = json.dumps(account | {"weights_sha256": sha256(weights).hexdigest()}, indent=1)
+    return weights, f"{text}\n".encode()
 
 
 def load_network(path: Path) -> Network:
@@ -40,12 +44,19 @@ def load_network(path: Path) -> Network:
     config = NetworkConfig.from_values(account["network"], str(path.with_suffix(".json")))
     module = make_network(config)
     try:
-        tensors = load(path.read_bytes())
+        weights = path.read_bytes()
+        tensors = load(weights)
     except (OSError, SafetensorError) as error:
         raise NetworkError(
             f"weights {path} cannot be read ({error}). Give a .safetensors file that "
             "`sampler train` wrote."
         ) from error
+    found = sha256(weights).hexdigest()
+    if account.get("weights_sha256", found) != found:  # the first version wrote none
+        raise NetworkError(
+            f"weights {path} are not those that {path.with_suffix('.json').name} was written with, "
+            "or are damaged: their checksum differs. Give the pair that was written together."
+        )
     try:
         module.load_state_dict({name: value.float() for name, value in tensors.items()})
     except RuntimeError as error:

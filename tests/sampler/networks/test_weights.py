@@ -153,3 +153,19 @@ def test_accounts_of_networks_that_cannot_be_are_refused(path, changes, message,
     path.with_suffix(".json").write_text(json.dumps(account))
     with pytest.raises(NetworkError, match=message):
         load_network(path)
+
+
+def test_a_flipped_bit_is_found(path) -> None:
+    weights = bytearray(path.read_bytes())
+    weights[-5] ^= 1
+    path.write_bytes(bytes(weights))
+    with pytest.raises(NetworkError, match=r"or are damaged: their checksum differs. Give the"):
+        load_network(path)
+
+
+def test_weights_without_a_checksum_are_read_all_the_same(path) -> None:
+    beside = path.with_suffix(".json")
+    account = json.loads(beside.read_text())
+    del account["weights_sha256"]
+    beside.write_text(json.dumps(account))
+    load_network(path)
