@@ -10,10 +10,10 @@ from cli.run_source import open_run_source
 from cli.sampler_options import dataset_option, image_options, index_option, threads_option
 from patchindex import ImageSet
 from patchindex.environment import set_threads
-from sampler.explain.checks import keep_check
+from sampler.explain.checks import REMEDY, keep_check
 from sampler.explain.leave_out import LeaveOut, LeaveOutConfig, leave_out
 from sampler.explain.run_folder import RunFolder
-from sampler.output import write_whole
+from sampler.output import reserve_output, write_whole
 
 DEFAULTS = LeaveOutConfig()
 
@@ -53,6 +53,7 @@ def leave_out_command(
     if threads is not None:
         set_threads(threads)
     run = RunFolder.open(run_dir)
+    reserve_output(run_dir, overwrite=True)
     source = open_run_source(run, index_path, dataset, resolution, limit)
     found = leave_out(run, source, config)
     keep_check(run_dir, found)
@@ -74,7 +75,7 @@ def write_picture(found: LeaveOut, images: ImageSet, folder: Path) -> Path:
     place = "" if pixel is None else f"-{pixel[0]}-{pixel[1]}"
     name = f"leave_out-{found.config.sample}{place}.png"
     figure = leave_out_figure(found, images)
-    write_whole({name: lambda path: save_figure(figure, path)}, folder)
+    write_whole({name: lambda path: save_figure(figure, path)}, folder, REMEDY)
     return folder / name
 
 

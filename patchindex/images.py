@@ -104,10 +104,7 @@ class ImageSet:
     @property
     def tensor(self) -> UInt8[Tensor, "n c h w"]:
         """The pixels as a tensor that shares their memory; it is for reading only."""
-        with warnings.catch_warnings():
-            # torch warns of arrays that may not be written to, as memory maps are; no kernel writes
-            warnings.filterwarnings("ignore", message=".*not writable", category=UserWarning)
-            return torch.from_numpy(np.asarray(self.pixels))
+        return shared_tensor(self.pixels)
 
     @cached_property
     def sha256(self) -> str:
@@ -171,7 +168,16 @@ def checked_labels(
 
 def to_unit(pixels: UInt8[ndarray, "*shape"] | UInt8[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """Pixels 0..255 as float32 in [-1, 1]; black is -1, and 0 lies between grey 127 and 128."""
-    return torch.as_tensor(pixels).float().div_(127.5).sub_(1)
+    levels = pixels if isinstance(pixels, Tensor) else shared_tensor(pixels)
+    return levels.float().div_(127.5).sub_(1)
+
+
+def shared_tensor(array: UInt8[ndarray, "*shape"]) -> UInt8[Tensor, "*shape"]:
+    """A tensor that shares the array's memory; it is for reading only."""
+    with warnings.catch_warnings():
+        # torch warns of arrays that may not be written to, as memory maps are; no kernel writes
+        warnings.filterwarnings("ignore", message=".*not writable", category=UserWarning)
+        return torch.from_numpy(np.asarray(array))
 
 
 def to_uint8(unit: Float[Tensor, "*shape"]) -> UInt8[ndarray, "*shape"]:

@@ -61,6 +61,14 @@ class StepStore:
         """What was said of the store when it was made."""
         return dict(self.group.attrs)
 
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Shape of an array; nothing of it is read.
+
+        Raises:
+            StoreError: there is no such array.
+        """
+        return self._array(name).shape
+
     def write(self, step: int, num_steps: int, values: Mapping[str, ndarray]) -> None:
         """Store the values of one step; the first one says their shapes and types.
 
@@ -74,21 +82,32 @@ class StepStore:
                         name, shape=(num_steps, *value.shape), dtype=value.dtype,
                         chunks=(1, *value.shape), compressors=BloscCodec(cname="zstd", clevel=5),
                     )  # fmt: skip
-                array = self.group[name]
-                assert isinstance(array, zarr.Array)  # noqa: S101 - nothing else was made above
-                array[step] = value
+                self._array(name)[step] = value
 
-    def read(self, name: str) -> ndarray:
+    def read(self, name: str, *selection: int | list[int]) -> ndarray:
         """All steps of one array.
+
+        Args:
+            selection: position, or several, along each axis that follows the step; all of the rest.
 
         Raises:
             StoreError: there is no such array, or it is damaged.
         """
+        array = self._array(name)
+        places = (np.asarray(part) if isinstance(part, list) else part for part in selection)
         try:
-            array = self.group[name]
-            assert isinstance(array, zarr.Array)  # noqa: S101 - `write` makes nothing else
-            return np.asarray(array[...])
-        except (KeyError, ValueError, RuntimeError, FileNotFoundError) as error:
+            return np.asarray(array.oindex[(slice(None), *places)])
+        except (ValueError, RuntimeError, OSError) as error:
             raise StoreError(
                 f"array {name} of {self.path} cannot be read ({error}). Record it again."
             ) from error
+
+    def _array(self, name: str) -> zarr.Array[Any]:
+        try:
+            array = self.group[name]
+        except (KeyError, ValueError) as error:
+            raise StoreError(
+                f"array {name} of {self.path} cannot be read ({error}). Record it again."
+            ) from error
+        assert isinstance(array, zarr.Array)  # noqa: S101 - `write` makes nothing else
+        return array

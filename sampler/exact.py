@@ -1,5 +1,6 @@
 """Posterior records summed over whole dictionaries: every legal patch of every image."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jaxtyping import Float
@@ -8,7 +9,7 @@ from torch import Tensor
 from patchindex import Boundary, ImageSet, PatchGeometry, PosteriorRecord
 from patchindex.kernels import scan
 from sampler.errors import SamplerConfigError
-from sampler.estimator.query import NeighborSearch, Query
+from sampler.estimator.query import PIXELS_PER_CHUNK, NeighborSearch, Query
 from sampler.estimator.source_search import settle_sources
 from sampler.estimator.sources import SourceCollector
 
@@ -46,28 +47,32 @@ class ExactScan:
             boundary=self.boundary,
             equivariant=self.equivariant,
         )
-        if sources is not None:
-            check_finder(self.finder, patch_size)
         pixels = self.images.with_label(label).tensor
-        record = scan(pixels, y, sigma, geometry)
-        if self.finder is not None and sources is not None:
-            query = Query(
-                index=self.finder, y=y, sigma=sigma, geometry=geometry, label=label, sources=sources
-            )
-            settle_sources(query, record)
-        return record
+        if sources is None:
+            return scan(pixels, y, sigma, geometry)
+        query = Query(
+            index=checked_finder(self.finder, [patch_size]),
+            y=y, sigma=sigma, geometry=geometry, label=label, sources=sources,
+        )  # fmt: skip
+        records = []
+        for part in query.split(PIXELS_PER_CHUNK):
+            records.append(scan(pixels, part.y, sigma, geometry))
+            settle_sources(part, records[-1])
+        return PosteriorRecord.joined(records)
 
 
-def check_finder(finder: NeighborSearch | None, patch_size: int) -> None:
-    """Raise SamplerConfigError unless it can find patches of this size."""
+def checked_finder(finder: NeighborSearch | None, patch_sizes: Sequence[int]) -> NeighborSearch:
+    """The index; raise SamplerConfigError unless it can find patches of all these sizes."""
     if finder is None:
         raise SamplerConfigError(
             "sources can only be named with an index of all translated patches, which this machine "
             "has not. Build one with `patchindex build` and give it with --index, for an els "
             "machine."
         )
-    if patch_size not in finder.scales:
+    missing = sorted(set(patch_sizes) - set(finder.scales))
+    if missing:
         raise SamplerConfigError(
-            f"sources at scale {patch_size} cannot be named: the index has "
+            f"sources at scale {', '.join(map(str, missing))} cannot be named: the index has "
             f"{list(finder.scales)}. Build an index with it, or give --scales of the index."
         )
+    return finder

@@ -27,6 +27,12 @@ HOLDING = {
 }
 
 
+# what other commands make of a run, and what would be wrong beside the next one
+OF_ANOTHER_RUN = ("explain.html", "leave_out*", "steps.png", "steps.svg", "attribution.*")
+# left by a process that was killed
+SCRATCH = (".writing-*", ".tracing-*")
+
+
 def reserve_output(folder: Path, *, overwrite: bool, account: str = RUN_ACCOUNT) -> None:
     """Make the folder and prove that it can be written to.
 
@@ -45,6 +51,8 @@ def reserve_output(folder: Path, *, overwrite: bool, account: str = RUN_ACCOUNT)
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
+        for path in [path for pattern in SCRATCH for path in folder.glob(pattern)]:
+            shutil.rmtree(path)
     except OSError as error:
         raise OutputError(
             f"output folder {folder} cannot be written ({error.strerror}). "
@@ -58,6 +66,8 @@ def write_run(run: Run, folder: Path) -> None:
     Raises:
         OutputError: the disk is full or the folder went away.
     """
+    for path in [path for pattern in OF_ANOTHER_RUN for path in folder.glob(pattern)]:
+        path.unlink()
     files: dict[str, Callable[[Path], object]] = {
         "samples.npy": lambda path: np.save(path, run.result.images.numpy()),
         "samples.png": lambda path: save_png(image_grid(run.result.images), path),
@@ -131,8 +141,15 @@ def write_comparison(run: ComparisonRun, folder: Path) -> None:
     write_whole(files, folder)
 
 
-def write_whole(files: Mapping[str, Callable[[Path], object]], folder: Path) -> None:
+def write_whole(
+    files: Mapping[str, Callable[[Path], object]],
+    folder: Path,
+    remedy: str = "Free some space or give another --out.",
+) -> None:
     """Write each named file, in this order; each appears whole or not at all.
+
+    Args:
+        remedy: what to do where that fails.
 
     Raises:
         OutputError: the disk is full or the folder went away.
@@ -142,13 +159,12 @@ def write_whole(files: Mapping[str, Callable[[Path], object]], folder: Path) -> 
             for name, write in files.items():
                 write(Path(scratch, name))
             for name in files:
-                if (folder / name).is_dir():
-                    shutil.rmtree(folder / name)
+                if (folder / name).is_dir():  # which cannot be replaced in one stroke
+                    (folder / name).rename(Path(scratch, f"{name}.old"))
                 Path(scratch, name).replace(folder / name)
     except OSError as error:
         raise OutputError(
-            f"the results cannot be written to {folder} ({error.strerror}). "
-            "Free some space or give another --out."
+            f"the results cannot be written to {folder} ({error.strerror}). {remedy}"
         ) from error
 
 

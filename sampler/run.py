@@ -1,7 +1,7 @@
 """A run: which machine over which images, with what settings, and everything it leaves behind."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import isfinite
 from pathlib import Path
@@ -15,10 +15,11 @@ from patchindex import Boundary, ImageSet, PatchIndex
 from patchindex.geometry import nearest_scale
 from sampler.errors import SamplerConfigError
 from sampler.estimator.retrieval import Retrieval
+from sampler.exact import checked_finder
 from sampler.machines import ELSMachine, ISMachine, LSMachine, ScoreMachine
 from sampler.noise import initial_noise, load_noise
 from sampler.posterior import Posterior
-from sampler.reverse import SampleResult, Step, StepReport, sample
+from sampler.reverse import SampleResult, Step, StepReport, plan_steps, sample
 from sampler.scales import default_scales, resolve_scales
 from sampler.trace import SOURCES_PER_PIXEL, TraceWriter
 from sampler.verification import FinalComparison, StepComparison
@@ -98,6 +99,8 @@ def carry_out(
     scales_name = config.scales or default_scales(images.name, boundary)
     scales = resolve_scales(scales_name)
     noise = noise_of(config, images)
+    if trace_path is not None:
+        check_traceable(source, config, scales)
     num_steps = config.steps - config.reference_steps  # which begin one later
     trace = None if trace_path is None else TraceWriter(trace_path, images, num_steps)
 
@@ -137,6 +140,18 @@ def noise_of(config: SamplerConfig, images: ImageSet) -> Float[Tensor, "b c h w"
     if config.noise:
         return load_noise(Path(config.noise), images)
     return initial_noise(config.num, images, config.seed)
+
+
+def check_traceable(
+    source: ImageSet | PatchIndex, config: SamplerConfig, scales: Sequence[int]
+) -> None:
+    """Raise SamplerConfigError unless the machine can name sources at every step."""
+    steps = plan_steps(
+        scales, config.steps, config.schedule, reference_steps=config.reference_steps
+    )
+    finder = None if isinstance(source, ImageSet) or config.machine == "ls" else source
+    if config.machine != "is" and (config.exact or finder is None):
+        checked_finder(finder, [step.patch_size for step in steps])
 
 
 def make_machine(source: ImageSet | PatchIndex, config: SamplerConfig) -> ScoreMachine:

@@ -174,14 +174,22 @@ class Trace:
             )
         return cls(store)
 
-    def __getitem__(self, name: str) -> ndarray:
-        """An array of all steps, as the module's description says."""
-        return self.store.read(name)
+    def read(self, name: str, *selection: int | list[int]) -> ndarray:
+        """An array of all steps, as the module's description says.
 
-    @property
-    def source_ids(self) -> Int[ndarray, "s b h w m"]:
-        """Patch ids with -1 for none."""
-        stored = self["source_ids"]
-        ids: Int[ndarray, "s b h w m"] = stored.astype(np.int64)
+        Args:
+            selection: of samples, rows, columns, in this order; all of those not given.
+        """
+        return self.store.read(name, *selection)
+
+    def source_ids(self, *selection: int | list[int]) -> Int[ndarray, "s *places m"]:
+        """Patch ids with -1 for none; arguments as for `read`."""
+        stored = self.read("source_ids", *selection)
+        ids: Int[ndarray, "s *places m"] = stored.astype(np.int64)
         ids[stored == np.iinfo(stored.dtype).max] = -1
         return ids
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the states: steps, samples, channels, height, width."""
+        return self.store.shape("state")

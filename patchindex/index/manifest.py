@@ -122,8 +122,12 @@ def num_bytes(entry: Manifest) -> int:
 
 
 def map_array(path: Path, name: str, manifest: Manifest) -> np.memmap[Any, Any]:
-    """An array of the index; writes to it stay in memory, so torch takes it without a warning."""
+    """An array of the index, for reading only.
+
+    A private writable map would be counted as memory that the process may need, so that an index
+    larger than the machine's memory could not be opened.
+    """
     entry = manifest["arrays"][name]
     shape = tuple(entry["shape"])
     chunk = chunk_path(path / name, len(shape))
-    return np.memmap(chunk, dtype=np.dtype(entry["dtype"]), mode="c", shape=shape)
+    return np.memmap(chunk, dtype=np.dtype(entry["dtype"]), mode="r", shape=shape)

@@ -14,11 +14,10 @@ from torch import Tensor
 from patchindex import PosteriorRecord
 from patchindex.kernels import GroupMembers, rescore_groups, rescore_record, scan_groups
 from sampler.estimator.coherence import with_neighbors
-from sampler.estimator.corners import corner_record, is_corner
+from sampler.estimator.corners import corner_record
 from sampler.estimator.image_tail import ImageDraws, with_image_tail
 from sampler.estimator.patch_tail import patch_tail, truncated
 from sampler.estimator.query import Query, cut
-from sampler.estimator.source_search import settle_sources
 from sampler.estimator.tail import uniform_draws
 
 # A tail in which about so many patches share the weight needs no head.
@@ -70,9 +69,7 @@ def estimate_by_images(
         draws,
         pixel_spread=pixel_spread,
     ).replaced(corners, corner_sums)
-    record = record.map(lambda sums: sums.unflatten(0, shape))
-    settle_sources(query, record, searched=is_corner(query.geometry))
-    return record
+    return record.map(lambda sums: sums.unflatten(0, shape))
 
 
 def needs_head(query: Query, draws: ImageDraws, pilot: ImageDraws) -> Bool[Tensor, "b h w"]:
@@ -115,6 +112,4 @@ def estimate_by_patches(
             part = truncated(part, (ids >= 0).sum(-1) == candidates.num_patches)
         record = record.replaced(at, part)
     record = record.replaced(corners, corner_sums)
-    record = record.map(lambda sums: sums.unflatten(0, places.shape))
-    settle_sources(query, record, searched=is_corner(query.geometry))
-    return record
+    return record.map(lambda sums: sums.unflatten(0, places.shape))

@@ -14,6 +14,7 @@ from sampler.estimator.sources import SourceCollector
 # Lists with a larger share of a dictionary than 1 / LONGEST_SHARE are of plain patches: a tail
 # meets so many equal ones that they need no head, and they would take most of the time.
 LONGEST_SHARE, LONGEST_LIST = 1000, 10_000
+PIXELS_PER_CHUNK = 2**14  # that are asked for at once
 
 
 @runtime_checkable

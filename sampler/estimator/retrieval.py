@@ -16,7 +16,7 @@ from patchindex.kernels import scan
 from sampler.errors import SamplerConfigError
 from sampler.estimator.estimation import estimate_by_images, estimate_by_patches
 from sampler.estimator.image_tail import FEWEST_GROUPS, draw_images
-from sampler.estimator.query import NeighborSearch, Query, index_geometry
+from sampler.estimator.query import PIXELS_PER_CHUNK, NeighborSearch, Query, index_geometry
 from sampler.estimator.source_search import settle_sources
 from sampler.estimator.sources import SourceCollector
 from sampler.estimator.tolerance import Estimate, to_tolerance
@@ -28,7 +28,6 @@ logger = logging.getLogger(__name__)
 CELLS_PER_IMAGE = 32
 PILOT_SHARE = 8  # of the tail's images
 MORE_EFFORT = 4  # times the probes and draws, where a first estimate is not within tolerance
-PIXELS_PER_CHUNK = 2**14  # that are estimated at once
 
 
 class RetrievalSettings(TypedDict, total=False):
@@ -98,20 +97,28 @@ class Retrieval:
         query = Query(
             index=self.index, y=y, sigma=sigma, geometry=geometry, label=label, sources=sources
         )
-        if self.tolerance is None:
-            return self._estimate(query)
-        rounds: tuple[Estimate, ...] = (
-            lambda _: self._estimate(query),
-            lambda states: self._estimate(replace(query, y=states, sources=None), effort=1),
-            lambda states: self._exact(replace(query, y=states, sources=None)),
+        return PosteriorRecord.joined(
+            [self._settled(part) for part in query.split(PIXELS_PER_CHUNK)]
         )
-        return to_tolerance(y, rounds, self.tolerance)
+
+    def _settled(self, query: Query) -> PosteriorRecord:
+        """The sums of some states to the tolerance, and the sources as shares of these sums."""
+        if self.tolerance is None:
+            record = self._estimate(query)
+        else:
+            again = replace(query, sources=None)
+            rounds: tuple[Estimate, ...] = (
+                lambda _: self._estimate(query),
+                lambda states: self._estimate(replace(again, y=states), effort=1),
+                lambda states: self._exact(replace(again, y=states)),
+            )
+            record = to_tolerance(query.y, rounds, self.tolerance)
+        settle_sources(query, record)
+        return record
 
     def _exact(self, query: Query) -> PosteriorRecord:
         pixels = self.index.images.with_label(query.label).tensor
-        record = scan(pixels, query.y, query.sigma, query.geometry)
-        settle_sources(query, record)
-        return record
+        return scan(pixels, query.y, query.sigma, query.geometry)
 
     def _estimate(self, query: Query, effort: int = 0) -> PosteriorRecord:
         """One estimate, by MORE_EFFORT to the power of `effort` times the probes and draws."""
@@ -120,25 +127,16 @@ class Retrieval:
         num_images = tail * patch_size // CELLS_PER_IMAGE
         if num_images >= max(len(members), FEWEST_GROUPS):  # every image would be drawn
             return self._exact(query)
-        queries = query.split(PIXELS_PER_CHUNK)
         entropy = self._entropy(query.sigma, patch_size, query.label, effort)
         search = {"k": self.k, "nprobe": self.nprobe * MORE_EFFORT**effort}
         if num_images < FEWEST_GROUPS:
-            estimates = [
-                estimate_by_patches(part, tail=tail, entropy=entropy, **search) for part in queries
-            ]
-        else:
-            rng = np.random.default_rng(entropy)
-            draws = draw_images(members, self._brightness, num_images, rng)
-            pilot = draw_images(
-                members, self._brightness, num_images // PILOT_SHARE, rng, fewest_groups=1
-            )
-            spread = self._pixel_spread
-            estimates = [
-                estimate_by_images(part, draws, pilot, pixel_spread=spread, **search)
-                for part in queries
-            ]
-        return PosteriorRecord.joined(estimates)
+            return estimate_by_patches(query, tail=tail, entropy=entropy, **search)
+        rng = np.random.default_rng(entropy)
+        draws = draw_images(members, self._brightness, num_images, rng)
+        pilot = draw_images(
+            members, self._brightness, num_images // PILOT_SHARE, rng, fewest_groups=1
+        )
+        return estimate_by_images(query, draws, pilot, pixel_spread=self._pixel_spread, **search)
 
     def served_scale(self, patch_size: int) -> int:
         """The patch size that is searched for this one: itself, or the nearest in the index.

@@ -1,7 +1,7 @@
 """Searching an index for sources alone: of pixels whose sum was had without a search."""
 
 import torch
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Float, Int, UInt8
 from numpy import ndarray
 from torch import Tensor
 
@@ -16,21 +16,18 @@ NUM_FOUND, NUM_PROBES = 32, 8
 MOST_SHARED = 10_000
 
 
-def settle_sources(
-    query: Query, record: PosteriorRecord, *, searched: Bool[Tensor, "h w"] | None = None
-) -> None:
+def settle_sources(query: Query, record: PosteriorRecord) -> None:
     """Settle the sources of a query, if anyone asked, once its sums are known.
+
+    Pixels for which no patches were noted, because they were summed without a search, are searched
+    now, unless very many patches share them.
 
     Args:
         record: the sums of all pixels.
-        searched: pixels for which no patches were noted yet, so that they are searched now, unless
-            very many patches share them; all if None.
     """
     if query.sources is None:
         return
-    missing = record.sum_w**2 / record.sum_w2 < MOST_SHARED
-    if searched is not None:
-        missing &= searched
+    missing = (record.sum_w**2 / record.sum_w2 < MOST_SHARED) & ~query.sources.is_noted
     places = torch.arange(missing.numel()).reshape(missing.shape)
     for number, signature in enumerate(query.geometry.signatures):
         mine = cut(missing, signature)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from math import log
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 # a patch of less counts as unattributed: there are hundreds, and together they come to nothing
@@ -38,9 +38,14 @@ class Sources:
 
 @dataclass(frozen=True, slots=True)
 class SourceCollector:
-    """Room for the sources of some states, filled in place: `note` patches, then `settle`."""
+    """Room for the sources of some states, filled in place: `note` patches, then `settle`.
+
+    Attributes:
+        is_noted: pixels for which patches were noted.
+    """
 
     found: Sources
+    is_noted: Bool[Tensor, "b h w"]
     _noted: list[tuple[Tensor, Tensor, Tensor]] = field(default_factory=list)
 
     @classmethod
@@ -54,7 +59,8 @@ class SourceCollector:
                 ids=torch.full(shape, -1),
                 weights=torch.zeros(shape),
                 image_shares=torch.zeros(num_states, num_images),
-            )
+            ),
+            torch.zeros(num_states, height, width, dtype=torch.bool),
         )
 
     def of_states(self, start: int, stop: int) -> "SourceCollector":
@@ -65,7 +71,8 @@ class SourceCollector:
                 ids=found.ids[start:stop],
                 weights=found.weights[start:stop],
                 image_shares=found.image_shares[start:stop],
-            )
+            ),
+            self.is_noted[start:stop],
         )
 
     def note(
@@ -79,6 +86,7 @@ class SourceCollector:
             log_weights: -||y - p||^2 / (2 sigma^2).
         """
         self._noted.append((at, ids, log_weights))
+        self.is_noted.flatten()[at] = True
 
     def settle(self, log_mass: Float[Tensor, "b h w"]) -> None:
         """Turn what was noted into shares of each pixel's mass."""

@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from jaxtyping import Int
+from numpy import ndarray
+
 from patchindex import ImageSet
 from sampler.explain.page import array_element, render_page
 from sampler.explain.payload import (
@@ -48,15 +51,20 @@ def explain(run: RunFolder, images: ImageSet, wanted: Sequence[int] | None = Non
     samples = chosen_samples(run, wanted)
     header, arrays = make_payload(run, images, samples)
     named = heaviest_images(header, arrays)
-    # what the page takes without pictures, and what a picture takes
     bare = len(render_page(header, arrays | picture_arrays(images, named[:0])))
-    trial = named[:TRIAL_IMAGES]
-    each = len(array_element("embedded", picture_arrays(images, trial)["embedded"])) / len(trial)
-    count = max(TRIAL_IMAGES, int(MARGIN * (SHOWN_BYTES - bare) / each))
-    kept = named[:count]
+    made = len({entry["image"] for shown in header["samples"] for entry in shown["images"]})
+    kept = named[: max(made, num_fitting(images, named[:TRIAL_IMAGES], SHOWN_BYTES - bare))]
     return Explanation(
         html=render_page(header, arrays | picture_arrays(images, kept)),
         samples=tuple(samples),
         num_pictures=len(kept),
         num_named=len(named),
     )
+
+
+def num_fitting(images: ImageSet, trial: Int[ndarray, " n"], room: int) -> int:
+    """How many pictures fit into so many bytes of a page, judged by some of them."""
+    if not len(trial):
+        return 0
+    taken = len(array_element("embedded", picture_arrays(images, trial)["embedded"]))
+    return max(0, int(MARGIN * room * len(trial) / taken))

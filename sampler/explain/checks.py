@@ -1,4 +1,7 @@
-"""Leave-out checks in a run's folder: kept beside the samples, one for each sample and pixel."""
+"""Leave-out checks in a run's folder: kept beside the samples, one for each sample and pixel.
+
+`leave_out.npz` holds the checks whole; `leave_out.json` tells people what it holds.
+"""
 
 import json
 from dataclasses import dataclass
@@ -15,6 +18,7 @@ from sampler.explain.leave_out import LeaveOut
 from sampler.output import write_json, write_whole
 
 CHECKS, PICTURES = "leave_out.json", "leave_out.npz"
+REMEDY = "Free some space, or mend its permissions."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -43,19 +47,16 @@ def read_checks(folder: Path) -> list[Check]:
         SamplerConfigError: they cannot be read.
     """
     try:
-        accounts = json.loads((folder / CHECKS).read_text(encoding="utf-8"))["checks"]
-        with (folder / PICTURES).open("rb") as file, np.load(file, allow_pickle=False) as pictures:
-            without, control = pictures["without"], pictures["control"]
-        return [
-            Check(account=account, without=without[i], control=control[i])
-            for i, account in enumerate(accounts)
-        ]
+        with (folder / PICTURES).open("rb") as file, np.load(file, allow_pickle=False) as found:
+            accounts = json.loads(str(found["accounts"]))
+            pairs = zip(accounts, found["without"], found["control"], strict=True)
+            return [Check(account=told, without=a, control=b) for told, a, b in pairs]
     except FileNotFoundError:
         return []
-    except (OSError, ValueError, KeyError, IndexError, EOFError, BadZipFile) as error:
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise SamplerConfigError(
-            f"{folder / CHECKS} and {PICTURES} cannot be read ({error}). Remove them, and repeat "
-            "the checks with `sampler leave-out`."
+            f"{folder / PICTURES} cannot be read ({error}). Remove it, and repeat the checks with "
+            "`sampler leave-out`."
         ) from error
 
 
@@ -68,17 +69,19 @@ def keep_check(folder: Path, found: LeaveOut) -> None:
     new = Check(account=found.account(), without=found.without, control=found.control)
     checks = [check for check in read_checks(folder) if place_of(check) != place_of(new)]
     checks = sorted([*checks, new], key=place_of)
+    accounts = [check.account for check in checks]
     arrays = {
+        "accounts": np.array(json.dumps(accounts)),  # with the pictures that they are of
         "without": np.stack([check.without for check in checks]),
         "control": np.stack([check.control for check in checks]),
     }
-    account = {"checks": [check.account for check in checks]}
     write_whole(
         {
             PICTURES: lambda path: np.savez(path, allow_pickle=False, **arrays),
-            CHECKS: lambda path: write_json(account, path),
+            CHECKS: lambda path: write_json({"checks": accounts}, path),
         },
         folder,
+        REMEDY,
     )
 
 

@@ -3,7 +3,7 @@
 Attribution says how much weight an image had; whether it mattered is seen when it is gone. The
 images leave the dictionary with all their patches, and the sample is made anew from its noise. As
 many images that were not named leave it once more, for comparison: by so much any images change a
-sample, and retrieval with other draws.
+sample, and other draws of the tail.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from patchindex.geometry import locate
 from sampler.errors import SamplerConfigError
 from sampler.explain.run_folder import RunFolder, window_side
 from sampler.reverse import sample
-from sampler.run import SamplerConfig, make_machine, noise_of
+from sampler.run import SamplerConfig, is_retrieved, make_machine, noise_of
 
 KEPT = 1  # the class that the images which stay are given
 
@@ -48,12 +48,14 @@ class LeaveOut:
     """What leaving images out has done to a sample.
 
     Attributes:
+        exact: the twins are sums over every patch.
         removed, compared: numbers of the images that were left out, and of those for comparison.
         finished: the sample of the run.
         without, control: what its noise becomes without them, and without those for comparison.
     """
 
     config: LeaveOutConfig
+    exact: bool
     removed: tuple[int, ...]
     compared: tuple[int, ...]
     finished: Float[ndarray, "c h w"]
@@ -67,7 +69,7 @@ class LeaveOut:
         return {
             "sample": self.config.sample,
             "pixel": None if pixel is None else list(pixel),
-            "exact": self.config.exact,
+            "exact": self.exact,
             "removed": list(self.removed),
             "compared": list(self.compared),
             "distance": rms(self.without, self.finished),
@@ -90,24 +92,20 @@ def leave_out(run: RunFolder, source: ImageSet | PatchIndex, config: LeaveOutCon
     """
     images = source if isinstance(source, ImageSet) else source.images
     run.check_images(images)
-    finished = np.load(run.path / "samples.npy")
+    finished = run.samples()
     if not 0 <= config.sample < len(finished):
         raise SamplerConfigError(
             f"there is no sample {config.sample} in {run.path}. "
             f"Give a number from 0 to {len(finished) - 1}."
         )
-    removed = heaviest_images(run, images, config)
-    rng = np.random.default_rng([config.seed, config.sample])
+    named = images_of_pixel if config.pixel else images_of_sample
+    removed = heaviest_images(named(run, images, config), config)
     members = images.members(run.account["config"]["label"])
-    others = np.setdiff1d(members, removed)
-    if len(others) <= len(removed):
-        raise SamplerConfigError(
-            f"{len(removed)} of {len(members)} images would leave too few. Give a smaller --top."
-        )
-    compared = np.sort(rng.choice(others, len(removed), replace=False)).tolist()
+    compared = other_images(members, named(run, images, config), config)
     resampled = [without_images(run, source, config, members, gone) for gone in (removed, compared)]
     return LeaveOut(
         config=config,
+        exact=config.exact or not is_retrieved(run.account),
         removed=tuple(removed),
         compared=tuple(compared),
         finished=finished[config.sample],
@@ -116,39 +114,73 @@ def leave_out(run: RunFolder, source: ImageSet | PatchIndex, config: LeaveOutCon
     )
 
 
-def heaviest_images(run: RunFolder, images: ImageSet, config: LeaveOutConfig) -> list[int]:
-    """Images with the largest shares in a sample, or in one of its pixels, mean over the steps."""
+def heaviest_images(named: Int[ndarray, " n"], config: LeaveOutConfig) -> list[int]:
+    """As many of the named images as leave the dictionary.
+
+    Raises:
+        SamplerConfigError: none or fewer are named, or none is asked for.
+    """
     if config.top < 1:
         raise SamplerConfigError(f"top is {config.top}. Give at least 1 image to leave out.")
-    if config.pixel is None:
-        named = run.account["trace"]["attribution"][config.sample]["images"]
-        found = [entry["image"] for entry in named][: config.top]
-    else:
-        found = images_of_pixel(run, images, config.sample, config.pixel)[: config.top]
-    if not found:
+    where = f"pixel {config.pixel}" if config.pixel else f"sample {config.sample}"
+    if not len(named):
         raise SamplerConfigError(
-            f"no training image was named for {config.pixel or f'sample {config.sample}'}: its "
-            "weight is spread over very many patches. Give another --sample or --pixel."
+            f"no training image was named for {where}: its weight is spread over very many "
+            "patches. Give another --sample or --pixel."
         )
-    return found
+    if config.top > len(named):
+        raise SamplerConfigError(
+            f"{config.top} images were asked for, but {len(named)} are named for {where}. "
+            f"Give a --top of at most {len(named)}."
+        )
+    heaviest: list[int] = named[: config.top].tolist()
+    return heaviest
 
 
-def images_of_pixel(
-    run: RunFolder, images: ImageSet, number: int, pixel: tuple[int, int]
+def other_images(
+    members: Int[ndarray, " m"], named: Int[ndarray, " n"], config: LeaveOutConfig
 ) -> list[int]:
+    """As many images for comparison: such as were not named, or else the least of those."""
+    rng = np.random.default_rng([config.seed, config.sample])
+    unnamed = rng.permutation(np.setdiff1d(members, named))
+    others = np.concatenate([unnamed, named[config.top :][::-1]])[: config.top]
+    if len(others) < config.top or len(members) < 2 * config.top:
+        raise SamplerConfigError(
+            f"{config.top} of {len(members)} images would leave too few. Give a smaller --top."
+        )
+    return sorted(others.tolist())
+
+
+def images_of_sample(
+    run: RunFolder, images: ImageSet, config: LeaveOutConfig
+) -> Int[ndarray, " n"]:
+    """Images that are named for a sample, largest share over all steps first."""
+    numbers = run.trace.read("image_numbers", config.sample).reshape(-1)
+    shares = run.trace.read("image_shares", config.sample).reshape(-1)
+    return by_weight(numbers, shares.astype(np.float64), len(images))
+
+
+def images_of_pixel(run: RunFolder, images: ImageSet, config: LeaveOutConfig) -> Int[ndarray, " n"]:
     """Images of a pixel's listed sources, largest weight over all steps first."""
-    row, col = pixel
+    row, col = config.pixel or (0, 0)
     if not (0 <= row < images.height and 0 <= col < images.width):
         raise SamplerConfigError(
             f"pixel {row},{col} lies outside the image. Give a row below {images.height} and a "
             f"column below {images.width}, from 0."
         )
-    ids = run.trace.source_ids[:, number, row, col]
+    ids = run.trace.source_ids(config.sample, row, col)
     listed = ids >= 0
     numbers, _, _ = locate(ids[listed], images.height, images.width)
-    weights = run.trace["source_weights"][:, number, row, col][listed].astype(np.float64)
-    total = np.bincount(numbers, weights, minlength=len(images))
-    order: list[int] = np.argsort(-total, kind="stable")[: np.count_nonzero(total)].tolist()
+    weights = run.trace.read("source_weights", config.sample, row, col)[listed]
+    return by_weight(numbers, weights.astype(np.float64), len(images))
+
+
+def by_weight(
+    numbers: Int[ndarray, " m"], weights: Float[ndarray, " m"], num_images: int
+) -> Int[ndarray, " n"]:
+    """The images that have any weight, heaviest first."""
+    total = np.bincount(numbers, weights, minlength=num_images)
+    order: Int[ndarray, " n"] = np.argsort(-total, kind="stable")[: np.count_nonzero(total)]
     return order
 
 

@@ -30,7 +30,7 @@ def chosen_samples(run: RunFolder, wanted: Sequence[int] | None) -> list[int]:
     Raises:
         SamplerConfigError: there is no such sample.
     """
-    steps, num, _, height, width = run.trace["mean"].shape
+    steps, num, _, height, width = run.trace.shape
     if wanted is None:
         return list(range(max(1, min(num, MOST_PIXELS // (steps * height * width)))))
     for sample in wanted:
@@ -52,17 +52,17 @@ def make_payload(
     """
     run.check_images(images)
     trace, at = run.trace, list(samples)
-    state = trace["state"][:, at]
+    state = trace.read("state", at)
     ranges = state_ranges(state)
     states = [linear_levels(part, -end, end) for part, end in zip(state, ranges, strict=True)]
-    effective, effective_range = log_levels(trace["effective_sample_size"][:, at])
+    effective, effective_range = log_levels(trace.read("effective_sample_size", at))
     arrays: Arrays = {
         "state": np.stack(states),
-        "mean": linear_levels(trace["mean"][:, at], -1.0, 1.0),
+        "mean": linear_levels(trace.read("mean", at), -1.0, 1.0),
         "effective_sample_size": effective,
     }
-    error, error_range = log_levels(trace["standard_error"][:, at].astype(np.float32))
-    head_mass = trace["head_mass"][:, at].astype(np.float32)
+    error, error_range = log_levels(trace.read("standard_error", at).astype(np.float32))
+    head_mass = trace.read("head_mass", at).astype(np.float32)
     if np.isfinite(head_mass).all():  # both are unknown where patches were left out
         arrays |= {"head_mass": linear_levels(head_mass, 0.0, 1.0), "standard_error": error}
     arrays |= source_arrays(trace, at, images)
@@ -71,7 +71,7 @@ def make_payload(
         arrays["left_out"] = np.stack([linear_levels(check.without, -1.0, 1.0) for check in checks])
     header = {
         "title": title_of(run.account, len(at)),
-        "facts": facts_of(run),
+        "facts": facts_of(run, images),
         "steps": [
             {
                 "t": step["t"],
@@ -81,7 +81,7 @@ def make_payload(
             }
             for step, end in zip(run.account["steps"], ranges, strict=True)
         ],
-        "boundary": run.account["config"]["boundary"],
+        "boundary": border_of(run.account),
         "samples": [
             {"number": number, "label": run.account["config"]["label"]}
             | run.account["trace"]["attribution"][number]
@@ -102,7 +102,7 @@ def make_payload(
             "standard_error": list(error_range),
         },
         "class_names": list(images.class_names) or None,
-        "num_training_images": len(images),
+        "num_training_images": len(images.members(run.account["config"]["label"])),
     }
     return header, arrays
 
@@ -116,12 +116,15 @@ def state_ranges(state: Float[ndarray, "s b c h w"]) -> list[float]:
 
 def source_arrays(trace: Trace, at: list[int], images: ImageSet) -> Arrays:
     """The heaviest sources of each pixel; those too light for a level are dropped."""
-    ids = trace.source_ids[:, at, ..., :SOURCES_SHOWN]
-    weights, unattributed = share_levels(trace["source_weights"][:, at, ..., :SOURCES_SHOWN])
+    ids = trace.source_ids(at)[..., :SOURCES_SHOWN]
+    weights, unattributed = share_levels(trace.read("source_weights", at)[..., :SOURCES_SHOWN])
     listed, per_image = weights > 0, images.height * images.width
     return {
         "source_image": np.where(listed, ids // per_image, -1).astype(np.int32),
-        "source_place": np.where(listed, ids % per_image, 0).astype(np.uint16),
+        # two bytes are enough for images of up to 256 x 256
+        "source_place": np.where(listed, ids % per_image, 0).astype(
+            np.uint16 if per_image <= 2**16 else np.int32
+        ),
         "source_weight": weights,
         "unattributed": unattributed,
     }
@@ -145,9 +148,9 @@ def picture_arrays(images: ImageSet, numbers: Int[ndarray, " n"]) -> Arrays:
     return {
         "embedded_number": ordered.astype(np.int32),
         "embedded": np.asarray(images.pixels[ordered]),
-        "embedded_label": np.full(len(ordered), -1, np.int16)
+        "embedded_label": np.full(len(ordered), -1, np.int32)
         if labels is None
-        else labels.astype(np.int16),
+        else labels.astype(np.int32),
     }
 
 
@@ -157,7 +160,22 @@ def title_of(account: dict[str, Any], num: int) -> str:
     return f"{machine} machine over {dataset}: {num} sample{'s' if num > 1 else ''}"
 
 
-def facts_of(run: RunFolder) -> list[list[str]]:
+def border_of(account: dict[str, Any]) -> str:
+    """What windows do at the border; whole images never wrap."""
+    config = account["config"]
+    return "zeros" if config["machine"] == "is" else str(config["boundary"])
+
+
+def class_of(account: dict[str, Any], images: ImageSet) -> str:
+    """The class that was sampled; empty for all."""
+    label: int | None = account["config"]["label"]
+    if label is None:
+        return ""
+    names = images.class_names
+    return f"{label}, {names[label]}" if label < len(names) else str(label)
+
+
+def facts_of(run: RunFolder, images: ImageSet) -> list[list[str]]:
     """What determines the samples, as names and values for people."""
     config, source = run.account["config"], run.account["source"]
     shape = " x ".join(str(size) for size in source["shape"])
@@ -167,7 +185,8 @@ def facts_of(run: RunFolder) -> list[list[str]]:
         "Sums": "exact" if exact else f"retrieved: k {config['k']}, tail {config['tail']}",
         "Training images": f"{source['num_images']:,} of {source['dataset']}, {shape}",
         "Checksum of the images": source["sha256"],
-        "Border rule": config["boundary"],
+        "Border rule": border_of(run.account),
+        "Class": class_of(run.account, images),
         "Patch sizes": run.account["scales"]["name"],
         "Steps": f"{len(run.account['steps'])}, schedule {config['schedule']}",
         "Noise": config["noise"] or f"seed {config['seed']}",

@@ -5,6 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
 from patchindex import ImageSet
 from patchindex.errors import DatasetError
 from sampler.errors import SamplerConfigError
@@ -38,7 +42,29 @@ class RunFolder:
             raise SamplerConfigError(
                 f"the run in {path} has no trace. Sample it again with `sampler run --trace`."
             )
-        return cls(path, account, Trace.open(path))
+        trace = Trace.open(path)
+        told = (len(account["steps"]), len(account["trace"].get("attribution", ())))
+        if trace.shape[:2] != told:
+            raise SamplerConfigError(
+                f"the trace in {path} has {trace.shape[0]} steps of {trace.shape[1]} samples, but "
+                f"{RUN_ACCOUNT} tells of {told[0]} and {told[1]}. Sample the run again."
+            )
+        return cls(path, account, trace)
+
+    def samples(self) -> Float[ndarray, "b c h w"]:
+        """The finished samples.
+
+        Raises:
+            SamplerConfigError: they cannot be read.
+        """
+        file = self.path / "samples.npy"
+        try:
+            samples: Float[ndarray, "b c h w"] = np.load(file, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise SamplerConfigError(
+                f"{file} cannot be read ({error}). Sample the run again."
+            ) from error
+        return samples
 
     def check_images(self, images: ImageSet) -> None:
         """Raise DatasetError unless the run was made from these images."""
@@ -47,7 +73,8 @@ class RunFolder:
             raise DatasetError(
                 f"the run in {self.path} was made from {source['num_images']} images of "
                 f"{source['dataset']}, but these are {len(images)} of {images.name}, and not the "
-                "same ones. Give the --index or --dataset that the run used."
+                "same ones. Give the --index that the run used, or its --dataset with the same "
+                "--limit and --resolution."
             )
 
 

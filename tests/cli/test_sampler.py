@@ -61,8 +61,8 @@ def test_a_trace_lies_beside_the_samples_and_changes_nothing(
     traced = run(index, tmp_path / "traced", "--trace", *machine)
     np.testing.assert_array_equal(plain, traced)
     trace = Trace.open(tmp_path / "traced")
-    assert trace.source_ids.shape == (3, 2, 32, 32, 8)
-    np.testing.assert_allclose(trace["mean"][-1], traced, atol=1e-3)
+    assert trace.source_ids().shape == (3, 2, 32, 32, 8)
+    np.testing.assert_allclose(trace.read("mean")[-1], traced, atol=1e-3)
     accounts = [json.loads((tmp_path / d / "run.json").read_text()) for d in ("plain", "traced")]
     assert accounts[0]["trace"] is None
     for told in accounts[1]["trace"]["attribution"]:
@@ -74,10 +74,23 @@ def test_a_trace_goes_with_the_run_that_it_is_of(index: Path, tmp_path: Path) ->
     run(index, tmp_path, "--trace")
     run(index, tmp_path, "--trace", "--seed", 1, "--overwrite")
     np.testing.assert_allclose(
-        Trace.open(tmp_path)["mean"][-1], np.load(tmp_path / "samples.npy"), atol=1e-3
+        Trace.open(tmp_path).read("mean")[-1], np.load(tmp_path / "samples.npy"), atol=1e-3
     )
     run(index, tmp_path, "--overwrite")
     assert not (tmp_path / "trace.zarr").exists()
+
+
+def test_scales_that_cannot_be_named_are_refused_before_any_work(
+    index: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    result = invoke(
+        "--index", index, "--exact", "--trace", "--scales", "3,9,5", "--steps", 3, "--out", out
+    )
+    assert result.exit_code == 1
+    assert "sources at scale 5 cannot be named: the index has [3, 9]" in result.output
+    assert "1.00" not in result.output
+    assert list(out.iterdir()) == []
 
 
 def test_a_trace_without_an_index_is_refused_and_leaves_nothing(tmp_path: Path) -> None:

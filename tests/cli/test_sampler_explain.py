@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import zarr
 from click.testing import CliRunner, Result
 from numpy import ndarray
 from PIL import Image
@@ -76,19 +77,19 @@ def test_the_page_holds_what_was_traced(run_dir: Path, images: ImageSet) -> None
     assert [step["patch_size"] for step in header["steps"]] == [7, 7, 3, 3]
     for told, kept in zip(header["samples"], account["trace"]["attribution"], strict=True):
         assert told["images"] == kept["images"]
-    ids, weights = trace.source_ids[..., :4], trace["source_weights"][..., :4].astype(np.float64)
+    ids, weights = trace.source_ids()[..., :4], trace.read("source_weights")[..., :4].astype(float)
     listed = arrays["source_image"] >= 0
-    assert 0.2 < listed.mean() < 1
+    assert listed.mean() > 0.2
     assert (listed == (np.round(65535 * weights) > 0)).all()
     found = arrays["source_image"].astype(np.int64) * SIDE**2 + arrays["source_place"]
     assert (found[listed] == ids[listed]).all()
     np.testing.assert_allclose(arrays["source_weight"] / 65535, weights * listed, atol=1e-5)
     total = arrays["source_weight"].sum(-1, dtype=np.int64) + arrays["unattributed"]
     assert np.abs(total - 65535).max() <= 40  # weights are kept in 16 bits
-    np.testing.assert_allclose(arrays["mean"] / 127.5 - 1, trace["mean"], atol=0.01)
+    np.testing.assert_allclose(arrays["mean"] / 127.5 - 1, trace.read("mean"), atol=0.01)
     low, high = header["log_ranges"]["effective_sample_size"]
     shared = 10 ** (low + (high - low) * (arrays["effective_sample_size"] - 1.0) / 254)
-    np.testing.assert_allclose(shared, trace["effective_sample_size"], rtol=0.05)
+    np.testing.assert_allclose(shared, trace.read("effective_sample_size"), rtol=0.05)
     assert set(arrays["source_image"][listed]) <= set(arrays["embedded_number"])
     for number, picture in zip(arrays["embedded_number"], arrays["embedded"], strict=True):
         assert (picture == images.pixels[number]).all()
@@ -106,11 +107,11 @@ def test_some_samples_may_be_chosen(run_dir: Path) -> None:
 def test_pictures_end_where_the_page_would_be_too_large(run_dir: Path, monkeypatch) -> None:
     monkeypatch.setattr("sampler.explain.build.SHOWN_BYTES", 0)
     monkeypatch.setattr("sampler.explain.build.TRIAL_IMAGES", 8)
-    result = invoke("explain", run_dir)
-    assert re.search(r"8 of [3-6]\d training images", result.output)
+    assert invoke("explain", run_dir).exit_code == 0
     header, arrays = read_page(run_dir / "explain.html")
-    made = [entry["image"] for entry in header["samples"][0]["images"]]
-    assert set(made[:8]) == set(arrays["embedded_number"])
+    made = {entry["image"] for told in header["samples"] for entry in told["images"]}
+    assert 10 <= len(made) < NUM_IMAGES
+    assert made == set(arrays["embedded_number"])  # they alone, whatever the size
 
 
 def test_a_page_of_many_samples_shows_the_first(run_dir: Path, monkeypatch) -> None:
@@ -150,7 +151,9 @@ def test_the_images_of_one_pixel_may_be_left_out(run_dir: Path) -> None:
     weights = np.zeros(NUM_IMAGES)
     for step in range(STEPS):
         for patch, weight in zip(
-            trace.source_ids[step, 0, 8, 7], trace["source_weights"][step, 0, 8, 7], strict=True
+            trace.source_ids(0, 8, 7)[step],
+            trace.read("source_weights", 0, 8, 7)[step],
+            strict=True,
         ):
             weights[patch // SIDE**2] += weight * (patch >= 0)
     assert check["removed"] == weights.argsort()[::-1][:2].tolist()
@@ -219,6 +222,72 @@ def test_what_cannot_be_is_told_in_a_line(run_dir: Path, arguments, message) -> 
     assert re.search(message, result.output)
 
 
+def test_a_new_run_takes_nothing_over_from_the_old_one(run_dir: Path) -> None:
+    assert invoke("leave-out", run_dir, "--top", 1).exit_code == 0
+    assert invoke("explain", run_dir).exit_code == 0
+    assert invoke("plot", run_dir).exit_code == 0
+    index = json.loads((run_dir / "run.json").read_text())["source"]["index"]
+    again = ["--index", index, "--steps", 2, "--num", 1, "--scales", 3, "--overwrite"]
+    assert invoke("run", *again, "--out", run_dir).exit_code == 0
+    assert {path.name for path in run_dir.iterdir()} == {"samples.npy", "samples.png", "run.json"}
+
+
+def test_more_images_than_are_named_cannot_be_left_out(run_dir: Path) -> None:
+    result = invoke("leave-out", run_dir, "--top", 61)
+    assert result.exit_code == 1
+    assert re.search(r"61 images were asked for, but \d+ are named.*at most \d+", result.output)
+    result = invoke("leave-out", run_dir, "--top", 31)
+    assert result.exit_code == 1
+    assert "31 of 60 images would leave too few" in result.output
+
+
+def test_a_run_in_which_no_source_was_named_is_explained(run_dir: Path) -> None:
+    trace = zarr.open_group(run_dir / "trace.zarr", mode="r+")
+    for name, nothing in (("source_ids", 2**32 - 1), ("source_weights", 0), ("image_shares", 0)):
+        trace[name][...] = nothing
+    account = json.loads((run_dir / "run.json").read_text())
+    for told in account["trace"]["attribution"]:
+        told["images"] = []
+    (run_dir / "run.json").write_text(json.dumps(account))
+    assert "0 of 0 training images" in invoke("explain", run_dir).output
+    result = invoke("leave-out", run_dir)
+    assert result.exit_code == 1
+    assert "no training image was named for sample 0" in result.output
+
+
+def test_folders_that_do_not_fit_together_are_told(run_dir: Path) -> None:
+    account = json.loads((run_dir / "run.json").read_text())
+    changed = account | {"steps": account["steps"][1:]}
+    (run_dir / "run.json").write_text(json.dumps(changed))
+    told = invoke("explain", run_dir).output
+    assert "has 4 steps of 3 samples, but run.json tells of 3 and 3" in told
+    (run_dir / "run.json").write_text(json.dumps(account))
+    os.truncate(run_dir / "samples.npy", 40)
+    result = invoke("leave-out", run_dir)
+    assert result.exit_code == 1
+    assert "samples.npy cannot be read" in result.output
+
+
+def test_a_run_over_a_dataset_finds_it_again(tmp_path: Path) -> None:
+    out, limit = tmp_path / "is", ["--limit", NUM_IMAGES, "--resolution", SIDE]
+    run = ["run", "--dataset", "sample", *limit, "--machine", "is", "--num", 1, "--steps", 1]
+    assert invoke(*run, "--label", 3, "--trace", "--out", out).exit_code == 0
+    assert invoke("explain", out).exit_code == 0
+    header, _ = read_page(out / "explain.html")
+    assert ["Class", "3, Dress"] in header["facts"]
+    assert header["num_training_images"] == (few_images().labels == 3).sum()
+
+
+def test_an_index_that_has_moved_may_be_named(run_dir: Path, finished: Path) -> None:
+    account = json.loads((run_dir / "run.json").read_text())
+    account["source"]["index"] = str(run_dir / "gone.zarr")
+    (run_dir / "run.json").write_text(json.dumps(account))
+    result = invoke("explain", run_dir)
+    assert result.exit_code == 1
+    assert "If it has moved, give --index PATH" in result.output
+    assert invoke("explain", run_dir, "--index", finished.parent / "few.zarr").exit_code == 0
+
+
 def test_folders_without_a_trace_are_refused(finished: Path, tmp_path: Path) -> None:
     assert "holds no run: there is no run.json" in invoke("explain", tmp_path).output
     (tmp_path / "run.json").write_text("{")
@@ -239,4 +308,4 @@ def test_damaged_checks_are_told(run_dir: Path) -> None:
     os.truncate(run_dir / "leave_out.npz", 100)
     result = invoke("explain", run_dir)
     assert result.exit_code == 1
-    assert "Remove them, and repeat the checks with `sampler leave-out`" in result.output
+    assert "Remove it, and repeat the checks with `sampler leave-out`" in result.output

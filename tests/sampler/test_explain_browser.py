@@ -293,7 +293,7 @@ def test_a_click_shows_the_sources_that_the_trace_of_a_run_holds(
     file, trace = tmp_path / "explain.html", Trace.open(folder)
     file.write_text(explanation.html, encoding="utf-8")
     step, sample = 2, 1
-    fourth = trace["source_weights"][step, sample, ..., 3]
+    fourth = trace.read("source_weights")[step, sample, ..., 3]
     y, x = np.unravel_index(fourth.argmax(), fourth.shape)
     for page in watched(tab, f"{file.as_uri()}#sample={sample}&step={step + 1}"):
         canvas = page.locator("#state-view canvas")
@@ -301,7 +301,7 @@ def test_a_click_shows_the_sources_that_the_trace_of_a_run_holds(
         canvas.click(position={"x": (x + 0.5) * cell, "y": (y + 0.5) * cell})
         shown = shown_sources(page)
     at = (step, sample, y, x)
-    ids, weights = trace.source_ids[at][:4], trace["source_weights"][at][:4]
+    ids, weights = trace.source_ids()[at][:4], trace.read("source_weights")[at][:4]
     expected = [
         (int(patch) // SIDE**2, *divmod(int(patch) % SIDE**2, SIDE)) for patch in ids.tolist()
     ]

@@ -101,15 +101,62 @@ def test_whole_images_are_the_sources_of_the_ideal_machine(images, xt) -> None:
     assert (sources.ids[..., 3:] == -1).all()  # the class has three images
 
 
-@pytest.mark.parametrize("tail", [2, 64])
-def test_naming_sources_changes_no_estimate(rng, tail) -> None:
+@pytest.mark.parametrize("size", [3, 5])
+@pytest.mark.parametrize("label", [None, 1])
+def test_beside_a_tail_of_whole_images_sources_have_their_true_weights(
+    rng, size, label, monkeypatch
+) -> None:
+    """The way of every real run: searched pixels, their neighbors, corners, an estimated mass."""
+    pixels = np.concatenate([random_images(rng, 150, 1, SIDE, SIDE)] * 2)
+    images = ImageSet.from_array(pixels, np.arange(300) // 150)
+    state = torch.from_numpy(noisy_states(rng, pixels[:150], 1, SIGNAL))
+    monkeypatch.setattr("sampler.estimator.estimation.ENOUGH_DRAWS", 10**9)  # search all pixels
+    search = BruteSearch(images, scales=(size,))
+    machine = ELSMachine(search, k=40, tail=64 * 32 // size)  # 64 images are drawn
+    posterior = machine.posterior(state, SIGNAL, size, label=label, num_sources=NUM_SOURCES)
+    assert ((posterior.head_mass > 0) & (posterior.head_mass < 1)).any()
+    sources = posterior.sources
+    of_class = pixels if label is None else pixels[150:]
+    first = 0 if label is None else 150 * SIDE**2
+    errors, attributed = [], 0.0
+    for y, x in np.ndindex(SIDE, SIDE):
+        weights = true_weights(state[0].numpy(), of_class, (y, x), size).ravel()
+        ids, found = sources.ids[0, y, x].numpy(), sources.weights[0, y, x].numpy()
+        assert (ids >= first).all()
+        errors += (found / weights[ids - first]).tolist()
+        attributed += weights[ids - first].sum() / SIDE**2
+        np.testing.assert_allclose(  # the heaviest were found
+            weights[ids - first], np.sort(weights)[::-1][:NUM_SOURCES], rtol=1e-3
+        )
+    assert np.median(errors) == pytest.approx(1, abs=0.02)
+    np.testing.assert_allclose(errors, 1, atol=0.35)  # the mass is an estimate
+    assert attributed < float(sources.image_shares.sum()) <= 1 + 1e-5
+
+
+def test_sources_are_shares_of_the_mass_that_a_tolerance_led_to(rng) -> None:
     images = ImageSet.from_array(random_images(rng, 40, 1, SIDE, SIDE))
+    state = torch.from_numpy(noisy_states(rng, images.pixels, 2, SIGNAL))
+    machine = ELSMachine(BruteSearch(images), k=4, tail=0, tolerance=0.0)
+    posterior = machine.posterior(state, SIGNAL, 3, num_sources=NUM_SOURCES)
+    assert (posterior.rounds == 2).any()  # all patches were summed, but four were listed before
+    sources = posterior.sources
+    for b, y, x in np.ndindex(2, SIDE, SIDE):
+        weights = true_weights(state[b].numpy(), images.pixels, (y, x), 3).ravel()
+        ids = sources.ids[b, y, x].numpy()
+        listed = ids >= 0
+        found = sources.weights[b, y, x].numpy()[listed]
+        np.testing.assert_allclose(found, weights[ids[listed]], atol=1e-4)
+
+
+@pytest.mark.parametrize("tail", [2, 64, 400])
+def test_naming_sources_changes_no_estimate(rng, tail) -> None:
+    images = ImageSet.from_array(random_images(rng, 90, 1, SIDE, SIDE))
     xt = torch.from_numpy(noisy_states(rng, images.pixels, 2, SIGNAL))
     machine = ELSMachine(BruteSearch(images), k=16, tail=tail)
     plain = machine.posterior(xt, SIGNAL, 3)
     traced = machine.posterior(xt, SIGNAL, 3, num_sources=NUM_SOURCES)
     assert plain.sources is None
-    for name in ("mean", "log_mass", "standard_error", "num_scored", "head_mass"):
+    for name in ("mean", "log_mass", "standard_error", "num_scored", "head_mass", "k_hat"):
         torch.testing.assert_close(getattr(plain, name), getattr(traced, name), rtol=0, atol=0)
 
 
@@ -119,6 +166,7 @@ def test_states_that_are_estimated_apart_have_the_same_sources(rng, monkeypatch)
     machine = ELSMachine(BruteSearch(images), k=16, tail=64)
     whole = machine.posterior(xt, SIGNAL, 3, num_sources=NUM_SOURCES).sources
     monkeypatch.setattr("sampler.estimator.retrieval.PIXELS_PER_CHUNK", 1)
+    monkeypatch.setattr("sampler.exact.PIXELS_PER_CHUNK", 1)
     apart = machine.posterior(xt, SIGNAL, 3, num_sources=NUM_SOURCES).sources
     assert (whole.ids == apart.ids).all()
     assert whole.image_shares.sum() > 0.1

@@ -39,36 +39,36 @@ def traced(rng: np.random.Generator, tmp_path: Path) -> tuple[Trace, TraceWriter
 
 def test_a_trace_holds_what_the_machine_said(traced) -> None:
     trace, _, given = traced
-    ids, half = trace.source_ids, {"rtol": 1e-3, "atol": 1e-4}
+    ids, half = trace.source_ids(), {"rtol": 1e-3, "atol": 1e-4}
     assert (ids == -1).any()
     assert (ids >= 0).any()
     for step, (xt, posterior) in enumerate(given):
         sources = posterior.sources
         np.testing.assert_array_equal(ids[step], sources.ids)
-        np.testing.assert_allclose(trace["state"][step], xt, **half)
-        np.testing.assert_allclose(trace["mean"][step], posterior.mean, **half)
-        np.testing.assert_allclose(trace["source_weights"][step], sources.weights, **half)
-        np.testing.assert_allclose(trace["unattributed"][step], sources.unattributed, **half)
+        np.testing.assert_allclose(trace.read("state")[step], xt, **half)
+        np.testing.assert_allclose(trace.read("mean")[step], posterior.mean, **half)
+        np.testing.assert_allclose(trace.read("source_weights")[step], sources.weights, **half)
+        np.testing.assert_allclose(trace.read("unattributed")[step], sources.unattributed, **half)
         np.testing.assert_allclose(
-            trace["effective_sample_size"][step], posterior.effective_sample_size, rtol=1e-6
+            trace.read("effective_sample_size")[step], posterior.effective_sample_size, rtol=1e-6
         )
-        np.testing.assert_allclose(trace["head_mass"][step], posterior.head_mass, **half)
+        np.testing.assert_allclose(trace.read("head_mass")[step], posterior.head_mass, **half)
         np.testing.assert_allclose(
-            trace["standard_error"][step], posterior.standard_error[:, 0], **half
+            trace.read("standard_error")[step], posterior.standard_error[:, 0], **half
         )
-        numbers, shares = trace["image_numbers"][step], trace["image_shares"][step]
+        numbers, shares = trace.read("image_numbers")[step], trace.read("image_shares")[step]
         assert shares.shape == (NUM, IMAGES_PER_STEP)
         np.testing.assert_allclose(
             shares, np.take_along_axis(sources.image_shares.numpy(), numbers, axis=1)
         )
         np.testing.assert_allclose(
-            trace["image_unattributed"][step], 1 - sources.image_shares.sum(1), atol=1e-6
+            trace.read("image_unattributed")[step], 1 - sources.image_shares.sum(1), atol=1e-6
         )
 
 
 def test_weights_and_the_unattributed_share_sum_to_one(traced) -> None:
     trace, _, _ = traced
-    total = trace["source_weights"].astype(float).sum(-1) + trace["unattributed"]
+    total = trace.read("source_weights").astype(float).sum(-1) + trace.read("unattributed")
     np.testing.assert_allclose(total, 1, atol=2e-3)
 
 
@@ -102,6 +102,13 @@ def test_a_damaged_array_is_told_by_name(traced, tmp_path: Path) -> None:
     chunk = chunk if chunk.is_file() else next(p for p in chunk.rglob("*") if p.is_file())
     chunk.write_bytes(b"torn")
     with pytest.raises(UserError, match=r"array mean of .*trace\.zarr cannot be read"):
-        _ = trace["mean"]
+        _ = trace.read("mean")
     with pytest.raises(UserError, match=r"array nothing of .* cannot be read"):
-        _ = trace["nothing"]
+        _ = trace.read("nothing")
+
+
+def test_some_samples_or_one_pixel_may_be_read_alone(traced) -> None:
+    trace, _, _ = traced
+    assert trace.shape == (STEPS, NUM, 1, 7, 6)
+    np.testing.assert_array_equal(trace.read("mean", [1, 0]), trace.read("mean")[:, [1, 0]])
+    np.testing.assert_array_equal(trace.source_ids(1, 3, 2), trace.source_ids()[:, 1, 3, 2])

@@ -4,6 +4,7 @@
 const STEP_MILLISECONDS = 500;
 const SPEECH_DELAY = 250; // milliseconds; a screen reader need not hear each pixel on the way
 const ADDRESS_DELAY = 200; // milliseconds
+const NUDGES = [["←", "Left", 0, -1], ["↑", "Up", -1, 0], ["↓", "Down", 1, 0], ["→", "Right", 0, 1]];
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
@@ -20,6 +21,7 @@ class App {
     this.listSamples();
     this.listMaps();
     this.wireSteps();
+    this.wireNudges();
     byId("num-training").textContent = run.header.num_training_images.toLocaleString("en-US");
     byId("facts").replaceChildren(...pairs(run.header.facts));
     window.addEventListener("hashchange", () => this.change(this.fromAddress()));
@@ -121,6 +123,15 @@ class App {
       if (still.matches) this.change({ step: (this.view.step + 1) % this.run.numSteps });
       else this.play(this.timer === null);
     });
+  }
+
+  /** Fingers are wider than pixels: single steps for those without arrow keys. */
+  wireNudges() {
+    for (const [sign, name, y, x] of NUDGES) {
+      byId("nudge").append(element("button", {
+        type: "button", "aria-label": name, onclick: () => this.choose(this.view.y + y, this.view.x + x),
+      }, sign));
+    }
   }
 
   /** Start or stop; who asked for less motion goes one step at a time. */

@@ -187,6 +187,12 @@ def test_lists_that_are_too_long_are_left_out(index):
         assert set(row[row >= 0].tolist()) == set().union(*kept)
 
 
+def test_maps_are_for_reading_so_that_an_index_may_be_larger_than_memory(index):
+    arrays = index.arrays(3)
+    for array in (index.images.pixels, arrays.ids, arrays.codes, arrays.mean_patch):
+        assert not array.flags.writeable
+
+
 def test_the_only_list_of_a_signature_is_never_left_out(index):
     number = index.geometry(3).signature_at(0, 0)
     assert len(index.arrays(3).lists_of(number)) == 1
