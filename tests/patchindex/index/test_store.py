@@ -62,8 +62,9 @@ def test_zarr_alone_reads_every_array(built):
     assert np.array_equal(root["labels"][:], built.images.labels)
 
 
-def test_writing_to_an_open_index_stays_in_memory(path):
-    PatchIndex.open(path).images.pixels[...] = 1
+def test_an_open_index_cannot_be_written_to(path):
+    with pytest.raises(ValueError, match="read-only"):
+        PatchIndex.open(path).images.pixels[...] = 1
     PatchIndex.open(path).verify()
 
 
