@@ -80,6 +80,7 @@ def header() -> dict[str, Any]:
             {"sample": 1, "removed": [57, 3], "distance": 0.25, "control_distance": 0.03}
         ],
         "log_ranges": {"effective_sample_size": [0.0, 6.0], "standard_error": [-6.0, 0.0]},
+        "least_share": 0.005,
         "class_names": ["shirt", "shoe", "coat"],
         "num_training_images": 9000,
     }

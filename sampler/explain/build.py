@@ -17,7 +17,8 @@ from sampler.explain.payload import (
 )
 from sampler.explain.run_folder import RunFolder
 
-TRIAL_IMAGES = 256
+TRIAL_IMAGES = 1024
+PICTURE_BITS = (8, 6, 5, 4)
 MARGIN = 0.95  # of the room: images of less weight may be larger when deflated
 
 
@@ -53,18 +54,27 @@ def explain(run: RunFolder, images: ImageSet, wanted: Sequence[int] | None = Non
     named = heaviest_images(header, arrays)
     bare = len(render_page(header, arrays | picture_arrays(images, named[:0])))
     made = len({entry["image"] for shown in header["samples"] for entry in shown["images"]})
-    kept = named[: max(made, num_fitting(images, named[:TRIAL_IMAGES], SHOWN_BYTES - bare))]
+    bits, count = pictures_fitting(images, named, SHOWN_BYTES - bare)
+    kept = named[: max(made, count)]
+    levels = f"{len(kept):,} of the {len(named):,} images named here, {2**bits} levels a channel"
+    header["facts"].append(["Pictures in this file", levels])
     return Explanation(
-        html=render_page(header, arrays | picture_arrays(images, kept)),
+        html=render_page(header, arrays | picture_arrays(images, kept, bits)),
         samples=tuple(samples),
         num_pictures=len(kept),
         num_named=len(named),
     )
 
 
-def num_fitting(images: ImageSet, trial: Int[ndarray, " n"], room: int) -> int:
-    """How many pictures fit into so many bytes of a page, judged by some of them."""
-    if not len(trial):
-        return 0
-    taken = len(array_element("embedded", picture_arrays(images, trial)["embedded"]))
-    return max(0, int(MARGIN * room * len(trial) / taken))
+def pictures_fitting(images: ImageSet, named: Int[ndarray, " n"], room: int) -> tuple[int, int]:
+    """Bits a pixel and number of the pictures that fit into so many bytes of a page.
+
+    All of them with as many bits as they can have, or else as many as fit with the fewest.
+    """
+    trial = named[:TRIAL_IMAGES]
+    for bits in PICTURE_BITS:
+        taken = len(array_element("embedded", picture_arrays(images, trial, bits)["embedded"]))
+        count = max(0, int(MARGIN * room * len(trial) / taken))
+        if count >= len(named):
+            break
+    return bits, min(count, len(named))

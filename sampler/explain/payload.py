@@ -18,9 +18,11 @@ from sampler.trace import Trace
 Arrays = dict[str, Shaped[ndarray, "..."]]
 
 SOURCES_SHOWN = 4
+# lighter ones say little, and the page could not hold the pictures of all their images
+LEAST_SHOWN = 0.005
 # pixels of all steps and samples that make a page of about ten megabytes
 MOST_PIXELS = 400_000
-SHOWN_BYTES = 14_000_000  # of the whole page; pictures of training images fill it up
+SHOWN_BYTES = 14_800_000  # of the whole page; pictures of training images fill it up
 NOISE_QUANTILE = 0.998
 
 
@@ -101,6 +103,7 @@ def make_payload(
             "effective_sample_size": list(effective_range),
             "standard_error": list(error_range),
         },
+        "least_share": LEAST_SHOWN,
         "class_names": list(images.class_names) or None,
         "num_training_images": len(images.members(run.account["config"]["label"])),
     }
@@ -115,10 +118,11 @@ def state_ranges(state: Float[ndarray, "s b c h w"]) -> list[float]:
 
 
 def source_arrays(trace: Trace, at: list[int], images: ImageSet) -> Arrays:
-    """The heaviest sources of each pixel; those too light for a level are dropped."""
+    """The heaviest sources of each pixel; light ones count as unattributed."""
     ids = trace.source_ids(at)[..., :SOURCES_SHOWN]
-    weights, unattributed = share_levels(trace.read("source_weights", at)[..., :SOURCES_SHOWN])
-    listed, per_image = weights > 0, images.height * images.width
+    shares = trace.read("source_weights", at)[..., :SOURCES_SHOWN].astype(np.float32)
+    listed, per_image = shares >= LEAST_SHOWN, images.height * images.width
+    weights, unattributed = share_levels(shares * listed)
     return {
         "source_image": np.where(listed, ids // per_image, -1).astype(np.int32),
         # two bytes are enough for images of up to 256 x 256
@@ -141,13 +145,18 @@ def heaviest_images(header: dict[str, Any], arrays: Arrays) -> Int[ndarray, " n"
     return np.array(list(dict.fromkeys([*made, *by_weight.tolist()])), dtype=np.int64)
 
 
-def picture_arrays(images: ImageSet, numbers: Int[ndarray, " n"]) -> Arrays:
-    """Pictures and labels of these training images, ascending."""
-    ordered = np.sort(numbers)
+def picture_arrays(images: ImageSet, numbers: Int[ndarray, " n"], bits: int = 8) -> Arrays:
+    """Pictures and labels of these training images, ascending.
+
+    Args:
+        bits: of a pixel that are kept; the fewer, the better pictures deflate.
+    """
+    ordered, finest = np.sort(numbers), 2**bits - 1
+    levels = (np.asarray(images.pixels[ordered]) * np.float32(finest / 255)).round()
     labels = None if images.labels is None else images.labels[ordered]
     return {
         "embedded_number": ordered.astype(np.int32),
-        "embedded": np.asarray(images.pixels[ordered]),
+        "embedded": (levels * np.float32(255 / finest)).round().astype(np.uint8),
         "embedded_label": np.full(len(ordered), -1, np.int32)
         if labels is None
         else labels.astype(np.int32),

@@ -68,5 +68,5 @@ function unattributedBar(share) {
 function whyNone(run, view) {
   const size = number(run.valueAt("effective_sample_size", view));
   return `No source stands out: at this noise the weight is spread over very many patches ` +
-    `(about ${size} share it), so that none of them is listed.`;
+    `(about ${size} share it), none of which has ${percent(run.header.least_share)} of it.`;
 }
