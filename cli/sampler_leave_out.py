@@ -28,7 +28,7 @@ DEFAULTS = LeaveOutConfig()
 @click.option(
     "--pixel", metavar="Y,X", help="Those with the largest shares in this pixel. [default: in all]"
 )
-@click.option("--exact", is_flag=True, help="Sum over every patch that is left.")
+@click.option("--exact", is_flag=True, help="Sum over every patch, with the images and without.")
 @index_option
 @dataset_option
 @image_options

@@ -25,6 +25,7 @@ def payload(channels: int = 1, **changes: Any) -> tuple[dict[str, Any], dict[str
         "embedded_number": EMBEDDED.astype(np.int32),
         "embedded": levels(rng, (len(EMBEDDED), channels, HEIGHT, WIDTH)),
         "embedded_label": np.array([0, 1, 2, -1, 1], dtype=np.int16),
+        "held_against": levels(rng, (1, channels, HEIGHT, WIDTH)),
         "left_out": levels(rng, (1, channels, HEIGHT, WIDTH)),
         **source_arrays(rng, pixels),
     }

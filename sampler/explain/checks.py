@@ -18,6 +18,7 @@ from sampler.explain.leave_out import LeaveOut
 from sampler.output import write_json, write_whole
 
 CHECKS, PICTURES = "leave_out.json", "leave_out.npz"
+IMAGES = ("finished", "without", "control")
 REMEDY = "Free some space, or mend its permissions."
 
 
@@ -27,10 +28,11 @@ class Check:
 
     Attributes:
         account: see `LeaveOut.account`.
-        without, control: see `LeaveOut`.
+        finished, without, control: see `LeaveOut`.
     """
 
     account: dict[str, Any]
+    finished: Float[ndarray, "c h w"]
     without: Float[ndarray, "c h w"]
     control: Float[ndarray, "c h w"]
 
@@ -49,8 +51,11 @@ def read_checks(folder: Path) -> list[Check]:
     try:
         with (folder / PICTURES).open("rb") as file, np.load(file, allow_pickle=False) as found:
             accounts = json.loads(str(found["accounts"]))
-            pairs = zip(accounts, found["without"], found["control"], strict=True)
-            return [Check(account=told, without=a, control=b) for told, a, b in pairs]
+            pictures = zip(*(found[name] for name in IMAGES), strict=True)
+            return [
+                Check(account=told, **dict(zip(IMAGES, images, strict=True)))
+                for told, images in zip(accounts, pictures, strict=True)
+            ]
     except FileNotFoundError:
         return []
     except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
@@ -66,15 +71,13 @@ def keep_check(folder: Path, found: LeaveOut) -> None:
     Raises:
         OutputError: the disk is full or the folder went away.
     """
-    new = Check(account=found.account(), without=found.without, control=found.control)
+    new = Check(account=found.account(), **{name: getattr(found, name) for name in IMAGES})
     checks = [check for check in read_checks(folder) if place_of(check) != place_of(new)]
     checks = sorted([*checks, new], key=place_of)
     accounts = [check.account for check in checks]
     arrays = {
         "accounts": np.array(json.dumps(accounts)),  # with the pictures that they are of
-        "without": np.stack([check.without for check in checks]),
-        "control": np.stack([check.control for check in checks]),
-    }
+    } | {name: np.stack([getattr(check, name) for check in checks]) for name in IMAGES}
     write_whole(
         {
             PICTURES: lambda path: np.savez(path, allow_pickle=False, **arrays),

@@ -50,7 +50,7 @@ class LeaveOut:
     Attributes:
         exact: the twins are sums over every patch.
         removed, compared: numbers of the images that were left out, and of those for comparison.
-        finished: the sample of the run.
+        finished: the sample of the run; summed exactly, if only its twins are.
         without, control: what its noise becomes without them, and without those for comparison.
     """
 
@@ -102,13 +102,16 @@ def leave_out(run: RunFolder, source: ImageSet | PatchIndex, config: LeaveOutCon
     removed = heaviest_images(named(run, images, config), config)
     members = images.members(run.account["config"]["label"])
     compared = other_images(members, named(run, images, config), config)
-    resampled = [without_images(run, source, config, members, gone) for gone in (removed, compared)]
+    dictionaries = [removed, compared]
+    if config.exact and is_retrieved(run.account):
+        dictionaries.append([])  # so that only the images differ, and not the way they are summed
+    resampled = [without_images(run, source, config, members, gone) for gone in dictionaries]
     return LeaveOut(
         config=config,
         exact=config.exact or not is_retrieved(run.account),
         removed=tuple(removed),
         compared=tuple(compared),
-        finished=finished[config.sample],
+        finished=[finished[config.sample], *resampled[2:]][-1],
         without=resampled[0],
         control=resampled[1],
     )

@@ -70,7 +70,11 @@ def make_payload(
     arrays |= source_arrays(trace, at, images)
     checks = [check for check in read_checks(run.path) if check.sample in at]
     if checks:
-        arrays["left_out"] = np.stack([linear_levels(check.without, -1.0, 1.0) for check in checks])
+        pairs = ((check.finished, check.without) for check in checks)
+        for name, pictures in zip(
+            ("held_against", "left_out"), zip(*pairs, strict=True), strict=True
+        ):
+            arrays[name] = linear_levels(np.stack(pictures), -1.0, 1.0)
     header = {
         "title": title_of(run.account, len(at)),
         "facts": facts_of(run, images),

@@ -178,6 +178,20 @@ def test_the_images_of_one_pixel_may_be_left_out(run_dir: Path) -> None:
     assert "the pixel was" in result.output
 
 
+def test_exact_twins_are_held_against_an_exact_sample(run_dir: Path, images: ImageSet) -> None:
+    index = json.loads((run_dir / "run.json").read_text())["source"]["index"]
+    rough = ["--index", index, "--steps", 2, "--num", 1, "--scales", 3, "--k", 4, "--tail", 16]
+    assert invoke("run", *rough, "--trace", "--overwrite", "--out", run_dir).exit_code == 0
+    assert invoke("leave-out", run_dir, "--top", 2, "--exact").exit_code == 0
+    [check] = json.loads((run_dir / "leave_out.json").read_text())["checks"]
+    noise = initial_noise(1, images, 0)
+    whole = sample(ELSMachine(images), noise, scales=[3], steps=2).images[0].numpy()
+    assert np.abs(whole - np.load(run_dir / "samples.npy")[0]).max() > 0.05  # that was a rough run
+    for name, distance in (("without", "distance"), ("control", "control_distance")):
+        moved = read_pictures(run_dir)[name][0] - whole
+        assert check[distance] == pytest.approx(np.sqrt(np.square(moved).mean()), abs=1e-5)
+
+
 def test_checks_are_kept_one_for_each_place_and_shown(run_dir: Path) -> None:
     for arguments in (["--sample", 2], ["--sample", 0], ["--sample", 2, "--top", 1]):
         assert invoke("leave-out", run_dir, "--top", 2, *arguments).exit_code == 0
@@ -189,6 +203,8 @@ def test_checks_are_kept_one_for_each_place_and_shown(run_dir: Path) -> None:
     assert (shown["sample"], shown["removed"]) == (1, checks[1]["removed"])
     twin = read_pictures(run_dir)["without"][1]
     np.testing.assert_allclose(arrays["left_out"][0] / 127.5 - 1, twin.clip(-1, 1), atol=0.01)
+    finished = np.load(run_dir / "samples.npy")[2].clip(-1, 1)
+    np.testing.assert_allclose(arrays["held_against"][0] / 127.5 - 1, finished, atol=0.01)
 
 
 def test_a_run_of_whole_images_is_explained(tmp_path: Path) -> None:

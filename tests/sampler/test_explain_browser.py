@@ -234,7 +234,7 @@ def test_a_desktop_shows_it_all(page: "sync_api.Page") -> None:
 
 def test_colors_and_windows_that_wrap(tab: "sync_api.Page", tmp_path: Path) -> None:
     header, arrays = payload(3, boundary="circular", leave_out=None, class_names=None)
-    for name in ("head_mass", "standard_error", "left_out"):
+    for name in ("head_mass", "standard_error", "held_against", "left_out"):
         del arrays[name]
     file = tmp_path / "colors.html"
     file.write_text(render_page(header, arrays), encoding="utf-8")

@@ -122,8 +122,10 @@ class Run {
     return label < 0 ? null : label;
   }
 
-  leftOut(row) {
+  /** What a check holds the twin against, and the twin. */
+  pair(row) {
     const size = this.channels * this.numPixels;
-    return this.arrays.left_out.values.subarray(row * size, (row + 1) * size);
+    return ["held_against", "left_out"].map((name) =>
+      this.arrays[name].values.subarray(row * size, (row + 1) * size));
   }
 }

@@ -79,7 +79,7 @@ function showTwins(run, view) {
 }
 
 function twins(run, check) {
-  const [sample, twin] = [run.finished(check.sample), run.leftOut(check.row)];
+  const [sample, twin] = run.pair(check.row);
   const without = check.removed.length === 1
     ? `training image ${check.removed[0]}`
     : `training images ${check.removed.join(", ")}`;
