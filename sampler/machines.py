@@ -109,7 +109,23 @@ class ISMachine(ScoreMachine):
         return scan_whole(pixels, y, sigma)
 
 
-class LSMachine(ScoreMachine):
+class PatchMachine(ScoreMachine):
+    """A machine whose dictionary is of patches, which are summed or retrieved."""
+
+    _source: ExactScan | Retrieval
+
+    def _record(
+        self,
+        y: Float[Tensor, "b c h w"],
+        sigma: float,
+        patch_size: int | None,
+        label: int | None,
+        sources: SourceCollector | None,
+    ) -> PosteriorRecord:
+        return self._source.record(y, sigma, checked_patch_size(patch_size), label, sources)
+
+
+class LSMachine(PatchMachine):
     """Local score: a pixel's window meets only windows at its own place.
 
     Args:
@@ -125,18 +141,8 @@ class LSMachine(ScoreMachine):
         self.images = images
         self._source = ExactScan(images, boundary, equivariant=False)
 
-    def _record(
-        self,
-        y: Float[Tensor, "b c h w"],
-        sigma: float,
-        patch_size: int | None,
-        label: int | None,
-        sources: SourceCollector | None,
-    ) -> PosteriorRecord:
-        return self._source.record(y, sigma, checked_patch_size(patch_size), label, sources)
 
-
-class ELSMachine(ScoreMachine):
+class ELSMachine(PatchMachine):
     """Equivariant local score: a pixel's window meets all translated windows of all images.
 
     Args:
@@ -156,9 +162,7 @@ class ELSMachine(ScoreMachine):
     ) -> None:
         if isinstance(source, ImageSet):
             self.images = source
-            self._source: ExactScan | Retrieval = ExactScan(
-                source, boundary or "zeros", equivariant=True, finder=finder
-            )
+            self._source = ExactScan(source, boundary or "zeros", equivariant=True, finder=finder)
             return
         if boundary not in (None, source.boundary):
             raise SamplerConfigError(
@@ -167,16 +171,6 @@ class ELSMachine(ScoreMachine):
             )
         self.images = source.images
         self._source = Retrieval(source, **settings)
-
-    def _record(
-        self,
-        y: Float[Tensor, "b c h w"],
-        sigma: float,
-        patch_size: int | None,
-        label: int | None,
-        sources: SourceCollector | None,
-    ) -> PosteriorRecord:
-        return self._source.record(y, sigma, checked_patch_size(patch_size), label, sources)
 
 
 def checked_patch_size(patch_size: int | None) -> int:
