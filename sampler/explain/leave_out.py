@@ -98,10 +98,11 @@ def leave_out(run: RunFolder, source: ImageSet | PatchIndex, config: LeaveOutCon
             f"there is no sample {config.sample} in {run.path}. "
             f"Give a number from 0 to {len(finished) - 1}."
         )
-    named = images_of_pixel if config.pixel else images_of_sample
-    removed = heaviest_images(named(run, images, config), config)
+    name = images_of_pixel if config.pixel else images_of_sample
+    named = name(run, images, config)
+    removed = heaviest_images(named, config)
     members = images.members(run.account["config"]["label"])
-    compared = other_images(members, named(run, images, config), config)
+    compared = other_images(members, named, config)
     dictionaries = [removed, compared]
     if config.exact and is_retrieved(run.account):
         dictionaries.append([])  # so that only the images differ, and not the way they are summed
