@@ -1,33 +1,45 @@
 """Which back end computes: chosen once, when the kernels are first imported.
 
-`PATCHINDEX_KERNELS=torch|native` forces one; otherwise the native one serves where it was built.
+On the processor the native one serves where it was built, and torch otherwise; on any other device
+Triton does. `PATCHINDEX_KERNELS=torch|native|triton` forces one on the processor: Triton runs there
+in its interpreter, which is slow, and for tests.
 """
 
 import logging
 import os
 from importlib.util import find_spec
 
+from torch import Tensor
+
 from patchindex.errors import KernelError
 
 logger = logging.getLogger(__name__)
 
 VARIABLE = "PATCHINDEX_KERNELS"
+INTERPRETER = "TRITON_INTERPRET"
 
 
 def choose_backend() -> str:
-    """`native` or `torch`.
+    """`native`, `torch` or `triton`: what computes on the processor.
 
     Raises:
-        KernelError: the environment forces a back end that does not exist or was not built.
+        KernelError: the environment forces a back end that does not exist or cannot run here.
     """
     built = find_spec("patchindex.kernels._native") is not None
     forced = os.environ.get(VARIABLE, "")
-    if forced not in ("", "torch", "native"):
-        raise KernelError(f"{VARIABLE} is {forced!r}. Give torch or native, or leave it unset.")
+    if forced not in ("", "torch", "native", "triton"):
+        raise KernelError(
+            f"{VARIABLE} is {forced!r}. Give torch, native or triton, or leave it unset."
+        )
     if forced == "native" and not built:
         raise KernelError(
             f"{VARIABLE} is native, but the C++ kernels were not built. Install a C++ compiler and "
             "install patchindex again, or unset the variable to compute in torch."
+        )
+    if forced == "triton" and not (has_triton() and os.environ.get(INTERPRETER) == "1"):
+        raise KernelError(
+            f"{VARIABLE} is triton, which computes on the processor in its interpreter only. "
+            f"Install triton and set {INTERPRETER}=1, or unset {VARIABLE}."
         )
     if not built and not forced:
         logger.warning(
@@ -35,6 +47,27 @@ def choose_backend() -> str:
             "To get them, install a C++ compiler and install patchindex again."
         )
     return forced or ("native" if built else "torch")
+
+
+def has_triton() -> bool:
+    """Whether Triton is installed, without which nothing computes on a GPU."""
+    return find_spec("triton") is not None
+
+
+def on_device(tensor: Tensor) -> bool:
+    """Whether the Triton kernels compute what is asked with this tensor.
+
+    Raises:
+        KernelError: they should, but Triton is not installed.
+    """
+    if tensor.device.type == "cpu":
+        return BACKEND == "triton"
+    if not has_triton():
+        raise KernelError(
+            f"the states are on {tensor.device}, where Triton computes, which is not installed. "
+            "Install triton, or give --device cpu."
+        )
+    return True
 
 
 BACKEND = choose_backend()

@@ -1,0 +1,103 @@
+"""What of an index lies in a device's memory: so much as a budget allows, the last used first.
+
+Kernels take their images and lists where they find them: resident ones are read at once, others are
+copied to the device block by block. The budget is for what stays; the workspace of a step comes on
+top of it, so that a share of the memory is left free.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import TypeVar
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from patchindex.errors import KernelError
+from patchindex.images import ImageSet
+
+RESIDENT_SHARE = 0.7  # of the memory that is free when a device is first used
+
+Kept = TypeVar("Kept")
+
+
+class DeviceMemory:
+    """The ledger of one device.
+
+    Attributes:
+        budget: bytes that may stay there.
+    """
+
+    def __init__(self, budget: int) -> None:
+        self.budget = budget
+        self._kept: OrderedDict[Hashable, tuple[int, object]] = OrderedDict()
+
+    @property
+    def used(self) -> int:
+        """Bytes that stay there now."""
+        return sum(num_bytes for num_bytes, _ in self._kept.values())
+
+    def keep(self, key: Hashable, num_bytes: int, load: Callable[[], Kept]) -> Kept | None:
+        """What `load` brought to the device, now or earlier; None if it is over the whole budget.
+
+        What was not used for longest makes room.
+        """
+        if key not in self._kept:
+            if num_bytes > self.budget:
+                return None
+            while self.used + num_bytes > self.budget:
+                self._kept.popitem(last=False)
+            self._kept[key] = num_bytes, load()
+        self._kept.move_to_end(key)
+        kept: Kept = self._kept[key][1]  # type: ignore[assignment] # a key has one kind of value
+        return kept
+
+
+_memories: dict[torch.device, DeviceMemory] = {}
+_budgets: list[int] = []  # the one that the user gave, if any
+
+
+def memory_of(device: torch.device) -> DeviceMemory:
+    """The ledger of a device, made when it is first asked for."""
+    if device not in _memories:
+        _memories[device] = DeviceMemory(_budgets[0] if _budgets else default_budget(device))
+    return _memories[device]
+
+
+def default_budget(device: torch.device) -> int:
+    """RESIDENT_SHARE of what is free; of a processor's memory nothing is kept twice."""
+    if device.type != "cuda":
+        return 0
+    free, _ = torch.cuda.mem_get_info(device)
+    return int(RESIDENT_SHARE * free)
+
+
+def set_device_memory(num_bytes: int) -> None:
+    """Let so many bytes of images and lists stay on each device; what stayed until now goes.
+
+    Raises:
+        KernelError: a negative number.
+    """
+    if num_bytes < 0:
+        raise KernelError(
+            f"device memory is {num_bytes} bytes. Give 0, to keep nothing there, or more."
+        )
+    _budgets[:] = [num_bytes]
+    _memories.clear()
+
+
+def images_on(
+    images: ImageSet, device: torch.device, label: int | None = None
+) -> UInt8[Tensor, "n c h w"]:
+    """The pixels of all images, or of a class: on the device, or on the host if they do not fit.
+
+    Raises:
+        DatasetError: no image has the label.
+    """
+    if device.type == "cpu":
+        return images.with_label(label).tensor
+    num_bytes = len(images.members(label)) * images.pixels[0].nbytes
+    kept = memory_of(device).keep(
+        (images, label), num_bytes, lambda: images.with_label(label).tensor.to(device)
+    )
+    return images.with_label(label).tensor if kept is None else kept
