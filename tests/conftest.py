@@ -7,9 +7,12 @@ from pathlib import Path
 import jaxtyping
 import numpy as np
 import pytest
+import torch
 
 os.environ["MPLBACKEND"] = "Agg"  # before anything imports matplotlib
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command lines do, see cli/__init__.py
+if not torch.cuda.is_available():  # before anything imports Triton
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 
 @pytest.fixture
