@@ -63,15 +63,17 @@ class PosteriorRecord:
         )  # fmt: skip
 
     @classmethod
-    def empty(cls, shape: tuple[int, ...], channels: int) -> "PosteriorRecord":
+    def empty(
+        cls, shape: tuple[int, ...], channels: int, device: torch.device | None = None
+    ) -> "PosteriorRecord":
         """The record of no patch at all: the neutral element of `merge`."""
-        zero = torch.zeros(shape, dtype=torch.float64)
+        zero = torch.zeros(shape, dtype=torch.float64, device=device)
         return cls.exact(
             log_max=zero - torch.inf,
             sum_w=zero,
             sum_wc=zero.new_zeros(*shape, channels),
             sum_w2=zero,
-            num_scored=torch.zeros(shape, dtype=torch.int64),
+            num_scored=torch.zeros(shape, dtype=torch.int64, device=device),
         )
 
     @classmethod

@@ -29,10 +29,13 @@ def padded(
     if geometry.boundary == "zeros":
         wide = pad(x, (r, r, r, r))
     else:
-        wide = x[:, :, wrapped(geometry.height, r)][..., wrapped(geometry.width, r)]
+        rows_round, cols_round = (
+            wrapped(size, r, x.device) for size in (geometry.height, geometry.width)
+        )
+        wide = x[:, :, rows_round][..., cols_round]
     return wide[:, :, rows.start : rows.stop + 2 * r, cols.start : cols.stop + 2 * r]
 
 
-def wrapped(size: int, radius: int) -> Int[Tensor, " padded"]:
+def wrapped(size: int, radius: int, device: torch.device | None = None) -> Int[Tensor, " padded"]:
     """Coordinates -radius .. size-1+radius of an axis that wraps, however often."""
-    return torch.arange(-radius, size + radius) % size
+    return torch.arange(-radius, size + radius, device=device) % size

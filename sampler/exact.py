@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from patchindex import Boundary, ImageSet, PatchGeometry, PosteriorRecord
+from patchindex.device_memory import images_on
 from patchindex.kernels import scan
 from sampler.errors import SamplerConfigError
 from sampler.estimator.query import PIXELS_PER_CHUNK, NeighborSearch, Query
@@ -47,7 +48,7 @@ class ExactScan:
             boundary=self.boundary,
             equivariant=self.equivariant,
         )
-        pixels = self.images.with_label(label).tensor
+        pixels = images_on(self.images, y.device, label)
         if sources is None:
             return scan(pixels, y, sigma, geometry)
         query = Query(

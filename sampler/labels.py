@@ -39,7 +39,7 @@ def machine_denoiser(machine: ScoreMachine, label: Int[Tensor, " b"] | None) -> 
             return machine.posterior(xt, step.alpha_bar, step.patch_size).mean
         means = torch.empty_like(xt)
         for value in label.unique().tolist():
-            members = label == value
+            members = (label == value).to(xt.device)
             found = machine.posterior(xt[members], step.alpha_bar, step.patch_size, label=value)
             means[members] = found.mean
         return means

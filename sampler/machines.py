@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from patchindex import Boundary, ImageSet, PosteriorRecord
+from patchindex.device_memory import images_on
 from patchindex.kernels import scan_whole
 from sampler.errors import SamplerConfigError
 from sampler.estimator.query import NeighborSearch
@@ -38,7 +39,7 @@ class ScoreMachine(ABC):
         label: int | None = None,
         num_sources: int = 0,
     ) -> Posterior:
-        """The posterior of every pixel of every state.
+        """The posterior of every pixel of every state, computed where the states lie.
 
         Args:
             xt: noisy states, sqrt(alpha_bar) x0 + sqrt(1 - alpha_bar) eps.
@@ -60,7 +61,7 @@ class ScoreMachine(ABC):
         if num_sources:
             sources = SourceCollector.empty(
                 len(xt), *self.images.pixels.shape[2:],
-                num_sources=num_sources, num_images=len(self.images),
+                num_sources=num_sources, num_images=len(self.images), device=xt.device,
             )  # fmt: skip
         record = self._record(y, noise_level(alpha_bar), patch_size, label, sources)
         return Posterior.from_record(record, None if sources is None else sources.found)
@@ -103,7 +104,7 @@ class ISMachine(ScoreMachine):
         label: int | None,
         sources: SourceCollector | None,
     ) -> PosteriorRecord:
-        pixels = self.images.with_label(label).tensor
+        pixels = images_on(self.images, y.device, label)
         if sources is not None:
             settle_images(sources, pixels, y, sigma, members=self.images.members(label))
         return scan_whole(pixels, y, sigma)

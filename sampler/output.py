@@ -69,7 +69,7 @@ def write_run(run: Run, folder: Path) -> None:
     for path in [path for pattern in OF_ANOTHER_RUN for path in folder.glob(pattern)]:
         path.unlink()
     files: dict[str, Callable[[Path], object]] = {
-        "samples.npy": lambda path: np.save(path, run.result.images.numpy()),
+        "samples.npy": lambda path: np.save(path, run.result.images.cpu().numpy()),
         "samples.png": lambda path: save_png(image_grid(run.result.images), path),
     }
     if run.trace_path is not None:

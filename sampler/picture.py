@@ -9,6 +9,8 @@ from numpy import ndarray
 from PIL import Image
 from torch import Tensor
 
+from patchindex.images import to_uint8
+
 GAP = 2
 BACKGROUND = 255
 SMALLEST_SIDE = 96
@@ -18,7 +20,7 @@ def image_grid(
     images: Float[Tensor, "b c h w"], columns: int | None = None
 ) -> UInt8[ndarray, "H W c"]:
     """Images in [-1, 1] side by side, near to a square unless `columns` says otherwise."""
-    pixels = ((images.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
+    pixels = to_uint8(images).transpose(0, 2, 3, 1)
     zoom = max(1, ceil(SMALLEST_SIDE / max(pixels.shape[1:3])))
     pixels = pixels.repeat(zoom, axis=1).repeat(zoom, axis=2)
     num, height, width, channels = pixels.shape

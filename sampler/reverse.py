@@ -8,6 +8,7 @@ from time import perf_counter
 from jaxtyping import Float
 from torch import Tensor
 
+from patchindex.devices import wait_for
 from sampler.errors import SamplerConfigError
 from sampler.machines import ScoreMachine
 from sampler.posterior import Posterior
@@ -87,7 +88,7 @@ def sample(
     `xt' = sqrt(alpha_bar') mean + sqrt(1 - alpha_bar') eps`. The last one returns the mean.
 
     Args:
-        noise: the state at t = 1; it determines the sample.
+        noise: the state at t = 1; it determines the sample. All is computed where it lies.
         scales: patch sizes from the lowest noise level to the highest, evenly spaced in t.
         label: class to sample, for training images with labels.
         reference_steps: repeat the reference code's off-by-one: start at t = 1 - 1/steps and use
@@ -105,6 +106,7 @@ def sample(
         posterior = machine.posterior(
             xt, step.alpha_bar, step.patch_size, label=label, num_sources=num_sources
         )
+        wait_for(xt.device)
         reports.append(report_step(step, posterior, perf_counter() - start))
         if callback is not None:
             callback(step, xt, posterior, reports[-1])

@@ -8,10 +8,12 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal, get_args
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from patchindex import Boundary, ImageSet, PatchIndex
+from patchindex.devices import CPU, describe_device
 from patchindex.geometry import nearest_scale
 from sampler.errors import SamplerConfigError
 from sampler.estimator.retrieval import Retrieval
@@ -83,10 +85,13 @@ def carry_out(
     config: SamplerConfig,
     on_step: Callable[[StepReport], None] | None = None,
     trace_path: Path | None = None,
+    *,
+    device: torch.device = CPU,
 ) -> Run:
     """Sample as `config` says.
 
     Args:
+        device: where everything is computed.
         trace_path: record the sources of every pixel at every step there.
 
     Raises:
@@ -98,7 +103,7 @@ def carry_out(
     images.members(config.label)  # a label that does not exist should fail before any work
     scales_name = config.scales or default_scales(images.name, boundary)
     scales = resolve_scales(scales_name)
-    noise = noise_of(config, images)
+    noise = noise_of(config, images).to(device)
     if trace_path is not None:
         check_traceable(source, config, scales)
     num_steps = config.steps - config.reference_steps  # which begin one later
@@ -128,6 +133,7 @@ def carry_out(
         "config": asdict(config) | {"boundary": boundary, "num": len(noise)},
         "scales": {"name": scales_name, "patch_sizes": list(scales)},
         "source": describe_source(source, images),
+        "device": describe_device(device),
         "seconds": perf_counter() - start,
         "steps": [known_values(report) for report in result.steps],
         "trace": None if trace is None else trace.account(),

@@ -63,17 +63,17 @@ class TraceWriter:
             "source_ids": stored_ids(sources.ids, self._images),
             "source_weights": half(sources.weights),
             "unattributed": half(sources.unattributed),
-            "effective_sample_size": posterior.effective_sample_size.float().numpy(),
+            "effective_sample_size": posterior.effective_sample_size.float().cpu().numpy(),
             "head_mass": half(posterior.head_mass),
             "standard_error": half(posterior.standard_error.amax(1)),
         }
         shares = heaviest(sources.image_shares, IMAGES_PER_STEP)
-        values["image_numbers"] = shares.numbers.int().numpy()
-        values["image_shares"] = shares.shares.numpy()
-        values["image_unattributed"] = shares.unattributed.numpy()
+        values["image_numbers"] = shares.numbers.int().cpu().numpy()
+        values["image_shares"] = shares.shares.cpu().numpy()
+        values["image_unattributed"] = shares.unattributed.cpu().numpy()
         self._store.write(self._done, self._num_steps, values)
         self._done += 1
-        self._mean_shares = self._mean_shares + sources.image_shares / self._num_steps
+        self._mean_shares = self._mean_shares + sources.image_shares.cpu() / self._num_steps
         self.seconds += perf_counter() - start
 
     def account(self) -> dict[str, Any]:
@@ -142,14 +142,14 @@ def heaviest(image_shares: Float[Tensor, "b n"], k: int) -> HeaviestImages:
 def half(values: Tensor) -> Float[ndarray, "..."]:
     """As 16-bit floats; what is too large for them becomes their largest number."""
     largest = float(np.finfo(np.float16).max)
-    converted: Float[ndarray, "..."] = values.clamp(-largest, largest).numpy().astype(np.float16)
-    return converted
+    kept: Float[ndarray, "..."] = values.clamp(-largest, largest).cpu().numpy()
+    return kept.astype(np.float16)
 
 
 def stored_ids(ids: Int[Tensor, "b h w m"], images: ImageSet) -> UInt[ndarray, "b h w m"]:
     """Ids in the smallest type that holds them; the type's largest number stands for none."""
     dtype = id_dtype(len(images) + 1, images.height, images.width)
-    return ids.numpy().astype(dtype)  # -1 becomes the largest number
+    return ids.cpu().numpy().astype(dtype)  # -1 becomes the largest number
 
 
 @dataclass(frozen=True, slots=True)

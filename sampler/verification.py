@@ -10,7 +10,6 @@ from math import isfinite
 from statistics import median
 from typing import Any
 
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -91,7 +90,7 @@ def compare_step(
 ) -> StepComparison:
     """The row of one step, from both machines' posteriors of the same states."""
     sizes = exact.effective_sample_size.double().flatten()
-    low, middle, high = sizes.quantile(torch.tensor([0.1, 0.5, 0.9], dtype=sizes.dtype)).tolist()
+    low, middle, high = sizes.quantile(sizes.new_tensor([0.1, 0.5, 0.9])).tolist()
     return StepComparison(
         t=step.t,
         patch_size=step.patch_size,

@@ -9,10 +9,12 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from patchindex import PatchIndex
+from patchindex.devices import CPU, describe_device, wait_for
 from sampler.errors import SamplerConfigError
 from sampler.estimator.recall import random_pixels, search_recall
 from sampler.machines import ScoreMachine
@@ -97,8 +99,13 @@ class Verification:
         )
 
 
-def plan_verification(index: PatchIndex, config: VerifyConfig) -> VerificationPlan:
+def plan_verification(
+    index: PatchIndex, config: VerifyConfig, device: torch.device = CPU
+) -> VerificationPlan:
     """Machines, scales and noise, before any work is done.
+
+    Args:
+        device: where both machines compute.
 
     Raises:
         UserError: a setting, file or label that this index does not admit.
@@ -117,7 +124,7 @@ def plan_verification(index: PatchIndex, config: VerifyConfig) -> VerificationPl
         scales_name=name,
         asked=asked,
         scales=scales,
-        noise=initial_noise(sampling.num, index.images, sampling.seed),
+        noise=initial_noise(sampling.num, index.images, sampling.seed).to(device),
         exact=make_machine(index, replace(sampling, exact=True)),
         retrieval=make_machine(index, sampling),
     )
@@ -160,6 +167,7 @@ def verify(
             "name": plan.scales_name, "asked": list(plan.asked), "patch_sizes": list(plan.scales),
         },
         "source": describe_source(plan.index, plan.index.images),
+        "device": describe_device(plan.noise.device),
         "seconds": perf_counter() - start,
         "steps": [known_values(row) for row in rows],
         "summary": summarize(rows),
@@ -181,6 +189,7 @@ def ask_beside(
     """The row of a step that the exact machine has just done: retrieval asked at the same state."""
     start = perf_counter()
     found = retrieval.posterior(xt, step.alpha_bar, step.patch_size, label=label)
+    wait_for(xt.device)
     return compare_step(
         step,
         exact,

@@ -24,14 +24,14 @@ class GroupMembers:
     centers: Float[Tensor, "m c"]
 
     @classmethod
-    def none(cls, channels: int) -> "GroupMembers":
+    def none(cls, channels: int, device: torch.device | None = None) -> "GroupMembers":
         """No patch at all."""
-        nothing = torch.zeros(0, dtype=torch.int64)
+        nothing = torch.zeros(0, dtype=torch.int64, device=device)
         return cls(
             query=nothing,
             group=nothing,
-            log_weights=torch.zeros(0),
-            centers=torch.zeros(0, channels),
+            log_weights=torch.zeros(0, device=device),
+            centers=torch.zeros(0, channels, device=device),
         )
 
     @classmethod

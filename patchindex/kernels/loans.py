@@ -22,9 +22,11 @@ class LoanAxis:
     centers: range
 
     @classmethod
-    def beside(cls, num_places: int, centers: range) -> "LoanAxis":
+    def beside(
+        cls, num_places: int, centers: range, device: torch.device | None = None
+    ) -> "LoanAxis":
         """The axis of this many places; the last one borrows from the one before it."""
-        own = torch.arange(num_places)
+        own = torch.arange(num_places, device=device)
         other = torch.where(own + 1 < num_places, own + 1, own - 1).clamp(min=0)
         lenders = torch.stack([own, other], dim=1)
         return cls(lenders=lenders, steps=own[:, None] - lenders, centers=centers)

@@ -117,11 +117,15 @@ def summed(log_weights: Float[Tensor, "q k"], centers: Float[Tensor, "q k c"]) -
 
 
 def centers_of(pixels: UInt8[Tensor, "n c h w"], ids: Int[Tensor, "*q"]) -> Float[Tensor, "*q c"]:
-    """Center pixels of the patches with these ids, in [-1, 1]."""
+    """Center pixels of the patches with these ids, in [-1, 1], beside the ids.
+
+    Pixels may lie elsewhere: then only the centers are copied.
+    """
     _, channels, height, width = pixels.shape
     image, cell = ids // (height * width), ids % (height * width)
-    flat = (image * channels)[..., None] + torch.arange(channels)
-    return to_unit(pixels.reshape(-1)[flat * (height * width) + cell[..., None]])
+    flat = (image * channels)[..., None] + torch.arange(channels, device=ids.device)
+    places = flat * (height * width) + cell[..., None]
+    return to_unit(pixels.reshape(-1)[places.to(pixels.device)].to(ids.device))
 
 
 def first_id(geometry: PatchGeometry, signature: BorderSignature) -> int:
@@ -146,7 +150,8 @@ def regather(
     rows, cols = signature.rows, signature.cols
     above, beside = overhang(rows, height), overhang(cols, width)
     if above or beside:
-        pixels = pixels[:, :, wrapped(height, above)][..., wrapped(width, beside)]
+        rows_round = wrapped(height, above, pixels.device)
+        pixels = pixels[:, :, rows_round][..., wrapped(width, beside, pixels.device)]
     # a view of all windows: one index per patch then moves whole windows, not cell after cell
     windows = pixels.unfold(2, len(rows.offsets), 1).unfold(3, len(cols.offsets), 1)
     top = ids // width % height + (rows.offsets.start + above)

@@ -37,10 +37,10 @@ def distances_sq(
 def compared(
     pixels: UInt8[Tensor, "n c h w"], y: Float[Tensor, "b c h w"]
 ) -> Iterator[tuple[Float[Tensor, "m d"], Float[Tensor, "b m"]]]:
-    """Some images at a time as vectors, and their squared distances to the states."""
+    """Some images at a time as vectors beside the states, and their squared distances to them."""
     queries = rearrange(y.double(), "b c h w -> b (c h w)")
     for block in pixels.split(IMAGES_PER_CHUNK):
-        centers = rearrange(to_unit(block).double(), "n c h w -> n (c h w)")
+        centers = rearrange(to_unit(block.to(y.device)).double(), "n c h w -> n (c h w)")
         dist = torch.cdist(queries, centers, compute_mode="donot_use_mm_for_euclid_dist")
         yield centers, dist.square()
 
@@ -63,7 +63,7 @@ def weighted_images(
 def spread(record: PosteriorRecord, y: Float[Tensor, "b c h w"]) -> PosteriorRecord:
     """A record per image as one per pixel: every pixel shares the image's weights."""
     _, c, h, w = y.shape
-    plane = torch.ones(h, w, dtype=torch.int64)
+    plane = torch.ones(h, w, dtype=torch.int64, device=y.device)
     return PosteriorRecord.exact(
         log_max=record.log_max[:, None, None] * plane,
         sum_w=record.sum_w[:, None, None] * plane,

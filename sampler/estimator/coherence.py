@@ -6,7 +6,6 @@ would have to visit to find as much. A candidate's weight comes from its exact d
 other's, so a poor candidate costs time and no bias.
 """
 
-import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
@@ -28,14 +27,14 @@ def with_neighbors(
     Returns:
         Legal ids, each once and ascending; -1 behind the last.
     """
-    field = torch.full((*wanted.shape, found.shape[1]), -1)
+    field = found.new_full((*wanted.shape, found.shape[1]), -1)
     field[wanted] = found
     rows, cols = signature.rows, signature.cols
     return moved_union(
         field,
         wanted.nonzero(),
-        LoanAxis.beside(len(rows.pixels), rows.centers),
-        LoanAxis.beside(len(cols.pixels), cols.centers),
+        LoanAxis.beside(len(rows.pixels), rows.centers, found.device),
+        LoanAxis.beside(len(cols.pixels), cols.centers, found.device),
         height=geometry.height,
         width=geometry.width,
     )

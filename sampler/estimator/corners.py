@@ -17,16 +17,16 @@ from sampler.estimator.query import Query, index_geometry
 
 def corner_record(query: Query) -> tuple[Int[Tensor, " m"], PosteriorRecord]:
     """Places of all these pixels in the flattened states, and their exact sums [m]."""
-    corner = is_corner(query.geometry)
+    corner, device = is_corner(query.geometry), query.y.device
     b, c, height, width = query.y.shape
-    pixels = query.index.images.with_label(query.label).tensor
-    places = torch.arange(b * height * width).reshape(b, height, width)
+    pixels = query.admitted_pixels
+    places = torch.arange(b * height * width, device=device).reshape(b, height, width)
     r = query.geometry.radius
     if not corner.any():
-        return places[:0].flatten(), PosteriorRecord.empty((0,), c)
+        return places[:0].flatten(), PosteriorRecord.empty((0,), c, device)
     if (4 * r) ** 2 >= height * width:  # the blocks are no smaller than the image
         same_place = index_geometry(query.index, query.geometry.patch_size, equivariant=False)
-        whole = scan(pixels, query.y, query.sigma, same_place)
+        whole, corner = scan(pixels, query.y, query.sigma, same_place), corner.to(device)
         return places[:, corner].flatten(), whole.map(lambda sums: sums[:, corner].flatten(0, 1))
     block = PatchGeometry(
         height=2 * r, width=2 * r, patch_size=query.geometry.patch_size, equivariant=False

@@ -38,15 +38,15 @@ def estimate_by_images(
     Only pixels whose weight is on few patches are searched. That is judged by a pilot: images drawn
     apart from the tail, because a choice by the tail's own draws would bias it.
     """
-    pixels = query.index.images.tensor
+    pixels, device = query.pixels, query.y.device
     totals = scan_groups(pixels, draws.groups, query.y, query.sigma, query.geometry)
     shape, channels = totals.sum_w.shape[1:], query.y.shape[1]
     corners, corner_sums = corner_record(query)
     needed = needs_head(query, draws, pilot)
     needed.view(-1)[corners] = False
-    places = torch.arange(needed.numel()).reshape(needed.shape)
-    head = PosteriorRecord.empty((needed.numel(),), channels)
-    members = [GroupMembers.none(channels)]
+    places = torch.arange(needed.numel(), device=device).reshape(needed.shape)
+    head = PosteriorRecord.empty((needed.numel(),), channels, device)
+    members = [GroupMembers.none(channels, device)]
     for number, signature in enumerate(query.geometry.signatures):
         wanted = cut(needed, signature)
         if not wanted.any():
@@ -74,9 +74,8 @@ def estimate_by_images(
 
 def needs_head(query: Query, draws: ImageDraws, pilot: ImageDraws) -> Bool[Tensor, "b h w"]:
     """Pixels of whose weight the tail will probably see too few patches."""
-    pixels = query.index.images.tensor
     sums = PosteriorRecord.merged_over(
-        scan_groups(pixels, pilot.groups, query.y, query.sigma, query.geometry)
+        scan_groups(query.pixels, pilot.groups, query.y, query.sigma, query.geometry)
     )
     effective_draws = sums.sum_w**2 / sums.sum_w2
     return effective_draws * (draws.groups.numel() / pilot.groups.numel()) < ENOUGH_DRAWS
@@ -86,9 +85,9 @@ def estimate_by_patches(
     query: Query, *, k: int, nprobe: int, tail: int, entropy: list[int]
 ) -> PosteriorRecord:
     """The estimate of every pixel with a tail of single patches, or none; fields are [b, h, w]."""
-    b, (height, width) = len(query.y), query.y.shape[2:]
-    places = torch.arange(b * height * width).reshape(b, height, width)
-    record = PosteriorRecord.empty((places.numel(),), query.y.shape[1])
+    (b, channels, height, width), device = query.y.shape, query.y.device
+    places = torch.arange(b * height * width, device=device).reshape(b, height, width)
+    record = PosteriorRecord.empty((places.numel(),), channels, device)
     corners, corner_sums = corner_record(query)
     for number, signature in enumerate(query.geometry.signatures):
         at = cut(places, signature).flatten()
@@ -105,9 +104,8 @@ def estimate_by_patches(
             rng = np.random.default_rng([*entropy, number])
             num_draws = min(tail, candidates.num_patches)
             drawn = uniform_draws(query.members, signature, query.geometry, num_draws, rng)
-            part = part.merge(
-                patch_tail(candidates, queries, query.sigma, ids, torch.from_numpy(drawn))
-            )
+            draws = torch.from_numpy(drawn).to(device)
+            part = part.merge(patch_tail(candidates, queries, query.sigma, ids, draws))
         else:
             part = truncated(part, (ids >= 0).sum(-1) == candidates.num_patches)
         record = record.replaced(at, part)

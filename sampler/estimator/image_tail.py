@@ -47,6 +47,10 @@ class ImageDraws:
         """How many images each drawn one stands for."""
         return self.num_images / self.groups.numel()
 
+    def to(self, device: torch.device) -> "ImageDraws":
+        """The same on a device."""
+        return replace(self, groups=self.groups.to(device), group_of=self.group_of.to(device))
+
 
 def draw_images(
     members: Int[ndarray, " n"],

@@ -41,6 +41,7 @@ def patch_tail(
     sum_w, sum_wc = (weights @ moments[:, : 1 + c]).tensor_split([1], dim=1)
     sum_w2, sum_w2c, sum_w2c2 = (weights**2 @ moments).tensor_split([1, 1 + c], dim=1)
 
+    exact = torch.full_like(log_max, -torch.inf)
     m, inverse = len(drawn), candidates.num_patches / len(drawn)
     # variance of a total under simple random sampling without replacement, dropped draws as zeros
     spread = inverse**2 * m / max(m - 1, 1) * (1 - 1 / inverse)
@@ -54,8 +55,8 @@ def patch_tail(
         cov_wc=spread * (sum_w2c - sum_w * sum_wc / m),
         var_wc=spread * (sum_w2c2 - sum_wc**2 / m),
         num_scored=(~in_head).sum(-1),
-        k_hat=pareto_k_hat(weights).where(torch.tensor(m < candidates.num_patches), -torch.inf),
-        rounds=torch.zeros(len(windows), dtype=torch.int64),
+        k_hat=pareto_k_hat(weights) if m < candidates.num_patches else exact,
+        rounds=torch.zeros_like(log_max, dtype=torch.int64),
     )
 
 
@@ -76,5 +77,5 @@ def members_of_head(head_ids: Int[Tensor, "q k"], drawn: Int[Tensor, " m"]) -> B
     place = torch.searchsorted(drawn, head_ids).clamp(max=len(drawn) - 1)
     hit = drawn[place] == head_ids
     # a miss scatters False where a hit may scatter True: add up instead of overwriting
-    counts = torch.zeros(len(head_ids), len(drawn), dtype=torch.int8)
+    counts = place.new_zeros(len(head_ids), len(drawn), dtype=torch.int8)
     return counts.scatter_add_(1, place, hit.to(torch.int8)).bool()

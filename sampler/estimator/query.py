@@ -8,6 +8,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from patchindex import BorderSignature, Boundary, ImageSet, PatchGeometry, windows_at
+from patchindex.device_memory import images_on
 from patchindex.kernels import rescore
 from sampler.estimator.sources import SourceCollector
 
@@ -94,6 +95,16 @@ class Query:
         """The images that the label admits."""
         return self.index.images.members(self.label)
 
+    @property
+    def pixels(self) -> UInt8[Tensor, "n c h w"]:
+        """All training images: beside the states, or on the host where they do not fit."""
+        return images_on(self.index.images, self.y.device)
+
+    @property
+    def admitted_pixels(self) -> UInt8[Tensor, "m c h w"]:
+        """Those that the label admits, in the same way."""
+        return images_on(self.index.images, self.y.device, self.label)
+
     def split(self, num_pixels: int) -> list["Query"]:
         """Queries of some of the states each, with about so many pixels."""
         height, width = self.geometry.height, self.geometry.width
@@ -111,7 +122,7 @@ class Query:
         """The dictionary of one border signature."""
         signature = self.geometry.signatures[number]
         return Candidates(
-            pixels=self.index.images.tensor,
+            pixels=self.pixels,
             geometry=self.geometry,
             signature=signature,
             num_patches=len(self.members) * signature.num_centers,
@@ -157,8 +168,8 @@ class Query:
         """Have these patches noted for these pixels of one signature, if anyone asked."""
         if self.sources is None:
             return
-        signature, pixels = self.geometry.signatures[number], self.index.images.tensor
-        dist_sq = rescore(pixels, windows, ids, self.geometry, signature)
+        signature = self.geometry.signatures[number]
+        dist_sq = rescore(self.pixels, windows, ids, self.geometry, signature)
         self.sources.note(at, ids, dist_sq / (-2 * self.sigma**2))
 
 

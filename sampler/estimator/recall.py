@@ -10,6 +10,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from patchindex import BorderSignature, PatchGeometry, PatchIndex, windows_at
+from patchindex.device_memory import images_on
 from patchindex.geometry import patch_ids
 from patchindex.kernels import rescore, rescore_shared
 
@@ -56,8 +57,13 @@ def search_recall(
         found = index.search(patch_size, number, windows.flatten(1), k, nprobe=nprobe, label=label)
         signature = geometry.signatures[number]
         shares[queries] = recall_of(
-            found, windows, index.images.tensor, geometry, signature, members=members
-        )
+            found,
+            windows,
+            images_on(index.images, y.device),
+            geometry,
+            signature,
+            members=members,
+        ).cpu()
     return shares
 
 
@@ -80,12 +86,13 @@ def recall_of(
     k = min(found.shape[1], len(members) * signature.num_centers)
     nearest = np.empty((len(windows), 0), dtype=np.float32)
     for ids in dictionary_chunks(members, geometry, signature):
-        dist_sq = rescore_shared(pixels, windows, torch.from_numpy(ids), geometry, signature)
-        nearest = smallest(np.concatenate([nearest, dist_sq.numpy()], axis=1), k)
-    farthest = torch.from_numpy(nearest.max(axis=1))
+        legal = torch.from_numpy(ids).to(windows.device)
+        dist_sq = rescore_shared(pixels, windows, legal, geometry, signature)
+        nearest = smallest(np.concatenate([nearest, dist_sq.cpu().numpy()], axis=1), k)
+    farthest = torch.from_numpy(nearest.max(axis=1)).to(windows.device)
     # some legal patch stands in where there is none
-    legal = found.where(found >= 0, int(ids[0]))
-    dist_sq = rescore(pixels, windows, legal, geometry, signature)
+    with_legal = found.where(found >= 0, int(ids[0]))
+    dist_sq = rescore(pixels, windows, with_legal, geometry, signature)
     as_near = (dist_sq <= (1 + TIE) * farthest[:, None]) & (found >= 0)
     return as_near.sum(-1).double() / k
 

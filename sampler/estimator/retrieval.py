@@ -117,8 +117,7 @@ class Retrieval:
         return record
 
     def _exact(self, query: Query) -> PosteriorRecord:
-        pixels = self.index.images.with_label(query.label).tensor
-        return scan(pixels, query.y, query.sigma, query.geometry)
+        return scan(query.admitted_pixels, query.y, query.sigma, query.geometry)
 
     def _estimate(self, query: Query, effort: int = 0) -> PosteriorRecord:
         """One estimate, by MORE_EFFORT to the power of `effort` times the probes and draws."""
@@ -136,7 +135,14 @@ class Retrieval:
         pilot = draw_images(
             members, self._brightness, num_images // PILOT_SHARE, rng, fewest_groups=1
         )
-        return estimate_by_images(query, draws, pilot, pixel_spread=self._pixel_spread, **search)
+        device = query.y.device
+        return estimate_by_images(
+            query,
+            draws.to(device),
+            pilot.to(device),
+            pixel_spread=self._pixel_spread,
+            **search,
+        )
 
     def served_scale(self, patch_size: int) -> int:
         """The patch size that is searched for this one: itself, or the nearest in the index.

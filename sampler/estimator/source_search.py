@@ -28,7 +28,7 @@ def settle_sources(query: Query, record: PosteriorRecord) -> None:
     if query.sources is None:
         return
     missing = (record.sum_w**2 / record.sum_w2 < MOST_SHARED) & ~query.sources.is_noted
-    places = torch.arange(missing.numel()).reshape(missing.shape)
+    places = torch.arange(missing.numel(), device=missing.device).reshape(missing.shape)
     for number, signature in enumerate(query.geometry.signatures):
         mine = cut(missing, signature)
         if mine.any():
@@ -53,11 +53,11 @@ def settle_images(
     """
     found, (height, width) = sources.found, y.shape[2:]
     weights = (distances_sq(pixels, y) / (-2 * sigma**2)).softmax(1).float()
-    numbers = torch.from_numpy(members)
+    numbers = torch.from_numpy(members).to(y.device)
     found.image_shares[:, numbers] = weights
     top = weights.topk(min(found.ids.shape[-1], len(members)), dim=1)
     listed = top.values.shape[1]
     found.weights[..., :listed] = top.values[:, None, None]
-    places = torch.arange(height * width).reshape(height, width, 1)
+    places = torch.arange(height * width, device=y.device).reshape(height, width, 1)
     ids = numbers[top.indices][:, None, None] * (height * width) + places
     found.ids[..., :listed] = ids.where(found.weights[..., :listed] > 0, -1)

@@ -50,17 +50,24 @@ class SourceCollector:
 
     @classmethod
     def empty(
-        cls, num_states: int, height: int, width: int, *, num_sources: int, num_images: int
+        cls,
+        num_states: int,
+        height: int,
+        width: int,
+        *,
+        num_sources: int,
+        num_images: int,
+        device: torch.device | None = None,
     ) -> "SourceCollector":
         """Room for so many patches of each pixel, and so many training images."""
         shape = (num_states, height, width, num_sources)
         return cls(
             Sources(
-                ids=torch.full(shape, -1),
-                weights=torch.zeros(shape),
-                image_shares=torch.zeros(num_states, num_images),
+                ids=torch.full(shape, -1, device=device),
+                weights=torch.zeros(shape, device=device),
+                image_shares=torch.zeros(num_states, num_images, device=device),
             ),
-            torch.zeros(num_states, height, width, dtype=torch.bool),
+            torch.zeros(num_states, height, width, dtype=torch.bool, device=device),
         )
 
     def of_states(self, start: int, stop: int) -> "SourceCollector":
@@ -95,7 +102,7 @@ class SourceCollector:
             query, column = (log_shares > log(LEAST_SHARE)).nonzero(as_tuple=True)
             shares = log_shares[query, column].exp()
             # an estimated mass may fall short of what was noted, which is a part of it
-            total = shares.new_zeros(len(at)).index_add_(0, query, shares).clamp(min=1)
+            total = summed_at(query, shares, len(at)).to(shares.dtype).clamp(min=1)
             self._add_up(at[query], ids[query, column], shares / total[query])
             self._list(at, ids, log_shares, total)
         self._noted.clear()
@@ -119,4 +126,14 @@ class SourceCollector:
         _, height, width, _ = self.found.ids.shape
         per_image, image_shares = height * width, self.found.image_shares
         cells = at // per_image * image_shares.shape[1] + ids // per_image
-        image_shares.flatten().index_add_(0, cells, shares / per_image)
+        added = summed_at(cells, shares / per_image, image_shares.numel())
+        image_shares += added.reshape(image_shares.shape)
+
+
+def summed_at(
+    places: Int[Tensor, " m"], values: Float[Tensor, " m"], size: int
+) -> Float[Tensor, " size"]:
+    """The sum of the values with each place from 0 to size - 1, in float64."""
+    # not index_add_: on a GPU it adds in any order, so that no two runs would agree
+    sums = torch.zeros(size, dtype=torch.float64, device=values.device)
+    return sums.index_put_((places,), values.double(), accumulate=True)

@@ -11,10 +11,12 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
 from patchindex import ImageSet, PatchIndex
+from patchindex.devices import CPU
 from patchindex.geometry import locate
 from sampler.errors import SamplerConfigError
 from sampler.explain.run_folder import RunFolder, window_side
@@ -80,11 +82,17 @@ class LeaveOut:
         }
 
 
-def leave_out(run: RunFolder, source: ImageSet | PatchIndex, config: LeaveOutConfig) -> LeaveOut:
+def leave_out(
+    run: RunFolder,
+    source: ImageSet | PatchIndex,
+    config: LeaveOutConfig,
+    device: torch.device = CPU,
+) -> LeaveOut:
     """Make a sample of a run again without the images with the largest shares in it.
 
     Args:
         source: the index or the images that the run was made from.
+        device: where everything is computed.
 
     Raises:
         DatasetError: these are not the run's images.
@@ -106,7 +114,10 @@ def leave_out(run: RunFolder, source: ImageSet | PatchIndex, config: LeaveOutCon
     dictionaries = [removed, compared]
     if config.exact and is_retrieved(run.account):
         dictionaries.append([])  # so that only the images differ, and not the way they are summed
-    resampled = [without_images(run, source, config, members, gone) for gone in dictionaries]
+    resampled = [
+        without_images(run, source, config, members, removed=gone, device=device)
+        for gone in dictionaries
+    ]
     return LeaveOut(
         config=config,
         exact=config.exact or not is_retrieved(run.account),
@@ -193,7 +204,9 @@ def without_images(
     source: ImageSet | PatchIndex,
     config: LeaveOutConfig,
     members: Int[ndarray, " m"],
+    *,
     removed: Sequence[int],
+    device: torch.device,
 ) -> Float[ndarray, "c h w"]:
     """What the sample's noise becomes without these images."""
     images = source if isinstance(source, ImageSet) else source.images
@@ -213,16 +226,17 @@ def without_images(
     # those that the run used, so that only the images differ
     scales = [window_side(run.account, scale) for scale in run.account["scales"]["patch_sizes"]]
     machine = make_machine(reduced, replace(settings, exact=settings.exact or config.exact))
+    noise = noise_of(settings, images)[config.sample : config.sample + 1]
     result = sample(
         machine,
-        noise_of(settings, images)[config.sample : config.sample + 1],
+        noise.to(device),
         scales=scales,
         steps=settings.steps,
         schedule=settings.schedule,
         label=KEPT,
         reference_steps=settings.reference_steps,
     )
-    made: Float[ndarray, "c h w"] = result.images[0].numpy()
+    made: Float[ndarray, "c h w"] = result.images[0].cpu().numpy()
     return made
 
 

@@ -41,7 +41,7 @@ def gradient_map(
 ) -> Float[Tensor, "h w"]:
     """The map at one step; score = -eps / sqrt(1 - alpha_bar)."""
     device = next(network.module.parameters()).device
-    state = xt.to(device).requires_grad_()
+    state = xt.detach().to(device).requires_grad_()
     noise = network.noise(state, step.t, None if label is None else label.to(device))
     y, x = xt.shape[2] // 2, xt.shape[3] // 2
     heat = torch.zeros(xt.shape[2:])

@@ -116,12 +116,14 @@ def compared(
     ids, dist_sq = np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float64)
     num_nearest, log_mass = 0, -inf
     for chunk in dictionary_chunks(query.members, query.geometry, candidates.signature):
+        ids_here = torch.from_numpy(chunk).to(window.device)
         found = rescore_shared(
-            candidates.pixels, window, torch.from_numpy(chunk), query.geometry, candidates.signature
+            candidates.pixels, window, ids_here, query.geometry, candidates.signature
         )[0].double()
         found[found < ROUNDING] = 0.0
-        num_nearest = count_nearest(dist_sq, num_nearest, found.numpy())
-        ids, dist_sq = merged((ids, dist_sq), (chunk, found.numpy()), config.kept)
+        found_sq = found.cpu().numpy()
+        num_nearest = count_nearest(dist_sq, num_nearest, found_sq)
+        ids, dist_sq = merged((ids, dist_sq), (chunk, found_sq), config.kept)
         if query.sigma:
             log_mass = np.logaddexp(log_mass, mass_of(found, query.sigma))
     ids, dist_sq = measured(candidates, window, ids)
@@ -158,7 +160,7 @@ def weighed(
     config: LookupConfig,
 ) -> NearestPatches:
     """These patches as the nearest, and the mass of the dictionary they are of."""
-    found, dist_sq = measured(query.candidates(number), window, ids[0].numpy())
+    found, dist_sq = measured(query.candidates(number), window, ids[0].cpu().numpy())
     num_nearest = int((dist_sq <= tie_reach(dist_sq[0])).sum())
     log_mass, mass_error = log(num_nearest), 0.0
     if query.sigma:
@@ -227,7 +229,7 @@ def draw(query: Query, number: int, config: LookupConfig) -> Int[Tensor, " m"]:
         min(config.draws, candidates.num_patches),
         np.random.default_rng([config.seed, number]),
     )
-    return torch.from_numpy(drawn)
+    return torch.from_numpy(drawn).to(query.y.device)
 
 
 def merged(
@@ -266,14 +268,14 @@ def measured(
     per_image = candidates.geometry.height * candidates.geometry.width
     images, position = np.unique(ids // per_image, return_inverse=True)
     # only the images needed: where windows wrap, all that are given are padded
-    pixels = candidates.pixels[torch.from_numpy(images)]
-    places = torch.from_numpy(position * per_image + ids % per_image)
+    pixels = candidates.pixels[torch.from_numpy(images)].to(window.device)
+    places = torch.from_numpy(position * per_image + ids % per_image).to(window.device)
     own = seen_cells(window, candidates.geometry, candidates.signature).double()
     parts = [
         (regather(pixels, part, candidates.signature).double() - own).square_().sum((-2, -1))
         for part in places.split(PATCHES_PER_BLOCK)
     ]
-    dist_sq = torch.cat(parts).numpy()
+    dist_sq = torch.cat(parts).cpu().numpy()
     order = np.lexsort((ids, dist_sq))
     return ids[order], dist_sq[order]
 

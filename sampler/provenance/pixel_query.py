@@ -5,10 +5,12 @@ from math import sqrt
 from pathlib import Path
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from patchindex import ImageSet, PatchIndex
+from patchindex.devices import CPU
 from sampler.errors import SamplerConfigError
 from sampler.noise import initial_noise
 from sampler.provenance.image_file import read_image
@@ -65,8 +67,11 @@ class Answer:
     account: dict[str, Any]
 
 
-def answer(index: PatchIndex, query: PixelQuery) -> Answer:
+def answer(index: PatchIndex, query: PixelQuery, device: torch.device = CPU) -> Answer:
     """Look for the sources of the pixel in an index.
+
+    Args:
+        device: where distances are computed.
 
     Raises:
         UserError: a file, scale, pixel, label or time that the index does not admit.
@@ -81,7 +86,7 @@ def answer(index: PatchIndex, query: PixelQuery) -> Answer:
         state = sqrt(signal) * state + sqrt(1 - signal) * noise
     provenance = find_sources(
         index,
-        state / sqrt(signal),
+        (state / sqrt(signal)).to(device),
         query.pixel,
         query.patch_size,
         sigma=noise_level(signal),

@@ -8,10 +8,12 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from patchindex import ImageSet, PatchIndex
+from patchindex.devices import CPU, describe_device
 from patchindex.images import to_unit
 from sampler.errors import SamplerConfigError
 from sampler.labels import labels_for, machine_denoiser
@@ -77,10 +79,13 @@ def calibrate(
     network: Network | None,
     config: CalibrateConfig,
     on_score: Callable[[int, int], None] | None = None,
+    *,
+    device: torch.device = CPU,
 ) -> CalibrationRun:
     """Find the patch size that serves best at each noise level.
 
     Args:
+        device: where the machine computes.
         network: None to hold `config.sampling.num` images out and denoise them instead.
 
     Raises:
@@ -92,9 +97,9 @@ def calibrate(
     schedule = sampling.schedule if network is None else network.schedule
     steps = plan_steps((candidates[0],), sampling.steps, schedule)
     if network is None:
-        compare, maps = against_images(source, sampling, steps), None
+        compare, maps = against_images(source, sampling, steps, device), None
     else:
-        compare, maps = against_network(source, network, sampling, steps)
+        compare, maps = against_network(source, network, sampling, steps, device)
     calibration = compare(candidates, on_score=on_score)
     images = source if isinstance(source, ImageSet) else source.images
     name = published_for(images, network)
@@ -102,6 +107,7 @@ def calibrate(
         "config": asdict(sampling) | {"candidates": list(candidates), "schedule": schedule},
         "network": None if network is None else network.name,
         "source": describe_source(source, images),
+        "device": describe_device(device),
         "scales": [{"t": t, "patch_size": size} for t, size in calibration.scales().items()],
         "best_quartiles": [list(calibration.best(share)) for share in (0.25, 0.75)],
         "times": list(calibration.times),
@@ -119,14 +125,18 @@ def calibrate(
 
 
 def against_network(
-    source: ImageSet | PatchIndex, network: Network, sampling: SamplerConfig, steps: list[Step]
+    source: ImageSet | PatchIndex,
+    network: Network,
+    sampling: SamplerConfig,
+    steps: list[Step],
+    device: torch.device,
 ) -> tuple[Comparer, Float[Tensor, "t h w"]]:
     """How scores are compared on the network's trajectory; its center's gradients there."""
     images = source if isinstance(source, ImageSet) else source.images
     check_fit(network, images)
     boundary = matching_boundary(network, source, sampling.boundary)
     machine = make_machine(source, replace(sampling, boundary=boundary))
-    noise = initial_noise(sampling.num, images, sampling.seed)
+    noise = initial_noise(sampling.num, images, sampling.seed).to(device)
     label = labels_for(network.config.num_classes, sampling)
     compare = partial(
         calibrate_to_network,
@@ -139,7 +149,10 @@ def against_network(
 
 
 def against_images(
-    source: ImageSet | PatchIndex, sampling: SamplerConfig, steps: list[Step]
+    source: ImageSet | PatchIndex,
+    sampling: SamplerConfig,
+    steps: list[Step],
+    device: torch.device,
 ) -> Comparer:
     """How images that are held out of the dictionary are denoised."""
     if not isinstance(source, ImageSet):
@@ -151,7 +164,11 @@ def against_images(
     machine = make_machine(rest, sampling)
     noise = initial_noise(sampling.num, source, sampling.seed)
     return partial(
-        calibrate_to_images, held, machine_denoiser(machine, None), noise=noise, steps=steps
+        calibrate_to_images,
+        held.to(device),
+        machine_denoiser(machine, None),
+        noise=noise.to(device),
+        steps=steps,
     )
 
 

@@ -113,7 +113,7 @@ def collect(
     return Calibration(
         times=tuple(step.t for step in steps),
         candidates=tuple(candidates),
-        merit=torch.stack(list(rows)),
+        merit=torch.stack(list(rows)).cpu(),
     )
 
 

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from patchindex import ImageSet, PatchIndex
+from patchindex.devices import CPU, describe_device
 from patchindex.images import to_unit
 from patchindex.resources import data_file
 from sampler.errors import SamplerConfigError
@@ -83,8 +84,13 @@ def compare_network(
     network: Network,
     config: CompareConfig,
     on_step: OnStep | None = None,
+    *,
+    device: torch.device = CPU,
 ) -> ComparisonRun:
     """Let network, machines and baselines make images of the same noise.
+
+    Args:
+        device: where machines and baselines compute.
 
     Raises:
         UserError: images that are not the network's, or a setting that these do not admit.
@@ -96,8 +102,8 @@ def compare_network(
     scales = resolve_scales(scales_name)
     noise = initial_noise(sampling.num, images, sampling.seed)
     label = labels_for(network.config.num_classes, sampling)
-    stopwatch = Stopwatch(noise, on_step)
-    denoisers = theory(source, sampling, network, label)
+    stopwatch = Stopwatch(noise.to(device), on_step)
+    denoisers = theory(source, sampling, network, label, device)
     plan = plan_steps(scales, sampling.steps, sampling.schedule)
     outputs = network_images(network, label, config.network_steps, stopwatch)
     predicted = {name: stopwatch.images(name, by, plan) for name, by in denoisers.items()}
@@ -111,6 +117,7 @@ def compare_network(
         "network": {"name": network.name, **network.config.values()},
         "scales": {"name": scales_name, "patch_sizes": list(scales)},
         "source": describe_source(source, images),
+        "device": describe_device(device),
         "labels": None if label is None else label.tolist(),
         "published": published_rows(images, network),
         "seconds": stopwatch.seconds,
@@ -161,7 +168,7 @@ class Stopwatch:
     seconds: dict[str, float] = field(default_factory=dict)
 
     def images(self, name: str, denoiser: Denoiser, steps: list[Step]) -> Images:
-        """The denoiser's images."""
+        """The denoiser's images, on the host."""
         start, positions = perf_counter(), {step.t: i for i, step in enumerate(steps)}
 
         def reporting(xt: Images, step: Step) -> Images:
@@ -169,7 +176,7 @@ class Stopwatch:
                 self.on_step(name, positions[step.t], len(steps))
             return denoiser(xt, step)
 
-        found = reverse(reporting, self.noise, steps)
+        found = reverse(reporting, self.noise, steps).cpu()
         self.seconds[name] = perf_counter() - start
         return found
 
@@ -179,6 +186,7 @@ def theory(
     sampling: SamplerConfig,
     network: Network,
     label: Int[Tensor, " b"] | None,
+    device: torch.device = CPU,
 ) -> dict[str, Denoiser]:
     """ELS as `sampling` says, LS and IS exactly, all with the network's border; the Wiener filter.
 
@@ -193,7 +201,7 @@ def theory(
         )
         for name in get_args(MachineName)
     }
-    return denoisers | {WIENER: wiener_denoiser(images, label)}
+    return denoisers | {WIENER: wiener_denoiser(images, label, device)}
 
 
 def nearest_of(images: Images, training: ImageSet, label: Int[Tensor, " b"] | None) -> Images:

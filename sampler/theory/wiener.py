@@ -28,13 +28,13 @@ class WienerFilter:
     variance: Float[Tensor, " d"]
 
     @classmethod
-    def of(cls, images: ImageSet) -> "WienerFilter":
+    def of(cls, images: ImageSet, device: torch.device | None = None) -> "WienerFilter":
         """The filter of these images, from sums over blocks of them."""
         size = images.channels * images.height * images.width
-        total, products = torch.zeros(size), torch.zeros(size, size)
+        total, products = (torch.zeros(shape, device=device) for shape in ((size,), (size, size)))
         # about grey, which is near the mean of images, so that the subtraction below is harmless
         for block in images.tensor.split(BLOCK_IMAGES):
-            flat = to_unit(block).flatten(1)
+            flat = to_unit(block.to(device)).flatten(1)
             total += flat.sum(0)
             products += flat.T @ flat
         mean = total / len(images)
@@ -48,10 +48,16 @@ class WienerFilter:
         return (self.mean + (along * gain) @ self.axes.T).reshape(y.shape)
 
 
-def wiener_denoiser(images: ImageSet, label: Int[Tensor, " b"] | None) -> Denoiser:
-    """The Wiener filter of each sample's own class; of all images without labels."""
+def wiener_denoiser(
+    images: ImageSet, label: Int[Tensor, " b"] | None, device: torch.device | None = None
+) -> Denoiser:
+    """The Wiener filter of each sample's own class; of all images without labels.
+
+    Args:
+        device: where the states will lie.
+    """
     classes = [None] if label is None else label.unique().tolist()
-    filters = {value: WienerFilter.of(images.with_label(value)) for value in classes}
+    filters = {value: WienerFilter.of(images.with_label(value), device) for value in classes}
 
     def mean(xt: Float[Tensor, "b c h w"], step: Step) -> Float[Tensor, "b c h w"]:
         y, sigma = xt / step.alpha_bar**0.5, noise_level(step.alpha_bar)
@@ -59,7 +65,8 @@ def wiener_denoiser(images: ImageSet, label: Int[Tensor, " b"] | None) -> Denois
             return filters[None].denoise(y, sigma)
         means = torch.empty_like(xt)
         for value, found in filters.items():
-            means[label == value] = found.denoise(y[label == value], sigma)
+            members = torch.as_tensor(label == value, device=xt.device)
+            means[members] = found.denoise(y[members], sigma)
         return means
 
     return mean

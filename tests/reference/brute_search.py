@@ -36,13 +36,13 @@ class BruteSearch:
         """Ids [q, k] of the k nearest legal patches, nearest first; -1 where there are fewer."""
         del nprobe, longest_list
         ids, patches = self.legal_patches(patch_size, signature, label)
-        queries = windows.numpy().astype(np.float64)
+        queries = windows.cpu().numpy().astype(np.float64)
         dist_sq = (
             (queries**2).sum(axis=1)[:, None]
             - 2 * queries @ patches.T
             + (patches**2).sum(axis=1)[None]
         )
-        return padded(ids[self.choose(dist_sq, min(k, len(ids)))], k)
+        return padded(ids[self.choose(dist_sq, min(k, len(ids)))], k).to(windows.device)
 
     def choose(self, dist_sq: ndarray, k: int) -> ndarray:
         """Positions [q, k] of the patches to return, of all [q, p], nearest first."""

@@ -1,0 +1,165 @@
+"""Machines on a GPU: the processor's results, and every field beside the states.
+
+Where there is no GPU a simulated one serves, which refuses what CUDA would; its kernels are the
+processor's, so that results are equal to rounding in another order.
+"""
+
+from collections.abc import Iterator
+from dataclasses import fields
+
+import numpy as np
+import pytest
+import torch
+from reference.brute_search import BruteSearch
+from reference.samples import noisy_states, random_images
+from simulated_gpu import simulated_gpu
+
+from patchindex import ImageSet
+from patchindex.device_memory import images_on, memory_of
+from patchindex.kernels import centers_of
+from sampler import ELSMachine, ISMachine, LSMachine, sample
+from sampler.labels import machine_denoiser
+from sampler.posterior import Posterior
+from sampler.reverse import plan_steps
+from sampler.theory.wiener import wiener_denoiser
+
+
+@pytest.fixture(params=[2**30, 0], ids=["resident", "streamed"])
+def gpu(request: pytest.FixtureRequest) -> Iterator[torch.device]:
+    if torch.cuda.is_available():
+        pytest.skip("the real GPU would be disturbed by a simulated one")
+    with simulated_gpu(request.param) as device:
+        yield device
+
+
+@pytest.fixture
+def images(rng: np.random.Generator) -> ImageSet:
+    labels = [0, 1, 1, 0] * 20
+    return ImageSet.from_array(random_images(rng, 80, 2, 7, 8), labels=labels)
+
+
+@pytest.fixture
+def xt(rng: np.random.Generator, images: ImageSet) -> torch.Tensor:
+    return torch.from_numpy(noisy_states(rng, images.pixels, 3, 0.5))
+
+
+def assert_same(found: Posterior, expected: Posterior, device: torch.device) -> None:
+    for field in fields(found):
+        ours, theirs = getattr(found, field.name), getattr(expected, field.name)
+        if field.name == "sources":
+            continue
+        assert ours.device == device, field.name
+        torch.testing.assert_close(ours.cpu(), theirs, rtol=1e-12, atol=1e-12, equal_nan=True)
+
+
+@pytest.mark.parametrize("label", [None, 1])
+@pytest.mark.parametrize(
+    "make",
+    [
+        ISMachine,
+        LSMachine,
+        lambda images: LSMachine(images, "circular"),
+        ELSMachine,
+        lambda images: ELSMachine(images, "circular"),
+        lambda images: ELSMachine(images, "circular_interior"),
+    ],
+    ids=["is", "ls", "ls-circular", "els", "els-circular", "els-interior"],
+)
+def test_exact_posteriors_are_those_of_the_processor(gpu, images, xt, make, label) -> None:
+    machine = make(images)
+    expected = machine.posterior(xt, 0.5, 3, label=label)
+    assert_same(machine.posterior(xt.to(gpu), 0.5, 3, label=label), expected, gpu)
+    assert machine.score(xt.to(gpu), 0.5, 3, label=label).device == gpu
+
+
+# few images and draws: a tail of single patches; more draws: one of whole images
+TAILS = {"patches": {"tail": 64}, "images": {"tail": 350}, "none": {"tail": 0}}
+
+
+@pytest.mark.parametrize("label", [None, 1])
+@pytest.mark.parametrize("tail", list(TAILS))
+@pytest.mark.parametrize("tolerance", [None, 0.02])
+def test_estimates_are_those_of_the_processor(gpu, images, xt, tail, tolerance, label) -> None:
+    machine = ELSMachine(BruteSearch(images), k=5, tolerance=tolerance, **TAILS[tail])
+    expected = machine.posterior(xt, 0.5, 3, label=label)
+    assert_same(machine.posterior(xt.to(gpu), 0.5, 3, label=label), expected, gpu)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        ISMachine,
+        lambda images: ELSMachine(images, finder=BruteSearch(images)),
+        lambda images: ELSMachine(BruteSearch(images), k=5, tail=350),
+    ],
+    ids=["is", "exact", "retrieved"],
+)
+@pytest.mark.parametrize("label", [None, 1])
+def test_sources_are_those_of_the_processor(gpu, images, xt, make, label) -> None:
+    machine = make(images)
+    expected = machine.posterior(xt, 0.9, 3, label=label, num_sources=4).sources
+    found = machine.posterior(xt.to(gpu), 0.9, 3, label=label, num_sources=4).sources
+    assert (expected.ids >= 0).any()
+    for name in ("ids", "weights", "image_shares", "unattributed"):
+        ours, theirs = getattr(found, name), getattr(expected, name)
+        assert ours.device == gpu, name
+        torch.testing.assert_close(ours.cpu(), theirs, rtol=1e-6, atol=1e-6)
+
+
+def test_a_whole_reverse_process_stays_on_the_device(gpu, images, rng) -> None:
+    noise = torch.from_numpy(rng.standard_normal((2, 2, 7, 8), "f4"))
+    machine = ELSMachine(BruteSearch(images), k=5, tail=350)
+    states = []
+    found = sample(
+        machine, noise.to(gpu), scales=[3], steps=3, callback=lambda _, xt, *__: states.append(xt)
+    )
+    expected = sample(machine, noise, scales=[3], steps=3)
+    assert all(tensor.device == gpu for tensor in [found.images, *states])
+    torch.testing.assert_close(found.images.cpu(), expected.images, rtol=0, atol=1e-6)
+    for ours, theirs in zip(found.steps, expected.steps, strict=True):
+        assert ours.effective_sample_size == pytest.approx(theirs.effective_sample_size)
+
+
+def test_samples_of_several_classes_stay_on_the_device(gpu, images, xt) -> None:
+    label, step = torch.tensor([1, 0, 1]), plan_steps([3], 4, "cosine")[1]
+    for denoiser in (
+        machine_denoiser(ELSMachine(images), label),
+        wiener_denoiser(images, label, gpu),
+        wiener_denoiser(images, None, gpu),
+    ):
+        assert denoiser(xt.to(gpu), step).device == gpu
+
+
+def test_centers_are_brought_to_the_ids_wherever_pixels_lie(gpu, images) -> None:
+    ids = torch.tensor([[0, 57], [4000, 3]])
+    expected = centers_of(images.tensor, ids)
+    for pixels in (images.tensor, images.tensor.to(gpu)):
+        found = centers_of(pixels, ids.to(gpu))
+        assert found.device == gpu
+        assert torch.equal(found.cpu(), expected)
+
+
+def test_images_stay_on_the_device_within_its_budget(gpu, images) -> None:
+    fits = memory_of(gpu).budget > 0
+    held = images_on(images, gpu)
+    assert held.device.type == ("cuda" if fits else "cpu")
+    assert memory_of(gpu).used == (images.pixels.nbytes if fits else 0)
+    assert images_on(images, gpu) is held or not fits
+
+
+def test_the_simulated_gpu_refuses_what_cuda_would(gpu) -> None:
+    here, there = torch.ones(3), torch.ones(3, device=gpu)
+    place = torch.tensor([1])
+    refused = [
+        lambda: here + there,
+        lambda: torch.cat([here, there]),
+        lambda: here[place.to(gpu)],
+        lambda: there.index_copy(0, place, torch.ones(1, device=gpu)),
+        lambda: torch.where(torch.tensor(True), there, 0.0),
+        there.numpy,
+    ]
+    for mixed in refused:
+        with pytest.raises((RuntimeError, TypeError), match=r"one device|not supported"):
+            mixed()
+    assert (there * torch.tensor(2.0))[place].device == gpu
+    assert there.cpu().numpy().tolist() == [1, 1, 1]

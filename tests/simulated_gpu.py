@@ -1,0 +1,168 @@
+"""A GPU on a machine without one: tensors that say they are there, and mix with no others.
+
+Each holds an ordinary tensor, which does the work; what CUDA would refuse is refused, so that a
+pipeline which passes here leaves nothing on the wrong device. Kernels of ours that would be Triton
+are those of the processor, so that results can be compared bit by bit.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import fields, is_dataclass, replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map
+
+from patchindex import device_memory
+from patchindex.kernels import fronts, on_processor, torch_search
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
+aten = torch.ops.aten
+# of these, index tensors may lie on the processor
+INDEXING = {aten.index, aten.index_put, aten.index_put_}
+# these may read from one device and write to another
+COPYING = {aten.copy_, aten._to_copy}
+
+
+class GpuTensor(Tensor):
+    """A tensor on the simulated GPU."""
+
+    held: Tensor
+
+    @staticmethod
+    def __new__(cls, held: Tensor) -> "GpuTensor":
+        made = Tensor._make_wrapper_subclass(
+            cls, held.shape, strides=held.stride(), storage_offset=held.storage_offset(),
+            dtype=held.dtype, device=GPU,
+        )  # fmt: skip
+        made.held = held
+        return made
+
+    __torch_function__ = torch._C._disabled_torch_function_impl
+
+    def __repr__(self) -> str:
+        return f"on {GPU}: {self.held}"
+
+    def tolist(self) -> list[Any]:
+        return self.held.tolist()
+
+    @classmethod
+    def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
+        return computed(func, args, kwargs or {})
+
+
+class SimulatedGpu(TorchDispatchMode):
+    """Makes tensors where the GPU is asked for."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        return computed(func, args, kwargs or {})
+
+
+def computed(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    """What the operation gives, on the device where CUDA would leave it."""
+    operands = tensors_in((args, kwargs))
+    device = kwargs.get("device")
+    if device is None:
+        there = any(isinstance(operand, GpuTensor) for operand in operands)
+    else:
+        there = torch.device(device).type == GPU.type
+        kwargs = kwargs | {"device": CPU}
+    check_devices(func, args, operands)
+    wrappers = {id(x.held): x for x in operands if isinstance(x, GpuTensor)}
+    found = func(*tree_map(unwrapped, args), **tree_map(unwrapped, kwargs))
+    if not there:
+        return found
+    return tree_map(lambda x: wrappers[id(x)] if id(x) in wrappers else on_gpu(x), found)
+
+
+def check_devices(func: Any, args: Any, operands: list[Tensor]) -> None:
+    """Raise RuntimeError where CUDA would."""
+    packet = func.overloadpacket
+    if packet in COPYING or len({x.device for x in operands}) < 2:
+        return
+    if packet in INDEXING:
+        subject, _, *rest = args
+        if isinstance(subject, GpuTensor) and all(
+            isinstance(x, GpuTensor) for x in tensors_in(rest)
+        ):
+            return
+    elif torch.Tag.pointwise in func.tags and packet is not aten.where:
+        operands = [x for x in operands if x.ndim or isinstance(x, GpuTensor)]
+        if all(isinstance(x, GpuTensor) for x in operands):
+            return
+    raise RuntimeError(
+        f"{func}: all tensors must be on one device, but some are on {GPU} and some are not"
+    )
+
+
+def tensors_in(tree: Any) -> list[Tensor]:
+    """All tensors among some arguments."""
+    return [x for x in torch.utils._pytree.tree_leaves(tree) if isinstance(x, Tensor)]
+
+
+def unwrapped(x: Any) -> Any:
+    """The ordinary tensor that does the work."""
+    return x.held if isinstance(x, GpuTensor) else x
+
+
+def on_gpu(x: Any) -> Any:
+    """The tensor, on the simulated GPU; anything else as it is."""
+    return GpuTensor(x) if isinstance(x, Tensor) else x
+
+
+class DeviceKernels:
+    """Our kernels as the simulated GPU has them: the processor's, on what the tensors hold."""
+
+    moved_union = staticmethod(torch_search.moved_union)
+    nearest_rows = staticmethod(torch_search.nearest_rows)
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        kernel = getattr(on_processor, name)
+
+        def launch(pixels: Tensor, *operands: Any, **options: Any) -> Any:
+            for x in tensors_in((operands, options)):
+                assert isinstance(x, GpuTensor), f"{name} was given queries that are not on {GPU}"
+            found = kernel(
+                unwrapped(pixels), *map(unwrapped, operands),
+                **{option: unwrapped(x) for option, x in options.items()},
+            )  # fmt: skip
+            return landed(found)
+
+        return launch
+
+
+def landed(found: Any) -> Any:
+    """What a kernel found, with all its tensors on the simulated GPU."""
+    if isinstance(found, tuple):
+        return tuple(landed(part) for part in found)
+    if is_dataclass(found) and not isinstance(found, type):
+        return replace(
+            found, **{part.name: landed(getattr(found, part.name)) for part in fields(found)}
+        )
+    return on_gpu(found)
+
+
+@contextmanager
+def simulated_gpu(memory_bytes: int) -> Iterator[torch.device]:
+    """A GPU with room for so many bytes of images and lists, for as long as the context lasts."""
+    torch._C._ensureCUDADeviceGuardSet()  # one that does nothing, as fake tensors have
+    kernels = DeviceKernels()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(torch.cuda, "_lazy_init", lambda: None)
+        patched.setattr(torch.cuda, "synchronize", lambda _: None)
+        patched.setattr(torch.cuda, "get_device_name", lambda _: "simulated")
+        patched.setattr(device_memory, "_memories", {})
+        patched.setattr(device_memory, "_budgets", [memory_bytes])
+        patched.setattr(
+            fronts, "kernels_for",
+            lambda queries: kernels if isinstance(queries, GpuTensor) else on_processor,
+        )  # fmt: skip
+        torch._C._set_only_lift_cpu_tensors(True)  # torch.tensor(..., device=...) then comes here
+        try:
+            with SimulatedGpu():
+                yield GPU
+        finally:
+            torch._C._set_only_lift_cpu_tensors(False)
