@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import click
+import torch
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
@@ -15,6 +16,10 @@ from patchindex.progress import ProgressCallback
 
 PACKAGES = ("patchindex", "sampler", "cli")
 INTERRUPTED = 130
+MAKE_ROOM = (
+    "Lower --device-memory, so that less stays there; then the number of samples (--num), where "
+    "there is one; or give --device cpu."
+)
 
 
 class Commands(click.Group):
@@ -27,12 +32,20 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except UserError as error:
             raise click.ClickException(one_line(str(error))) from error
+        except torch.cuda.OutOfMemoryError as error:
+            raise click.ClickException(one_line(f"{what_was_full(error)} {MAKE_ROOM}")) from error
         except click.UsageError as error:
             error.show()
             ctx.exit(1)  # not click's 2: all that a user can mend ends alike
         except KeyboardInterrupt:
             click.echo("\nInterrupted.", err=True)
             ctx.exit(INTERRUPTED)
+
+
+def what_was_full(error: torch.cuda.OutOfMemoryError) -> str:
+    """The first sentences of torch's message, which say how much was wanted and what there was."""
+    known, _, _ = str(error).partition(" Including ")
+    return f"the GPU's memory is full ({known.strip().rstrip('.')})."
 
 
 def one_line(message: str) -> str:

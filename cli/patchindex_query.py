@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import click
+import torch
 
+from cli.devices import device_options
 from cli.sampler_options import index_option, schedule_option, threads_option
 from cli.sources import open_index
 from patchindex.environment import set_threads
@@ -46,6 +48,7 @@ PICTURES = (".png", ".svg")
     help="Inverted lists visited.",
 )  # fmt: skip
 @click.option("--exact", is_flag=True, help="Compare every legal patch; takes seconds.")
+@device_options
 @threads_option
 @click.option(
     "--out", type=click.Path(path_type=Path), metavar="FILE.png",
@@ -58,6 +61,7 @@ def query(
     image: Path,
     pixel: str,
     scale: int,
+    device: torch.device,
     threads: int | None,
     out: Path | None,
     as_json: bool,
@@ -72,7 +76,7 @@ def query(
         set_threads(threads)
     if out is not None:
         check_picture(out, image)
-    found = answer(open_index(index_path), asked)
+    found = answer(open_index(index_path), asked, device)
     if out is not None:
         write_picture(found, out)
     if as_json:

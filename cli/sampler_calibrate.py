@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import click
+import torch
 
-from cli.devices import device_option, open_device
+from cli.devices import device_options
 from cli.messages import progress_bars
 from cli.sampler_options import (
     boundary_option,
@@ -56,7 +57,7 @@ DEFAULTS = CalibrateConfig()
 )
 @seed_option
 @label_option
-@device_option
+@device_options
 @threads_option
 @out_option("runs/calibrate-DATASET-SEED")
 @click.option("--overwrite", is_flag=True, help="Replace a calibration that is there already.")
@@ -64,7 +65,7 @@ def calibrate(
     *,
     network: str | None,
     candidates: str | None,
-    device: str,
+    device: torch.device,
     threads: int | None,
     out: Path | None,
     overwrite: bool,
@@ -79,14 +80,18 @@ def calibrate(
     )
     if threads is not None:
         set_threads(threads)
-    trained = None if network is None else open_network(network).to(open_device(device))
+    trained = None if network is None else open_network(network).to(device)
     images = source if isinstance(source, ImageSet) else source.images
     name = f"calibrate-{Path(images.name).stem}-{config.sampling.seed}"
     folder = out or Path("runs", name)
     reserve_output(folder, overwrite=overwrite, account=CALIBRATE_ACCOUNT)
     with progress_bars() as progress:
         finished = carry_out(
-            source, trained, config, lambda done, total: progress("calibrate", done, total)
+            source,
+            trained,
+            config,
+            lambda done, total: progress("calibrate", done, total),
+            device=device,
         )
     finished.account["versions"] = library_versions()
     write_calibration(finished, folder)

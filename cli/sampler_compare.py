@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import click
+import torch
 
-from cli.devices import device_option, open_device
+from cli.devices import device_options
 from cli.messages import progress_bars
 from cli.sampler_options import (
     dataset_option,
@@ -53,7 +54,7 @@ DEFAULTS = CompareConfig()
 )
 @seed_option
 @label_option
-@device_option
+@device_options
 @threads_option
 @out_option("runs/compare-DATASET-SEED")
 @click.option("--overwrite", is_flag=True, help="Replace a comparison that is there already.")
@@ -61,7 +62,7 @@ def compare(
     *,
     network: str,
     network_steps: tuple[int, ...],
-    device: str,
+    device: torch.device,
     threads: int | None,
     out: Path | None,
     overwrite: bool,
@@ -69,7 +70,7 @@ def compare(
 ) -> None:
     """Print a table like the paper's; leaves compare.json, images.npz and two pictures."""
     names = ("index_path", "dataset", "resolution", "limit")
-    opened = open_network(network).to(open_device(device))
+    opened = open_network(network).to(device)
     source = open_source(*(settings.pop(name) for name in names))
     config = CompareConfig(sampling=SamplerConfig(**settings), network_steps=network_steps)
     if threads is not None:
@@ -78,7 +79,7 @@ def compare(
     folder = out or Path("runs", f"compare-{Path(images.name).stem}-{config.sampling.seed}")
     reserve_output(folder, overwrite=overwrite, account=COMPARE_ACCOUNT)
     with progress_bars() as progress:
-        finished = compare_network(source, opened, config, progress)
+        finished = compare_network(source, opened, config, progress, device=device)
     finished.account["versions"] = library_versions()
     write_comparison(finished, folder)
     for line in table_lines(finished.account):

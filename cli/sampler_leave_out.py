@@ -4,7 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import click
+import torch
 
+from cli.devices import device_options
 from cli.patchindex_query import parse_pixel
 from cli.run_source import open_run_source
 from cli.sampler_options import dataset_option, image_options, index_option, threads_option
@@ -32,6 +34,7 @@ DEFAULTS = LeaveOutConfig()
 @index_option
 @dataset_option
 @image_options
+@device_options
 @threads_option
 def leave_out_command(
     *,
@@ -41,6 +44,7 @@ def leave_out_command(
     dataset: str | None,
     resolution: str | None,
     limit: int | None,
+    device: torch.device,
     threads: int | None,
     **settings: Any,
 ) -> None:
@@ -55,7 +59,7 @@ def leave_out_command(
     run = RunFolder.open(run_dir)
     reserve_output(run_dir, overwrite=True)
     source = open_run_source(run, index_path, dataset, resolution, limit)
-    found = leave_out(run, source, config)
+    found = leave_out(run, source, config, device)
     keep_check(run_dir, found)
     picture = write_picture(
         found, source if isinstance(source, ImageSet) else source.images, run_dir

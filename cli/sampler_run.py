@@ -6,7 +6,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
+import torch
 
+from cli.devices import device_options
 from cli.sampler_options import (
     boundary_option,
     dataset_option,
@@ -51,6 +53,7 @@ from sampler.trace import TRACE
 @click.option(
     "--trace", is_flag=True, help="Record the sources of every pixel at every step: trace.zarr."
 )
+@device_options
 @threads_option
 @out_option("runs/DATASET-MACHINE-SEED")
 @click.option("--overwrite", is_flag=True, help="Replace a run that is there already.")
@@ -61,6 +64,7 @@ def run(
     resolution: str | None,
     limit: int | None,
     trace: bool,
+    device: torch.device,
     threads: int | None,
     out: Path | None,
     overwrite: bool,
@@ -77,7 +81,9 @@ def run(
     click.echo(HEADER)
     with TemporaryDirectory(dir=folder, prefix=".tracing-") as scratch:
         trace_path = Path(scratch, TRACE) if trace else None
-        finished = carry_out(source, config, on_step=show_step, trace_path=trace_path)
+        finished = carry_out(
+            source, config, on_step=show_step, trace_path=trace_path, device=device
+        )
         finished.account["versions"] = library_versions()
         write_run(finished, folder)
     if config.tolerance is not None:

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import click
+import torch
 
+from cli.devices import device_options
 from cli.sampler_options import (
     index_option,
     label_option,
@@ -47,6 +49,7 @@ DEFAULTS = VerifyConfig()
 @click.option(
     "--finals", is_flag=True, help="Compare also the images that retrieval ends in by itself."
 )
+@device_options
 @threads_option
 @out_option("runs/verify-DATASET-SEED")
 @click.option("--overwrite", is_flag=True, help="Replace a verification that is there already.")
@@ -55,6 +58,7 @@ def verify(
     index_path: Path | None,
     recall_pixels: int,
     finals: bool,
+    device: torch.device,
     threads: int | None,
     out: Path | None,
     overwrite: bool,
@@ -67,7 +71,7 @@ def verify(
     if threads is not None:
         set_threads(threads)
     index = open_index(index_path)
-    plan = plan_verification(index, config)
+    plan = plan_verification(index, config, device)
     name = f"verify-{Path(index.images.name).stem}-{config.sampling.seed}"
     folder = out or Path("runs", name)
     reserve_output(folder, overwrite=overwrite, account=VERIFY_ACCOUNT)
