@@ -1,0 +1,171 @@
+"""Searching lists where the queries are, against float64 brute force and the processor's scan."""
+
+import numpy as np
+import pytest
+import torch
+
+from patchindex import ImageSet, device_memory
+
+pytest.importorskip("triton")
+from patchindex.index import device_lists, device_scan
+from patchindex.index.device_scan import DeviceListScan, smallest
+from patchindex.index.search import ScaleArrays, ScanSource
+
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+PER_IMAGE = 10
+
+
+@pytest.fixture(params=["resident", "passing"])
+def memory(request, monkeypatch):
+    """The lists stay on the device, or pass through it in groups of one or two."""
+    monkeypatch.setattr(device_memory, "_memories", {})
+    budget = 2**30 if request.param == "resident" else 0
+    monkeypatch.setattr(device_memory, "_budgets", [budget])
+    monkeypatch.setattr(device_lists, "GROUP_BYTES", 2**12)
+    return request.param
+
+
+class Lists:
+    """A scale of random codes, in lists of very different sizes, some of them empty."""
+
+    def __init__(self, dims, seed, *, levels=256, dtype=np.uint32, sizes=(0, 1, 7, 129, 700)):
+        self.rng = rng = np.random.default_rng(seed)
+        count = rng.choice(sizes, size=12)
+        offsets, num = np.concatenate([[0], np.cumsum(count)]), int(count.sum())
+        self.arrays = ScaleArrays(
+            codes=rng.integers(0, levels, (num, dims), dtype=np.uint8),
+            ids=rng.permutation(3 * num)[:num].astype(dtype), offsets=offsets, count=count,
+            code_min=rng.uniform(-2, -1, dims).astype(np.float32),
+            code_span=rng.uniform(1, 4, dims).astype(np.float32),
+            signature_lists=np.array([0, 12]), centroids=np.zeros((12, dims), np.float32),
+            pca=np.eye(dims, dtype=np.float32), pca_bias=np.zeros(dims, np.float32),
+            mean_patch=np.zeros((12, dims)), mean_radius_sq=np.zeros(12),
+        )  # fmt: skip
+        labels = rng.integers(0, 3, 3 * num // PER_IMAGE + 1)
+        pixels = np.zeros((len(labels), 1, 2, PER_IMAGE // 2), np.uint8)
+        self.images = ImageSet.from_array(pixels, labels)
+
+    def queries(self, num, num_probes):
+        vectors = self.rng.normal(0, 1, (num, self.arrays.codes.shape[1])).astype(np.float32)
+        lists = np.stack([self.rng.permutation(12)[:num_probes] for _ in range(num)])
+        lists[0, :] = -1
+        lists[1, 1:] = -1
+        return vectors, lists
+
+    def scan(self):
+        return DeviceListScan(
+            ScanSource(
+                images=self.images, arrays=lambda _: self.arrays, faiss_header=lambda _: None
+            )
+        )
+
+    def search(self, vectors, lists, k, label=None, scan=None):
+        on_device = (torch.from_numpy(array).to(DEVICE) for array in (vectors, lists))
+        found = (scan or self.scan()).nearest(3, *on_device, k, label)
+        assert found.dtype == torch.int64
+        return found.cpu().numpy()
+
+    def distances(self, vector, lists):
+        """Float64 distances to all codes of the lists in the order of the file, and their ids."""
+        stored = self.arrays
+        places = [np.arange(*stored.offsets[n : n + 2]) for n in np.sort(lists) if n >= 0]
+        at = np.concatenate([*places, np.arange(0)])
+        decoded = stored.code_min + (stored.codes[at] + 0.5) / 255 * stored.code_span.astype(float)
+        return np.square(decoded - vector).sum(1), stored.ids[at].astype(np.int64)
+
+
+@pytest.mark.parametrize(("dims", "k"), [(9, 1), (16, 40), (33, 5000)])
+@pytest.mark.parametrize("dtype", [np.uint32, np.uint64])
+@pytest.mark.usefixtures("memory")
+def test_the_nearest_codes_of_the_lists_are_found(dims, k, dtype):
+    lists = Lists(dims, seed=dims, dtype=dtype)
+    vectors, probes = lists.queries(7, 5)
+    found = lists.search(vectors, probes, k)
+    assert found.shape == (7, k)
+    for vector, row, ids in zip(vectors, probes, found, strict=True):
+        dist_sq, all_ids = lists.distances(vector, row)
+        count = min(k, len(all_ids))
+        assert (ids[count:] == -1).all()
+        by_id = dict(zip(all_ids.tolist(), dist_sq, strict=True))
+        got = np.array([by_id[i] for i in ids[:count].tolist()])
+        # float32 sums of some tens of squares up to 16
+        np.testing.assert_allclose(got, np.sort(dist_sq)[:count], atol=1e-4)
+        assert len(set(ids[:count].tolist())) == count
+
+
+@pytest.mark.usefixtures("memory")
+def test_ids_beyond_31_bits_stay_positive():
+    lists = Lists(8, seed=6)
+    lists.arrays.ids[:] += np.uint32(4 * 10**9)
+    found = lists.search(*lists.queries(3, 12), 10**4)
+    assert sorted(found[2][found[2] >= 0]) == sorted(lists.arrays.ids)
+
+
+@pytest.mark.usefixtures("memory")
+def test_only_members_are_found():
+    lists = Lists(16, seed=7)
+    vectors, probes = lists.queries(6, 6)
+    found = lists.search(vectors, probes, 25, label=1)
+    for vector, row, ids in zip(vectors, probes, found, strict=True):
+        dist_sq, all_ids = lists.distances(vector, row)
+        mine = lists.images.labels[all_ids // PER_IMAGE] == 1
+        expected = all_ids[mine][np.argsort(dist_sq[mine])][:25]
+        assert ids[: len(expected)].tolist() == expected.tolist()
+        assert (ids[len(expected) :] == -1).all()
+
+
+@pytest.mark.usefixtures("memory")
+def test_many_queries_of_one_list_fill_several_tiles():
+    lists = Lists(8, seed=2, sizes=(600, 1100))
+    vectors, probes = lists.queries(21, 1)
+    probes[:] = 5
+    found = lists.search(vectors, probes, 3)
+    for vector, ids in zip(vectors, found, strict=True):
+        dist_sq, all_ids = lists.distances(vector, [5])
+        assert ids.tolist() == all_ids[np.argsort(dist_sq)][:3].tolist()
+
+
+def test_of_equal_distances_the_first_on_disk_is_nearer(memory):
+    lists = Lists(8, seed=3, levels=2)  # few different codes: most distances are tied
+    lists.arrays.code_min[:], lists.arrays.code_span[:] = -1, 255  # whole numbers and a half
+    vectors, probes = lists.queries(5, 6)
+    vectors[:] = 0.5
+    for row, ids in zip(probes, lists.search(vectors, probes, 10**4), strict=True):
+        dist_sq, all_ids = lists.distances(vectors[0], row)
+        expected = all_ids[np.argsort(dist_sq.astype(np.float32), kind="stable")]
+        assert ids[ids >= 0].tolist() == expected.tolist()
+
+
+def test_a_query_finds_the_same_in_any_company_and_block(memory, monkeypatch):
+    lists = Lists(9, seed=5)
+    vectors, probes = lists.queries(5, 4)
+    together = lists.search(vectors, probes, 30)
+    monkeypatch.setattr(device_scan, "DIST_BYTES", 4 * 3000)
+    assert np.array_equal(lists.search(vectors, probes, 30), together)
+    apart = [lists.search(v[None], p[None], 30)[0] for v, p in zip(vectors, probes, strict=True)]
+    assert np.array_equal(np.stack(apart), together)
+
+
+def test_lists_stay_on_the_device_within_the_budget(memory):
+    lists = Lists(16, seed=1)
+    scan = lists.scan()
+    vectors, probes = lists.queries(4, 3)
+    before = lists.search(vectors, probes, 9, scan=scan)
+    lists.arrays.codes[:] = 0
+    again = lists.search(vectors, probes, 9, scan=scan)
+    assert np.array_equal(again, before) == (memory == "resident")
+    used = device_memory.memory_of(DEVICE).used
+    assert used == (device_lists.list_bytes(lists.arrays) if memory == "resident" else 0)
+
+
+def test_no_list_and_no_query_have_no_neighbors(memory):
+    lists = Lists(8, seed=4)
+    vectors, probes = lists.queries(3, 2)
+    assert (lists.search(vectors, probes * 0 - 1, 5) == -1).all()
+    assert lists.search(vectors[:0], probes[:0], 5).shape == (0, 5)
+
+
+def test_the_smallest_of_fewer_are_all():
+    values, columns = smallest(torch.tensor([[2.0, 1.0, 1.0]]), 5)
+    assert values.tolist() == [[1, 1, 2]]
+    assert columns.tolist() == [[1, 2, 0]]
