@@ -140,4 +140,4 @@ def copied(array: UInt8[ndarray, "p *rest"], device: torch.device) -> UInt8[Tens
 
 def on(array: ndarray, device: torch.device) -> Tensor:
     """A small array on the device."""
-    return Arriving(torch.from_numpy(array), device).tensor()
+    return torch.from_numpy(array).to(device)

@@ -1,7 +1,9 @@
 """An index opened for reading: its images, its geometry, and the search for a query's neighbors."""
 
 from dataclasses import fields
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,8 +20,11 @@ from patchindex.index.manifest import Manifest, map_array, read_manifest
 from patchindex.index.search import CodeScan, ScaleArrays, ScanKind, ScanSource
 from patchindex.index.store import crc32c_bytes
 from patchindex.index.verify import verify_index
-from patchindex.kernels.backend import BACKEND
+from patchindex.kernels.backend import BACKEND, on_device
 from patchindex.progress import ProgressCallback, no_progress
+
+if TYPE_CHECKING:
+    from patchindex.index.device_search import DeviceSearch
 
 NPROBE = 32
 
@@ -46,11 +51,11 @@ class PatchIndex:
         self.config = IndexConfig.from_json(manifest["config"])
         self.images = images or map_images(path, manifest)
         self._arrays: dict[int, ScaleArrays] = {}
-        source = ScanSource(
+        self._source = ScanSource(
             images=self.images, arrays=self.arrays, faiss_header=self._read_faiss_header
         )
-        self._scan_kind: ScanKind = scan or ("faiss" if BACKEND == "torch" else "lists")
-        self._scan = code_scan(self._scan_kind, source)
+        self._scan_kind = scan
+        self._scan = code_scan(scan or ("lists" if BACKEND == "native" else "faiss"), self._source)
 
     @classmethod
     def open(cls, path: str | Path, *, scan: ScanKind | None = None) -> "PatchIndex":
@@ -58,7 +63,8 @@ class PatchIndex:
 
         Args:
             scan: `lists` reads each list once for all queries of a search, `faiss` lets FAISS go
-                through them query by query; None takes `lists` where the C++ kernels were built.
+                through them query by query; None takes `lists` where the C++ kernels were built,
+                and on a GPU what `patchindex.index.device_search` chooses.
 
         Raises:
             StoreError: there is none, or it is incomplete, damaged, or of another schema.
@@ -124,7 +130,8 @@ class PatchIndex:
     ) -> Int[Tensor, "q k"]:
         """Ids of the k patches nearest by code, nearest first; -1 where fewer were found.
 
-        A query's result does not depend on the others in the call.
+        The search runs where the windows are. A query's result does not depend on the others in
+        the call.
 
         Args:
             signature: position in `geometry(patch_size).signatures` of the queries' border
@@ -142,17 +149,24 @@ class PatchIndex:
         """
         arrays = self.arrays(patch_size)
         check_query(arrays, signature, windows, k, nprobe)
-        vectors = arrays.project(windows.detach().cpu().float().numpy())
+        if on_device(windows):
+            return self._device_search.search(
+                patch_size, signature, windows, k,
+                nprobe=nprobe, label=label, longest_list=longest_list,
+            )  # fmt: skip
+        vectors = arrays.project(windows.detach().float().numpy())
         lists = arrays.rank_lists(vectors, signature, nprobe)
         if longest_list is not None and len(arrays.lists_of(signature)) > 1:
             lists[arrays.count[lists] > longest_list] = -1
         found = self._scan.nearest(patch_size, vectors, lists, k, label)
-        return torch.from_numpy(found).to(windows.device)
+        return torch.from_numpy(found)
 
     def relabelled(self, labels: Int[np.ndarray, " n"]) -> "PatchIndex":
         """The same index, whose images are of other classes: to search some of them alone."""
         images = ImageSet.from_array(self.images.pixels, labels, name=self.images.name)
-        return PatchIndex(self.path, self.manifest, self._scan_kind, images)
+        other = PatchIndex(self.path, self.manifest, self._scan_kind, images)
+        other._arrays = self._arrays  # so that a device keeps their lists once
+        return other
 
     def info(self) -> IndexInfo:
         """What is in the index, in numbers."""
@@ -165,6 +179,12 @@ class PatchIndex:
             StoreError: names every array that is damaged.
         """
         verify_index(self.path, self.manifest, progress or no_progress)
+
+    @cached_property
+    def _device_search(self) -> "DeviceSearch":
+        from patchindex.index.device_search import DeviceSearch  # noqa: PLC0415 - imports Triton
+
+        return DeviceSearch(self._source, self._scan_kind)
 
     def _read_faiss_header(self, patch_size: int) -> UInt8[np.ndarray, " bytes"]:
         name = f"scales/{patch_size}/faiss_header"

@@ -1,0 +1,89 @@
+"""FAISS on a GPU: whether it can serve there, its index of a scale, its search on torch's tensors.
+
+Everything that is asked of FAISS's GPU classes is in this file. Their search takes no filter by
+label, and selects at most MOST_SELECTED lists or neighbors.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import faiss
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from patchindex.device_memory import memory_of
+from patchindex.index.faiss_scan import FAISS_ID_BYTES, ScaleSearcher
+from patchindex.index.search import ScanSource
+
+MOST_SELECTED = 2048  # GPU_MAX_SELECTION_K of FAISS
+
+
+def faiss_obstacle(device: torch.device) -> str | None:
+    """Why FAISS does not compute on this device; None if it does."""
+    if device.type != "cuda":
+        return f"FAISS takes no tensors of {device}"
+    if "GPU" not in faiss.get_compile_options().split():
+        return "FAISS has no GPU build"
+    if faiss.get_num_gpus() <= (device.index or 0):
+        return f"FAISS does not find {device}"
+    return None
+
+
+def within_limits(k: int, nprobe: int, label: int | None) -> bool:
+    """Whether FAISS's GPU index can search so."""
+    return label is None and max(k, nprobe) <= MOST_SELECTED
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GpuLists:
+    """The lists of a scale in a FAISS index on a GPU."""
+
+    index: Any
+    resources: Any
+    device: torch.device
+
+    def nearest(
+        self, vectors: Float[Tensor, "q r"], lists: Int[Tensor, "q nprobe"], k: int
+    ) -> Int[Tensor, "q k"]:
+        """Ids of the k nearest codes in each query's lists, -1 where there are fewer."""
+        q, nprobe = lists.shape
+        vectors, lists = vectors.contiguous(), lists.contiguous()
+        coarse = torch.zeros(q, nprobe, device=self.device)  # unused: codes are not residuals
+        dist_sq = torch.empty(q, k, device=self.device)
+        found = torch.empty(q, k, dtype=torch.int64, device=self.device)
+        stream = torch.cuda.current_stream(self.device).cuda_stream
+        self.resources.setDefaultStream(
+            self.device.index or 0, faiss.cast_integer_to_cudastream_t(stream)
+        )
+        self.index.nprobe = nprobe
+        self.index.search_preassigned_c(
+            q, faiss.cast_integer_to_float_ptr(vectors.data_ptr()), k,
+            faiss.cast_integer_to_idx_t_ptr(lists.data_ptr()),
+            faiss.cast_integer_to_float_ptr(coarse.data_ptr()),
+            faiss.cast_integer_to_float_ptr(dist_sq.data_ptr()),
+            faiss.cast_integer_to_idx_t_ptr(found.data_ptr()), False,
+        )  # fmt: skip
+        return found
+
+
+def lists_on_gpu(source: ScanSource, patch_size: int, device: torch.device) -> GpuLists | None:
+    """A scale's index on the device, which stays there; None if it is over the budget."""
+    arrays = source.arrays(patch_size)
+    num_bytes = arrays.codes.nbytes + FAISS_ID_BYTES * len(arrays.ids)
+
+    def load() -> GpuLists:
+        header = faiss.deserialize_index(source.faiss_header(patch_size))
+        searcher = ScaleSearcher(arrays, header)
+        searcher.fill(np.arange(len(arrays.count))[None])
+        index, resources = index_on_gpu(searcher.index, device)
+        return GpuLists(index, resources, device)
+
+    return memory_of(device).keep((arrays, "faiss"), num_bytes, load)
+
+
+def index_on_gpu(index: faiss.Index, device: torch.device) -> tuple[Any, Any]:
+    """A copy of the index on the device, and the FAISS resources that it computes with."""
+    resources = faiss.StandardGpuResources()
+    return faiss.index_cpu_to_gpu(resources, device.index or 0, index), resources

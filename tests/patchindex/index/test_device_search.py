@@ -1,0 +1,178 @@
+"""A search that stays on a device, against the processor's; and who scans lists there."""
+
+import faiss
+import numpy as np
+import pytest
+import torch
+from simulated_gpu import GpuTensor, simulated_gpu
+from small_index import build_small
+
+from patchindex import PatchIndex, device_memory, windows_at
+from patchindex.errors import DatasetError
+from patchindex.images import to_unit
+from patchindex.kernels import backend
+
+pytest.importorskip("triton")
+from patchindex.index import device_scan, faiss_gpu
+
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+EVERY = 10**6
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory):
+    return build_small(tmp_path_factory.mktemp("built") / "small.zarr")
+
+
+@pytest.fixture
+def on_device(monkeypatch):
+    """Windows on the processor are served as if it were a device, where there is no other."""
+    if DEVICE.type == "cpu":
+        monkeypatch.setattr(backend, "BACKEND", "triton")
+
+
+def noisy_windows(index, patch_size, signature, num):
+    """Windows [num, d] of noisy training images at the first pixel of a border signature."""
+    rng = np.random.default_rng(0)
+    geometry = index.geometry(patch_size)
+    border = geometry.signatures[signature]
+    images = to_unit(np.array(index.images.pixels[:num]))
+    noisy = images + 0.3 * torch.from_numpy(rng.standard_normal(images.shape)).float()
+    y, x = border.rows.pixels[0], border.cols.pixels[0]
+    return windows_at(noisy, range(y, y + 1), range(x, x + 1), geometry).reshape(num, -1)
+
+
+def code_distances(index, patch_size, windows, found):
+    """Float64 squared distances [q, k] to the codes of found ids; infinite for -1."""
+    arrays = index.arrays(patch_size)
+    order = np.argsort(arrays.ids)
+    at = order[np.searchsorted(arrays.ids, found, sorter=order).clip(max=len(order) - 1)]
+    codes = arrays.code_min + (arrays.codes[at] + 0.5) / 255 * arrays.code_span.astype(float)
+    queries = windows.double().numpy() @ arrays.pca.T.astype(float) + arrays.pca_bias
+    dist_sq = np.square(queries[:, None] - codes).sum(2)
+    return np.where(found >= 0, dist_sq, np.inf)
+
+
+@pytest.mark.parametrize("patch_size", [3, 7])
+@pytest.mark.parametrize(
+    "options",
+    [{"nprobe": 3}, {"nprobe": EVERY, "label": 9}, {"nprobe": EVERY, "longest_list": 130}],
+    ids=["some lists", "label", "short lists"],
+)
+def test_a_device_finds_neighbors_as_near_as_the_processor(
+    index, on_device, monkeypatch, patch_size, options
+):
+    signatures = index.geometry(patch_size).signatures
+    interior = int(np.argmax([s.num_centers for s in signatures]))
+    for signature in (0, interior):  # a corner has but one list
+        windows = noisy_windows(index, patch_size, signature, 3)
+        found = index.search(patch_size, signature, windows.to(DEVICE), 40, **options)
+        assert found.device.type == DEVICE.type
+        with monkeypatch.context() as plain:
+            plain.setattr(backend, "BACKEND", "native")
+            expected = index.search(patch_size, signature, windows, 40, **options)
+        near, nearest = (
+            code_distances(index, patch_size, windows, ids.cpu().numpy())
+            for ids in (found, expected)
+        )
+        # float32 sums of some tens of squares
+        np.testing.assert_allclose(near, nearest, rtol=1e-5, atol=1e-5)
+        assert (expected >= 0).any()
+
+
+def test_a_device_refuses_a_label_without_images(index, on_device):
+    with pytest.raises(DatasetError, match=r"no image of small has label 77"):
+        index.search(3, 4, noisy_windows(index, 3, 4, 1).to(DEVICE), 5, label=77)
+
+
+def test_no_query_has_no_neighbors_on_a_device(index, on_device):
+    assert index.search(3, 0, torch.zeros(0, 9).to(DEVICE), 5).shape == (0, 5)
+
+
+def test_of_one_index_with_other_labels_a_device_keeps_lists_once(index, on_device, monkeypatch):
+    monkeypatch.setattr(device_memory, "_memories", {})
+    monkeypatch.setattr(device_memory, "_budgets", [2**30])
+    windows = noisy_windows(index, 3, 0, 2).to(DEVICE)
+    found = index.search(3, 0, windows, 5)
+    used = device_memory.memory_of(DEVICE).used
+    relabelled = index.relabelled(np.zeros(len(index.images), np.int64))
+    assert torch.equal(relabelled.search(3, 0, windows, 5, label=0), found)
+    assert device_memory.memory_of(DEVICE).used == used > 0
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here, and need not be simulated")
+def test_nothing_of_a_search_leaves_the_device(index, monkeypatch):
+    def held(tree):
+        return torch.utils._pytree.tree_map(lambda x: getattr(x, "held", x), tree)
+
+    def launch(inverted, vectors, visits, width, **options):
+        parts = [
+            type(x)(**{name: held(getattr(x, name)) for name in x.__slots__})
+            for x in (inverted, visits)
+        ]
+        return GpuTensor(distances(parts[0], held(vectors), parts[1], width, **held(options)))
+
+    distances = device_scan.list_distances
+    monkeypatch.setattr(device_scan, "list_distances", launch)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor)
+    opened = PatchIndex.open(index.path, scan="lists")
+    windows = noisy_windows(index, 7, 4, 2)
+    expected = opened.search(7, 4, windows, 20, nprobe=2)
+    with simulated_gpu(2**30) as gpu:
+        found = opened.search(7, 4, windows.to(gpu), 20, nprobe=2, label=None)
+        assert isinstance(found, GpuTensor)
+        assert torch.equal(found.held, expected)
+        labelled = opened.search(7, 4, windows.to(gpu), 20, nprobe=2, label=9, longest_list=200)
+        assert isinstance(labelled, GpuTensor)
+
+
+def test_faiss_serves_a_gpu_within_its_limits_and_says_why_not_elsewhere(monkeypatch):
+    gpu = torch.device("cuda", 0)
+    assert faiss_gpu.faiss_obstacle(torch.device("cpu")) == "FAISS takes no tensors of cpu"
+    monkeypatch.setattr(faiss, "get_compile_options", lambda: "OPTIMIZE AVX2 ")
+    assert faiss_gpu.faiss_obstacle(gpu) == "FAISS has no GPU build"
+    monkeypatch.setattr(faiss, "get_compile_options", lambda: "OPTIMIZE AVX2 GPU ")
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 0)
+    assert faiss_gpu.faiss_obstacle(gpu) == "FAISS does not find cuda:0"
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 1)
+    assert faiss_gpu.faiss_obstacle(gpu) is None
+    assert faiss_gpu.within_limits(2048, 2048, None)
+    assert not faiss_gpu.within_limits(2049, 1, None)
+    assert not faiss_gpu.within_limits(1, 2049, None)
+    assert not faiss_gpu.within_limits(1, 1, 3)
+
+
+def test_the_names_that_faiss_is_asked_for_are_there():
+    """What runs on a GPU alone is at least spelled as this FAISS spells it."""
+    if "GPU" not in faiss.get_compile_options().split():
+        pytest.skip("FAISS has no GPU build")
+    for name in ("StandardGpuResources", "index_cpu_to_gpu", "cast_integer_to_cudastream_t"):
+        assert hasattr(faiss, name)
+    assert hasattr(faiss.StandardGpuResources, "setDefaultStream")
+    assert hasattr(faiss.GpuIndexIVFScalarQuantizer, "search_preassigned_c")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(
+    not torch.cuda.is_available() or faiss_gpu.faiss_obstacle(torch.device("cuda", 0)) is not None,
+    reason="FAISS computes on no GPU here",
+)
+@pytest.mark.parametrize("patch_size", [3, 7])
+def test_faiss_on_a_gpu_finds_neighbors_as_near_as_the_list_scan(index, patch_size):
+    """Its twin without a GPU is the comparison of the list scan with the processor's."""
+    gpu = torch.device("cuda", 0)
+    windows = noisy_windows(index, patch_size, 4, 30)
+    by_faiss, by_lists = (
+        PatchIndex.open(index.path, scan=scan).search(patch_size, 4, windows.to(gpu), 40, nprobe=3)
+        for scan in ("faiss", "lists")
+    )
+    near, nearest = (
+        code_distances(index, patch_size, windows, ids.cpu().numpy())
+        for ids in (by_faiss, by_lists)
+    )
+    np.testing.assert_allclose(near, nearest, rtol=1e-5, atol=1e-5)
+    fewer = PatchIndex.open(index.path, scan="faiss").search(
+        patch_size, 4, windows.to(gpu), 2000, nprobe=3, longest_list=130
+    )
+    assert ((fewer == -1) | (fewer >= 0)).all()
+    assert (fewer == -1).any()
