@@ -21,6 +21,7 @@ from sampler import ELSMachine, ISMachine, LSMachine, sample
 from sampler.labels import machine_denoiser
 from sampler.posterior import Posterior
 from sampler.reverse import plan_steps
+from sampler.theory.nearest import nearest_images
 from sampler.theory.wiener import wiener_denoiser
 
 
@@ -34,8 +35,8 @@ def gpu(request: pytest.FixtureRequest) -> Iterator[torch.device]:
 
 @pytest.fixture
 def images(rng: np.random.Generator) -> ImageSet:
-    labels = [0, 1, 1, 0] * 20
-    return ImageSet.from_array(random_images(rng, 80, 2, 7, 8), labels=labels)
+    labels = [0, 1, 1, 0] * 17
+    return ImageSet.from_array(random_images(rng, 68, 2, 6, 7), labels=labels)
 
 
 @pytest.fixture
@@ -72,17 +73,34 @@ def test_exact_posteriors_are_those_of_the_processor(gpu, images, xt, make, labe
     assert machine.score(xt.to(gpu), 0.5, 3, label=label).device == gpu
 
 
-# few images and draws: a tail of single patches; more draws: one of whole images
-TAILS = {"patches": {"tail": 64}, "images": {"tail": 350}, "none": {"tail": 0}}
+# few draws: a tail of single patches; more of them: one of whole images
+PATCHES, IMAGES = {"tail": 64}, {"tail": 350}
+WAYS = {
+    "patches": PATCHES,
+    "images": IMAGES,
+    "no-tail": {"tail": 0},
+    "patches-tolerance": PATCHES | {"tolerance": 0.03},
+    "images-tolerance": IMAGES | {"tolerance": 0.03},
+}
 
 
 @pytest.mark.parametrize("label", [None, 1])
-@pytest.mark.parametrize("tail", list(TAILS))
-@pytest.mark.parametrize("tolerance", [None, 0.02])
-def test_estimates_are_those_of_the_processor(gpu, images, xt, tail, tolerance, label) -> None:
-    machine = ELSMachine(BruteSearch(images), k=5, tolerance=tolerance, **TAILS[tail])
+@pytest.mark.parametrize("way", list(WAYS))
+def test_estimates_are_those_of_the_processor(gpu, images, xt, way, label) -> None:
+    machine = ELSMachine(BruteSearch(images), k=5, **WAYS[way])
     expected = machine.posterior(xt, 0.5, 3, label=label)
     assert_same(machine.posterior(xt.to(gpu), 0.5, 3, label=label), expected, gpu)
+
+
+@pytest.mark.parametrize("settings", [PATCHES, {"tail": 210}], ids=["patches", "images"])
+@pytest.mark.parametrize(
+    ("boundary", "patch_size"), [("zeros", 5), ("circular", 5), ("circular_interior", 5)]
+)
+def test_estimates_at_any_boundary(gpu, images, xt, settings, boundary, patch_size) -> None:
+    search = BruteSearch(images, boundary, scales=(patch_size,))
+    machine = ELSMachine(search, k=5, **settings)
+    expected = machine.posterior(xt, 0.5, patch_size)
+    assert_same(machine.posterior(xt.to(gpu), 0.5, patch_size), expected, gpu)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +125,7 @@ def test_sources_are_those_of_the_processor(gpu, images, xt, make, label) -> Non
 
 
 def test_a_whole_reverse_process_stays_on_the_device(gpu, images, rng) -> None:
-    noise = torch.from_numpy(rng.standard_normal((2, 2, 7, 8), "f4"))
+    noise = torch.from_numpy(rng.standard_normal((2, 2, 6, 7), "f4"))
     machine = ELSMachine(BruteSearch(images), k=5, tail=350)
     states = []
     found = sample(
@@ -120,8 +138,10 @@ def test_a_whole_reverse_process_stays_on_the_device(gpu, images, rng) -> None:
         assert ours.effective_sample_size == pytest.approx(theirs.effective_sample_size)
 
 
-def test_samples_of_several_classes_stay_on_the_device(gpu, images, xt) -> None:
+def test_classes_and_baselines_stay_on_the_device(gpu, images, xt) -> None:
     label, step = torch.tensor([1, 0, 1]), plan_steps([3], 4, "cosine")[1]
+    where, distances = nearest_images(xt.to(gpu), images)
+    assert where.device == distances.device == gpu
     for denoiser in (
         machine_denoiser(ELSMachine(images), label),
         wiener_denoiser(images, label, gpu),
@@ -131,7 +151,7 @@ def test_samples_of_several_classes_stay_on_the_device(gpu, images, xt) -> None:
 
 
 def test_centers_are_brought_to_the_ids_wherever_pixels_lie(gpu, images) -> None:
-    ids = torch.tensor([[0, 57], [4000, 3]])
+    ids = torch.tensor([[0, 57], [2700, 3]])
     expected = centers_of(images.tensor, ids)
     for pixels in (images.tensor, images.tensor.to(gpu)):
         found = centers_of(pixels, ids.to(gpu))

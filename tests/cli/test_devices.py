@@ -1,0 +1,136 @@
+"""Where commands compute: their options, their account of it, and a GPU whose memory is full."""
+
+import json
+import re
+from pathlib import Path
+
+import click
+import pytest
+import torch
+from click.testing import CliRunner, Result
+
+from cli import devices, sampler_run
+from cli.devices import device_options, memory_bytes, open_device
+from cli.messages import Commands
+from cli.patchindex import main as patchindex
+from cli.sampler import main as sampler
+from patchindex import UserError, device_memory
+
+CPU = torch.device("cpu")
+FULL = (
+    "CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has a total capacity of 79.10 GiB of "
+    "which 1.25 GiB is free. Including non-PyTorch memory, this process has 77.80 GiB memory in "
+    "use. Of the allocated memory 70.00 GiB is allocated by PyTorch."
+)
+
+
+@pytest.fixture(autouse=True)
+def _no_budget_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device_memory, "_budgets", [])
+    monkeypatch.setattr(device_memory, "_memories", {})
+
+
+def run(out: Path, *arguments: object) -> Result:
+    few = ["--dataset", "sample", "--limit", 8, "--resolution", 8, "--scales", 3, "--num", 1]
+    told = ["run", *few, "--steps", 1, "--out", out, *arguments]
+    return CliRunner().invoke(sampler, [str(argument) for argument in told])
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *(
+            sampler.commands[name]
+            for name in ("run", "verify", "compare", "calibrate", "leave-out")
+        ),
+        patchindex.commands["query"],
+    ],
+    ids=lambda command: command.name,
+)
+def test_every_command_that_samples_or_searches_can_be_told_where(command: click.Command) -> None:
+    assert {"device", "device_memory"} <= {parameter.name for parameter in command.params}
+
+
+def test_a_run_says_where_it_was_computed(tmp_path: Path) -> None:
+    assert run(tmp_path, "--device", "cpu").exit_code == 0
+    assert json.loads((tmp_path / "run.json").read_text())["device"] == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--device", "toaster"], r"^Error: device is 'toaster'\. Give auto, cpu or cuda\.\n"),
+        (["--device", "cuda:99"], r"^Error: device cuda:99 was asked for, but torch finds"),
+        (["--device-memory", "-1"], r"^Error: device memory is -1 GB\. Give 0, to keep nothing"),
+        (["--device-memory", "nan"], r"^Error: device memory is nan GB\. Give 0"),
+        (["--device-memory", "lots"], r"Invalid value for '--device-memory'"),
+    ],
+)
+def test_mistakes_end_in_one_line_before_any_work(tmp_path: Path, arguments, message) -> None:
+    result = run(tmp_path / "out", *arguments)
+    assert result.exit_code == 1
+    assert re.search(message, result.stderr, re.M)
+    assert not (tmp_path / "out").exists()
+
+
+def test_device_memory_is_in_gigabytes() -> None:
+    assert memory_bytes(0.5) == 500_000_000
+    assert memory_bytes(0) == 0
+    with pytest.raises(UserError, match=r"device memory is inf GB\. Give 0, to keep nothing"):
+        memory_bytes(float("inf"))
+
+
+def test_the_memory_is_shared_out_before_the_command_begins() -> None:
+    told = []
+
+    @click.command()
+    @device_options
+    @click.option("--num", type=int)
+    def command(*, device: torch.device, num: int) -> None:
+        told.append((device, device_memory.memory_of(device).budget, num))
+
+    arguments = ["--device", "cpu", "--device-memory", "1.5", "--num", "3"]
+    assert CliRunner().invoke(command, arguments).exit_code == 0
+    assert told == [(CPU, 1_500_000_000, 3)]
+
+
+def test_auto_takes_no_gpu_that_our_kernels_cannot_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert open_device("auto", kernels=True) == torch.device("cuda:0")
+    monkeypatch.setattr(devices, "has_triton", lambda: False)
+    assert open_device("auto", kernels=True) == CPU
+    assert open_device("auto") == torch.device("cuda:0")
+
+
+def test_a_gpu_has_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert open_device("cuda") == torch.device("cuda:0")
+    assert open_device("cuda:1") == torch.device("cuda:1")
+
+
+def test_a_full_gpu_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fill(*_: object, **__: object) -> None:
+        raise torch.cuda.OutOfMemoryError(FULL)
+
+    monkeypatch.setattr(sampler_run, "carry_out", fill)
+    result = run(tmp_path)
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1] == (
+        "Error: the GPU's memory is full (CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 "
+        "has a total capacity of 79.10 GiB of which 1.25 GiB is free). Lower --device-memory, so "
+        "that less stays there; then the number of samples (--num), where there is one; or give "
+        "--device cpu."
+    )
+    assert "Traceback" not in result.output
+
+
+def test_other_errors_of_torch_are_bugs_and_show_their_traceback() -> None:
+    @click.group(cls=Commands)
+    def group() -> None:
+        pass
+
+    @group.command()
+    def broken() -> None:
+        raise RuntimeError("a bug")
+
+    assert isinstance(CliRunner().invoke(group, ["broken"]).exception, RuntimeError)
