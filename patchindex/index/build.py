@@ -13,6 +13,7 @@ import zarr
 from jaxtyping import Int, UInt8
 from numpy import ndarray
 
+from patchindex.devices import CPU
 from patchindex.errors import StoreError
 from patchindex.geometry import PatchGeometry
 from patchindex.images import ImageSet
@@ -46,14 +47,16 @@ def build_index(
     *,
     progress: ProgressCallback | None = None,
     overwrite: bool = False,
+    device: torch.device = CPU,
 ) -> PatchIndex:
     """Build the index at `out`, or finish building it, and open it.
 
     Every legal patch of every image is in it exactly once per scale. The same images and config
-    give the same bits, however often the build was interrupted.
+    give the same bits on the same device, however often the build was interrupted.
 
     Args:
         overwrite: replace an index at `out`, once the new one is complete.
+        device: where patches are projected, assigned to lists and added up.
 
     Raises:
         GeometryError: a scale is too large for the images.
@@ -76,7 +79,7 @@ def build_index(
             check_disk(plan, work.path, already=work.num_bytes())
             write_images(work, images)
             for geometry in geometries:
-                build_scale(work, images, geometry, config, progress or no_progress)
+                build_scale(work, images, geometry, config, progress or no_progress, device=device)
             seal(work, images, config, job)
             work.swap_in(target)
             logger.info("%s is complete", target)
@@ -139,26 +142,30 @@ def build_scale(
     geometry: PatchGeometry,
     config: IndexConfig,
     progress: ProgressCallback,
+    *,
+    device: torch.device,
 ) -> None:
     """Write all arrays of one scale, once."""
     name = f"{geometry.patch_size}"
     if work.read_json(name):
         return
-    trained, seconds = trained_scale(work, images, geometry, config, progress)
+    trained, seconds = trained_scale(work, images, geometry, config, progress, device=device)
     parts = []
     stage, per_image = f"scale {name}: assign", num_patches(geometry, 1)
     step = max(1, config.block_patches // per_image)
     for first in range(0, len(images), step):
         progress(stage, first, len(images))
         pixels = np.asarray(images.pixels[first : first + step])
-        seconds += write_part(work, part_name(geometry, first), pixels, geometry, trained)
+        seconds += write_part(
+            work, part_name(geometry, first), pixels, geometry, trained, device=device
+        )
         read = partial(read_part, work, part_name(geometry, first))
         parts.append(Part(first=first, num_images=len(pixels), read_lists=read))
     progress(stage, len(images), len(images))
     start = time.perf_counter()
     scales = zarr.open_group(work.store, mode="r+").require_group("scales")
     group = scales.create_group(name, overwrite=True)
-    merge_scale(group, images, geometry, trained, parts=parts, progress=progress)
+    merge_scale(group, images, geometry, trained, parts=parts, progress=progress, device=device)
     arrays = [f"scales/{name}/{array}" for array in sorted(group.array_keys())]
     seconds += time.perf_counter() - start
     finish_arrays(work, name, arrays, seconds)
@@ -177,13 +184,15 @@ def trained_scale(
     geometry: PatchGeometry,
     config: IndexConfig,
     progress: ProgressCallback,
+    *,
+    device: torch.device,
 ) -> tuple[TrainedScale, float]:
     """What was learned, now or before an interruption, and the seconds that took."""
     name = f"scale-{geometry.patch_size}/trained"
     arrays = work.read_arrays(name)
     if arrays is None:
         start = time.perf_counter()
-        trained = train_scale(images, geometry, config, progress)
+        trained = train_scale(images, geometry, config, progress, device)
         arrays = {field.name: getattr(trained, field.name) for field in fields(TrainedScale)}
         arrays["seconds"] = np.array(time.perf_counter() - start)
         work.write_arrays(name, arrays)
@@ -197,13 +206,15 @@ def write_part(
     pixels: UInt8[ndarray, "n c h w"],
     geometry: PatchGeometry,
     trained: TrainedScale,
+    *,
+    device: torch.device,
 ) -> float:
     """Write the lists of a block of images unless they are there; the seconds it took."""
     done = work.read_arrays(name)
     if done is not None:
         return float(done["seconds"])
     start = time.perf_counter()
-    lists = list_block(pixels, geometry, trained)
+    lists = list_block(pixels, geometry, trained, device)
     seconds = time.perf_counter() - start
     work.write_arrays(name, {"lists": lists, "seconds": np.array(seconds)})
     return seconds

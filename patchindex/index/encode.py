@@ -14,7 +14,9 @@ from numpy import ndarray
 from torch import Tensor
 from torch.nn.functional import conv2d
 
+from patchindex.devices import CPU
 from patchindex.geometry import PatchGeometry
+from patchindex.index import device_encode
 from patchindex.index.levels import LEVELS, to_levels
 from patchindex.index.lists import center_rectangle
 from patchindex.index.trained import TrainedScale
@@ -24,16 +26,26 @@ STEP_BYTES = 2**25
 
 
 def list_block(
-    pixels: UInt8[ndarray, "n c h w"], geometry: PatchGeometry, trained: TrainedScale
+    pixels: UInt8[ndarray, "n c h w"],
+    geometry: PatchGeometry,
+    trained: TrainedScale,
+    device: torch.device = CPU,
 ) -> Int[ndarray, " m"]:
     """List number of every legal patch of these images, in the order of patch ids."""
+    if device.type != "cpu":
+        return device_encode.list_block(pixels, geometry, trained, device)
     return assign_block(project_block(pixels, geometry, trained), geometry, trained).reshape(-1)
 
 
 def code_block(
-    pixels: UInt8[ndarray, "n c h w"], geometry: PatchGeometry, trained: TrainedScale
+    pixels: UInt8[ndarray, "n c h w"],
+    geometry: PatchGeometry,
+    trained: TrainedScale,
+    device: torch.device = CPU,
 ) -> UInt8[ndarray, "m r"]:
     """Code of every legal patch of these images, in the order of patch ids."""
+    if device.type != "cpu":
+        return device_encode.code_block(pixels, geometry, trained, device)
     projected = project_block(pixels, geometry, trained)
     return trained.encode(rearrange(projected, "n rows cols r -> (n rows cols) r").numpy())
 

@@ -10,6 +10,7 @@ import zarr
 from jaxtyping import Int, UInt8
 from numpy import ndarray
 
+from patchindex.devices import CPU
 from patchindex.geometry import PatchGeometry, id_dtype, patch_ids
 from patchindex.images import ImageSet
 from patchindex.index.encode import code_block
@@ -42,13 +43,18 @@ def merge_scale(
     *,
     parts: Sequence[Part],
     progress: ProgressCallback,
+    device: torch.device = CPU,
 ) -> None:
-    """Write all arrays of one scale; ids ascend in a list because `parts` are in image order."""
+    """Write all arrays of one scale; ids ascend in a list because `parts` are in image order.
+
+    Args:
+        device: where sums and codes are computed.
+    """
     stage, total = f"scale {geometry.patch_size}: merge", 2 * len(parts)
     sums = ListSums.zeros(trained.nlist, images.channels, geometry.patch_size)
     for done, part in enumerate(parts):
         progress(stage, done, total)
-        sums.add(pixels_of(images, part), part.read_lists(), geometry)
+        sums.add(pixels_of(images, part), part.read_lists(), geometry, device)
     offsets = np.concatenate([[0], np.cumsum(sums.count)])
     dtype = id_dtype(len(images), geometry.height, geometry.width)
     ids = create_array(group, "ids", (int(offsets[-1]),), dtype)
@@ -59,7 +65,7 @@ def merge_scale(
         lists = part.read_lists()
         order, slots = counting_sort(lists, filled)
         ids[slots] = legal_ids(geometry, part.first, part.num_images)[order]
-        codes[slots] = code_block(pixels_of(images, part), geometry, trained)[order]
+        codes[slots] = code_block(pixels_of(images, part), geometry, trained, device)[order]
         filled += np.bincount(lists, minlength=trained.nlist)
     write_small_arrays(group, trained, sums, offsets)
     progress(stage, total, total)

@@ -16,6 +16,7 @@ from numpy import ndarray
 from torch import Tensor
 from torch.nn.functional import pad
 
+from patchindex.devices import CPU
 from patchindex.geometry import PatchGeometry
 from patchindex.index.levels import LEVELS, to_levels
 from patchindex.index.lists import center_rectangle
@@ -40,23 +41,31 @@ class ListSums:
         )
 
     def add(
-        self, pixels: UInt8[ndarray, "n c h w"], lists: Int[ndarray, " m"], geometry: PatchGeometry
+        self,
+        pixels: UInt8[ndarray, "n c h w"],
+        lists: Int[ndarray, " m"],
+        geometry: PatchGeometry,
+        device: torch.device = CPU,
     ) -> None:
-        """Add every legal patch of these images, given the list of each in the order of ids."""
+        """Add every legal patch of these images, given the list of each in the order of ids.
+
+        Args:
+            device: where they are added up, which changes no bit.
+        """
         nlist = len(self.count)
         rows, cols = center_rectangle(geometry)
-        levels = to_levels(pixels)
-        members = torch.from_numpy(lists.astype(np.int64))
+        levels = to_levels(pixels).to(device)
+        members = torch.from_numpy(lists.astype(np.int64)).to(device)
         self.count[:] += np.bincount(lists, minlength=nlist)
         squares = padded(levels.double().square().sum(1, keepdim=True), rows, cols, geometry)
         norms_sq = box_sums(squares, geometry.patch_size).reshape(-1)
-        self.levels_sq[:] += torch.bincount(members, norms_sq, nlist).numpy()
+        self.levels_sq[:] += torch.bincount(members, norms_sq, nlist).cpu().numpy()
         around = padded(levels, rows, cols, geometry)
 
         def add_cell(place: tuple[int, int, int]) -> None:
             c, sy, sx = place
             values = around[:, c, sy : sy + len(rows), sx : sx + len(cols)].reshape(-1).double()
-            self.levels[c, sy, sx] += torch.bincount(members, values, nlist).numpy()
+            self.levels[c, sy, sx] += torch.bincount(members, values, nlist).cpu().numpy()
 
         with ThreadPoolExecutor(torch.get_num_threads()) as pool:
             for _ in pool.map(add_cell, np.ndindex(self.levels.shape[:3])):

@@ -6,12 +6,15 @@ training set, image after image, so that images, positions and signatures all ha
 
 import faiss
 import numpy as np
+import torch
 from jaxtyping import Float, Int
 from numpy import ndarray
 
+from patchindex.devices import CPU
 from patchindex.geometry import PatchGeometry, patch_ids
 from patchindex.images import ImageSet
 from patchindex.index.config import IndexConfig
+from patchindex.index.faiss_gpu import faiss_obstacle, index_on_gpu
 from patchindex.index.levels import cut_windows
 from patchindex.index.lists import center_rectangle, signature_lists
 from patchindex.index.trained import CODE_LEVELS, TrainedScale
@@ -22,9 +25,17 @@ SPAN_MARGIN, MIN_SPAN = np.float32(1 / 16), np.float32(1e-6)
 
 
 def train_scale(
-    images: ImageSet, geometry: PatchGeometry, config: IndexConfig, progress: ProgressCallback
+    images: ImageSet,
+    geometry: PatchGeometry,
+    config: IndexConfig,
+    progress: ProgressCallback,
+    device: torch.device = CPU,
 ) -> TrainedScale:
-    """Learn one scale; the same images, geometry and config give the same bits."""
+    """Learn one scale; the same images, geometry and config give the same bits.
+
+    Args:
+        device: where k-means runs, if FAISS computes there.
+    """
     pca, bias, code_min, code_span = learn_vectors(images, geometry, config)
     lists = signature_lists(geometry, len(images), config)
     lead = min(config.list_dims, images.channels * geometry.patch_size**2)  # the rest is filling
@@ -38,7 +49,9 @@ def train_scale(
         windows = cut_windows(images.pixels, ids, geometry)
         vectors = windows @ pca[:lead].T + bias[:lead]
         centroids.append(
-            fit_centroids(vectors, wanted, iterations=config.kmeans_iterations, rng=rng)
+            fit_centroids(
+                vectors, wanted, iterations=config.kmeans_iterations, rng=rng, device=device
+            )
         )
     progress(f"scale {geometry.patch_size}: train", int(lists[-1]), int(lists[-1]))
     return TrainedScale(
@@ -117,7 +130,12 @@ def sample_codes(
 
 
 def fit_centroids(
-    vectors: Float[ndarray, "m lead"], count: int, *, iterations: int, rng: np.random.Generator
+    vectors: Float[ndarray, "m lead"],
+    count: int,
+    *,
+    iterations: int,
+    rng: np.random.Generator,
+    device: torch.device = CPU,
 ) -> Float[ndarray, "nlist lead"]:
     """k-means over the distinct vectors: of plain patches one is as good as a thousand."""
     if count == 1:
@@ -131,6 +149,8 @@ def fit_centroids(
         vectors.shape[1], count, niter=iterations, seed=int(rng.integers(2**31)),
         min_points_per_centroid=1, max_points_per_centroid=len(distinct),
     )  # fmt: skip
+    if faiss_obstacle(device) is None:
+        kmeans.index, _resources = index_on_gpu(kmeans.index, device)
     kmeans.train(distinct)
     centroids: Float[ndarray, "nlist lead"] = kmeans.centroids
     return centroids
