@@ -146,6 +146,18 @@ def landed(found: Any) -> Any:
 
 
 @contextmanager
+def real_or_simulated_gpu(memory_bytes: int) -> Iterator[torch.device]:
+    """The GPU of this machine, or else a simulated one, with room for so many bytes."""
+    if not torch.cuda.is_available():
+        with simulated_gpu(memory_bytes) as device:
+            yield device
+        return
+    with pytest.MonkeyPatch.context() as patched:
+        share_out(memory_bytes, patched)
+        yield GPU
+
+
+@contextmanager
 def simulated_gpu(memory_bytes: int) -> Iterator[torch.device]:
     """A GPU with room for so many bytes of images and lists, for as long as the context lasts."""
     torch._C._ensureCUDADeviceGuardSet()  # one that does nothing, as fake tensors have
@@ -154,8 +166,7 @@ def simulated_gpu(memory_bytes: int) -> Iterator[torch.device]:
         patched.setattr(torch.cuda, "_lazy_init", lambda: None)
         patched.setattr(torch.cuda, "synchronize", lambda _: None)
         patched.setattr(torch.cuda, "get_device_name", lambda _: "simulated")
-        patched.setattr(device_memory, "_memories", {})
-        patched.setattr(device_memory, "_budgets", [memory_bytes])
+        share_out(memory_bytes, patched)
         patched.setattr(
             fronts, "kernels_for",
             lambda queries: kernels if isinstance(queries, GpuTensor) else on_processor,
@@ -166,3 +177,9 @@ def simulated_gpu(memory_bytes: int) -> Iterator[torch.device]:
                 yield GPU
         finally:
             torch._C._set_only_lift_cpu_tensors(False)
+
+
+def share_out(memory_bytes: int, patched: pytest.MonkeyPatch) -> None:
+    """Let so many bytes stay on each device until the patch is undone."""
+    patched.setattr(device_memory, "_memories", {})
+    patched.setattr(device_memory, "_budgets", [memory_bytes])

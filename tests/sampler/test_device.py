@@ -1,7 +1,7 @@
 """Machines on a GPU: the processor's results, and every field beside the states.
 
 Where there is no GPU a simulated one serves, which refuses what CUDA would; its kernels are the
-processor's, so that results are equal to rounding in another order.
+processor's, so that only sums in another order differ. A real one has kernels of its own.
 """
 
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ import pytest
 import torch
 from reference.brute_search import BruteSearch
 from reference.samples import noisy_states, random_images
-from simulated_gpu import simulated_gpu
+from simulated_gpu import real_or_simulated_gpu
 
 from patchindex import ImageSet
 from patchindex.device_memory import images_on, memory_of
@@ -24,12 +24,13 @@ from sampler.reverse import plan_steps
 from sampler.theory.nearest import nearest_images
 from sampler.theory.wiener import wiener_denoiser
 
+# of log mass and effective sample size by float32 distances, and of the posterior mean
+SUMS_ATOL, MEAN_ATOL = (2e-3, 1e-4) if torch.cuda.is_available() else (1e-12, 1e-12)
+
 
 @pytest.fixture(params=[2**30, 0], ids=["resident", "streamed"])
 def gpu(request: pytest.FixtureRequest) -> Iterator[torch.device]:
-    if torch.cuda.is_available():
-        pytest.skip("the real GPU would be disturbed by a simulated one")
-    with simulated_gpu(request.param) as device:
+    with real_or_simulated_gpu(request.param) as device:
         yield device
 
 
@@ -46,11 +47,16 @@ def xt(rng: np.random.Generator, images: ImageSet) -> torch.Tensor:
 
 def assert_same(found: Posterior, expected: Posterior, device: torch.device) -> None:
     for field in fields(found):
-        ours, theirs = getattr(found, field.name), getattr(expected, field.name)
-        if field.name == "sources":
-            continue
-        assert ours.device == device, field.name
-        torch.testing.assert_close(ours.cpu(), theirs, rtol=1e-12, atol=1e-12, equal_nan=True)
+        if field.name != "sources":
+            assert getattr(found, field.name).device == device, field.name
+    assert_near(found.mean, expected.mean, MEAN_ATOL)
+    for field in fields(found):
+        if field.name not in {"mean", "sources"}:
+            assert_near(getattr(found, field.name), getattr(expected, field.name), SUMS_ATOL)
+
+
+def assert_near(ours: torch.Tensor, theirs: torch.Tensor, tolerance: float) -> None:
+    torch.testing.assert_close(ours.cpu(), theirs, rtol=tolerance, atol=tolerance, equal_nan=True)
 
 
 @pytest.mark.parametrize("label", [None, 1])
@@ -121,7 +127,7 @@ def test_sources_are_those_of_the_processor(gpu, images, xt, make, label) -> Non
     for name in ("ids", "weights", "image_shares", "unattributed"):
         ours, theirs = getattr(found, name), getattr(expected, name)
         assert ours.device == gpu, name
-        torch.testing.assert_close(ours.cpu(), theirs, rtol=1e-6, atol=1e-6)
+        assert_near(ours, theirs, max(1e-6, MEAN_ATOL))
 
 
 def test_a_whole_reverse_process_stays_on_the_device(gpu, images, rng) -> None:
@@ -133,9 +139,9 @@ def test_a_whole_reverse_process_stays_on_the_device(gpu, images, rng) -> None:
     )
     expected = sample(machine, noise, scales=[3], steps=3)
     assert all(tensor.device == gpu for tensor in [found.images, *states])
-    torch.testing.assert_close(found.images.cpu(), expected.images, rtol=0, atol=1e-6)
+    assert_near(found.images, expected.images, max(1e-6, MEAN_ATOL))
     for ours, theirs in zip(found.steps, expected.steps, strict=True):
-        assert ours.effective_sample_size == pytest.approx(theirs.effective_sample_size)
+        assert ours.effective_sample_size == pytest.approx(theirs.effective_sample_size, rel=1e-3)
 
 
 def test_classes_and_baselines_stay_on_the_device(gpu, images, xt) -> None:
@@ -167,7 +173,7 @@ def test_images_stay_on_the_device_within_its_budget(gpu, images) -> None:
     assert images_on(images, gpu) is held or not fits
 
 
-def test_the_simulated_gpu_refuses_what_cuda_would(gpu) -> None:
+def test_a_gpu_refuses_to_mix_what_lies_elsewhere(gpu) -> None:
     here, there = torch.ones(3), torch.ones(3, device=gpu)
     place = torch.tensor([1])
     refused = [
@@ -179,7 +185,7 @@ def test_the_simulated_gpu_refuses_what_cuda_would(gpu) -> None:
         there.numpy,
     ]
     for mixed in refused:
-        with pytest.raises((RuntimeError, TypeError), match=r"one device|not supported"):
+        with pytest.raises((RuntimeError, TypeError), match=r"device|on cpu|not supported"):
             mixed()
     assert (there * torch.tensor(2.0))[place].device == gpu
     assert there.cpu().numpy().tolist() == [1, 1, 1]
