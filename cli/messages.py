@@ -32,7 +32,9 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except UserError as error:
             raise click.ClickException(one_line(str(error))) from error
-        except torch.cuda.OutOfMemoryError as error:
+        except RuntimeError as error:
+            if not is_full_gpu(error):
+                raise
             raise click.ClickException(one_line(f"{what_was_full(error)} {MAKE_ROOM}")) from error
         except click.UsageError as error:
             error.show()
@@ -42,9 +44,16 @@ class Commands(click.Group):
             ctx.exit(INTERRUPTED)
 
 
-def what_was_full(error: torch.cuda.OutOfMemoryError) -> str:
-    """The first sentences of torch's message, which say how much was wanted and what there was."""
-    known, _, _ = str(error).partition(" Including ")
+def is_full_gpu(error: RuntimeError) -> bool:
+    """Whether torch, CUDA itself or FAISS found no room on the GPU."""
+    told = str(error).lower()
+    full = "out of memory" in told and "cuda" in told
+    return full or isinstance(error, torch.cuda.OutOfMemoryError)
+
+
+def what_was_full(error: RuntimeError) -> str:
+    """The first sentences of the message, which say how much was wanted and what there was."""
+    known, _, _ = str(error).partition("\n")[0].partition(" Including ")
     return f"the GPU's memory is full ({known.strip().rstrip('.')})."
 
 

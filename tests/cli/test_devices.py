@@ -124,6 +124,20 @@ def test_a_full_gpu_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.Monk
     assert "Traceback" not in result.output
 
 
+@pytest.mark.parametrize(
+    "message", ["CUDA error: out of memory\nCompile with DSA", "Error: cudaMalloc: out of memory"]
+)
+def test_so_is_one_that_is_too_full_to_begin(tmp_path: Path, monkeypatch, message: str) -> None:
+    def fill(*_: object, **__: object) -> None:
+        raise RuntimeError(message)
+
+    monkeypatch.setattr(sampler_run, "carry_out", fill)
+    result = run(tmp_path)
+    assert result.exit_code == 1
+    first_line = message.splitlines()[0]
+    assert f"Error: the GPU's memory is full ({first_line}). Lower --device" in result.stderr
+
+
 def test_other_errors_of_torch_are_bugs_and_show_their_traceback() -> None:
     @click.group(cls=Commands)
     def group() -> None:
