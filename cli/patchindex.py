@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from cli.devices import device_option, open_device
 from cli.messages import Commands, progress_bars, resumable
 from cli.patchindex_query import query
 from patchindex import Boundary, ImageSet
@@ -45,6 +46,7 @@ def main() -> None:
 @click.option("--seed", type=click.IntRange(min=0), default=DEFAULTS.seed, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), help="[default: in the user's home]")
 @click.option("--overwrite", is_flag=True, help="Replace an index that is there already.")
+@device_option
 def build(
     *,
     dataset: str,
@@ -55,16 +57,20 @@ def build(
     seed: int,
     out: Path | None,
     overwrite: bool,
+    device: str,
 ) -> None:
     """Build an index; after an interruption the same command resumes."""
     config = IndexConfig(scales=parse_scales(scales), boundary=boundary, seed=seed)
+    where = open_device(device)
     with resumable(RESUME_HINT):
         images = ImageSet.load(dataset, resolution=resolution, limit=limit)
         target = out or index_path(
             dataset, height=images.height, width=images.width, boundary=boundary
         )
         with progress_bars() as progress:
-            index = build_index(images, config, target, progress=progress, overwrite=overwrite)
+            index = build_index(
+                images, config, target, progress=progress, overwrite=overwrite, device=where
+            )
     echo_lines(index.info().lines())
 
 
@@ -72,7 +78,7 @@ def build(
 @click.argument("path", required=False, type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def info(path: Path | None, *, as_json: bool) -> None:
-    """Show what is in an index; without PATH, versions, threads and GPU."""
+    """Show what is in an index; without PATH, versions, and what computes where."""
     found = PatchIndex.open(path).info() if path else describe_environment()
     if as_json:
         click.echo(json.dumps(asdict(found), indent=2))

@@ -10,6 +10,7 @@ import torch
 
 from patchindex.errors import KernelError
 from patchindex.kernels import BACKEND
+from patchindex.kernels.backend import has_triton
 
 LIBRARIES = {
     "patchindex": ("patchindex",),
@@ -18,6 +19,7 @@ LIBRARIES = {
     "torch": ("torch",),
     "zarr": ("zarr",),
 }
+PROCESSOR_SCANS = {"native": "C++ list scan", "torch": "FAISS", "triton": "Triton list scan"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,10 +27,12 @@ class Environment:
     """Where a command runs.
 
     Attributes:
-        kernels: back end of the exact sums, and its instruction set.
+        kernels: back ends of the exact sums: the processor's, with its instruction set, and that
+            of GPUs.
         threads: that torch, whose number the kernels share, and FAISS use.
         faiss_build: "GPU" or "CPU", and the instruction sets it was compiled for.
-        gpu: name of the CUDA device, or "none".
+        gpu: names of the CUDA devices, or "none" and why.
+        search: what scans inverted lists, on which device, and why not FAISS.
     """
 
     python: str
@@ -37,6 +41,7 @@ class Environment:
     threads: dict[str, int]
     faiss_build: str
     gpu: str
+    search: str
 
     def lines(self) -> Iterator[str]:
         """The same for people."""
@@ -47,29 +52,60 @@ class Environment:
         yield "threads  " + ", ".join(f"{name} {count}" for name, count in self.threads.items())
         yield f"FAISS    {self.faiss_build}"
         yield f"GPU      {self.gpu}"
+        yield f"search   {self.search}"
 
 
 def describe_environment() -> Environment:
     """What is installed and present here."""
     options = faiss.get_compile_options().split()
     kind = "GPU" if "GPU" in options else "CPU"
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return Environment(
         python=platform.python_version(),
         versions=library_versions(),
         kernels=describe_kernels(),
         threads={"torch": torch.get_num_threads(), "faiss": faiss.omp_get_max_threads()},
         faiss_build=" ".join([kind, *(option for option in options if option != "GPU")]),
-        gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+        gpu=", ".join(gpus) or "none: torch finds no CUDA device",
+        search=describe_search(),
     )
 
 
 def describe_kernels() -> str:
-    """Back end and instruction set."""
-    if BACKEND == "torch":
-        return "torch"
-    from patchindex.kernels.native_backend import instruction_set  # noqa: PLC0415 - may be absent
+    """Back ends, and the processor's instruction set."""
+    there = "none on GPUs: no Triton"
+    if has_triton():
+        there = f"Triton {first_version(('triton',))} on GPUs"
+    here = BACKEND
+    if BACKEND == "native":
+        from patchindex.kernels.native_backend import instruction_set  # noqa: PLC0415 - may be absent
 
-    return f"native, {instruction_set()}"
+        here = f"native, {instruction_set()}"
+    return f"{here} on the processor; {there}"
+
+
+def describe_search() -> str:
+    """What scans inverted lists on the first GPU if there is one, else on the processor."""
+    if not torch.cuda.is_available():
+        return f"{PROCESSOR_SCANS[BACKEND]} on the processor"
+    device = torch.device("cuda", 0)
+    if not has_triton():
+        return f"nothing on {device}: Triton is not installed, which does what FAISS cannot"
+    obstacle = faiss_obstacle(device)
+    if obstacle is None:
+        return f"FAISS on {device}; Triton list scan with a label, or beyond FAISS's limits"
+    return f"Triton list scan on {device}: {obstacle}"
+
+
+def faiss_obstacle(device: torch.device) -> str | None:
+    """Why FAISS does not compute on this device; None if it does."""
+    if device.type != "cuda":
+        return f"FAISS takes no tensors of {device}"
+    if "GPU" not in faiss.get_compile_options().split():
+        return "FAISS has no GPU build"
+    if faiss.get_num_gpus() <= (device.index or 0):
+        return f"FAISS does not find {device}"
+    return None
 
 
 def set_threads(count: int) -> None:

@@ -8,8 +8,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from patchindex.environment import faiss_obstacle
 from patchindex.index.device_scan import DeviceListScan
-from patchindex.index.faiss_gpu import faiss_obstacle, lists_on_gpu, within_limits
+from patchindex.index.faiss_gpu import lists_on_gpu, within_limits
 from patchindex.index.search import ScaleArrays, ScanKind, ScanSource
 from patchindex.kernels.torch_search import nearest_rows
 

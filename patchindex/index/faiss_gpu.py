@@ -1,4 +1,4 @@
-"""FAISS on a GPU: whether it can serve there, its index of a scale, its search on torch's tensors.
+"""FAISS on a GPU: what it can search, its index of a scale, its search on torch's tensors.
 
 Everything that is asked of FAISS's GPU classes is in this file. Their search takes no filter by
 label, and selects at most MOST_SELECTED lists or neighbors.
@@ -18,17 +18,6 @@ from patchindex.index.faiss_scan import FAISS_ID_BYTES, ScaleSearcher
 from patchindex.index.search import ScanSource
 
 MOST_SELECTED = 2048  # GPU_MAX_SELECTION_K of FAISS
-
-
-def faiss_obstacle(device: torch.device) -> str | None:
-    """Why FAISS does not compute on this device; None if it does."""
-    if device.type != "cuda":
-        return f"FAISS takes no tensors of {device}"
-    if "GPU" not in faiss.get_compile_options().split():
-        return "FAISS has no GPU build"
-    if faiss.get_num_gpus() <= (device.index or 0):
-        return f"FAISS does not find {device}"
-    return None
 
 
 def within_limits(k: int, nprobe: int, label: int | None) -> bool:

@@ -1,0 +1,68 @@
+"""What `patchindex info` says computes on which device, and why."""
+
+import faiss
+import pytest
+import torch
+
+from patchindex import environment
+from patchindex.environment import describe_environment, faiss_obstacle
+
+GPU_BUILD, CPU_BUILD = "OPTIMIZE AVX2 GPU ", "OPTIMIZE AVX2 "
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """A function that pretends: so many GPUs, FAISS built so, Triton or none."""
+
+    def pretend(num_gpus, build, *, faiss_gpus=None, triton=True):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: num_gpus > 0)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: num_gpus)
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda i: f"card {i}")
+        monkeypatch.setattr(faiss, "get_compile_options", lambda: build)
+        count = num_gpus if faiss_gpus is None else faiss_gpus
+        monkeypatch.setattr(faiss, "get_num_gpus", lambda: count)
+        monkeypatch.setattr(environment, "has_triton", lambda: triton)
+        return describe_environment()
+
+    return pretend
+
+
+def test_without_a_gpu_the_processor_does_everything_and_info_says_so(machine):
+    found = machine(0, GPU_BUILD, triton=False)
+    assert found.gpu == "none: torch finds no CUDA device"
+    assert found.search.endswith(" on the processor")
+    assert found.kernels.endswith(" on the processor; none on GPUs: no Triton")
+    assert found.faiss_build == "GPU OPTIMIZE AVX2"
+
+
+def test_gpus_are_named_and_so_is_what_searches_there(machine):
+    found = machine(2, GPU_BUILD)
+    assert found.gpu == "card 0, card 1"
+    assert (
+        found.search == "FAISS on cuda:0; Triton list scan with a label, or beyond FAISS's limits"
+    )
+    assert "; Triton " in found.kernels
+    assert f"search   {found.search}" in list(found.lines())
+
+
+@pytest.mark.parametrize(
+    ("build", "faiss_gpus", "why"),
+    [(CPU_BUILD, None, "FAISS has no GPU build"), (GPU_BUILD, 0, "FAISS does not find cuda:0")],
+)
+def test_where_faiss_cannot_search_info_says_why(machine, build, faiss_gpus, why):
+    found = machine(1, build, faiss_gpus=faiss_gpus)
+    assert found.search == f"Triton list scan on cuda:0: {why}"
+
+
+def test_without_triton_nothing_searches_on_a_gpu(machine):
+    assert machine(1, GPU_BUILD, triton=False).search == (
+        "nothing on cuda:0: Triton is not installed, which does what FAISS cannot"
+    )
+
+
+def test_faiss_takes_no_tensors_of_the_processor_and_none_of_gpus_it_does_not_see(machine):
+    machine(2, GPU_BUILD, faiss_gpus=1)
+    assert faiss_obstacle(torch.device("cpu")) == "FAISS takes no tensors of cpu"
+    assert faiss_obstacle(torch.device("cuda")) is None
+    assert faiss_obstacle(torch.device("cuda", 0)) is None
+    assert faiss_obstacle(torch.device("cuda", 1)) == "FAISS does not find cuda:1"
