@@ -16,7 +16,10 @@ from patchindex.index.device_lists import ListGroup, groups_on_device
 from patchindex.index.search import ScanSource
 from patchindex.kernels.triton_lists import Visits, list_distances
 
-DIST_BYTES = 2**29  # of a block of queries: a list is read again in each block, mostly from cache
+# Of a device's memory, for the distances of a block of queries: the more queries there are in a
+# block, the more of them share a list and what it takes to read and decode it.
+WORK_SHARE = 1 / 16
+LEAST_WORK_BYTES = 2**28  # on the processor, too
 CACHED_LABELS = 16
 
 
@@ -84,7 +87,7 @@ def nearest_in_group(
         return Found.nothing(vectors)
     inverted, blocks = group.inverted, []
     visits = Visits.of(group.lists, inverted.offsets)
-    step = max(1, DIST_BYTES // (4 * group.width))
+    step = max(1, work_bytes(vectors.device) // (4 * group.width))
     for start in range(0, len(vectors), step):
         rows = slice(start, start + step)
         all_dist_sq = list_distances(
@@ -98,6 +101,14 @@ def nearest_in_group(
         dist_sq=torch.cat([block.dist_sq for block in blocks]),
         ids=torch.cat([block.ids for block in blocks]),
     )
+
+
+def work_bytes(device: torch.device) -> int:
+    """For the distances of a block of queries; a longer row of one query takes what it takes."""
+    if device.type != "cuda":
+        return LEAST_WORK_BYTES
+    total = torch.cuda.get_device_properties(device).total_memory
+    return max(LEAST_WORK_BYTES, int(WORK_SHARE * total))
 
 
 def smallest(

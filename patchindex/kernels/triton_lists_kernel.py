@@ -1,14 +1,20 @@
 """The list scan as a Triton kernel: one program for some queries of a list and a share of its codes.
 
 Programs of a list run beside each other, so that its codes come from the cache for all but the
-first. A code is decoded once for all queries of the program. Distances are sums of float32 squares.
+first. A code is decoded once for all queries of the program. Distances are sums of float32 squares,
+added in the same order whoever the other queries are.
 """
+
+from typing import no_type_check
 
 import triton
 import triton.language as tl
 
+FEW = tl.constexpr(2)  # queries that a program compares when no more of its tile visit the list
+
 
 @triton.jit
+@no_type_check  # a wrapper that checks would hide this module's names from Triton
 def scan_list_tile(
     vectors,
     codes,
@@ -38,23 +44,63 @@ def scan_list_tile(
     if number >= 0:
         first = tl.load(offsets + number)
         size = tl.load(offsets + number + 1) - first
-        mine = pair + tl.arange(0, TILE_QUERIES)
-        here = mine < num_pairs
-        here = here & (tl.load(lists + mine, mask=here, other=-1) == number)
-        query = tl.load(queries + mine, mask=here, other=0)
-        row = query * width + tl.load(starts + mine, mask=here, other=0)
-        for block in range(tl.program_id(1), tl.cdiv(size, TILE_CODES), LIST_SHARES):
-            place = block * TILE_CODES + tl.arange(0, TILE_CODES)
-            inside = place < size
-            sums = tl.zeros([TILE_QUERIES, TILE_CODES], tl.float32)
-            for r in range(R):
-                code = tl.load(codes + (first + place) * R + r, mask=inside, other=0)
-                decoded = tl.load(code_first + r) + code.to(tl.float32) * tl.load(code_step + r)
-                diff = tl.load(vectors + query * R + r)[:, None] - decoded[None, :]
-                sums += diff * diff
-            if MASKED:
-                patch = tl.load(ids + first + place, mask=inside, other=0).to(tl.int64) & ID_BITS
-                member = tl.load(members + patch // patches_per_image)
-                sums = tl.where((member != 0)[None, :], sums, float("inf"))
-            at = dist_sq + row[:, None] + place[None, :]
-            tl.store(at, sums, mask=here[:, None] & inside[None, :])
+        if tl.load(lists + pair + FEW, mask=pair + FEW < num_pairs, other=-1) == number:
+            scan_share(
+                vectors, codes + first * R, code_first, code_step, ids + first, members,
+                patches_per_image, lists, queries, starts, num_pairs, dist_sq, width, number, size,
+                R, MASKED, ID_BITS, TILE_QUERIES, TILE_CODES, LIST_SHARES,
+            )  # fmt: skip
+        else:
+            scan_share(
+                vectors, codes + first * R, code_first, code_step, ids + first, members,
+                patches_per_image, lists, queries, starts, num_pairs, dist_sq, width, number, size,
+                R, MASKED, ID_BITS, FEW, TILE_CODES, LIST_SHARES,
+            )  # fmt: skip
+
+
+@triton.jit
+@no_type_check  # a wrapper that checks would hide this module's names from Triton
+def scan_share(
+    vectors,
+    codes,
+    code_first,
+    code_step,
+    ids,
+    members,
+    patches_per_image,
+    lists,
+    queries,
+    starts,
+    num_pairs,
+    dist_sq,
+    width,
+    number,
+    size,
+    R: tl.constexpr,
+    MASKED: tl.constexpr,
+    ID_BITS: tl.constexpr,
+    QUERIES: tl.constexpr,
+    TILE_CODES: tl.constexpr,
+    LIST_SHARES: tl.constexpr,
+):
+    """Write the distances of up to QUERIES queries to every LIST_SHARES-th block of the codes."""
+    mine = tl.program_id(0) + tl.arange(0, QUERIES)
+    here = mine < num_pairs
+    here = here & (tl.load(lists + mine, mask=here, other=-1) == number)
+    query = tl.load(queries + mine, mask=here, other=0)
+    row = query * width + tl.load(starts + mine, mask=here, other=0)
+    for block in range(tl.program_id(1), tl.cdiv(size, TILE_CODES), LIST_SHARES):
+        place = block * TILE_CODES + tl.arange(0, TILE_CODES)
+        inside = place < size
+        sums = tl.zeros([QUERIES, TILE_CODES], tl.float32)
+        for r in range(R):
+            code = tl.load(codes + place * R + r, mask=inside, other=0).to(tl.float32)
+            decoded = tl.fma(code, tl.load(code_step + r), tl.load(code_first + r))
+            diff = tl.load(vectors + query * R + r)[:, None] - decoded[None, :]
+            sums = tl.fma(diff, diff, sums)
+        if MASKED:
+            patch = tl.load(ids + place, mask=inside, other=0).to(tl.int64) & ID_BITS
+            member = tl.load(members + patch // patches_per_image)
+            sums = tl.where((member != 0)[None, :], sums, float("inf"))
+        at = dist_sq + row[:, None] + place[None, :]
+        tl.store(at, sums, mask=here[:, None] & inside[None, :])

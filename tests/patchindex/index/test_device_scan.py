@@ -140,7 +140,7 @@ def test_a_query_finds_the_same_in_any_company_and_block(memory, monkeypatch):
     lists = Lists(9, seed=5)
     vectors, probes = lists.queries(5, 4)
     together = lists.search(vectors, probes, 30)
-    monkeypatch.setattr(device_scan, "DIST_BYTES", 4 * 3000)
+    monkeypatch.setattr(device_scan, "work_bytes", lambda _: 4 * 3000)
     assert np.array_equal(lists.search(vectors, probes, 30), together)
     apart = [lists.search(v[None], p[None], 30)[0] for v, p in zip(vectors, probes, strict=True)]
     assert np.array_equal(np.stack(apart), together)

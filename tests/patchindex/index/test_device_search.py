@@ -116,6 +116,7 @@ def test_nothing_of_a_search_leaves_the_device(index, monkeypatch):
     distances = device_scan.list_distances
     monkeypatch.setattr(device_scan, "list_distances", launch)
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor)
+    monkeypatch.setattr(device_scan, "work_bytes", lambda _: 2**20)
     opened = PatchIndex.open(index.path, scan="lists")
     windows = noisy_windows(index, 7, 4, 2)
     expected = opened.search(7, 4, windows, 20, nprobe=2)
