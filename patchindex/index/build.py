@@ -76,6 +76,8 @@ def build_index(
             plan = plan_build(images.pixels.shape, config, threads=torch.get_num_threads())
             for line in plan.lines():
                 logger.info("%s", line)
+            if device.type != "cpu":
+                logger.info("plan: less time than that, because %s computes", device)
             check_disk(plan, work.path, already=work.num_bytes())
             write_images(work, images)
             for geometry in geometries:

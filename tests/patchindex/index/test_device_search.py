@@ -14,7 +14,7 @@ from patchindex.images import to_unit
 from patchindex.kernels import backend
 
 pytest.importorskip("triton")
-from patchindex.index import device_scan, faiss_gpu
+from patchindex.index import device_lists, device_scan, faiss_gpu
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 EVERY = 10**6
@@ -101,8 +101,19 @@ def test_of_one_index_with_other_labels_a_device_keeps_lists_once(index, on_devi
     assert device_memory.memory_of(DEVICE).used == used > 0
 
 
+class Arrived:
+    """A copy without streams, which are not simulated."""
+
+    def __init__(self, source, device):
+        self._tensor = source.to(device)
+
+    def tensor(self):
+        return self._tensor
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here, and need not be simulated")
-def test_nothing_of_a_search_leaves_the_device(index, monkeypatch):
+@pytest.mark.parametrize("memory_bytes", [2**30, 0], ids=["resident", "passing"])
+def test_nothing_of_a_search_leaves_the_device(index, monkeypatch, memory_bytes):
     def held(tree):
         return torch.utils._pytree.tree_map(lambda x: getattr(x, "held", x), tree)
 
@@ -116,11 +127,13 @@ def test_nothing_of_a_search_leaves_the_device(index, monkeypatch):
     distances = device_scan.list_distances
     monkeypatch.setattr(device_scan, "list_distances", launch)
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor)
+    monkeypatch.setattr(device_lists, "Arriving", Arrived)
+    monkeypatch.setattr(device_lists, "GROUP_BYTES", 2**12)
     monkeypatch.setattr(device_scan, "work_bytes", lambda _: 2**20)
     opened = PatchIndex.open(index.path, scan="lists")
     windows = noisy_windows(index, 7, 4, 2)
     expected = opened.search(7, 4, windows, 20, nprobe=2)
-    with simulated_gpu(2**30) as gpu:
+    with simulated_gpu(memory_bytes) as gpu:
         found = opened.search(7, 4, windows.to(gpu), 20, nprobe=2, label=None)
         assert isinstance(found, GpuTensor)
         assert torch.equal(found.held, expected)
