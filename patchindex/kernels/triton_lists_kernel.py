@@ -16,20 +16,20 @@ FEW = tl.constexpr(2)  # queries that a program compares when no more of its til
 @triton.jit
 @no_type_check  # a wrapper that checks would hide this module's names from Triton
 def scan_list_tile(
-    vectors,
-    codes,
-    offsets,
-    code_first,
-    code_step,
-    ids,
-    members,
+    vectors,  # float32 [q, R]
+    codes,  # uint8 [p, R]
+    offsets,  # int64 [lists + 1]
+    code_first,  # float32 [R]
+    code_step,  # float32 [R]: code c stands for code_first + c * code_step
+    ids,  # int32 or int64 [p], bit patterns; read if MASKED
+    members,  # uint8 [n], 1 for images that count; read if MASKED
     patches_per_image,
-    tile_lists,
-    lists,
-    queries,
-    starts,
+    tile_lists,  # int64 [pairs]: the list where a tile begins, else -1
+    lists,  # int64 [pairs], ascending
+    queries,  # int64 [pairs]
+    starts,  # int64 [pairs], column of the first code
     num_pairs,
-    dist_sq,
+    dist_sq,  # float32 [q, width], written
     width,
     R: tl.constexpr,
     MASKED: tl.constexpr,
