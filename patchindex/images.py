@@ -15,6 +15,7 @@ from torch import Tensor
 from patchindex.errors import DatasetError
 
 HASH_BLOCK_IMAGES = 4096
+HALF_RANGE = 127.5  # gray levels per unit
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -169,7 +170,7 @@ def checked_labels(
 def to_unit(pixels: UInt8[ndarray, "*shape"] | UInt8[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """Pixels 0..255 as float32 in [-1, 1]; black is -1, and 0 lies between grey 127 and 128."""
     levels = pixels if isinstance(pixels, Tensor) else shared_tensor(pixels)
-    return levels.float().div_(127.5).sub_(1)
+    return levels.float().div_(HALF_RANGE).sub_(1)
 
 
 def shared_tensor(array: UInt8[ndarray, "*shape"]) -> UInt8[Tensor, "*shape"]:
@@ -182,4 +183,4 @@ def shared_tensor(array: UInt8[ndarray, "*shape"]) -> UInt8[Tensor, "*shape"]:
 
 def to_uint8(unit: Float[Tensor, "*shape"]) -> UInt8[ndarray, "*shape"]:
     """Values in [-1, 1] as the nearest of 0..255, for pictures; values outside are clipped."""
-    return ((unit.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu().numpy()
+    return ((unit.clamp(-1, 1) + 1) * HALF_RANGE).round().to(torch.uint8).cpu().numpy()

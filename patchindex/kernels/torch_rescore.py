@@ -70,8 +70,7 @@ def rescore_record(
         ids: -1 for none.
         sigma: noise in data units.
     """
-    log_weights = rescore(pixels, windows, ids, geometry, signature) / (-2 * sigma**2)
-    return summed(log_weights, centers_of(pixels, ids.clamp(min=0)))
+    return weighed(rescore(pixels, windows, ids, geometry, signature), pixels, ids, sigma)
 
 
 def rescore_groups(
@@ -90,29 +89,45 @@ def rescore_groups(
         windows, ids, sigma: as for `rescore_record`.
         group_of: group of each image, -1 for none.
     """
-    log_weights = rescore(pixels, windows, ids, geometry, signature) / (-2 * sigma**2)
+    dist_sq = rescore(pixels, windows, ids, geometry, signature)
+    return weighed(dist_sq, pixels, ids, sigma), members_of(dist_sq, pixels, ids, sigma, group_of)
+
+
+def weighed(
+    dist_sq: Float[Tensor, "q k"],
+    pixels: UInt8[Tensor, "n c h w"],
+    ids: Int[Tensor, "q k"],
+    sigma: float,
+) -> PosteriorRecord:
+    """The exact sums over patches at these distances, which are infinite where there is none."""
+    log_max, weights = shifted_weights(dist_sq / (-2 * sigma**2))
     centers = centers_of(pixels, ids.clamp(min=0))
-    image = ids.clamp(min=0) // (geometry.height * geometry.width)
-    group = group_of[image].where(ids >= 0, -1)
-    query, place = (group >= 0).nonzero(as_tuple=True)
-    members = GroupMembers(
-        query=query,
-        group=group[query, place],
-        log_weights=log_weights[query, place],
-        centers=centers[query, place],
-    )
-    return summed(log_weights, centers), members
-
-
-def summed(log_weights: Float[Tensor, "q k"], centers: Float[Tensor, "q k c"]) -> PosteriorRecord:
-    """The exact sums; log weights are -inf where there is no patch."""
-    log_max, weights = shifted_weights(log_weights)
     return PosteriorRecord.exact(
         log_max=log_max.double(),
         sum_w=weights.sum(-1).double(),
-        sum_wc=torch.einsum("qk,qkc->qc", weights, centers).double(),
+        # not as a product of matrices, which a GPU may compute in TF32
+        sum_wc=(weights[..., None] * centers).sum(1).double(),
         sum_w2=weights.square().sum(-1).double(),
-        num_scored=torch.isfinite(log_weights).sum(-1),
+        num_scored=dist_sq.isfinite().sum(-1),
+    )
+
+
+def members_of(
+    dist_sq: Float[Tensor, "q k"],
+    pixels: UInt8[Tensor, "n c h w"],
+    ids: Int[Tensor, "q k"],
+    sigma: float,
+    group_of: Int[Tensor, " n"],
+) -> GroupMembers:
+    """The patches at these distances whose image is in a group."""
+    image = ids.clamp(min=0) // pixels[0, 0].numel()
+    group = group_of[image].where(ids >= 0, -1)
+    query, place = (group >= 0).nonzero(as_tuple=True)
+    return GroupMembers(
+        query=query,
+        group=group[query, place],
+        log_weights=dist_sq[query, place] / (-2 * sigma**2),
+        centers=centers_of(pixels, ids[query, place]),
     )
 
 

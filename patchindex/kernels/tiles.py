@@ -1,0 +1,87 @@
+"""How much a program of the scan holds in registers: by a rule, or as it was measured on a GPU.
+
+`python -m benchmarks.device --tune` measures, and leaves its choices in the user's home.
+"""
+
+import json
+import logging
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from patchindex.geometry import PatchGeometry
+from patchindex.home import home
+
+logger = logging.getLogger(__name__)
+
+REGISTERS = 240  # of 255 that a thread can have; the rest is for addresses
+
+
+@dataclass(frozen=True, slots=True)
+class ScanTile:
+    """What a program of the scan holds in registers.
+
+    Attributes:
+        rows: of the query.
+        moves: vertical displacements per load of the training rows.
+    """
+
+    rows: int
+    moves: int
+
+
+TILES = (ScanTile(8, 4), ScanTile(8, 2), ScanTile(4, 4), ScanTile(4, 2))
+
+
+def scan_tile(geometry: PatchGeometry, channels: int, device: torch.device) -> ScanTile:
+    """The measured tile for such images and this device, else the largest that fits registers."""
+    measured = measured_tiles(device).get(tile_key(geometry, channels))
+    if measured is not None:
+        return measured
+    fitting = (tile for tile in TILES if num_registers(tile, geometry, channels) <= REGISTERS)
+    return next(fitting, TILES[-1])
+
+
+def num_registers(tile: ScanTile, geometry: PatchGeometry, channels: int) -> int:
+    """About how many registers a thread needs: rows of query and images, sums, distances."""
+    rows = tile.rows + 2 * geometry.radius
+    values = (2 * rows + tile.moves - 1) * channels + rows
+    values += tile.rows * (3 + channels) + tile.rows * tile.moves
+    return values * -(-geometry.width // 32)
+
+
+def tile_key(geometry: PatchGeometry, channels: int) -> str:
+    """Name of a shape in the file of measured tiles."""
+    shape = (channels, geometry.height, geometry.width, geometry.patch_size)
+    return "x".join(map(str, shape))
+
+
+@cache
+def measured_tiles(device: torch.device) -> dict[str, ScanTile]:
+    """Tiles by shape, as they were measured on this model of GPU."""
+    try:
+        tiles = json.loads(tiles_path(device).read_text(encoding="utf-8"))
+        return {key: ScanTile(**fields) for key, fields in tiles.items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        logger.warning("%s is not used: %s", tiles_path(device), error)
+        return {}
+
+
+def keep_tile(tile: ScanTile, geometry: PatchGeometry, channels: int, device: torch.device) -> None:
+    """Let `scan_tile` choose this tile from now on."""
+    path = tiles_path(device)
+    tiles = measured_tiles(device) | {tile_key(geometry, channels): tile}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps({key: asdict(value) for key, value in tiles.items()}, indent=2)
+    path.write_text(text, encoding="utf-8")
+    measured_tiles.cache_clear()
+
+
+def tiles_path(device: torch.device) -> Path:
+    """File of the tiles that were measured on this model of GPU."""
+    model = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return home() / "tiles" / f"{model.replace(' ', '-')}.json"
