@@ -1,0 +1,65 @@
+"""Tiles of the scan kernel: as large as registers allow, or as they were measured."""
+
+import logging
+
+import pytest
+import torch
+
+from patchindex import PatchGeometry
+from patchindex.kernels.tiles import (
+    REGISTERS,
+    TILES,
+    ScanTile,
+    keep_tile,
+    measured_tiles,
+    num_registers,
+    scan_tile,
+    tiles_path,
+)
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def _forget():
+    measured_tiles.cache_clear()
+    yield
+    measured_tiles.cache_clear()
+
+
+def geometry(size: int, patch_size: int) -> PatchGeometry:
+    return PatchGeometry(height=size, width=size, patch_size=patch_size)
+
+
+def test_the_largest_tile_that_fits_is_chosen() -> None:
+    for size, patch_size, channels in [(32, 3, 3), (32, 17, 3), (32, 17, 1), (64, 3, 3)]:
+        shape = geometry(size, patch_size)
+        tile = scan_tile(shape, channels, CPU)
+        assert num_registers(tile, shape, channels) <= REGISTERS
+        larger = TILES[: TILES.index(tile)]
+        assert all(num_registers(other, shape, channels) > REGISTERS for other in larger)
+
+
+def test_where_none_fits_the_smallest_serves() -> None:
+    assert scan_tile(geometry(128, 31), 3, CPU) == TILES[-1]
+
+
+def test_a_measured_tile_is_kept_for_its_shape_alone() -> None:
+    keep_tile(ScanTile(2, 7), geometry(32, 3), 3, CPU)
+    keep_tile(ScanTile(4, 1), geometry(32, 5), 3, CPU)
+    measured_tiles.cache_clear()  # as in another process
+    assert scan_tile(geometry(32, 3), 3, CPU) == ScanTile(2, 7)
+    assert scan_tile(geometry(32, 5), 3, CPU) == ScanTile(4, 1)
+    assert scan_tile(geometry(32, 3), 1, CPU) in TILES
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"3x32x32x3": {"rows": 2}}', '{"3x32x32x3": 5}'])
+def test_a_damaged_file_is_told_of_and_not_used(
+    text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tiles_path(CPU)
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    with caplog.at_level(logging.WARNING):
+        assert scan_tile(geometry(32, 3), 3, CPU) in TILES
+    assert f"{path} is not used" in caplog.text

@@ -1,0 +1,72 @@
+"""The device kernels compile for a GPU on a machine without one, and keep to its registers."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip("triton")
+
+PROGRAM = """
+import json, re, subprocess, sys, tempfile
+from pathlib import Path
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from patchindex import PatchGeometry
+from patchindex.kernels.tiles import TILES
+from patchindex.kernels.triton_lists_kernel import scan_list_tile
+from patchindex.kernels.triton_rescore_kernel import rescore_kernel
+from patchindex.kernels.triton_scan import constants
+from patchindex.kernels.triton_scan_kernel import scan_kernel
+
+CUOBJDUMP = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
+
+def compiled(kernel, types, constants, warps):
+    names = [name for name in kernel.arg_names if name not in constants]
+    source = ASTSource(kernel, dict(zip(names, types.split(), strict=True)), constexprs=constants)
+    options = {"num_warps": warps, "enable_fp_fusion": True}
+    binary = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options)
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        Path(file.name).write_bytes(binary.asm["cubin"])
+        told = subprocess.run([CUOBJDUMP, "-res-usage", file.name], capture_output=True, text=True)
+    found = re.search(r"REG:(\\d+) STACK:(\\d+).*?LOCAL:(\\d+)", told.stdout + told.stderr)
+    registers, stack, local = map(int, found.groups())
+    return {"registers": registers, "spilled": stack + local}
+
+def scan():
+    shape = constants(PatchGeometry(height=32, width=32, patch_size=5), 1, TILES[0])
+    types = "*fp32 *fp32 *fp32 i32 i32 i32 i32 i32 fp32"
+    return compiled(scan_kernel, types, shape | {"FIRST_COL": 1, "END_COL": 32}, 1)
+
+def rescore():
+    shape = {"HEIGHT": 32, "WIDTH": 32, "C": 3, "FIRST_ROW": -7, "ROWS": 15, "FIRST_COL": -7,
+             "COLS": 15, "CANDIDATES": 64, "LANES": 16}
+    return compiled(rescore_kernel, "*u8 *fp32 *i64 *fp32 i32 i32", shape, 4)
+
+def lists():
+    shape = {"R": 40, "MASKED": False, "ID_BITS": 0xFFFFFFFF, "TILE_QUERIES": 8, "TILE_CODES": 512,
+             "LIST_SHARES": 16}
+    types = "*fp32 *u8 *i64 *fp32 *fp32 *i32 *i32 i32 *i64 *i64 *i64 *i64 i32 *fp32 i32"
+    return compiled(scan_list_tile, types, shape, 4)
+
+print(json.dumps(globals()[sys.argv[1]]()))
+"""
+
+
+@pytest.mark.parametrize("kernel", ["scan", "rescore", "lists"])
+def test_kernels_compile_for_a_gpu_and_spill_nothing(kernel: str) -> None:
+    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
+    told = subprocess.run(
+        [sys.executable, "-c", PROGRAM, kernel],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert told.returncode == 0, told.stderr
+    usage = json.loads(told.stdout.splitlines()[-1])
+    assert usage["spilled"] == 0
+    assert usage["registers"] < 255

@@ -1,0 +1,142 @@
+"""The rescoring kernel for GPUs against brute force, in Triton's interpreter without a GPU."""
+
+import numpy as np
+import pytest
+import torch
+from reference.samples import Case
+from reference.score_machines import as_unit, padded_windows
+
+from patchindex import BorderSignature, PatchGeometry
+from patchindex.kernels import torch_rescore
+
+triton_rescore = pytest.importorskip("patchindex.kernels.triton_rescore")
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+GPU = [pytest.mark.gpu, pytest.mark.skipif(DEVICE == "cpu", reason="needs a CUDA device")]
+CASES = [
+    Case(3, 1, 6, 5, 3, "zeros", 0.5, seed=1),
+    Case(3, 3, 5, 7, 5, "zeros", 0.9, seed=2),
+    Case(2, 2, 4, 5, 7, "circular", 0.7, seed=3),
+    Case(2, 1, 6, 7, 5, "circular_interior", 0.3, seed=4),
+]
+
+
+def geometry_of(case: Case) -> PatchGeometry:
+    return PatchGeometry(
+        height=case.height, width=case.width, patch_size=case.patch_size, boundary=case.boundary
+    )
+
+
+def legal_ids(case: Case, signature: BorderSignature) -> np.ndarray:
+    images, rows, cols = np.meshgrid(
+        np.arange(case.num_images), signature.rows.centers, signature.cols.centers, indexing="ij"
+    )
+    return ((images * case.height + rows) * case.width + cols).reshape(-1)
+
+
+def query_windows(case: Case, signature: BorderSignature) -> np.ndarray:
+    """[q, c, s, s], of one pixel of each row and column that the signature has."""
+    padded = padded_windows(case.states(1) / case.alpha_bar**0.5, case.patch_size, case.boundary)[0]
+    picked = padded[:, signature.rows.pixels][:, :, signature.cols.pixels]
+    return picked.reshape(case.channels, -1, *picked.shape[-2:]).swapaxes(0, 1)[:3].copy()
+
+
+def brute_distances(case: Case, windows: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """Float64 [q, k] between windows cut by the reference; what lies outside is zero in both."""
+    patches = padded_windows(as_unit(case.images()), case.patch_size, case.boundary)
+    flat = np.moveaxis(patches, 1, 3).reshape(-1, *patches.shape[1:2], *patches.shape[4:])
+    return ((flat[ids] - windows[:, None].astype(np.float64)) ** 2).sum(axis=(2, 3, 4))
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_distances_equal_brute_force_for_every_signature(case: Case) -> None:
+    rng, geometry = case.rng, geometry_of(case)
+    images = torch.from_numpy(case.images())
+    for signature in geometry.signatures[::3]:
+        windows = query_windows(case, signature)
+        ids = rng.choice(legal_ids(case, signature), (len(windows), 5))
+        ids[0, 0] = -1
+        found = triton_rescore.rescore(
+            images, torch.from_numpy(windows).to(DEVICE), torch.from_numpy(ids).to(DEVICE),
+            geometry, signature,
+        ).cpu()  # fmt: skip
+        expected = brute_distances(case, windows, ids)
+        expected[0, 0] = np.inf
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_shared_patches_have_the_distances_of_single_ones() -> None:
+    case = CASES[1]
+    geometry, images = geometry_of(case), torch.from_numpy(case.images())
+    signature = geometry.signatures[geometry.signature_at(2, 3)]
+    windows = torch.from_numpy(query_windows(case, signature)).to(DEVICE)
+    ids = torch.from_numpy(legal_ids(case, signature)).to(DEVICE)
+    each = triton_rescore.rescore(
+        images, windows, ids.expand(len(windows), -1), geometry, signature
+    )
+    assert each.equal(triton_rescore.rescore_shared(images, windows, ids, geometry, signature))
+
+
+def test_close_patches_keep_their_distance_in_float32() -> None:
+    images = torch.full((1, 3, 17, 17), 255, dtype=torch.uint8)
+    geometry = PatchGeometry(height=17, width=17, patch_size=17)
+    signature = geometry.signatures[geometry.signature_at(8, 8)]
+    windows = torch.ones(1, 3, 17, 17)
+    windows[0, 0, 8, 8] += 1e-3
+    ids = torch.tensor([[8 * 17 + 8]], device=DEVICE)
+    found = triton_rescore.rescore(images, windows.to(DEVICE), ids, geometry, signature)
+    assert float(found) == pytest.approx(1e-6, rel=1e-3)
+
+
+def test_sums_and_members_are_those_of_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(triton_rescore, "CENTERS_BYTES", 1)  # one query at a time
+    case = Case(9, 2, 6, 6, 3, "zeros", 0.5, seed=6)
+    geometry, images = geometry_of(case), torch.from_numpy(case.images())
+    signature = geometry.signatures[geometry.signature_at(3, 3)]
+    windows = torch.from_numpy(query_windows(case, signature))
+    ids = torch.from_numpy(case.rng.choice(legal_ids(case, signature), (len(windows), 70)))
+    ids[:, 60:] = -1
+    group_of = torch.tensor([0, -1, 1, -1, -1, 0, -1, 1, -1])
+    expected, listed = torch_rescore.rescore_groups(
+        images, windows, ids, geometry, signature, sigma=0.8, group_of=group_of
+    )
+    there = [tensor.to(DEVICE) for tensor in (windows, ids, group_of)]
+    found, members = triton_rescore.rescore_groups(
+        images, there[0], there[1], geometry, signature, sigma=0.8, group_of=there[2]
+    )
+    alone = triton_rescore.rescore_record(
+        images, there[0], there[1], geometry, signature, sigma=0.8
+    )
+    for record in (found, alone):
+        torch.testing.assert_close(record.mean.cpu(), expected.mean, rtol=0, atol=1e-5)
+        torch.testing.assert_close(record.sum_w.cpu(), expected.sum_w, rtol=1e-5, atol=0)
+        assert record.num_scored.cpu().equal(expected.num_scored)
+        assert (record.num_scored == 60).all()
+    assert len(listed.query)
+    for name in ("query", "group"):
+        assert getattr(members, name).cpu().equal(getattr(listed, name))
+    torch.testing.assert_close(members.log_weights.cpu(), listed.log_weights, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(members.centers.cpu(), listed.centers)
+
+
+def test_no_candidate_at_all_weighs_nothing() -> None:
+    geometry = PatchGeometry(height=5, width=5, patch_size=3)
+    signature = geometry.signatures[geometry.signature_at(2, 2)]
+    images = torch.zeros(1, 1, 5, 5, dtype=torch.uint8)
+    windows, ids = torch.zeros(2, 1, 3, 3, device=DEVICE), torch.full((2, 3), -1, device=DEVICE)
+    record = triton_rescore.rescore_record(images, windows, ids, geometry, signature, sigma=1.0)
+    assert (record.sum_w == 0).all()
+    assert record.log_max.isneginf().all()
+
+
+@pytest.mark.parametrize("resident", [pytest.param(value, marks=GPU) for value in (True, False)])
+def test_a_gpu_agrees_with_the_processor_on_real_sizes(*, resident: bool) -> None:
+    torch.manual_seed(0)
+    images = torch.randint(0, 256, (500, 3, 32, 32), dtype=torch.uint8)
+    geometry = PatchGeometry(height=32, width=32, patch_size=15)
+    signature = geometry.signatures[geometry.signature_at(16, 16)]
+    windows, ids = torch.randn(64, 3, 15, 15), torch.randint(0, 500, (64, 300)) * 1024 + 16 * 33
+    expected = torch_rescore.rescore(images, windows, ids, geometry, signature)
+    pixels = images.cuda() if resident else images
+    found = triton_rescore.rescore(pixels, windows.cuda(), ids.cuda(), geometry, signature)
+    torch.testing.assert_close(found.cpu(), expected, rtol=1e-5, atol=1e-4)
