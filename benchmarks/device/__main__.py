@@ -1,0 +1,215 @@
+"""Measure the GPU path in one command, in less than eight minutes on an H200.
+
+    python -m benchmarks.device                  # all parts, on the GPU if there is one
+    python -m benchmarks.device --predict        # without a GPU: what the scan should take
+    python -m benchmarks.device --tune           # first choose the scan's tiles for this GPU
+
+Appends a JSON line per row to benchmarks/results/device.jsonl and prints the table. On the
+processor (`--device cpu --quick`) the same parts run with its own kernels.
+"""
+
+import json
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import click
+import torch
+
+from benchmarks.accuracy import commit
+from benchmarks.device.chip import H200, Chip, chip_of
+from benchmarks.device.photographs import enough_images, images_at_hand
+from benchmarks.device.precompile import Key, compile_all
+from benchmarks.device.prediction import ScanCost, predict
+from benchmarks.device.rescoring import rescore_row
+from benchmarks.device.retrieval import Limits, retrieval_rows
+from benchmarks.device.scan import agreement_row, scan_row, tune_row
+from benchmarks.device.table import told
+from cli.devices import open_device
+from patchindex.environment import describe_environment, first_version
+from patchindex.kernels.tiles import TILES
+
+RESULTS = Path(__file__).parents[1] / "results" / "device.jsonl"
+PARTS = ("scan", "rescore", "retrieval")
+MOST_SECONDS = 8 * 60  # the build makes do with what is left
+PREDICTED = "3x3x32,9x3x32,17x3x32,3x1x32,9x1x32,17x1x32,15x3x64"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sizes:
+    """How much is measured."""
+
+    scan_images: int = 50_000
+    scan_side: int = 32
+    patch_sizes: tuple[int, ...] = (3, 9, 17)
+    states: tuple[int, ...] = (1, 8)
+    repeats: int = 5
+    # a multiple of 16, as the number of all images is: else Triton compiles once more
+    agreement_images: int = 208
+    queries: int = 4096
+    candidates: int = 5000
+    rescore_patch_size: int = 15
+    copy_bytes: int = 2**32
+    index_images: int = 200_000
+    index_side: int = 64
+    index_patch_size: int = 15
+    index_states: int = 4
+
+
+QUICK = Sizes(
+    scan_images=48, scan_side=16, patch_sizes=(3, 9), states=(1, 2), repeats=2,
+    agreement_images=16, queries=16, candidates=50, rescore_patch_size=5, copy_bytes=2**20,
+    index_images=200, index_side=16, index_patch_size=5, index_states=2,
+)  # fmt: skip
+
+
+@click.command()
+@click.option("--device", "device_name", default="auto", show_default=True)
+@click.option("--parts", default=",".join(PARTS), show_default=True)
+@click.option("--quick", is_flag=True, help="Sizes that a processor is done with in seconds.")
+@click.option("--num-images", type=int, help="Of the index.")
+@click.option("--dataset", help="Source of the images. [default: the first that is at hand]")
+@click.option("--tune", is_flag=True, help="Measure the scan's tiles and keep the fastest.")
+@click.option("--predict", "predicted", is_flag=False, flag_value=PREDICTED,
+              metavar="[PxCxSIDE,...]", help="Count machine code; needs no GPU.")  # fmt: skip
+@click.option("--scratch", type=click.Path(path_type=Path, exists=True, file_okay=False),
+              default=tempfile.gettempdir(), help="Folder of the index.")  # fmt: skip
+@click.option("--out", type=click.Path(path_type=Path), default=RESULTS, show_default=True)
+def main(
+    *,
+    device_name: str,
+    parts: str,
+    quick: bool,
+    num_images: int | None,
+    dataset: str | None,
+    tune: bool,
+    predicted: str | None,
+    scratch: Path,
+    out: Path,
+) -> None:
+    end = perf_counter() + MOST_SECONDS
+    sizes = QUICK if quick else Sizes()
+    if num_images is not None:
+        sizes = replace(sizes, index_images=num_images)
+    if predicted is not None:
+        rows = predicted_rows(predicted, sizes.scan_images)
+        record(rows, out, {"config": {"predict": predicted}})
+        return
+    device = open_device(device_name, kernels=True)
+    config = asdict(sizes) | {"device": str(device), "dataset": dataset}
+    run = Run(device=device, sizes=sizes, dataset=dataset, scratch=scratch, end=end)
+    record(run.rows(parts.split(","), tune=tune), out, {"config": config})
+
+
+def record(rows: Iterator[dict[str, Any]], out: Path, about: dict[str, Any]) -> None:
+    """Keep and tell each row as soon as it is measured."""
+    about = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "commit": commit()} | about
+    out.parent.mkdir(exist_ok=True)
+    for row in rows:
+        with out.open("a") as lines:
+            lines.write(json.dumps(about | row) + "\n")
+        click.echo(told(row))
+
+
+def predicted_rows(keys: str, num_images: int) -> Iterator[dict[str, Any]]:
+    """What the scan should take on an H200."""
+    for key in keys.split(","):
+        patch_size, channels, side = map(int, key.split("x"))
+        yield predict(patch_size, channels, side).row(num_images, H200)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One run of all parts.
+
+    Attributes:
+        end: when it should be over, on the clock of `perf_counter`.
+    """
+
+    device: torch.device
+    sizes: Sizes
+    dataset: str | None
+    scratch: Path
+    end: float
+
+    def rows(self, parts: list[str], *, tune: bool) -> Iterator[dict[str, Any]]:
+        """Each as soon as it is measured."""
+        chip, start = chip_of(self.device), perf_counter()
+        versions = {"triton": first_version(("triton",))}
+        yield {"part": "environment", "chip": asdict(chip) if chip else None,
+               "environment": asdict(describe_environment()), "triton": versions}  # fmt: skip
+        source = images_at_hand(self.dataset)
+        images = enough_images(source, self.sizes.scan_images, self.sizes.scan_side, self.device)
+        pixels, costs = images.tensor.to(self.device), {}
+        if tune:
+            yield from self._tunings(pixels)
+        if chip is not None:
+            costs = self._compile(tuple(pixels.shape), parts)
+            yield {"part": "compile", "seconds": perf_counter() - start, "dataset": images.name}
+        if "scan" in parts:
+            yield from self._scans(pixels, chip, costs)
+        if "rescore" in parts:
+            sizes = self.sizes
+            yield rescore_row(pixels, sizes.rescore_patch_size, sizes.queries, sizes.candidates,
+                              sizes.copy_bytes)  # fmt: skip
+        if "retrieval" in parts:
+            yield from self._retrieval(source)
+        yield {"part": "all", "seconds": perf_counter() - start}
+
+    def _tunings(self, pixels: torch.Tensor) -> Iterator[dict[str, Any]]:
+        """Tiles for this GPU, from now on."""
+        shape, sizes = tuple(pixels.shape), self.sizes.patch_sizes
+        if pixels.is_cuda:
+            compile_all([(shape, size, 1, tile) for size in sizes for tile in TILES], [],
+                        self.device)  # fmt: skip
+        for patch_size in sizes:
+            yield tune_row(pixels, patch_size, self.sizes.repeats)
+
+    def _compile(self, shape: tuple[int, ...], parts: list[str]) -> dict[Key, ScanCost]:
+        """Compile side by side what is measured later; costs of the scan's kernels."""
+        sizes, keys, scans = self.sizes, [], []
+        if "scan" in parts:
+            keys = [(patch_size, *shape[1:3]) for patch_size in sizes.patch_sizes]
+            scans = [(shape, patch_size, states, None)
+                     for patch_size in sizes.patch_sizes for states in sizes.states]  # fmt: skip
+        if "retrieval" in parts:
+            whole = (sizes.index_images, 3, sizes.index_side, sizes.index_side)
+            scans.append((whole, sizes.index_patch_size, 1, None))
+        return compile_all(scans, keys, self.device)
+
+    def _scans(
+        self, pixels: torch.Tensor, chip: Chip | None, costs: dict[Key, ScanCost]
+    ) -> Iterator[dict[str, Any]]:
+        for patch_size in self.sizes.patch_sizes:
+            key = patch_size, pixels.shape[1], pixels.shape[2]
+            limit = None if chip is None else (chip, costs[key])
+            for states in self.sizes.states:
+                yield scan_row(pixels, patch_size, states, self.sizes.repeats, limit)
+            if limit is not None:
+                yield limit[1].row(len(pixels), limit[0])
+            yield agreement_row(pixels, patch_size, self.sizes.agreement_images)
+
+    def _retrieval(self, source: Any) -> Iterator[dict[str, Any]]:
+        left = self.end - perf_counter()
+        limits = Limits(
+            build_seconds=min(300, max(30, left - 75)),
+            exact_seconds=min(60, max(10, left / 10)),
+            scratch=self.scratch,
+        )
+        return retrieval_rows(
+            source,
+            self.device,
+            num_images=self.sizes.index_images,
+            side=self.sizes.index_side,
+            patch_size=self.sizes.index_patch_size,
+            num_states=self.sizes.index_states,
+            limits=limits,
+        )
+
+
+if __name__ == "__main__":
+    main()

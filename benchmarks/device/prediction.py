@@ -1,0 +1,80 @@
+"""The least time that an exact scan can take, from its machine code and its grid."""
+
+from dataclasses import asdict, dataclass
+
+import torch
+
+from benchmarks.device.chip import Chip
+from benchmarks.device.machine_code import WARP, compiled
+from benchmarks.device.scan_grid import lane_pairs, legal_pairs
+from patchindex import PatchGeometry
+from patchindex.kernels.tiles import scan_tile
+from patchindex.kernels.triton_scan import col_ranges, constants
+from patchindex.kernels.triton_scan_kernel import scan_kernel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScanCost:
+    """What the scan of one state and one image costs, per legal pair.
+
+    Attributes:
+        registers, stack_bytes: of a thread, the most of all parts; what is on the stack is spilled.
+        per_lane_pair: instructions of the inner loop.
+        lane_pairs: that lanes go through per legal pair.
+        warp_slots: issue slots of all warps for one image and state.
+        busiest: the unit that sets the slots.
+    """
+
+    patch_size: int
+    channels: int
+    side: int
+    rows: int
+    moves: int
+    registers: int
+    stack_bytes: int
+    per_lane_pair: float
+    lane_pairs: float
+    warp_slots: float
+    busiest: str
+
+    def least_seconds(self, num_images: int, chip: Chip) -> float:
+        """If every scheduler issued in every clock."""
+        return num_images * self.warp_slots / chip.slots_per_second
+
+    def row(self, num_images: int, chip: Chip) -> dict[str, object]:
+        """For the results."""
+        return asdict(self) | {
+            "part": "predict",
+            "num_images": num_images,
+            "least_seconds": self.least_seconds(num_images, chip),
+        }
+
+
+def predict(
+    patch_size: int, channels: int, side: int, device: torch.device | None = None
+) -> ScanCost:
+    """Compile the kernel for such images, as it would be for this device, and count."""
+    geometry = PatchGeometry(height=side, width=side, patch_size=patch_size)
+    tile = scan_tile(geometry, channels, device or torch.device("cpu"))
+    lanes = 1 << (side - 1).bit_length()
+    per_pass = tile.rows * tile.moves * lanes
+    made, pairs = [], []
+    for first, end in col_ranges(geometry):
+        shape = constants(geometry, channels, tile) | {"FIRST_COL": first, "END_COL": end}
+        made.append(compiled(scan_kernel, shape, num_warps=1))
+        pairs.append(lane_pairs(geometry, tile, (first, end)))
+    parts = list(zip(made, pairs, strict=True))
+    return ScanCost(
+        patch_size=patch_size,
+        channels=channels,
+        side=side,
+        rows=tile.rows,
+        moves=tile.moves,
+        registers=max(part.registers for part in made),
+        stack_bytes=max(part.stack_bytes for part in made),
+        per_lane_pair=sum(part.loop.instructions * count for part, count in parts)
+        * WARP / per_pass / sum(pairs),
+        lane_pairs=sum(pairs) / legal_pairs(geometry),
+        warp_slots=sum(part.loop.slots * count for part, count in parts) / per_pass,
+        busiest=made[-1].loop.busiest,
+    )  # fmt: skip

@@ -1,0 +1,186 @@
+"""What `python -m benchmarks.device` counts, against plain loops, and that all of it runs."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+from benchmarks.device import __main__ as program
+from benchmarks.device.photographs import mixtures
+from benchmarks.device.rescoring import SECTOR, sectors_of_windows
+from benchmarks.device.retrieval import build_within, fitting
+from benchmarks.device.scan_grid import lane_pairs, legal_pairs
+from patchindex import ImageSet, PatchGeometry
+
+triton_scan = pytest.importorskip("patchindex.kernels.triton_scan")
+from benchmarks.device.machine_code import innermost_loop, instructions, loop_cost  # noqa: E402
+from patchindex.kernels.tiles import TILES, ScanTile  # noqa: E402
+
+CPU = torch.device("cpu")
+COMPILE = """
+from benchmarks.device.machine_code import compiled
+from patchindex import PatchGeometry
+from patchindex.kernels.tiles import ScanTile
+from patchindex.kernels.triton_scan import constants
+from patchindex.kernels.triton_scan_kernel import scan_kernel
+shape = constants(PatchGeometry(height=8, width=8, patch_size=3), 1, ScanTile(2, 2))
+made = compiled(scan_kernel, shape | {"FIRST_COL": 1, "END_COL": 8}, num_warps=1)
+print(made.registers, made.stack_bytes, made.loop.instructions, made.loop.opcodes["MUFU"])
+"""
+CODE = """
+        /*0000*/                   MOV R1, c[0x0][0x28] ;          /* 0x00000a0000017a02 */
+        /*0010*/                   FADD R2, R1, R3 ;
+        /*0020*/                   FFMA R2, R1, R3, R2 ;
+        /*0030*/              @!P0 MUFU.EX2 R4, R2 ;
+        /*0040*/               @P1 BRA 0x20 ;
+        /*0050*/               @P2 BRA 0x10 ;
+        /*0060*/                   BRA 0x60 ;
+"""
+
+
+def legal_moves(at: int, size: int, geometry: PatchGeometry, moves: bool) -> tuple[int, int]:
+    """As the kernel has it."""
+    r = geometry.radius
+    if not moves:
+        return 0, 0
+    if geometry.boundary == "circular":
+        return 0, size - 1
+    if geometry.boundary == "circular_interior" or r <= at < size - r:
+        return r - at, size - r - 1 - at
+    return 0, 0
+
+
+def walked(geometry: PatchGeometry, tile: ScanTile) -> tuple[int, int]:
+    """Pairs that the loops of the kernel go through, and those that they weigh."""
+    height = geometry.height
+    lanes, every, legal = triton_scan.constants(geometry, 1, tile)["LANES"], 0, 0
+    for first_col, end_col in triton_scan.col_ranges(geometry):
+        for top in range(0, height, tile.rows):
+            spans = [
+                legal_moves(min(top + i, height - 1), height, geometry, geometry.equivariant)
+                for i in range(tile.rows)
+            ]
+            first, last = min(span[0] for span in spans), max(span[1] for span in spans)
+            for across in range(first_col, end_col):
+                for start in range(first, last + 1, tile.moves):
+                    every += tile.moves * tile.rows * lanes
+                    legal += weighed(geometry, tile, (top, start), across, end_col > 1)
+    return every, legal
+
+
+def weighed(
+    geometry: PatchGeometry, tile: ScanTile, at: tuple[int, int], across: int, moves_cols: bool
+) -> int:
+    top, start = at
+    rows = [
+        (row, move)
+        for row in range(top, min(top + tile.rows, geometry.height))
+        for move in range(start, start + tile.moves)
+    ]
+    down = 0
+    for row, move in rows:
+        lowest, highest = legal_moves(row, geometry.height, geometry, geometry.equivariant)
+        down += lowest <= move <= highest
+    aside = 0
+    for lane in range(geometry.width):
+        step = (lane + across) % geometry.width - lane
+        left, right = legal_moves(lane, geometry.width, geometry, moves_cols)
+        aside += geometry.boundary == "circular" or left <= step <= right
+    return down * aside
+
+
+@pytest.mark.parametrize("tile", [*TILES, ScanTile(3, 5)], ids=str)
+@pytest.mark.parametrize(("boundary", "equivariant"), [
+    ("zeros", True), ("zeros", False), ("circular", True), ("circular_interior", True),
+])  # fmt: skip
+@pytest.mark.parametrize(("height", "width", "patch_size"), [(7, 9, 3), (12, 8, 5), (5, 5, 1)])
+def test_lane_pairs_are_those_of_the_kernels_loops_and_hold_each_legal_pair_once(
+    height: int, width: int, patch_size: int, boundary: str, equivariant: bool, tile: ScanTile
+) -> None:
+    geometry = PatchGeometry(
+        height=height, width=width, patch_size=patch_size, boundary=boundary,
+        equivariant=equivariant,
+    )  # fmt: skip
+    every, legal = walked(geometry, tile)
+    parts = triton_scan.col_ranges(geometry)
+    assert sum(lane_pairs(geometry, tile, part) for part in parts) == every
+    assert legal == legal_pairs(geometry) == geometry.centers_per_pixel.sum()
+
+
+def test_the_innermost_loop_is_found_and_its_units_weighed() -> None:
+    body = innermost_loop(list(instructions(CODE)))
+    assert [text.split()[0] for text in body] == ["FFMA", "@!P0", "@P1"]
+    cost = loop_cost(body)
+    # a multiprocessor issues 128 lanes a clock, of which 16 can be exponentials
+    assert (cost.instructions, cost.slots, cost.busiest) == (3, 8.0, "mufu")
+    assert cost.opcodes == {"FFMA": 1, "MUFU": 1, "BRA": 1}
+
+
+def test_the_loop_of_the_compiled_scan_has_an_exponential_for_each_weight() -> None:
+    environment = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
+    done = subprocess.run(
+        [sys.executable, "-c", COMPILE], capture_output=True, text=True, check=True, env=environment
+    )
+    registers, stack, loop, exponentials = map(int, done.stdout.split())
+    assert 16 < registers <= 255
+    assert stack == 0
+    assert exponentials == 2 * 2 + 2  # of each pair, and one more for each row's new maximum
+    assert 60 < loop < 300
+
+
+def test_sectors_of_windows_are_counted_once() -> None:
+    geometry = PatchGeometry(height=20, width=20, patch_size=5)
+    ids = torch.tensor([2 * 21, 400 + 7 * 20 + 11, 1200 + 17 * 20 + 17])
+    for number, patch in enumerate(ids.tolist()):
+        image, y, x = patch // 400, patch % 400 // 20, patch % 20
+        cells = {
+            ((image * 3 + c) * 400 + (y + i) * 20 + x + j) // SECTOR
+            for c in range(3) for i in range(-2, 3) for j in range(-2, 3)
+        }  # fmt: skip
+        assert sectors_of_windows(ids, geometry, 3)[number] == len(cells)
+
+
+def test_mixtures_are_seeded_and_all_different() -> None:
+    images = ImageSet.load("sample", limit=20)
+    first, again = (mixtures(images, 30, 40, seed=3, device=CPU).pixels for _ in range(2))
+    assert first.shape == (30, 3, 40, 40)
+    np.testing.assert_array_equal(first, again)
+    assert len({image.tobytes() for image in first}) == 30
+    assert first.std() > 20
+
+
+def test_a_build_that_takes_too_long_is_stopped_and_told(tmp_path: Path) -> None:
+    images = ImageSet.load("sample", resolution=16, limit=20)
+    index, row = build_within(images, 3, tmp_path / "index.zarr", CPU, seconds=0)
+    assert index is None
+    assert row["complete"] is False
+    assert row["reached"][2] > 0
+
+
+def test_an_index_is_as_large_as_the_disk_admits(tmp_path: Path) -> None:
+    assert fitting(50, 16, 5, tmp_path) == 50
+    assert fitting(10**12, 16, 5, tmp_path) < 10**12
+
+
+def test_every_part_runs_on_the_processor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(program, "QUICK", program.replace(program.QUICK, patch_sizes=(3,)))
+    out = tmp_path / "device.jsonl"
+    options = ["--device", "cpu", "--quick", "--dataset", "sample", "--tune"]
+    paths = ["--out", str(out), "--scratch", str(tmp_path)]
+    told = CliRunner().invoke(program.main, [*options, *paths], catch_exceptions=False)
+    assert told.exit_code == 0, told.output
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    parts = [row["part"] for row in rows]
+    assert parts == [
+        "environment", "tune", "scan", "scan", "agreement", "rescore", "build", "exact",
+        "retrieval", "retrieval", "retrieval", "all",
+    ]  # fmt: skip
+    assert rows[parts.index("agreement")]["within_tolerance"]
+    assert all(row["R2"] > 0.99 for row in rows if row["part"] == "retrieval")
+    assert len(told.output.splitlines()) >= len(rows)
