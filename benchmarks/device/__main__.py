@@ -196,8 +196,8 @@ class Run:
     def _retrieval(self, source: Any) -> Iterator[dict[str, Any]]:
         left = self.end - perf_counter()
         limits = Limits(
-            build_seconds=min(300, max(30, left - 75)),
-            exact_seconds=min(60, max(10, left / 10)),
+            build_seconds=min(300, max(30, left - 100)),
+            end=self.end - 20,
             scratch=self.scratch,
         )
         return retrieval_rows(

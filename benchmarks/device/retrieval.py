@@ -16,6 +16,7 @@ from torch import Tensor
 from benchmarks.device.chip import seconds_of
 from benchmarks.device.photographs import mixtures, noisy
 from patchindex import ImageSet, IndexConfig, PatchIndex, build_index
+from patchindex.device_memory import images_on
 from patchindex.images import to_unit
 from patchindex.index.plan import plan_build
 from sampler import ELSMachine
@@ -23,6 +24,7 @@ from sampler.schedules import alpha_bar
 from sampler.verification import pooled_r2
 
 TIMES = (0.85, 0.5, 0.15)
+LEAST_EXACT_SECONDS = 15
 SMALLER = 10  # times fewer images, where time or disk does not suffice
 DISK_SHARE = 0.9  # of what is free
 
@@ -33,10 +35,16 @@ class OutOfTimeError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Seconds that a build may take, and all exact scans for one R2; folder of the index."""
+    """What a run has left.
+
+    Attributes:
+        build_seconds: that one build may take.
+        end: when all exact scans should be over, on the clock of `perf_counter`.
+        scratch: folder of the index.
+    """
 
     build_seconds: float
-    exact_seconds: float
+    end: float
     scratch: Path
 
 
@@ -61,13 +69,13 @@ def retrieval_rows(
             yield built
             if index is not None:
                 exact = ELSMachine(images)
-                affordable = exact_row(exact, clean[:1], patch_size, limits.exact_seconds)
-                yield affordable
+                timed = exact_row(exact, clean[:1], patch_size, limits.end)
+                yield timed
                 for t in TIMES:
                     yield level_row(
-                        index, exact if affordable["affordable"] else None, clean, patch_size, t
+                        index, exact, clean, patch_size, t, num_exact=timed["affordable_states"]
                     )
-                if affordable["affordable"]:
+                if timed["affordable_states"]:
                     return
         num_images //= SMALLER
         click.echo(f"again with {num_images:,} images")
@@ -116,27 +124,32 @@ def build_within(
     return index, row
 
 
-def exact_row(
-    exact: ELSMachine, clean: Tensor, patch_size: int, limit_seconds: float
-) -> dict[str, Any]:
-    """Seconds of the exact scan over a part of the images, and what all of them would take."""
+def exact_row(exact: ELSMachine, clean: Tensor, patch_size: int, end: float) -> dict[str, Any]:
+    """Seconds of the exact scan by those over a part of the images; states there is time for."""
     num_images = len(exact.images)
     part = ELSMachine(ImageSet.from_array(exact.images.pixels[: max(1, num_images // 10)]))
     level = alpha_bar(0.5)
     ask = lambda: part.posterior(noisy(clean, level, seed=2), level, patch_size)  # noqa: E731
     seconds_of(ask, clean.device, 1)  # compiles
     seconds = seconds_of(ask, clean.device, 1)[0] * num_images / len(part.images)
+    left = max(LEAST_EXACT_SECONDS, end - perf_counter())
     return {
         "part": "exact", "patch_size": patch_size, "num_images": num_images,
         "measured_images": len(part.images), "seconds_of_all_images": seconds,
-        "affordable": seconds * len(TIMES) <= limit_seconds,
+        "affordable_states": int(left // (seconds * len(TIMES))),
     }  # fmt: skip
 
 
 def level_row(
-    index: PatchIndex, exact: ELSMachine | None, clean: Tensor, patch_size: int, t: float
+    index: PatchIndex,
+    exact: ELSMachine,
+    clean: Tensor,
+    patch_size: int,
+    t: float,
+    *,
+    num_exact: int,
 ) -> dict[str, Any]:
-    """Seconds a step per image at a time t, and R2 of the first state against the exact mean."""
+    """Seconds a step per image at a time t, and R2 of so many against the exact means."""
     level, device = alpha_bar(t), clean.device
     xt, machine = noisy(clean, level, seed=3), ELSMachine(index, k=256, tail=4096)
     found: list[Tensor] = []
@@ -148,11 +161,15 @@ def level_row(
         "states": len(xt), "first_call_seconds": first, "seconds_per_image": median(seconds),
         "spread": max(seconds) - min(seconds), "R2": None, "R2_states": 0,
     }  # fmt: skip
-    if exact is None:
+    if not num_exact:
         return row
+    images_on(exact.images, device)  # copied there before time is taken
     means: list[Tensor] = []
-    ask = lambda: means.append(exact.posterior(xt[:1], level, patch_size).mean)  # noqa: E731
-    row["exact_seconds_per_image"] = seconds_of(ask, device, 1)[0]
-    for state in xt[1:].split(1):
-        means.append(exact.posterior(state, level, patch_size).mean)
-    return row | {"R2": pooled_r2(found[-1], torch.cat(means)), "R2_states": len(means)}
+    ask = lambda state: means.append(exact.posterior(state, level, patch_size).mean)  # noqa: E731
+    took = [seconds_of(lambda state=state: ask(state), device, 1)[0]
+            for state in xt[:num_exact].split(1)]  # fmt: skip
+    return row | {
+        "exact_seconds_per_image": median(took),
+        "R2": pooled_r2(found[-1][: len(means)], torch.cat(means)),
+        "R2_states": len(means),
+    }
