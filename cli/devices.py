@@ -9,6 +9,7 @@ import click
 import torch
 
 from patchindex.device_memory import set_device_memory
+from patchindex.devices import share_scans
 from patchindex.kernels.backend import has_triton
 from sampler.errors import SamplerConfigError
 
@@ -16,7 +17,7 @@ GIGABYTE = 1e9
 
 device_option = click.option(
     "--device", metavar="auto|cpu|cuda[:N]", default="auto", show_default=True,
-    help="Where to compute; auto takes a GPU if there is one.",
+    help="Where to compute; auto takes a GPU if there is one, cuda shares exact scans among all.",
 )  # fmt: skip
 memory_option = click.option(
     "--device-memory", type=float, metavar="GB",
@@ -58,12 +59,14 @@ def open_device(name: str, *, kernels: bool = False) -> torch.device:
         raise SamplerConfigError(f"device is {name!r}. Give auto, cpu or cuda.")
     if device.type == "cpu":
         return device
-    device = torch.device("cuda", device.index or 0)
+    shared, device = device.index is None, torch.device("cuda", device.index or 0)
     if device.index >= torch.cuda.device_count():
         raise SamplerConfigError(
             f"device {name} was asked for, but torch finds {torch.cuda.device_count() or 'no'} GPU "
             "here. Give --device cpu."
         )
+    if shared:
+        share_scans([torch.device("cuda", index) for index in range(torch.cuda.device_count())])
     return device
 
 

@@ -8,6 +8,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 from torch.nn.functional import pad
 
+from patchindex.devices import scan_devices
 from patchindex.geometry import PatchGeometry
 from patchindex.images import HALF_RANGE
 from patchindex.kernels.streaming import blocks_on, chosen_on
@@ -31,14 +32,20 @@ def scan(
 ) -> PosteriorRecord:
     """Sum every legal patch of every image for every pixel of `y`; fields are [b, h, w].
 
-    Images that lie on the host are copied block by block while others are summed.
+    Images that lie on the host are copied block by block while others are summed; devices that
+    share scans take the blocks in turn.
     """
+    devices = scan_devices(y.device)
     num_programs = max(1, SUMS_BYTES // (8 * (3 + y.shape[1]) * y[:, 0].numel()))
+    block_size = min(num_programs * IMAGES_PER_PROGRAM, -(-len(pixels) // len(devices)))
     records = []
-    for block in blocks_on(pixels, [y.device], num_programs * IMAGES_PER_PROGRAM):
-        sums = launch(block, y, sigma, geometry, images_per_program=IMAGES_PER_PROGRAM)
+    for block in blocks_on(pixels, devices, block_size):
+        there = y.to(block.device)
+        sums = launch(block, there, sigma, geometry, images_per_program=IMAGES_PER_PROGRAM)
         records.append(as_record(merged(sums.flatten(1, 2)), geometry, len(block)))
-    return PosteriorRecord.merged(records)
+    return PosteriorRecord.merged(
+        [record.map(lambda field: field.to(y.device)) for record in records]
+    )
 
 
 def scan_groups(

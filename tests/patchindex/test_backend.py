@@ -62,3 +62,46 @@ def test_both_back_ends_give_the_same_posterior(tmp_path: Path) -> None:
         assert str(found[name]["backend"]) == name
     np.testing.assert_allclose(found["native"]["mean"], found["torch"]["mean"], atol=2e-5)
     np.testing.assert_allclose(found["native"]["log_mass"], found["torch"]["log_mass"], atol=2e-3)
+
+
+TRITON_PROGRAM = """
+import sys, tempfile, numpy, torch
+sys.path.insert(0, sys.argv[2])
+from small_index import build_small, small_images
+from patchindex import PatchGeometry
+from patchindex.kernels import BACKEND
+from patchindex.kernels.tiles import ScanTile, keep_tile
+from sampler import ELSMachine
+images = small_images(34, 5)
+# what the interpreter is done with soonest
+keep_tile(ScanTile(5, 1), PatchGeometry(height=5, width=5, patch_size=3), 1, torch.device("cpu"))
+states = torch.from_numpy(numpy.random.default_rng(0).standard_normal((1, 1, 5, 5), "f4"))
+with tempfile.TemporaryDirectory() as folder:
+    index = build_small(folder + "/i.zarr", images, scales=(3,))
+    few = ELSMachine(index, k=8, tail=32).posterior(states, 0.5, 3)
+    whole = ELSMachine(index, k=8, tail=352).posterior(states, 0.5, 3)
+numpy.savez(sys.argv[1], few=few.mean, whole=whole.mean, backend=BACKEND)
+"""
+
+
+def test_triton_gives_the_posterior_of_the_processor_from_end_to_end(tmp_path: Path) -> None:
+    pytest.importorskip("triton")
+    found = {}
+    for name in (choose_backend(), "triton"):
+        out = tmp_path / f"{name}.npz"
+        command = [sys.executable, "-c", TRITON_PROGRAM, str(out), str(Path(__file__).parents[1])]
+        subprocess.run(
+            command, check=True, env=os.environ | {VARIABLE: name, "TRITON_INTERPRET": "1"}
+        )
+        found[name] = np.load(out)
+    assert str(found["triton"]["backend"]) == "triton"
+    expected = found[choose_backend()]
+    for machine in ("few", "whole"):  # the tails are of single patches, of whole images
+        np.testing.assert_allclose(found["triton"][machine], expected[machine], atol=1e-4)
+
+
+def test_triton_on_the_processor_needs_its_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "triton")
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    with pytest.raises(KernelError, match=r"on the processor in its interpreter only\. Install"):
+        choose_backend()
