@@ -13,7 +13,7 @@ import triton.language as tl
 FEW = tl.constexpr(2)  # queries that a program compares when no more of its tile visit the list
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["patches_per_image", "num_pairs", "width"])
 @no_type_check  # a wrapper that checks would hide this module's names from Triton
 def scan_list_tile(
     vectors,  # float32 [q, R]

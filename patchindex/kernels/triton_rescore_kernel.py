@@ -10,7 +10,7 @@ import triton
 import triton.language as tl
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["num_ids", "ids_stride"])
 @no_type_check  # a wrapper that checks would hide this module's names from Triton
 def rescore_kernel(
     images,  # uint8 [n, C, HEIGHT, WIDTH]

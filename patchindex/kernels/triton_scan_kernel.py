@@ -15,6 +15,8 @@ import triton.language as tl
 MODES = {"zeros": 0, "circular": 1, "circular_interior": 2}
 LOWEST = tl.constexpr(-1e30)  # less than any log weight, and more than NOTHING
 NOTHING = tl.constexpr(-2e30)  # added to the log weight of pairs that are not legal
+# compiled once for all of them, as a variant of the kernel takes half a minute
+COUNTS = ["num_images", "images_per_program", "num_states", "num_sums", "first_sum"]
 NUM_SCALARS = tl.constexpr(3)  # running sums besides the centers: maximum, weights, their squares
 
 
@@ -97,17 +99,19 @@ def clipped_window_sum(values, lane, R: tl.constexpr, NUM_BITS: tl.constexpr):
 @no_type_check  # a wrapper that checks would hide this module's names from Triton
 def legal_moves(at, R: tl.constexpr, SIZE: tl.constexpr, MODE: tl.constexpr, MOVES: tl.constexpr):
     """First and last displacement from query coordinate `at` to a legal center of the same axis."""
-    if not MOVES:
-        return 0, 0
-    if MODE == 1:
-        return 0, SIZE - 1
-    if MODE == 2:
-        return R - at, SIZE - R - 1 - at
-    free = (at >= R) & (at < SIZE - R)
-    return tl.where(free, R - at, 0), tl.where(free, SIZE - R - 1 - at, 0)
+    if not MOVES:  # Triton compiles what follows an early return, so there is only one
+        first, last = 0, 0
+    elif MODE == 1:
+        first, last = 0, SIZE - 1
+    elif MODE == 2:
+        first, last = R - at, SIZE - R - 1 - at
+    else:
+        free = (at >= R) & (at < SIZE - R)
+        first, last = tl.where(free, R - at, 0), tl.where(free, SIZE - R - 1 - at, 0)
+    return first, last
 
 
-@triton.jit
+@triton.jit(do_not_specialize=COUNTS)
 @no_type_check  # a wrapper that checks would hide this module's names from Triton
 def scan_kernel(
     queries,  # float32 [b, C, HEIGHT + 2R, WIDTH], in gray levels, with the rows beyond the border

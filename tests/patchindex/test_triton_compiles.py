@@ -16,10 +16,10 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from patchindex import PatchGeometry
-from patchindex.kernels.tiles import TILES
+from patchindex.kernels.tiles import TILES, ScanTile
 from patchindex.kernels.triton_lists_kernel import scan_list_tile
 from patchindex.kernels.triton_rescore_kernel import rescore_kernel
-from patchindex.kernels.triton_scan import constants
+from patchindex.kernels.triton_scan import col_ranges, constants
 from patchindex.kernels.triton_scan_kernel import scan_kernel
 
 CUOBJDUMP = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
@@ -36,10 +36,26 @@ def compiled(kernel, types, constants, warps):
     registers, stack, local = map(int, found.groups())
     return {"registers": registers, "spilled": stack + local}
 
-def scan():
-    shape = constants(PatchGeometry(height=32, width=32, patch_size=5), 1, TILES[0])
+def scan_of(geometry, tile):
     types = "*fp32 *fp32 *fp32 i32 i32 i32 i32 i32 fp32"
-    return compiled(scan_kernel, types, shape | {"FIRST_COL": 1, "END_COL": 32}, 1)
+    used = []
+    for first, end in col_ranges(geometry):
+        shape = constants(geometry, 1, tile) | {"FIRST_COL": first, "END_COL": end}
+        used.append(compiled(scan_kernel, types, shape, 1))
+    return max(used, key=lambda usage: (usage["spilled"], usage["registers"]))
+
+def scan():
+    return scan_of(PatchGeometry(height=32, width=32, patch_size=5), TILES[0])
+
+def rules():
+    used = []
+    for boundary in ("zeros", "circular", "circular_interior"):
+        for patch_size in (1, 3):
+            for moves in (True, False):
+                geometry = PatchGeometry(height=9, width=9, patch_size=patch_size,
+                                         boundary=boundary, equivariant=moves)
+                used.append(scan_of(geometry, ScanTile(2, 1)))
+    return max(used, key=lambda usage: (usage["spilled"], usage["registers"]))
 
 def rescore():
     shape = {"HEIGHT": 32, "WIDTH": 32, "C": 3, "FIRST_ROW": -7, "ROWS": 15, "FIRST_COL": -7,
@@ -56,7 +72,7 @@ print(json.dumps(globals()[sys.argv[1]]()))
 """
 
 
-@pytest.mark.parametrize("kernel", ["scan", "rescore", "lists"])
+@pytest.mark.parametrize("kernel", ["scan", "rules", "rescore", "lists"])
 def test_kernels_compile_for_a_gpu_and_spill_nothing(kernel: str) -> None:
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
     told = subprocess.run(
