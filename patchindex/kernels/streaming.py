@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterator, Sequence
+from functools import cache
 
 import torch
 from jaxtyping import Int, UInt8
@@ -13,10 +14,17 @@ def blocks_on(
 ) -> Iterator[UInt8[Tensor, "m c h w"]]:
     """The images in blocks, on these devices in turn; the next blocks come while one is used."""
     coming: deque[Arriving] = deque()
+    used: deque[torch.cuda.Event] = deque()
     for number, block in enumerate(pixels.split(num_images)):
+        if len(used) > len(devices):
+            # else a host that is ahead of its devices would fill their memory, and its own pinned
+            used.popleft().synchronize()
         coming.append(Arriving(block, devices[number % len(devices)]))
         if len(coming) > len(devices):
-            yield coming.popleft().tensor()
+            here = coming.popleft().tensor()
+            yield here
+            if here.is_cuda:
+                used.append(torch.cuda.current_stream(here.device).record_event())
     for last in coming:
         yield last.tensor()
 
@@ -38,7 +46,7 @@ class Arriving:
             return
         # only pinned memory is copied beside other work; torch keeps it until the copy is done
         pinned = source if source.is_cuda else source.pin_memory()
-        self._stream = torch.cuda.Stream(device)
+        self._stream = copy_stream(device)
         with torch.cuda.stream(self._stream):
             self._tensor = pinned.to(device, non_blocking=True)
 
@@ -49,3 +57,9 @@ class Arriving:
             user.wait_stream(self._stream)
             self._tensor.record_stream(user)
         return self._tensor
+
+
+@cache
+def copy_stream(device: torch.device) -> torch.cuda.Stream:
+    """The one stream of all copies: torch keeps the freed memory of each stream apart."""
+    return torch.cuda.Stream(device)

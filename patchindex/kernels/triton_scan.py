@@ -22,6 +22,7 @@ from patchindex.windows import wrapped
 # batch.
 IMAGES_PER_PROGRAM = 32
 SUMS_BYTES = 2**28  # of all programs of a launch
+MOST_SPLITS = 2**16 - 1  # CUDA's limit for the third axis of a grid
 
 
 def scan(
@@ -37,14 +38,17 @@ def scan(
     """
     devices = scan_devices(y.device)
     num_programs = max(1, SUMS_BYTES // (8 * (3 + y.shape[1]) * y[:, 0].numel()))
-    block_size = min(num_programs * IMAGES_PER_PROGRAM, -(-len(pixels) // len(devices)))
-    records = []
+    block_size = min(
+        min(num_programs, MOST_SPLITS) * IMAGES_PER_PROGRAM, -(-len(pixels) // len(devices))
+    )
+    parts = []
     for block in blocks_on(pixels, devices, block_size):
         there = y.to(block.device)
         sums = launch(block, there, sigma, geometry, images_per_program=IMAGES_PER_PROGRAM)
-        records.append(as_record(merged(sums.flatten(1, 2)), geometry, len(block)))
+        parts.append((merged(sums.flatten(1, 2)), len(block)))
+    # records wait for their device, so none is made before all devices have their work
     return PosteriorRecord.merged(
-        [record.map(lambda field: field.to(y.device)) for record in records]
+        [as_record(total.to(y.device), geometry, num_images) for total, num_images in parts]
     )
 
 

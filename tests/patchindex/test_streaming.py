@@ -1,8 +1,12 @@
 """Images on their way to devices: in order, complete, on the device that was asked for."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
+from patchindex import PatchGeometry
+from patchindex.kernels import streaming
 from patchindex.kernels.streaming import blocks_on, chosen_on
 
 CPU = torch.device("cpu")
@@ -33,3 +37,57 @@ def test_chosen_images_come_in_the_order_of_their_numbers(name: str) -> None:
         chosen = chosen_on(source, torch.tensor([4, 0, 0]).to(device), device)
         assert chosen.device == device
         assert chosen[:, 0, 0, 0].tolist() == [4, 0, 0]
+
+
+@pytest.mark.parametrize("num_devices", [1, 2])
+def test_a_host_ahead_of_its_devices_waits_for_them(
+    num_devices: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else blocks pile up in their memory, and in pinned memory of the host."""
+    steps = []
+
+    class Come:
+        def __init__(self, block: torch.Tensor, device: torch.device) -> None:
+            self.number = int(block)
+            steps.append(f"copy {self.number}")
+
+        def tensor(self) -> SimpleNamespace:
+            wait = SimpleNamespace(synchronize=lambda: steps.append(f"wait {self.number}"))
+            return SimpleNamespace(is_cuda=True, device=wait)
+
+    monkeypatch.setattr(streaming, "Arriving", Come)
+    monkeypatch.setattr(
+        torch.cuda, "current_stream", lambda wait: SimpleNamespace(record_event=lambda: wait)
+    )
+    pixels = torch.arange(9, dtype=torch.uint8)[:, None, None, None]
+    for _ in blocks_on(pixels, [CPU] * num_devices, 1):
+        pass
+    copies = [step for step in steps if step.startswith("copy")]
+    assert copies == [f"copy {number}" for number in range(9)]
+    for number in range(1 + 2 * num_devices, 9):
+        before = steps[: steps.index(f"copy {number}")]
+        assert f"wait {number - 2 * num_devices - 1}" in before
+
+
+def test_all_devices_have_their_work_before_a_record_is_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A record waits for its device: made at once, it would keep the next device idle."""
+    triton_scan = pytest.importorskip("patchindex.kernels.triton_scan")
+    steps, record = [], triton_scan.as_record
+
+    def launch(*_: object, **__: object) -> torch.Tensor:
+        steps.append("launch")
+        return torch.ones(4, 1, 1, 1, 3, 3)
+
+    def as_record(*args: object) -> object:
+        steps.append("record")
+        return record(*args)
+
+    monkeypatch.setattr(triton_scan, "scan_devices", lambda _: [CPU] * 2)
+    monkeypatch.setattr(triton_scan, "launch", launch)
+    monkeypatch.setattr(triton_scan, "as_record", as_record)
+    geometry = PatchGeometry(height=3, width=3, patch_size=3)
+    images, state = torch.zeros(4, 1, 3, 3, dtype=torch.uint8), torch.zeros(1, 1, 3, 3)
+    triton_scan.scan(images, state, 1.0, geometry)
+    assert steps == ["launch", "launch", "record", "record"]
