@@ -5,6 +5,7 @@
 
 import json
 import logging
+import os
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -52,6 +53,37 @@ def num_registers(tile: ScanTile, geometry: PatchGeometry, channels: int) -> int
     return values * -(-geometry.width // 32)
 
 
+def tile_tops(geometry: PatchGeometry, tile: ScanTile) -> range:
+    """The first row of each tile; rows outside the image are idle.
+
+    Tiles begin at the border, or one begins where the first row is free to move: whichever way has
+    fewer displacements, which the rows of a tile share.
+    """
+    outside = -geometry.radius % tile.rows
+    ways = [range(start, geometry.height, tile.rows) for start in (0, -outside)]
+    return min(ways, key=lambda tops: sum(num_rounds(geometry, tile, top) for top in tops))
+
+
+def num_rounds(geometry: PatchGeometry, tile: ScanTile, top: int) -> int:
+    """How often a tile loads rows of an image for each displacement along the rows."""
+    rows = range(max(0, top), min(top + tile.rows, geometry.height))
+    moves = [row_moves(geometry, row) for row in rows]
+    num_moves = max(move.stop for move in moves) - min(move.start for move in moves)
+    return -(-num_moves // tile.moves)
+
+
+def row_moves(geometry: PatchGeometry, row: int) -> range:
+    """Displacements from this row to a legal center; a circular image counts them from 0."""
+    radius, height = geometry.radius, geometry.height
+    if not geometry.equivariant:
+        return range(1)
+    if geometry.boundary == "circular":
+        return range(height)
+    if geometry.boundary == "circular_interior" or radius <= row < height - radius:
+        return range(radius - row, height - radius - row)
+    return range(1)
+
+
 def tile_key(geometry: PatchGeometry, channels: int) -> str:
     """Name of a shape in the file of measured tiles."""
     shape = (channels, geometry.height, geometry.width, geometry.patch_size)
@@ -77,7 +109,9 @@ def keep_tile(tile: ScanTile, geometry: PatchGeometry, channels: int, device: to
     tiles = measured_tiles(device) | {tile_key(geometry, channels): tile}
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps({key: asdict(value) for key, value in tiles.items()}, indent=2)
-    path.write_text(text, encoding="utf-8")
+    written = path.with_name(f"{path.name}.{os.getpid()}")
+    written.write_text(text, encoding="utf-8")
+    written.replace(path)  # at once: a run beside this one must not read half a file
     measured_tiles.cache_clear()
 
 

@@ -12,7 +12,7 @@ from patchindex.devices import scan_devices
 from patchindex.geometry import PatchGeometry
 from patchindex.images import HALF_RANGE
 from patchindex.kernels.streaming import blocks_on, chosen_on
-from patchindex.kernels.tiles import ScanTile, scan_tile
+from patchindex.kernels.tiles import ScanTile, scan_tile, tile_tops
 from patchindex.kernels.triton_scan_kernel import MODES, scan_kernel
 from patchindex.records import PosteriorRecord
 from patchindex.windows import wrapped
@@ -86,7 +86,7 @@ def launch(
     queries, images = with_border(y, geometry), block.float().contiguous()
     with torch.cuda.device(y.device) if y.is_cuda else nullcontext():
         for number, (first_col, end_col) in enumerate(parts):
-            scan_kernel[(-(-height // tile.rows), b, splits)](
+            scan_kernel[(len(tile_tops(geometry, tile)), b, splits)](
                 queries, images, sums, n, images_per_program, b,
                 len(parts) * splits, number * splits, -log2(e) / (2 * (sigma * HALF_RANGE) ** 2),
                 **constants(geometry, c, tile), FIRST_COL=first_col, END_COL=end_col,
@@ -118,6 +118,7 @@ def constants(geometry: PatchGeometry, channels: int, tile: ScanTile) -> dict[st
         "R": geometry.radius,
         "MODE": MODES[geometry.boundary if stays_inside else "circular"],
         "MOVES_ROWS": geometry.equivariant,
+        "FIRST_TOP": tile_tops(geometry, tile).start,
         "LANES": 1 << (geometry.width - 1).bit_length(),
         "ROWS": tile.rows,
         "MOVES": tile.moves,

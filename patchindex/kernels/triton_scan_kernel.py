@@ -129,6 +129,7 @@ def scan_kernel(
     R: tl.constexpr,
     MODE: tl.constexpr,
     MOVES_ROWS: tl.constexpr,
+    FIRST_TOP: tl.constexpr,
     FIRST_COL: tl.constexpr,
     END_COL: tl.constexpr,
     LANES: tl.constexpr,
@@ -138,7 +139,8 @@ def scan_kernel(
     R_BITS: tl.constexpr,
 ):
     """The sums of ROWS query rows of one state over some of the images."""
-    top, state, split = tl.program_id(0) * ROWS, tl.program_id(1), tl.program_id(2)
+    top = FIRST_TOP + tl.program_id(0) * ROWS  # rows before the first and behind the last are idle
+    state, split = tl.program_id(1), tl.program_id(2)
     lane = tl.arange(0, LANES)
     PERIOD: tl.constexpr = WIDTH if MODE else LANES  # what lies round the border is not used
     STRIDE: tl.constexpr = NUM_SCALARS + C  # running sums of a pixel
@@ -146,7 +148,7 @@ def scan_kernel(
     for i in tl.static_range(ROWS + 2 * R):
         for c in tl.static_range(C):
             row = (state * C + c) * (HEIGHT + 2 * R) + top + i
-            end = tl.where(top + i < HEIGHT + 2 * R, WIDTH, 0)
+            end = tl.where((top + i >= 0) & (top + i < HEIGHT + 2 * R), WIDTH, 0)
             query = query + (tl.load(queries + row * WIDTH + lane, mask=lane < end, other=0.0),)
     running = ()
     for _ in tl.static_range(ROWS):
@@ -154,9 +156,10 @@ def scan_kernel(
         for _ in tl.static_range(NUM_SCALARS - 1 + C):
             running = running + (tl.zeros([LANES], tl.float32),)
 
-    first_move, last_move = legal_moves(top, R, HEIGHT, MODE, MOVES_ROWS)
+    first_move, last_move = legal_moves(tl.maximum(top, 0), R, HEIGHT, MODE, MOVES_ROWS)
     for i in tl.static_range(1, ROWS):
-        lowest, highest = legal_moves(tl.minimum(top + i, HEIGHT - 1), R, HEIGHT, MODE, MOVES_ROWS)
+        at = tl.minimum(tl.maximum(top + i, 0), HEIGHT - 1)
+        lowest, highest = legal_moves(at, R, HEIGHT, MODE, MOVES_ROWS)
         first_move = tl.minimum(first_move, lowest)
         last_move = tl.maximum(last_move, highest)
     image_size: tl.constexpr = C * HEIGHT * WIDTH
@@ -232,5 +235,5 @@ def scan_kernel(
     for i in tl.static_range(ROWS):
         for part in tl.static_range(NUM_SCALARS + C):
             at_row = sums + part * field_size + place + (top + i) * WIDTH
-            end = tl.where(top + i < HEIGHT, WIDTH, 0)
+            end = tl.where((top + i >= 0) & (top + i < HEIGHT), WIDTH, 0)
             tl.store(at_row + lane, running[i * STRIDE + part], mask=lane < end)

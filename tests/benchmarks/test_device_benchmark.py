@@ -61,9 +61,11 @@ def walked(geometry: PatchGeometry, tile: ScanTile) -> tuple[int, int]:
     height = geometry.height
     lanes, every, legal = triton_scan.constants(geometry, 1, tile)["LANES"], 0, 0
     for first_col, end_col in triton_scan.col_ranges(geometry):
-        for top in range(0, height, tile.rows):
+        for top in triton_scan.tile_tops(geometry, tile):
             spans = [
-                legal_moves(min(top + i, height - 1), height, geometry, geometry.equivariant)
+                legal_moves(
+                    min(max(top + i, 0), height - 1), height, geometry, geometry.equivariant
+                )
                 for i in range(tile.rows)
             ]
             first, last = min(span[0] for span in spans), max(span[1] for span in spans)
@@ -80,7 +82,7 @@ def weighed(
     top, start = at
     rows = [
         (row, move)
-        for row in range(top, min(top + tile.rows, geometry.height))
+        for row in range(max(top, 0), min(top + tile.rows, geometry.height))
         for move in range(start, start + tile.moves)
     ]
     down = 0

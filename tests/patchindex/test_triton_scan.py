@@ -12,7 +12,7 @@ from patchindex import PatchGeometry, PosteriorRecord
 from patchindex.devices import scan_devices, share_scans
 
 triton_scan = pytest.importorskip("patchindex.kernels.triton_scan")
-from patchindex.kernels.tiles import ScanTile  # noqa: E402 - Triton may be absent
+from patchindex.kernels.tiles import ScanTile, tile_tops  # noqa: E402 - Triton may be absent
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 LOG_MASS_ATOL, RTOL, MEAN_ATOL = 2e-3, 2e-3, 1e-4
@@ -93,6 +93,14 @@ def test_without_equivariance_it_equals_brute_force_at_the_same_place(boundary: 
 def test_the_tile_changes_nothing(monkeypatch: pytest.MonkeyPatch, tile: ScanTile) -> None:
     monkeypatch.setattr(triton_scan, "scan_tile", lambda *_: tile)
     case = Case(1, 1, 5, 5, 3, "zeros", 0.6, seed=7)
+    images, states = case.images(), case.states(1)
+    assert_equals_brute_force(scanned(case, images, states), case, images, states, "ELS")
+
+
+def test_tiles_may_begin_before_the_first_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    tile, case = ScanTile(3, 1), Case(1, 1, 7, 6, 5, "zeros", 0.6, seed=13)
+    assert tile_tops(geometry_of(case), tile) == range(-1, 7, 3)
+    monkeypatch.setattr(triton_scan, "scan_tile", lambda *_: tile)
     images, states = case.images(), case.states(1)
     assert_equals_brute_force(scanned(case, images, states), case, images, states, "ELS")
 
