@@ -5,6 +5,7 @@ label, and selects at most MOST_SELECTED lists or neighbors.
 """
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import faiss
@@ -66,6 +67,7 @@ def lists_on_gpu(source: ScanSource, patch_size: int, device: torch.device) -> G
         header = faiss.deserialize_index(source.faiss_header(patch_size))
         searcher = ScaleSearcher(arrays, header)
         searcher.fill(np.arange(len(arrays.count))[None])
+        torch.cuda.empty_cache()  # FAISS allocates by itself, and cannot have what torch keeps
         index, resources = index_on_gpu(searcher.index, device)
         return GpuLists(index, resources, device)
 
@@ -74,5 +76,11 @@ def lists_on_gpu(source: ScanSource, patch_size: int, device: torch.device) -> G
 
 def index_on_gpu(index: faiss.Index, device: torch.device) -> tuple[Any, Any]:
     """A copy of the index on the device, and the FAISS resources that it computes with."""
-    resources = faiss.StandardGpuResources()
+    resources = shared_resources()
     return faiss.index_cpu_to_gpu(resources, device.index or 0, index), resources
+
+
+@cache
+def shared_resources() -> Any:
+    """What all FAISS indices compute with: one workspace takes up to 1.5 GiB of a GPU."""
+    return faiss.StandardGpuResources()

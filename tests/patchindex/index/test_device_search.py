@@ -158,6 +158,16 @@ def test_the_names_that_faiss_is_asked_for_are_there():
     assert hasattr(faiss.GpuIndexIVFScalarQuantizer, "search_preassigned_c")
 
 
+def test_faiss_indices_on_gpus_share_one_workspace(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(faiss, "StandardGpuResources", object, raising=False)
+    monkeypatch.setattr(faiss, "index_cpu_to_gpu", lambda *given: given, raising=False)
+    faiss_gpu.shared_resources.cache_clear()
+    flat, gpu = faiss.IndexFlatL2(2), torch.device("cuda", 0)
+    (first, _, _), (second, _, _) = (faiss_gpu.index_on_gpu(flat, gpu)[0] for _ in range(2))
+    faiss_gpu.shared_resources.cache_clear()
+    assert first is second
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(
     not torch.cuda.is_available() or faiss_obstacle(torch.device("cuda", 0)) is not None,
