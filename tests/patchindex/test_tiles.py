@@ -51,6 +51,7 @@ def test_a_measured_tile_is_kept_for_its_shape_alone() -> None:
     assert scan_tile(geometry(32, 3), 3, CPU) == ScanTile(2, 7)
     assert scan_tile(geometry(32, 5), 3, CPU) == ScanTile(4, 1)
     assert scan_tile(geometry(32, 3), 1, CPU) in TILES
+    assert list(tiles_path(CPU).parent.iterdir()) == [tiles_path(CPU)]
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"3x32x32x3": {"rows": 2}}', '{"3x32x32x3": 5}'])
