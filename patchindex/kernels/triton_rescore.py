@@ -1,6 +1,8 @@
 """Rescoring on a GPU: same functions, arguments and results as on the processor."""
 
+from collections.abc import Iterator
 from contextlib import nullcontext
+from functools import reduce
 
 import torch
 from einops import rearrange
@@ -17,6 +19,7 @@ from patchindex.records import PosteriorRecord
 
 CANDIDATES = 64  # of a program
 CENTERS_BYTES = 2**28  # of the weighted centers that are summed at once
+BROUGHT_BYTES = 2**28  # of images that are brought to the device together: not all may fit
 
 
 def rescore(
@@ -91,32 +94,58 @@ def distances(
     signature: BorderSignature,
 ) -> Float[Tensor, "q k"]:
     """Squared distances between each query window and its own patches, or those of all queries."""
-    near, near_ids = beside(pixels, ids)
-    (q, c), k = windows.shape[:2], ids.shape[1]
-    rows, cols = signature.rows.offsets, signature.cols.offsets
+    if not len(windows) or not ids.numel():
+        return torch.empty(len(windows), ids.shape[1], device=windows.device)
     levels = ((seen_cells(windows, geometry, signature).double() + 1) * HALF_RANGE).float()
-    dist_sq = torch.empty(q, k, device=windows.device)
-    if not dist_sq.numel():
-        return dist_sq
-    with torch.cuda.device(windows.device) if windows.is_cuda else nullcontext():
+    parts = (
+        launch(near, levels, near_ids, geometry, signature)
+        for near, near_ids in beside(pixels, ids)
+    )
+    return reduce(torch.minimum, parts).div_(HALF_RANGE**2)
+
+
+def launch(
+    pixels: UInt8[Tensor, "n c h w"],
+    levels: Float[Tensor, "q c o"],
+    ids: Int[Tensor, "q_or_1 k"],
+    geometry: PatchGeometry,
+    signature: BorderSignature,
+) -> Float[Tensor, "q k"]:
+    """Distances in squared gray levels, all on one device; infinite for id -1."""
+    (q, c, _), k = levels.shape, ids.shape[1]
+    rows, cols = signature.rows.offsets, signature.cols.offsets
+    dist_sq = torch.empty(q, k, device=levels.device)
+    with torch.cuda.device(levels.device) if levels.is_cuda else nullcontext():
         rescore_kernel[(q, -(-k // CANDIDATES))](
-            near.contiguous(), rearrange(levels, "q c o -> q (c o)").contiguous(),
-            near_ids.contiguous(), dist_sq, k, k if len(ids) == q else 0,
+            pixels.contiguous(), rearrange(levels, "q c o -> q (c o)").contiguous(),
+            ids.contiguous(), dist_sq, k, k if len(ids) == q else 0,
             HEIGHT=geometry.height, WIDTH=geometry.width, C=c,
             FIRST_ROW=rows.start, ROWS=len(rows), FIRST_COL=cols.start, COLS=len(cols),
             CANDIDATES=CANDIDATES, LANES=1 << (len(cols) - 1).bit_length(),
             num_warps=4, enable_fp_fusion=True,
         )  # fmt: skip
-    return dist_sq.div_(HALF_RANGE**2)
+    return dist_sq
 
 
 def beside(
     pixels: UInt8[Tensor, "n c h w"], ids: Int[Tensor, "*q"]
-) -> tuple[UInt8[Tensor, "m c h w"], Int[Tensor, "*q"]]:
-    """Images on the device of the ids, of which only those that are needed are copied there."""
+) -> Iterator[tuple[UInt8[Tensor, "m c h w"], Int[Tensor, "*q"]]]:
+    """Images on the device of the ids, and the ids among them; copied there if need be."""
     if pixels.device == ids.device:
-        return pixels, ids
+        yield pixels, ids
+    else:
+        yield from brought(pixels, ids)
+
+
+def brought(
+    pixels: UInt8[Tensor, "n c h w"], ids: Int[Tensor, "*q"]
+) -> Iterator[tuple[UInt8[Tensor, "m c h w"], Int[Tensor, "*q"]]]:
+    """The images that are needed, in blocks; ids of images in other blocks are -1."""
     plane = pixels.shape[2] * pixels.shape[3]
     numbers, renumbered = (ids.clamp(min=0) // plane).unique(return_inverse=True)
-    moved = renumbered * plane + ids % plane
-    return chosen_on(pixels, numbers, ids.device), moved.where(ids >= 0, -1)
+    block_size = max(1, BROUGHT_BYTES // pixels[0].nbytes)
+    for start in range(0, len(numbers), block_size):
+        block = chosen_on(pixels, numbers[start : start + block_size], ids.device)
+        image = renumbered - start
+        here = (ids >= 0) & (image >= 0) & (image < len(block))
+        yield block, (image * plane + ids % plane).where(here, -1)

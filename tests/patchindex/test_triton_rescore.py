@@ -77,6 +77,26 @@ def test_shared_patches_have_the_distances_of_single_ones() -> None:
     assert each.equal(triton_rescore.rescore_shared(images, windows, ids, geometry, signature))
 
 
+@pytest.mark.parametrize("brought_bytes", [1, 2 * 3 * 5 * 7, 2**28])
+def test_images_that_are_brought_in_blocks_give_the_same_distances(
+    brought_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = CASES[1]
+    geometry, images = geometry_of(case), torch.from_numpy(case.images())
+    signature = geometry.signatures[geometry.signature_at(2, 3)]
+    windows = torch.from_numpy(query_windows(case, signature)).to(DEVICE)
+    chosen = case.rng.choice(legal_ids(case, signature), (len(windows), 9))
+    chosen[0, :2] = -1
+    ids = torch.from_numpy(chosen).to(DEVICE)
+    expected = triton_rescore.rescore(images.to(DEVICE), windows, ids, geometry, signature)
+    monkeypatch.setattr(triton_rescore, "BROUGHT_BYTES", brought_bytes)
+    monkeypatch.setattr(triton_rescore, "beside", triton_rescore.brought)
+    found = triton_rescore.rescore(images, windows, ids, geometry, signature)
+    assert found.equal(expected)
+    shared = triton_rescore.rescore_shared(images, windows, ids[0], geometry, signature)
+    assert shared[:1].equal(expected[:1])
+
+
 def test_close_patches_keep_their_distance_in_float32() -> None:
     images = torch.full((1, 3, 17, 17), 255, dtype=torch.uint8)
     geometry = PatchGeometry(height=17, width=17, patch_size=17)
