@@ -41,9 +41,11 @@ def scan(
     block_size = min(
         min(num_programs, MOST_SPLITS) * IMAGES_PER_PROGRAM, -(-len(pixels) // len(devices))
     )
+    # copied before any work is queued: a copy waits for all that its source was given to do
+    states = {device: y.to(device) for device in devices}
     parts = []
     for block in blocks_on(pixels, devices, block_size):
-        there = y.to(block.device)
+        there = states[block.device]
         sums = launch(block, there, sigma, geometry, images_per_program=IMAGES_PER_PROGRAM)
         parts.append((merged(sums.flatten(1, 2)), len(block)))
     # records wait for their device, so none is made before all devices have their work
