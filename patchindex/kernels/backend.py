@@ -7,6 +7,7 @@ in its interpreter, which is slow, and for tests.
 
 import logging
 import os
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
 from torch import Tensor
@@ -17,6 +18,7 @@ logger = logging.getLogger(__name__)
 
 VARIABLE = "PATCHINDEX_KERNELS"
 INTERPRETER = "TRITON_INTERPRET"
+OLDEST_TRITON = (3, 4)  # older ones do not compile tuples that loops carry
 
 
 def choose_backend() -> str:
@@ -39,7 +41,7 @@ def choose_backend() -> str:
     if forced == "triton" and not (has_triton() and os.environ.get(INTERPRETER) == "1"):
         raise KernelError(
             f"{VARIABLE} is triton, which computes on the processor in its interpreter only. "
-            f"Install triton and set {INTERPRETER}=1, or unset {VARIABLE}."
+            f"Install triton 3.4 or newer and set {INTERPRETER}=1, or unset {VARIABLE}."
         )
     if not built and not forced:
         logger.warning(
@@ -50,22 +52,30 @@ def choose_backend() -> str:
 
 
 def has_triton() -> bool:
-    """Whether Triton is installed, without which nothing computes on a GPU."""
-    return find_spec("triton") is not None
+    """Whether a Triton that knows our kernels is here, without which nothing computes on a GPU."""
+    try:
+        return tuple(map(int, version("triton").split(".")[:2])) >= OLDEST_TRITON
+    except (PackageNotFoundError, ValueError):
+        return False
 
 
 def on_device(tensor: Tensor) -> bool:
     """Whether the Triton kernels compute what is asked with this tensor.
 
     Raises:
-        KernelError: they should, but Triton is not installed.
+        KernelError: they should, but Triton is not installed, or does not know the device.
     """
     if tensor.device.type == "cpu":
         return BACKEND == "triton"
+    if tensor.device.type != "cuda":
+        raise KernelError(
+            f"the states are on {tensor.device}, where none of our kernels computes. "
+            "Move them to the processor or to a CUDA device."
+        )
     if not has_triton():
         raise KernelError(
-            f"the states are on {tensor.device}, where Triton computes, which is not installed. "
-            "Install triton, or give --device cpu."
+            f"the states are on {tensor.device}, where Triton computes, but no Triton 3.4 or "
+            "newer is installed. Install triton, or give --device cpu."
         )
     return True
 

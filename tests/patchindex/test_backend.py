@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from patchindex.errors import KernelError
 from patchindex.kernels import backend
-from patchindex.kernels.backend import VARIABLE, choose_backend
+from patchindex.kernels.backend import VARIABLE, choose_backend, on_device
 
 PROGRAM = """
 import sys, numpy, torch
@@ -105,3 +106,16 @@ def test_triton_on_the_processor_needs_its_interpreter(monkeypatch: pytest.Monke
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     with pytest.raises(KernelError, match=r"on the processor in its interpreter only\. Install"):
         choose_backend()
+
+
+def test_states_where_no_kernel_computes_are_refused() -> None:
+    with pytest.raises(KernelError, match=r"on meta, where none of our kernels.*Move them to"):
+        on_device(torch.zeros(1, device="meta"))
+
+
+@pytest.mark.parametrize(("number", "serves"), [("3.3.1", False), ("3.4.0", True), ("4.0", True)])
+def test_a_triton_too_old_for_the_kernels_does_not_serve(
+    monkeypatch: pytest.MonkeyPatch, number: str, serves: bool
+) -> None:
+    monkeypatch.setattr(backend, "version", lambda _: number)
+    assert backend.has_triton() == serves
