@@ -19,11 +19,11 @@ def corner_record(query: Query) -> tuple[Int[Tensor, " m"], PosteriorRecord]:
     """Places of all these pixels in the flattened states, and their exact sums [m]."""
     corner, device = is_corner(query.geometry), query.y.device
     b, c, height, width = query.y.shape
-    pixels = query.admitted_pixels
     places = torch.arange(b * height * width, device=device).reshape(b, height, width)
     r = query.geometry.radius
     if not corner.any():
         return places[:0].flatten(), PosteriorRecord.empty((0,), c, device)
+    pixels = query.admitted_pixels  # a copy, where a class does not fit on the device
     if (4 * r) ** 2 >= height * width:  # the blocks are no smaller than the image
         same_place = index_geometry(query.index, query.geometry.patch_size, equivariant=False)
         whole, corner = scan(pixels, query.y, query.sigma, same_place), corner.to(device)
