@@ -1,7 +1,7 @@
 """How many pairs of windows a launch of the scan kernel compares, and how many of them count."""
 
 from patchindex.geometry import PatchGeometry
-from patchindex.kernels.tiles import ScanTile, num_rounds, tile_tops
+from patchindex.kernels.tiles import ScanTile, num_lanes, num_rounds, tile_tops
 
 
 def legal_pairs(geometry: PatchGeometry) -> int:
@@ -18,6 +18,6 @@ def lane_pairs(geometry: PatchGeometry, tile: ScanTile, part: tuple[int, int]) -
     Args:
         part: first displacement along the rows and the one behind the last, see `col_ranges`.
     """
-    lanes = 1 << (geometry.width - 1).bit_length()
+    lanes = num_lanes(geometry)
     rounds = sum(num_rounds(geometry, tile, top) for top in tile_tops(geometry, tile))
     return rounds * tile.moves * tile.rows * lanes * (part[1] - part[0])

@@ -50,7 +50,12 @@ def num_registers(tile: ScanTile, geometry: PatchGeometry, channels: int) -> int
     rows = tile.rows + 2 * geometry.radius
     values = (2 * rows + tile.moves - 1) * channels + rows
     values += tile.rows * (3 + channels) + tile.rows * tile.moves
-    return values * -(-geometry.width // 32)
+    return values * max(1, num_lanes(geometry) // 32)
+
+
+def num_lanes(geometry: PatchGeometry) -> int:
+    """Lanes of a program: a power of two that holds a row of the query."""
+    return 1 << (geometry.width - 1).bit_length()
 
 
 def tile_tops(geometry: PatchGeometry, tile: ScanTile) -> range:

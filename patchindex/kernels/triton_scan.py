@@ -12,8 +12,8 @@ from patchindex.devices import scan_devices
 from patchindex.geometry import PatchGeometry
 from patchindex.images import HALF_RANGE
 from patchindex.kernels.streaming import blocks_on, chosen_on
-from patchindex.kernels.tiles import ScanTile, scan_tile, tile_tops
-from patchindex.kernels.triton_scan_kernel import MODES, scan_kernel
+from patchindex.kernels.tiles import ScanTile, num_lanes, scan_tile, tile_tops
+from patchindex.kernels.triton_scan_kernel import MODES, OUTSIDE, scan_kernel
 from patchindex.records import PosteriorRecord
 from patchindex.windows import wrapped
 
@@ -21,6 +21,7 @@ from patchindex.windows import wrapped
 # merged in float64. The number does not depend on the states: a state has the same sums in any
 # batch.
 IMAGES_PER_PROGRAM = 32
+BLOCK_BYTES = 2**28  # of the images of a launch, as float32; blocks do not depend on the states
 SUMS_BYTES = 2**28  # of all programs of a launch
 MOST_SPLITS = 2**16 - 1  # CUDA's limit for the third axis of a grid
 
@@ -36,18 +37,21 @@ def scan(
     Images that lie on the host are copied block by block while others are summed; devices that
     share scans take the blocks in turn.
     """
-    devices = scan_devices(y.device)
-    num_programs = max(1, SUMS_BYTES // (8 * (3 + y.shape[1]) * y[:, 0].numel()))
-    block_size = min(
-        min(num_programs, MOST_SPLITS) * IMAGES_PER_PROGRAM, -(-len(pixels) // len(devices))
-    )
+    devices, (c, height, width) = scan_devices(y.device), pixels.shape[1:]
+    program_bytes = 4 * c * height * width * IMAGES_PER_PROGRAM
+    num_programs = min(max(1, BLOCK_BYTES // program_bytes), MOST_SPLITS)
+    block_size = min(num_programs * IMAGES_PER_PROGRAM, -(-len(pixels) // len(devices)))
+    state_bytes = 4 * (3 + c) * height * width * len(col_ranges(geometry)) * num_programs
+    num_states = max(1, SUMS_BYTES // state_bytes)
     # copied before any work is queued: a copy waits for all that its source was given to do
-    states = {device: y.to(device) for device in devices}
+    states = {device: y.to(device).split(num_states) for device in devices}
     parts = []
     for block in blocks_on(pixels, devices, block_size):
-        there = states[block.device]
-        sums = launch(block, there, sigma, geometry, images_per_program=IMAGES_PER_PROGRAM)
-        parts.append((merged(sums.flatten(1, 2)), len(block)))
+        totals = [
+            merged(launch(block, some, sigma, geometry, IMAGES_PER_PROGRAM).flatten(1, 2))
+            for some in states[block.device]
+        ]
+        parts.append((torch.cat(totals, dim=1), len(block)))
     # records wait for their device, so none is made before all devices have their work
     return PosteriorRecord.merged(
         [as_record(total.to(y.device), geometry, num_images) for total, num_images in parts]
@@ -64,7 +68,7 @@ def scan_groups(
     """The scan of each group of images apart; fields are [g, b, h, w]. See `scan`."""
     num_images = groups.shape[1]
     block = chosen_on(pixels, groups.flatten(), y.device)
-    sums = launch(block, y, sigma, geometry, images_per_program=num_images)
+    sums = launch(block, y, sigma, geometry, num_images)
     return as_record(merged(sums), geometry, num_images)
 
 
@@ -73,7 +77,6 @@ def launch(
     y: Float[Tensor, "b c h w"],
     sigma: float,
     geometry: PatchGeometry,
-    *,
     images_per_program: int,
 ) -> Float[Tensor, "fields parts splits b h w"]:
     """The sums of so many images each over parts of the displacements, see `scan_kernel`."""
@@ -121,7 +124,7 @@ def constants(geometry: PatchGeometry, channels: int, tile: ScanTile) -> dict[st
         "MODE": MODES[geometry.boundary if stays_inside else "circular"],
         "MOVES_ROWS": geometry.equivariant,
         "FIRST_TOP": tile_tops(geometry, tile).start,
-        "LANES": 1 << (geometry.width - 1).bit_length(),
+        "LANES": num_lanes(geometry),
         "ROWS": tile.rows,
         "MOVES": tile.moves,
         "SIZE_BITS": geometry.patch_size.bit_length(),
@@ -135,7 +138,7 @@ def with_border(
     """States in gray levels, with the rows that windows see beyond the border."""
     levels = ((y.double() + 1) * HALF_RANGE).float()
     if geometry.boundary == "zeros":
-        return pad(levels, (0, 0, geometry.radius, geometry.radius))
+        return pad(levels, (0, 0, geometry.radius, geometry.radius), value=OUTSIDE.value)
     return levels[:, :, wrapped(geometry.height, geometry.radius).to(y.device)]
 
 

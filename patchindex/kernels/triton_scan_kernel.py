@@ -15,6 +15,9 @@ import triton.language as tl
 MODES = {"zeros": 0, "circular": 1, "circular_interior": 2}
 LOWEST = tl.constexpr(-1e30)  # less than any log weight, and more than NOTHING
 NOTHING = tl.constexpr(-2e30)  # added to the log weight of pairs that are not legal
+# Gray level beyond a border: equal in query and image where windows cross it equally, else so far
+# away that the pair weighs nothing. So the boundary rule costs nothing down the columns.
+OUTSIDE = tl.constexpr(1e15)
 # compiled once for all of them, as a variant of the kernel takes half a minute
 COUNTS = ["num_images", "images_per_program", "num_states", "num_sums", "first_sum"]
 NUM_SCALARS = tl.constexpr(3)  # running sums besides the centers: maximum, weights, their squares
@@ -149,19 +152,18 @@ def scan_kernel(
         for c in tl.static_range(C):
             row = (state * C + c) * (HEIGHT + 2 * R) + top + i
             end = tl.where((top + i >= 0) & (top + i < HEIGHT + 2 * R), WIDTH, 0)
-            query = query + (tl.load(queries + row * WIDTH + lane, mask=lane < end, other=0.0),)
+            query = query + (tl.load(queries + row * WIDTH + lane, mask=lane < end, other=OUTSIDE),)
     running = ()
     for _ in tl.static_range(ROWS):
         running = running + (tl.full([LANES], LOWEST, tl.float32),)
         for _ in tl.static_range(NUM_SCALARS - 1 + C):
             running = running + (tl.zeros([LANES], tl.float32),)
 
-    first_move, last_move = legal_moves(tl.maximum(top, 0), R, HEIGHT, MODE, MOVES_ROWS)
-    for i in tl.static_range(1, ROWS):
+    first_move, last_move = HEIGHT, -HEIGHT
+    for i in tl.static_range(ROWS):
         at = tl.minimum(tl.maximum(top + i, 0), HEIGHT - 1)
         lowest, highest = legal_moves(at, R, HEIGHT, MODE, MOVES_ROWS)
-        first_move = tl.minimum(first_move, lowest)
-        last_move = tl.maximum(last_move, highest)
+        first_move, last_move = tl.minimum(first_move, lowest), tl.maximum(last_move, highest)
     image_size: tl.constexpr = C * HEIGHT * WIDTH
     first_image = split * images_per_program
     own_images = images + first_image.to(tl.int64) * image_size
@@ -183,11 +185,11 @@ def scan_kernel(
                         at_row = pixels + row * WIDTH
                     mask = lane < tl.where((row >= 0) & (row < HEIGHT), WIDTH, 0)
                     for c in tl.static_range(C):
-                        level = tl.load(at_row + c * HEIGHT * WIDTH, mask=mask, other=0.0)
+                        level = tl.load(at_row + c * HEIGHT * WIDTH, mask=mask, other=OUTSIDE)
                         train = train + (level,)
                 log_weights = ()
                 for g in tl.static_range(MOVES):
-                    move = first + g
+                    penalty = col_penalty + tl.where(first + g <= last_move, 0.0, NOTHING)
                     cells = ()
                     for i in tl.static_range(ROWS + 2 * R):
                         cell = tl.zeros([LANES], tl.float32)
@@ -197,14 +199,11 @@ def scan_kernel(
                         cells = cells + (cell,)
                     columns = column_sums(cells, 2 * R + 1, ROWS, SIZE_BITS)
                     for i in tl.static_range(ROWS):
-                        lowest, highest = legal_moves(top + i, R, HEIGHT, MODE, MOVES_ROWS)
-                        legal = (move >= lowest) & (move <= highest)
-                        penalty = tl.where(legal, 0.0, NOTHING)
                         if MODE == 0 and END_COL == 1:
                             dist_sq = clipped_window_sum(columns[i], lane, R, R_BITS)
                         else:
                             dist_sq = window_sum(columns[i], lane, R, R_BITS, PERIOD)
-                        log_weights = log_weights + (dist_sq * exponent + (col_penalty + penalty),)
+                        log_weights = log_weights + (dist_sq * exponent + penalty,)
                 grown = ()
                 for i in tl.static_range(ROWS):
                     log_max = running[i * STRIDE]

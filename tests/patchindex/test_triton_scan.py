@@ -111,7 +111,8 @@ def test_programs_and_blocks_are_merged(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(triton_scan, "IMAGES_PER_PROGRAM", 2)
     whole = scanned(case, images, states)
     assert_equals_brute_force(whole, case, images, states, "ELS")
-    monkeypatch.setattr(triton_scan, "SUMS_BYTES", 1)  # one program to a launch
+    monkeypatch.setattr(triton_scan, "BLOCK_BYTES", 1)  # one program to a launch
+    monkeypatch.setattr(triton_scan, "SUMS_BYTES", 1)  # for one state
     parts = scanned(case, images, states)
     torch.testing.assert_close(parts.mean, whole.mean, rtol=0, atol=1e-6)
     assert parts.num_scored.equal(whole.num_scored)
