@@ -65,8 +65,8 @@ def open_device(name: str, *, kernels: bool = False) -> torch.device:
             f"device {name} was asked for, but torch finds {torch.cuda.device_count() or 'no'} GPU "
             "here. Give --device cpu."
         )
-    if shared:
-        share_scans([torch.device("cuda", index) for index in range(torch.cuda.device_count())])
+    everything = [torch.device("cuda", index) for index in range(torch.cuda.device_count())]
+    share_scans(everything if shared else [])
     return device
 
 

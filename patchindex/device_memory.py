@@ -7,6 +7,7 @@ top of it, so that a share of the memory is left free.
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
@@ -21,6 +22,15 @@ RESIDENT_SHARE = 0.7  # of the memory that is free when a device is first used
 Kept = TypeVar("Kept")
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Resident:
+    """What lies on a device, its size, and whether it is training images."""
+
+    num_bytes: int
+    value: object
+    images: bool
+
+
 class DeviceMemory:
     """The ledger of one device.
 
@@ -30,26 +40,33 @@ class DeviceMemory:
 
     def __init__(self, budget: int) -> None:
         self.budget = budget
-        self._kept: OrderedDict[Hashable, tuple[int, object]] = OrderedDict()
+        self._kept: OrderedDict[Hashable, Resident] = OrderedDict()
 
     @property
     def used(self) -> int:
         """Bytes that stay there now."""
-        return sum(num_bytes for num_bytes, _ in self._kept.values())
+        return sum(resident.num_bytes for resident in self._kept.values())
 
-    def keep(self, key: Hashable, num_bytes: int, load: Callable[[], Kept]) -> Kept | None:
-        """What `load` brought to the device, now or earlier; None if it is over the whole budget.
+    def keep(
+        self, key: Hashable, num_bytes: int, load: Callable[[], Kept], *, images: bool = False
+    ) -> Kept | None:
+        """What `load` brought to the device, now or earlier; None if there is no room for it.
 
-        What was not used for longest makes room.
+        What was not used for longest makes way, but images for nothing but images: every step
+        needs them, and lists that drove them out would be driven out by them in turn.
         """
         if key not in self._kept:
-            if num_bytes > self.budget:
+            leaving = [other for other in self._kept if images or not self._kept[other].images]
+            # lists go before images
+            leaving.sort(key=lambda other: self._kept[other].images)
+            staying = self.used - sum(self._kept[other].num_bytes for other in leaving)
+            if staying + num_bytes > self.budget:
                 return None
             while self.used + num_bytes > self.budget:
-                self._kept.popitem(last=False)
-            self._kept[key] = num_bytes, load()
+                del self._kept[leaving.pop(0)]
+            self._kept[key] = Resident(num_bytes, load(), images)
         self._kept.move_to_end(key)
-        kept: Kept = self._kept[key][1]  # type: ignore[assignment] # a key has one kind of value
+        kept: Kept = self._kept[key].value  # type: ignore[assignment] # a key has one kind of value
         return kept
 
 
@@ -98,6 +115,9 @@ def images_on(
         return images.with_label(label).tensor
     num_bytes = len(images.members(label)) * images.pixels[0].nbytes
     kept = memory_of(device).keep(
-        (images, label), num_bytes, lambda: images.with_label(label).tensor.to(device)
+        (images, label),
+        num_bytes,
+        lambda: images.with_label(label).tensor.to(device),
+        images=True,
     )
     return images.with_label(label).tensor if kept is None else kept

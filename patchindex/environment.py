@@ -90,7 +90,7 @@ def describe_search() -> str:
         return f"{PROCESSOR_SCANS[BACKEND]} on the processor"
     device = torch.device("cuda", 0)
     if not has_triton():
-        return f"nothing on {device}: Triton is not installed, which does what FAISS cannot"
+        return f"nothing on {device}: no Triton 3.4 or newer, which does what FAISS cannot"
     obstacle = faiss_obstacle(device)
     if obstacle is None:
         return f"FAISS on {device}; Triton list scan with a label, or beyond FAISS's limits"

@@ -167,7 +167,7 @@ def kernels_for(queries: Tensor) -> ModuleType:
     """The back end that computes where these queries lie.
 
     Raises:
-        KernelError: they are on a GPU, and Triton is not installed.
+        KernelError: they are on a GPU, and no Triton that knows the kernels is installed.
     """
     if not on_device(queries):
         return on_processor

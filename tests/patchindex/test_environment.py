@@ -56,7 +56,7 @@ def test_where_faiss_cannot_search_info_says_why(machine, build, faiss_gpus, why
 
 def test_without_triton_nothing_searches_on_a_gpu(machine):
     assert machine(1, GPU_BUILD, triton=False).search == (
-        "nothing on cuda:0: Triton is not installed, which does what FAISS cannot"
+        "nothing on cuda:0: no Triton 3.4 or newer, which does what FAISS cannot"
     )
 
 
