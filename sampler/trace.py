@@ -69,8 +69,8 @@ class TraceWriter:
         }
         shares = heaviest(sources.image_shares, IMAGES_PER_STEP)
         values["image_numbers"] = shares.numbers.int().cpu().numpy()
-        values["image_shares"] = shares.shares.cpu().numpy()
-        values["image_unattributed"] = shares.unattributed.cpu().numpy()
+        values["image_shares"] = shares.shares.float().cpu().numpy()
+        values["image_unattributed"] = shares.unattributed.float().cpu().numpy()
         self._store.write(self._done, self._num_steps, values)
         self._done += 1
         self._mean_shares = self._mean_shares + sources.image_shares.cpu() / self._num_steps

@@ -54,7 +54,7 @@ def settle_images(
     found, (height, width) = sources.found, y.shape[2:]
     weights = (distances_sq(pixels, y) / (-2 * sigma**2)).softmax(1).float()
     numbers = torch.from_numpy(members).to(y.device)
-    found.image_shares[:, numbers] = weights
+    found.image_shares[:, numbers] = weights.double()
     top = weights.topk(min(found.ids.shape[-1], len(members)), dim=1)
     listed = top.values.shape[1]
     found.weights[..., :listed] = top.values[:, None, None]

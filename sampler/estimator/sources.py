@@ -65,7 +65,9 @@ class SourceCollector:
             Sources(
                 ids=torch.full(shape, -1, device=device),
                 weights=torch.zeros(shape, device=device),
-                image_shares=torch.zeros(num_states, num_images, device=device),
+                image_shares=torch.zeros(
+                    num_states, num_images, dtype=torch.float64, device=device
+                ),
             ),
             torch.zeros(num_states, height, width, dtype=torch.bool, device=device),
         )
@@ -102,7 +104,8 @@ class SourceCollector:
             query, column = (log_shares > log(LEAST_SHARE)).nonzero(as_tuple=True)
             shares = log_shares[query, column].exp()
             # an estimated mass may fall short of what was noted, which is a part of it
-            total = summed_at(query, shares, len(at)).to(shares.dtype).clamp(min=1)
+            total = torch.zeros(len(at), dtype=torch.float64, device=at.device)
+            total = add_at(total, query, shares).to(shares.dtype).clamp(min=1)
             self._add_up(at[query], ids[query, column], shares / total[query])
             self._list(at, ids, log_shares, total)
         self._noted.clear()
@@ -126,14 +129,13 @@ class SourceCollector:
         _, height, width, _ = self.found.ids.shape
         per_image, image_shares = height * width, self.found.image_shares
         cells = at // per_image * image_shares.shape[1] + ids // per_image
-        added = summed_at(cells, shares / per_image, image_shares.numel())
-        image_shares += added.reshape(image_shares.shape)
+        add_at(image_shares.view(-1), cells, shares / per_image)
 
 
-def summed_at(
-    places: Int[Tensor, " m"], values: Float[Tensor, " m"], size: int
+def add_at(
+    sums: Float[Tensor, " size"], places: Int[Tensor, " m"], values: Float[Tensor, " m"]
 ) -> Float[Tensor, " size"]:
-    """The sum of the values with each place from 0 to size - 1, in float64."""
-    # not index_add_: on a GPU it adds in any order, so that no two runs would agree
-    sums = torch.zeros(size, dtype=torch.float64, device=values.device)
+    """Add each value to the float64 sum at its place; the sums."""
+    # not index_add_, which on a GPU adds in any order, nor float32, which on a processor is added
+    # by all threads at once: no two runs would agree
     return sums.index_put_((places,), values.double(), accumulate=True)
