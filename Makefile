@@ -14,7 +14,7 @@ demo: $(READY)
 	@echo "Open demo/run/explain.html in a browser to see where each pixel comes from."
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4
 
 lint: $(READY)
 	$(BIN)/ruff format --check .
