@@ -29,10 +29,10 @@ from patchindex.index.merge import Part, merge_scale
 from patchindex.index.patch_index import PatchIndex
 from patchindex.index.plan import check_disk, plan_build
 from patchindex.index.seal import describe_job, finish_arrays, seal
-from patchindex.index.store import disk_errors_told, write_array
+from patchindex.index.store import disk_errors_told, is_stray, write_array
 from patchindex.index.train import train_scale
 from patchindex.index.trained import TrainedScale
-from patchindex.index.workdir import WorkDir, locked
+from patchindex.index.workdir import IMAGES, WorkDir, locked
 from patchindex.progress import ProgressCallback, no_progress
 
 logger = logging.getLogger(__name__)
@@ -90,9 +90,7 @@ def build_index(
 
 def finished(target: Path, work: WorkDir, job: dict[str, Any], overwrite: bool) -> bool:
     """True if the index is there; raise StoreError if something else is that must stay."""
-    swapping = work.replaced.exists() and work.read_json("job") == job
-    if swapping:
-        work.finish_swap(target)
+    if work.finish_swap(target, job):
         return True
     if not target.exists():
         return False
@@ -122,20 +120,23 @@ def read_existing(target: Path) -> Manifest:
 def check_replaceable(target: Path) -> None:
     """Raise StoreError unless `target` is an index, whole or damaged, and nothing else."""
     known = {"zarr.json", "images", "labels", "scales"}
-    if not target.is_dir() or not {entry.name for entry in target.iterdir()} <= known:
+    if (
+        not target.is_dir()
+        or not {entry.name for entry in target.iterdir() if not is_stray(entry)} <= known
+    ):
         raise StoreError(f"{target} is not an index, so it is not overwritten. Give another --out.")
 
 
 def write_images(work: WorkDir, images: ImageSet) -> None:
     """Copy the training set into the store, once."""
-    if work.read_json("images"):
+    if work.read_json(IMAGES):
         return
     start = time.perf_counter()
     root = zarr.open_group(work.store, mode="w")
     write_array(root, "images", np.asarray(images.pixels))
     if images.labels is not None:
         write_array(root, "labels", images.labels)
-    finish_arrays(work, "images", sorted(root.array_keys()), time.perf_counter() - start)
+    finish_arrays(work, IMAGES, sorted(root.array_keys()), time.perf_counter() - start)
 
 
 def build_scale(

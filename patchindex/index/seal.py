@@ -9,8 +9,8 @@ from patchindex.environment import library_versions
 from patchindex.images import ImageSet
 from patchindex.index.config import IndexConfig
 from patchindex.index.manifest import FORMAT, SCHEMA_VERSION, describe_array, hash_json, sealed
-from patchindex.index.store import chunk_path, sync
-from patchindex.index.workdir import WorkDir
+from patchindex.index.store import chunk_path, is_stray, sync
+from patchindex.index.workdir import IMAGES, WorkDir
 
 
 def describe_job(images: ImageSet, config: IndexConfig) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def finish_arrays(work: WorkDir, name: str, arrays: list[str], seconds: float) -
 
 def seal(work: WorkDir, images: ImageSet, config: IndexConfig, job: dict[str, Any]) -> None:
     """Write the manifest: from here on the store is an index."""
-    notes = {name: work.read_json(name) for name in ["images", *map(str, config.scales)]}
+    notes = {name: work.read_json(name) for name in [IMAGES, *map(str, config.scales)]}
     seconds = {name: note["seconds"] for name, note in notes.items()}
     attributes = {
         "format": FORMAT,
@@ -52,4 +52,6 @@ def seal(work: WorkDir, images: ImageSet, config: IndexConfig, job: dict[str, An
         },
     }
     zarr.open_group(work.store, mode="r+").attrs.put(sealed(attributes))
+    for path in filter(is_stray, work.store.rglob("*.partial")):
+        path.unlink()
     sync(work.store / "zarr.json")

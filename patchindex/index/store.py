@@ -72,6 +72,11 @@ def chunk_path(array_path: Path, ndim: int) -> Path:
     return array_path.joinpath("c", *["0"] * ndim)
 
 
+def is_stray(path: Path) -> bool:
+    """Whether this is metadata that Zarr was writing when it was interrupted."""
+    return path.match("zarr.*.partial")
+
+
 def preallocate(path: Path, num_bytes: int) -> None:
     """Make a file of zeros whose disk space is reserved: a full disk shows here, not as SIGBUS."""
     with path.open("wb") as file:

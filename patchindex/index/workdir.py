@@ -9,7 +9,8 @@
       replaced/            the old index on its way out
 
 Every file appears whole or not at all (written beside, then renamed); npz files carry the zip
-format's checksums, so that one a power cut has torn counts as absent.
+format's checksums, so that one a power cut has torn counts as absent. What is here belongs to
+nobody once job.json is gone, which is therefore removed before anything that a build relies on.
 """
 
 import errno
@@ -35,6 +36,7 @@ from patchindex.index.store import sync
 logger = logging.getLogger(__name__)
 
 LOCK = "lock"
+IMAGES = "images"  # marks in IMAGES.json that the store was begun
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,30 +58,47 @@ class WorkDir:
     def adopt(self, job: Mapping[str, Any]) -> None:
         """Keep what is here if it belongs to this job, else start clean."""
         found = self.read_json("job")
-        if found == job:
+        if found == job and not self.was_emptied():
             logger.info("resuming the build in %s", self.path)
             return
-        if found is not None:
+        if found not in (None, job):
             logger.warning("%s belongs to another build; starting from the beginning", self.path)
-        for entry in self.path.iterdir():
-            if entry.is_dir():
-                shutil.rmtree(entry)
-            elif entry.name != LOCK:
-                entry.unlink()
+        self.clear()
         self.write_json("job", job)
 
     def swap_in(self, target: Path) -> None:
         """Put the finished store where `target` is, and only then remove what was there."""
         if target.exists():
+            self.remove(self.replaced.name)
             target.rename(self.replaced)
-        self.finish_swap(target)
-
-    def finish_swap(self, target: Path) -> None:
-        """Do what is left of a swap that was begun."""
-        if not target.exists():
-            self.store.rename(target)
+        self.store.rename(target)
         sync(target.parent)
-        shutil.rmtree(self.path, ignore_errors=True)
+        self.clear()
+
+    def finish_swap(self, target: Path, job: Mapping[str, Any]) -> bool:
+        """Do what is left of a swap that was cut short; True if this job's index is in place now.
+
+        A swap of another job is finished too: until then neither index is where it is looked for.
+        """
+        owner = self.read_json("job")
+        if self.replaced.exists() and self.store.exists() and not target.exists():
+            self.store.rename(target)
+            sync(target.parent)
+        done = target.exists() and self.was_emptied() and owner == job
+        if done or owner is None:
+            self.clear()
+        return done
+
+    def was_emptied(self) -> bool:
+        """Whether a store was begun here, and is not here any more: it was swapped in."""
+        return self.read_json(IMAGES) is not None and not self.store.exists()
+
+    def clear(self) -> None:
+        """Remove everything but the lock."""
+        self.remove(self.replaced.name)  # large; until it is gone, the swap can still be finished
+        self.remove("job.json")
+        for name in sorted({entry.name for entry in self.path.iterdir()} - {LOCK}):
+            self.remove(name)
 
     def num_bytes(self) -> int:
         """Bytes of all files here."""
@@ -114,8 +133,12 @@ class WorkDir:
             np.savez(file, allow_pickle=False, **arrays)
 
     def remove(self, name: str) -> None:
-        """Remove a folder, if it is there."""
-        shutil.rmtree(self.path / name, ignore_errors=True)
+        """Remove a file or folder, if it is there; of a link only the link."""
+        path = self.path / name
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 @contextmanager
