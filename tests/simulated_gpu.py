@@ -84,10 +84,10 @@ def check_devices(func: Any, args: Any, operands: list[Tensor]) -> None:
     if packet in COPYING or len({x.device for x in operands}) < 2:
         return
     if packet in INDEXING:
-        subject, _, *rest = args
-        if isinstance(subject, GpuTensor) and all(
-            isinstance(x, GpuTensor) for x in tensors_in(rest)
-        ):
+        subject, _, *values = args
+        # `x[i] = False` hands a number over as a tensor of no axes on the processor
+        values = [x for x in tensors_in(values) if x.ndim]
+        if isinstance(subject, GpuTensor) and all(isinstance(x, GpuTensor) for x in values):
             return
     elif torch.Tag.pointwise in func.tags and packet is not aten.where:
         operands = [x for x in operands if x.ndim or isinstance(x, GpuTensor)]
