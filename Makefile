@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint bench sanitize format clean
+.PHONY: demo test test-oldest versions lint bench sanitize format clean
 
 demo: $(READY)
 	$(BIN)/patchindex build --dataset sample --scales 3,5,9,15 --out demo/sample.zarr
@@ -15,6 +15,15 @@ demo: $(READY)
 
 test: $(READY)
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4
+
+# The same tests with the oldest version that pyproject.toml admits of each package that it bounds.
+test-oldest:
+	mkdir -p build
+	$(PYTHON) .ci/oldest > build/oldest.txt
+	$(MAKE) versions test VENV=$(VENV)-oldest PIP_OPTIONS="--constraint build/oldest.txt"
+
+versions: $(READY)
+	@$(BIN)/python .ci/versions
 
 lint: $(READY)
 	$(BIN)/ruff format --check .
@@ -33,12 +42,12 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) demo build *.egg-info
+	rm -rf $(VENV) $(VENV)-oldest demo build *.egg-info
 
 $(READY): pyproject.toml setup.py $(wildcard patchindex/kernels/native/*)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "$(PYTHON) is older than Python 3.11. Give another: make PYTHON=python3.12 ..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet --editable '.[dev]'
+	$(BIN)/pip install --quiet --editable '.[dev]' $(PIP_OPTIONS)
 	touch $@

@@ -23,6 +23,8 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 aten = torch.ops.aten
 # of these, index tensors may lie on the processor
 INDEXING = {aten.index, aten.index_put, aten.index_put_}
+# these write a number, though they are not told to be pointwise
+FILLING = {aten.fill, aten.fill_}
 # these may read from one device and write to another
 COPYING = {aten.copy_, aten._to_copy}
 
@@ -83,16 +85,14 @@ def check_devices(func: Any, args: Any, operands: list[Tensor]) -> None:
     packet = func.overloadpacket
     if packet in COPYING or len({x.device for x in operands}) < 2:
         return
+    # a tensor of no axes on the processor is a number: `x[i] = False` hands one over as such
+    arrays = [x for x in operands if x.ndim or isinstance(x, GpuTensor)]
     if packet in INDEXING:
-        subject, _, *values = args
-        # `x[i] = False` hands a number over as a tensor of no axes on the processor
-        values = [x for x in tensors_in(values) if x.ndim]
-        if isinstance(subject, GpuTensor) and all(isinstance(x, GpuTensor) for x in values):
-            return
-    elif torch.Tag.pointwise in func.tags and packet is not aten.where:
-        operands = [x for x in operands if x.ndim or isinstance(x, GpuTensor)]
-        if all(isinstance(x, GpuTensor) for x in operands):
-            return
+        arrays = [x for x in arrays if x is args[0] or not any(x is i for i in tensors_in(args[1]))]
+    elif packet not in FILLING and (torch.Tag.pointwise not in func.tags or packet is aten.where):
+        arrays = operands
+    if all(isinstance(x, GpuTensor) for x in arrays):
+        return
     raise RuntimeError(
         f"{func}: all tensors must be on one device, but some are on {GPU} and some are not"
     )
