@@ -1,5 +1,6 @@
 """Locality scales: which patch size belongs to which noise level; the published ones by name."""
 
+import reprlib
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -9,7 +10,12 @@ import yaml
 from patchindex.resources import data_file
 from sampler.errors import SamplerConfigError
 
-FALLBACK = "cifar10_resnet_zeros"
+LARGEST_FILE = 100_000  # bytes; a thousand noise levels take a tenth of it
+LARGEST_SCALE = 10**9  # pixels; no images are so large, and larger numbers fit into no array
+MOST_NAMED = 5  # times in a message
+SHORT = reprlib.Repr()
+SHORT.maxlevel, SHORT.maxlist = 2, 3  # a small file may nest anchors into a value of gigabytes
+LIST_WANTED = "Give odd patch sizes, the one for the lowest noise first, like [3, 3, 5, 9]."
 
 
 class NoListError(SamplerConfigError):
@@ -41,7 +47,7 @@ def resolve_scales(name: str) -> tuple[int, ...]:
     known = published_scales() | calibrated_scales()
     if name in known:
         return known[name]
-    if Path(name).is_file():
+    if is_file(name):
         scales = read_scales(Path(name))
         return checked_scales(
             in_order_of_time(scales, name) if isinstance(scales, Mapping) else scales, name
@@ -50,7 +56,7 @@ def resolve_scales(name: str) -> tuple[int, ...]:
         return parse_scales(name)
     except NoListError as error:
         raise SamplerConfigError(
-            f"scales {name!r} are neither a file, nor a list like 3,3,5,9, nor known by name. "
+            f"scales {shown(name)} are neither a file, nor a list like 3,3,5,9, nor known by name. "
             f"Known are: {', '.join(known)}."
         ) from error
 
@@ -66,9 +72,9 @@ def parse_scales(text: str) -> tuple[int, ...]:
         entries = [int(entry) for entry in text.split(",")]
     except ValueError as error:
         raise NoListError(
-            f"patch sizes {text!r} are no list. Give whole numbers like 3,3,5,9."
+            f"patch sizes {shown(text)} are no list. Give whole numbers like 3,3,5,9."
         ) from error
-    return checked_scales(entries, text)
+    return checked_scales(entries, shown(text))
 
 
 def default_scales(dataset: str, boundary: str) -> str:
@@ -76,7 +82,9 @@ def default_scales(dataset: str, boundary: str) -> str:
     padding = "zeros" if boundary == "zeros" else "circular"
     family = {"sample": "fashion_mnist"}.get(dataset, dataset)
     published = published_scales()
-    candidates = [f"{family}_resnet_{padding}", f"{family}_resnet_zeros", FALLBACK]
+    candidates = [
+        f"{family}_resnet_{padding}", f"{family}_resnet_zeros", "cifar10_resnet_zeros",
+    ]  # fmt: skip
     return next(name for name in candidates if name in published)
 
 
@@ -98,18 +106,20 @@ def in_order_of_time(scales: Mapping[object, object], origin: str) -> list[objec
     Raises:
         SamplerConfigError: other times, or one that is missing.
     """
-    known = {round(t, 6): scales[t] for t in scales if isinstance(t, int | float) and 0 < t <= 1}
+    times = [t for t in scales if isinstance(t, int | float) and not isinstance(t, bool)]
+    known = {round(t, 6): scales[t] for t in times if 0 < t <= 1}
     if len(known) < len(scales) or not known:
         raise SamplerConfigError(
-            f"scales {origin} have the times {', '.join(map(str, scales))}. Give a patch size for "
-            "each time t = 1/n, 2/n, ..., 1."
+            f"scales {origin} have the times {first_few([shown(t) for t in scales])}. Give a patch "
+            "size for each time t = 1/n, 2/n, ..., 1."
         )
-    times = [0.0, *sorted(known), 1.0]
-    steps = round(1 / min(after - t for t, after in pairwise(times) if after > t))
+    ends = [0.0, *sorted(known), 1.0]
+    steps = round(1 / min(after - t for t, after in pairwise(ends) if after > t))
     wanted = [round(i / steps, 6) for i in range(1, steps + 1)]
     if lacking := [t for t in wanted if t not in known]:
         raise SamplerConfigError(
-            f"scales {origin} lack a patch size for t = {', '.join(f'{t:g}' for t in lacking)}. "
+            f"scales {origin} lack a patch size for t = "
+            f"{first_few([f'{t:g}' for t in lacking])}. "
             f"Give one for each of the {steps} noise levels t = {wanted[0]:g}, ..., 1."
         )
     return [known[t] for t in wanted]
@@ -119,28 +129,68 @@ def read_scales(path: Path) -> object:
     """What a scales file holds.
 
     Raises:
-        SamplerConfigError: the file is not YAML.
+        SamplerConfigError: it cannot be read, is much too large for scales, or is not YAML.
     """
     try:
-        return yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        # no more of it than that, which tells whether it can be scales
+        with path.open("rb") as file:
+            text = file.read(LARGEST_FILE + 1)
+    except OSError as error:
         raise SamplerConfigError(
-            f"scales file {path} is not YAML ({error}). Give a list of odd patch sizes, the one "
-            "for the lowest noise first."
+            f"scales file {path} cannot be read ({error.strerror}). Give a file that holds a list "
+            "of odd patch sizes, or the list itself."
+        ) from error
+    if len(text) > LARGEST_FILE:
+        raise SamplerConfigError(
+            f"scales file {path} is larger than {LARGEST_FILE // 1000} kB, which scales never are. "
+            f"{LIST_WANTED}"
+        )
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        # ValueError: dates that cannot be, numbers of thousands of digits, bytes that are no text
+        reason = "nested too deeply" if isinstance(error, RecursionError) else first_line(error)
+        raise SamplerConfigError(
+            f"scales file {path} is not YAML ({reason}). {LIST_WANTED}"
         ) from error
 
 
 def checked_scales(scales: object, origin: str) -> tuple[int, ...]:
     """The scales as a tuple, if they are a list of odd positive whole numbers."""
-    if not isinstance(scales, Sequence) or isinstance(scales, str) or not scales:
-        raise SamplerConfigError(
-            f"scales {origin} are not a list. Give odd patch sizes, the one for the lowest noise "
-            "first, like [3, 3, 5, 9]."
-        )
+    if not isinstance(scales, Sequence) or isinstance(scales, str | bytes) or not scales:
+        raise SamplerConfigError(f"scales {origin} are not a list. {LIST_WANTED}")
     for scale in scales:
-        if not isinstance(scale, int) or scale < 1 or scale % 2 == 0:
+        is_whole = isinstance(scale, int) and not isinstance(scale, bool)  # True is an int
+        if not is_whole or not 0 < scale <= LARGEST_SCALE or scale % 2 == 0:
             raise SamplerConfigError(
-                f"scales {origin} contain {scale!r}. Give odd positive whole numbers, so that "
+                f"scales {origin} contain {shown(scale)}. Give odd positive whole numbers, so that "
                 "every patch has a center pixel."
             )
     return tuple(scales)
+
+
+def is_file(name: str) -> bool:
+    """Whether there is such a file; a list may be longer than any file's name can be."""
+    try:
+        return Path(name).is_file()
+    except OSError:
+        return False
+
+
+def first_few(words: Sequence[str]) -> str:
+    """The first of these words, and how many more there are."""
+    more = f" and {len(words) - MOST_NAMED} more" if len(words) > MOST_NAMED else ""
+    return ", ".join(words[:MOST_NAMED]) + more
+
+
+def first_line(error: Exception) -> str:
+    """What went wrong, without the place, which YAML draws over several lines."""
+    return str(error).partition("\n")[0].strip().rstrip(".") or type(error).__name__
+
+
+def shown(value: object) -> str:
+    """The value for a message, cut where it is long: a file may hold anything."""
+    try:
+        return SHORT.repr(value)
+    except ValueError:  # Python writes no numbers of more than 4,300 digits
+        return "a number of thousands of digits"
