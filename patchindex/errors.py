@@ -21,5 +21,9 @@ class StoreError(UserError, ValueError):
     """An index on disk that is absent, incomplete, damaged, or cannot be written."""
 
 
+class LockedError(UserError, RuntimeError):
+    """A folder that another process writes in."""
+
+
 class KernelError(UserError, RuntimeError):
     """A back end, or a number of threads, that cannot be had."""

@@ -60,7 +60,8 @@ def build_index(
 
     Raises:
         GeometryError: a scale is too large for the images.
-        StoreError: `out` holds something else, cannot be written, or is being built already.
+        LockedError: another process builds at `out`.
+        StoreError: `out` holds something else, or cannot be written.
     """
     target = Path(out).absolute()
     geometries = [

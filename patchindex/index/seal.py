@@ -9,8 +9,9 @@ from patchindex.environment import library_versions
 from patchindex.images import ImageSet
 from patchindex.index.config import IndexConfig
 from patchindex.index.manifest import FORMAT, SCHEMA_VERSION, describe_array, hash_json, sealed
-from patchindex.index.store import chunk_path, is_stray, sync
+from patchindex.index.store import chunk_path, is_stray
 from patchindex.index.workdir import IMAGES, WorkDir
+from patchindex.paths import sync
 
 
 def describe_job(images: ImageSet, config: IndexConfig) -> dict[str, Any]:

@@ -107,15 +107,6 @@ def crc32c_bytes(data: UInt8[ndarray, " n"]) -> str:
     return f"{google_crc32c.value(data.tobytes()):08x}"
 
 
-def sync(path: Path) -> None:
-    """Have the disk hold what was written to a file or directory."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 @contextmanager
 def disk_errors_told(path: Path, remedy: str) -> Iterator[None]:
     """Turn the operating system's refusal to write below `path` into a StoreError."""

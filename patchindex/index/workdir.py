@@ -13,11 +13,8 @@ format's checksums, so that one a power cut has torn counts as absent. What is h
 nobody once job.json is gone, which is therefore removed before anything that a build relies on.
 """
 
-import errno
-import fcntl
 import json
 import logging
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -29,13 +26,11 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy import ndarray
 
-from patchindex.errors import StoreError
 from patchindex.index.manifest import canonical_json
-from patchindex.index.store import sync
+from patchindex.paths import LOCK, locked_folder, sync, whole_file
 
 logger = logging.getLogger(__name__)
 
-LOCK = "lock"
 IMAGES = "images"  # marks in IMAGES.json that the store was begun
 
 
@@ -142,54 +137,14 @@ class WorkDir:
 
 
 @contextmanager
-def whole_file(target: Path) -> Iterator[Path]:
-    """A path to write to, renamed to `target` if all went well, and removed otherwise."""
-    path = target.with_name(f"{target.name}.tmp")
-    try:
-        yield path
-        path.replace(target)
-    finally:
-        path.unlink(missing_ok=True)
-
-
-@contextmanager
 def locked(target: Path) -> Iterator[WorkDir]:
-    """The target's work folder, for this process alone.
+    """The target's work folder, for this process alone; it is gone afterwards if it is empty.
 
     Raises:
-        StoreError: another process builds the same target.
+        LockedError: another process builds the same target.
     """
     path = target.with_name(f"{target.name}.building")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = take_lock(path, target)
-    try:
+    with locked_folder(path, busy=f"another process is building {target}"):
         yield WorkDir(path)
-    finally:
-        if path.exists() and [entry.name for entry in path.iterdir()] == [LOCK]:
-            shutil.rmtree(path, ignore_errors=True)
-        os.close(descriptor)
-
-
-def take_lock(path: Path, target: Path) -> int:
-    """Descriptor of the locked lock file."""
-    while True:
-        with suppress(FileNotFoundError):  # the builder before us may be removing its folder
-            path.mkdir(exist_ok=True)
-            descriptor = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-            lock_now(descriptor, target)
-            if os.path.samestat(os.fstat(descriptor), (path / LOCK).stat()):
-                return descriptor
-            os.close(descriptor)
-
-
-def lock_now(descriptor: int, target: Path) -> None:
-    """Lock the file; raise StoreError if another process has."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        if error.errno not in {errno.EWOULDBLOCK, errno.EACCES}:
-            raise
-        raise StoreError(
-            f"another process is building {target}. Wait for it, or give another --out."
-        ) from error
+    with suppress(OSError):  # one that a killed process left, unless there is something in it
+        path.rmdir()

@@ -1,21 +1,22 @@
 """A build that is interrupted, refused, or short of disk; and what the next one makes of it."""
 
 import errno
-import fcntl
 import logging
 import os
 import resource
 import shutil
 import subprocess
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from small_index import array_checksums, build_small, small_config, small_images
 
-from patchindex.errors import StoreError
+from patchindex.errors import LockedError, StoreError
 from patchindex.index import plan
 from patchindex.index.build import build_index
 from patchindex.index.patch_index import PatchIndex
+from patchindex.paths import locked_folder
 
 
 @pytest.fixture(scope="module")
@@ -163,15 +164,16 @@ def test_what_is_not_an_index_is_never_overwritten(tmp_path):
 
 
 def test_two_builds_of_one_target_do_not_mix(out):
+    refused = r"another process is building .*small.zarr \(process .*\)\. Wait for it"
     work = out.with_name("small.zarr.building")
-    work.mkdir()
-    with (work / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(
-            StoreError, match=r"another process is building .*small.zarr. Wait for it"
-        ):
-            build_small(out)
+    with locked_folder(work), pytest.raises(LockedError, match=refused):
+        build_small(out)
     build_small(out).verify()
+
+
+def test_a_target_in_a_folder_of_the_system_is_refused_at_once():
+    with pytest.raises(StoreError, match=r"cannot write /proc/.*: No such file or directory\. "):
+        build_small(Path("/proc/small.zarr"))
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
