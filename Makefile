@@ -4,7 +4,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-oldest versions lint bench sanitize format clean
+SIZE ?= moderate
+
+.PHONY: demo test test-oldest versions lint bench faults sanitize format clean
 
 demo: $(READY)
 	$(BIN)/patchindex build --dataset sample --scales 3,5,9,15 --out demo/sample.zarr
@@ -33,6 +35,10 @@ lint: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks.accuracy
+
+# SIZE=goal takes about 25 minutes on two cores; needs a system with fork
+faults: $(READY)
+	$(BIN)/python -m benchmarks.faults --size $(SIZE)
 
 sanitize: $(READY)
 	PYTHON=$(BIN)/python .ci/sanitize
