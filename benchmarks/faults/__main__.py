@@ -45,7 +45,7 @@ from benchmarks.faults.trials import Kind, Verdict, carry_out
 
 RESULTS = Path(__file__).parents[1] / "results" / "faults.jsonl"
 SIZES = {
-    "small": {"build": 4, "overwrite": 2, "run": 3, "train": 0, "interrupt": 0, "damage": 0,
+    "small": {"build": 3, "overwrite": 2, "run": 2, "train": 0, "interrupt": 0, "damage": 0,
               "readers": 0, "rebuilds": 0, "limits": 0, "streams": 0, "hostile": 2},
     "moderate": {"build": 40, "overwrite": 30, "run": 30, "train": 10, "interrupt": 8,
                  "damage": 150, "readers": 16, "rebuilds": 6, "limits": 30, "streams": 8,

@@ -56,8 +56,8 @@ def little_memory(place: Place, job: Job) -> tuple[str, Outcome]:
 
 
 def small_files(place: Place, job: Job) -> tuple[str, Outcome]:
-    """No file may be longer."""
-    most = int(place.share**2 * MOST_FILE_BYTES)
+    """No file may be longer; what the job says is shorter, and ends in files too."""
+    most = 4096 + int(place.share**2 * MOST_FILE_BYTES)
     lower = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (most, most))
     return f"with files of at most {most} bytes", limited(place, job, lower)
 
