@@ -81,14 +81,19 @@ class NetworkConfig:
 
     @classmethod
     def from_values(cls, values: dict[str, Any], origin: str) -> "NetworkConfig":
-        """The configuration that `asdict` gave these values of.
+        """The configuration that `values()` gave these values of.
+
+        Args:
+            origin: where they were read, for messages.
 
         Raises:
-            NetworkError: keys missing or unknown; `origin` is named.
+            NetworkError: keys missing or unknown, or values that no network can have.
         """
         try:
             sizes = NetworkSizes(**values["sizes"] | {"widths": tuple(values["sizes"]["widths"])})
             return cls(**values | {"sizes": sizes})
+        except NetworkError as error:
+            raise NetworkError(f"{origin} describes no network: {error}") from error
         except (TypeError, KeyError) as error:
             raise NetworkError(
                 f"{origin} describes no network ({error}). It must have the keys "
@@ -121,10 +126,12 @@ def check_sizes(config: NetworkConfig) -> None:
     """Raise NetworkError unless a network of these sizes can be built for these images."""
     sizes = config.sizes
     numbers = (*sizes.widths, sizes.depth, sizes.embedding, *config.image_shape)
-    if not sizes.widths or min(numbers) < 1 or config.num_classes < 0:
+    # exactly int: True, 1.0 and "1" would pass for 1 here, and fail somewhere inside torch
+    whole = all(type(number) is int for number in (*numbers, config.num_classes))
+    if not sizes.widths or not whole or min(numbers) < 1 or config.num_classes < 0:
         raise NetworkError(
-            f"sizes {sizes} for images of {config.image_shape} are not all positive. "
-            "Give whole numbers above zero."
+            f"sizes {sizes} for images of {config.image_shape} and {config.num_classes!r} classes "
+            "are not all positive. Give whole numbers above zero, and 0 for no classes."
         )
     if config.architecture == "resnet":
         if len(sizes.widths) != 1:

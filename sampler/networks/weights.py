@@ -1,19 +1,23 @@
 """Weights on disk: NAME.safetensors, and NAME.json beside it that says what they are weights of."""
 
 import json
+from collections.abc import Mapping
 from hashlib import sha256
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
-from torch import nn
+from torch import Tensor, nn
 
 from sampler.errors import NetworkError
 from sampler.networks.config import NetworkConfig
 from sampler.networks.network import Network, make_network
 from sampler.schedules import SCHEDULES
+
+DTYPES = ("F16", "F32")
 
 
 def weight_files(module: nn.Module, account: dict[str, Any], *, half: bool) -> tuple[bytes, bytes]:
@@ -37,13 +41,16 @@ def weight_files(module: nn.Module, account: dict[str, Any], *, half: bool) -> t
 def load_network(path: Path) -> Network:
     """The network whose weights are at `path` (.safetensors), ready to be asked.
 
+    Nothing is made in memory before the file is known to hold such a network's weights.
+
     Raises:
-        NetworkError: a file is not there or damaged, or the weights fit another network.
+        NetworkError: a file is not there or damaged, the weights fit another network, or are no
+            finite numbers.
     """
     account = read_account(path.with_suffix(".json"))
     config = NetworkConfig.from_values(account["network"], str(path.with_suffix(".json")))
-    module = make_network(config)
     try:
+        check_header(path, config)
         weights = path.read_bytes()
         tensors = load(weights)
     except (OSError, SafetensorError) as error:
@@ -57,15 +64,62 @@ def load_network(path: Path) -> Network:
             f"weights {path} are not those that {path.with_suffix('.json').name} was written with, "
             "or are damaged: their checksum differs. Give the pair that was written together."
         )
-    try:
-        module.load_state_dict({name: value.float() for name, value in tensors.items()})
-    except RuntimeError as error:
+    check_numbers(tensors, path)
+    module = make_network(config)
+    module.load_state_dict({name: value.float() for name, value in tensors.items()})
+    module.requires_grad_(requires_grad=False).eval()
+    return Network(module, config, schedule=account["schedule"], name=str(path))
+
+
+def check_header(path: Path, config: NetworkConfig) -> None:
+    """Raise NetworkError unless the file holds tensors of the network's names and shapes."""
+    with safe_open(path, framework="pt") as file:
+        parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+        shapes = {name: tuple(part.get_shape()) for name, part in parts.items()}
+        strange = {part.get_dtype() for part in parts.values()}.difference(DTYPES)
+    if strange:
+        raise NetworkError(
+            f"weights {path} are stored as {', '.join(sorted(strange))}. Give weights stored as "
+            f"{' or '.join(DTYPES)}, as `sampler train` writes them."
+        )
+    if shapes != expected_shapes(config, num_tensors=len(shapes), num_numbers=total(shapes)):
         raise NetworkError(
             f"weights {path} do not fit the {config.architecture} with sizes {config.sizes} that "
             f"{path.with_suffix('.json').name} describes. Give the pair that was written together."
-        ) from error
-    module.requires_grad_(requires_grad=False).eval()
-    return Network(module, config, schedule=account["schedule"], name=str(path))
+        )
+
+
+def expected_shapes(
+    config: NetworkConfig, *, num_tensors: int, num_numbers: int
+) -> dict[str, tuple[int, ...]] | None:
+    """Shapes of a network's tensors by name; None if so few numbers cannot hold its weights.
+
+    Takes no memory for weights, and little else: a deeper network than there are tensors is not
+    even described.
+    """
+    sizes = config.sizes
+    # each is the length of a tensor at least
+    longest = max(*sizes.widths, sizes.embedding, config.num_classes, config.channels)
+    if longest > num_numbers or sizes.depth > num_tensors:
+        return None
+    with torch.device("meta"):
+        module = make_network(config)
+    return {name: tuple(value.shape) for name, value in module.state_dict().items()}
+
+
+def total(shapes: Mapping[str, tuple[int, ...]]) -> int:
+    """How many numbers tensors of these shapes hold."""
+    return sum(prod(shape) for shape in shapes.values())
+
+
+def check_numbers(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Raise NetworkError unless all weights are finite."""
+    for name, value in tensors.items():
+        if not bool(value.isfinite().all()):
+            raise NetworkError(
+                f"weights {path} hold NaN or infinite numbers in {name}, so the network can say "
+                "nothing. Train it again, with a lower --learning-rate or --precision float32."
+            )
 
 
 def read_account(path: Path) -> dict[str, Any]:
@@ -75,8 +129,8 @@ def read_account(path: Path) -> dict[str, Any]:
         NetworkError: it is not there, or is no such file.
     """
     try:
-        account = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        account = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise NetworkError(
             f"{path}, which says what the weights are of, cannot be read ({error}). "
             "Give a .safetensors file with its .json beside it."

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 from statistics import fmean
@@ -88,17 +88,16 @@ def network_for(
             f"the images of {images.name} have no labels to train a conditional network with. "
             "Leave out --conditional, or give images with labels."
         )
-    values = {
-        "architecture": architecture,
-        "padding": padding,
-        "channels": images.channels,
-        "height": images.height,
-        "width": images.width,
-        "sizes": asdict(preset_sizes(architecture, preset)),
-        "num_classes": images.num_classes if conditional else 0,
-        "prediction": PREDICTIONS[preset],
-    }
-    return NetworkConfig.from_values(values, preset)
+    return NetworkConfig(
+        sizes=preset_sizes(architecture, preset),
+        architecture=architecture,  # type: ignore[arg-type]  # checked where it is stored
+        padding=padding,  # type: ignore[arg-type]  # as above
+        channels=images.channels,
+        height=images.height,
+        width=images.width,
+        num_classes=images.num_classes if conditional else 0,
+        prediction=PREDICTIONS[preset],
+    )
 
 
 def train_network(

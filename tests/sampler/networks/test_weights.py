@@ -144,7 +144,7 @@ def test_accounts_that_describe_no_network_are_refused(path, text, message) -> N
         ({"colour": "red"}, "describes no network .*colour.* It must have the keys architecture"),
         ({"padding": "reflect"}, "padding is 'reflect'. Give one of zeros, circular"),
         ({"height": 9}, "images of 9x8 cannot be halved 1 times"),
-        ({"channels": "one"}, "describes no network"),
+        ({"channels": "one"}, r"describes no network: .*'one'.* Give whole numbers"),
     ],
 )
 def test_accounts_of_networks_that_cannot_be_are_refused(path, changes, message, unchecked) -> None:
