@@ -4,7 +4,7 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import click
 import torch
@@ -12,7 +12,6 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from patchindex import UserError
-from patchindex.progress import ProgressCallback
 
 PACKAGES = ("patchindex", "sampler", "cli")
 INTERRUPTED = 130
@@ -83,7 +82,7 @@ def resumable(hint: str) -> Iterator[None]:
 
 
 @contextmanager
-def progress_bars() -> Iterator[ProgressCallback]:
+def progress_bars() -> Iterator["SteppedProgress"]:
     """A callback for long work: a bar for each stage on a terminal, else a line for each."""
     if not sys.stderr.isatty():
         yield StageLines()
@@ -94,6 +93,16 @@ def progress_bars() -> Iterator[ProgressCallback]:
             yield bars
         finally:
             bars.close()
+
+
+class SteppedProgress(Protocol):
+    """A progress callback that can show a word beside the numbers."""
+
+    def __call__(self, stage: str, done: int, total: int, /) -> None:
+        """Report that `done` of `total` steps of `stage` are done."""
+
+    def note(self, text: str) -> None:
+        """Show the text from now on, where there is room for it."""
 
 
 class StageLines:
@@ -107,6 +116,9 @@ class StageLines:
         if stage != self.stage:
             self.stage = stage
             click.echo(stage, err=True)
+
+    def note(self, text: str) -> None:
+        """Show nothing: there is no room beside a stage's name."""
 
 
 class StageBars:
@@ -122,6 +134,11 @@ class StageBars:
             self.bar = tqdm(desc=stage, total=total, file=sys.stderr, leave=False)
             self.bar.desc = stage
         self.bar.update(done - self.bar.n)
+
+    def note(self, text: str) -> None:
+        """Show the text behind the bar."""
+        if self.bar is not None:
+            self.bar.set_postfix_str(text)
 
     def close(self) -> None:
         """Remove the bar."""

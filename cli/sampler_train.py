@@ -1,20 +1,23 @@
 """`sampler train`: a network of the paper's kinds, trained on the images that machines average."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
 from cli.devices import device_option, open_device
-from cli.messages import progress_bars, resumable
+from cli.interruption import noted_signals
+from cli.messages import SteppedProgress, progress_bars
 from cli.sampler_options import image_options, seed_option, threads_option
 from patchindex import ImageSet
 from patchindex.environment import set_threads
 from sampler.networks.pretrained import WEIGHTS
 from sampler.output import reserve_output
-from sampler.training import TrainingJob, network_for, recipe, train_network
+from sampler.training import Stopped, TrainingJob, Watch, network_for, recipe, train_network
+from sampler.training.metrics import Metric, MetricCallback
 
-RESUME_HINT = "Interrupted. The last checkpoint is kept; the same command goes on from it."
+SIGNALLED = 128  # plus the signal's number: how shells tell that a signal ended a command
 
 
 @click.command()
@@ -51,17 +54,30 @@ def train(
     overwrite: bool,
     **settings: Any,
 ) -> None:
-    """Train; leaves network.safetensors, network.json and loss.png. The same command resumes."""
+    """Train; leaves network.safetensors, network.json, loss.png and metrics.jsonl.
+
+    metrics.jsonl grows while training goes on, by a line of JSON every 50 steps: step, loss (mean
+    since the last line), learning_rate and seconds. The same is printed where there is no terminal.
+
+    Ctrl-C or SIGTERM saves a checkpoint of the step in hand and ends with 130 or 143; the same
+    command goes on from there, as it does after a crash from the last --save-every. A second signal
+    ends at once.
+    """
     if threads is not None:
         set_threads(threads)
     place = open_device(device)
-    with resumable(RESUME_HINT):
-        job = make_job(settings, out)
-        reserve_output(job.folder, overwrite=True)  # training itself knows what may be replaced
-        with progress_bars() as progress:
-            done = train_network(
-                job, device=place, half=half, overwrite=overwrite, progress=progress
-            )
+    job = make_job(settings, out)
+    reserve_output(job.folder, overwrite=True)  # training itself knows what may be replaced
+    with noted_signals() as signals, progress_bars() as progress:
+        watch = Watch(
+            progress=progress,
+            report=loss_report(progress, job.config.steps),
+            stopping=lambda: bool(signals),
+        )
+        done = train_network(job, device=place, half=half, overwrite=overwrite, watch=watch)
+    if isinstance(done, Stopped):
+        tell_stop(done, job)
+        click.get_current_context().exit(SIGNALLED + signals[0])
     if done is not None:
         account = done.account
         click.echo(
@@ -70,6 +86,32 @@ def train(
             f"{account['seconds']:.0f} s"
         )
     click.echo(job.folder / WEIGHTS)
+
+
+def loss_report(progress: SteppedProgress, steps: int) -> MetricCallback:
+    """Shows losses on the bar or, where output goes elsewhere, as lines on stdout."""
+    watched = sys.stdout.isatty() and sys.stderr.isatty()
+
+    def tell(metric: Metric) -> None:
+        progress.note(f"loss {metric.loss:.4f}")
+        if not watched:
+            click.echo(
+                f"step {metric.step} of {steps}: loss {metric.loss:.4f}, "
+                f"learning rate {metric.learning_rate:.3g}, {metric.seconds:.0f} s"
+            )
+
+    return tell
+
+
+def tell_stop(stopped: Stopped, job: TrainingJob) -> None:
+    """Say what a signal has left."""
+    click.echo(
+        f"Stopped after step {stopped.step} of {job.config.steps}; checkpoint saved in "
+        f"{job.folder}; the same command goes on from there."
+        if stopped.step
+        else "Stopped before the first step: nothing was trained yet, and nothing is kept.",
+        err=True,
+    )
 
 
 def make_job(settings: dict[str, Any], out: Path | None) -> TrainingJob:

@@ -1,6 +1,17 @@
 """Training the networks that the theory is compared with."""
 
+from sampler.training.job import TrainingJob, network_for
 from sampler.training.recipe import TrainConfig, recipe
-from sampler.training.run import Training, TrainingJob, network_for, train_network
+from sampler.training.run import Stopped, Training, train_network
+from sampler.training.steps import Watch
 
-__all__ = ["TrainConfig", "Training", "TrainingJob", "network_for", "recipe", "train_network"]
+__all__ = [
+    "Stopped",
+    "TrainConfig",
+    "Training",
+    "TrainingJob",
+    "Watch",
+    "network_for",
+    "recipe",
+    "train_network",
+]

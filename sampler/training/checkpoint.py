@@ -6,13 +6,14 @@ import zlib
 from io import BytesIO
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZIP_STORED, BadZipFile, ZipFile
 
 import torch
 
 from sampler.errors import NetworkError, OutputError
 
 CHECKPOINT = "checkpoint.pt"
+PARTIAL = f"{CHECKPOINT}.tmp"
 # what `zipfile` and `torch.load` raise over files that are cut short, altered, or not ours
 DAMAGE = (
     OSError, EOFError, BadZipFile, zlib.error, pickle.UnpicklingError,
@@ -29,7 +30,7 @@ def write_checkpoint(folder: Path, job: dict[str, Any], values: dict[str, Any]) 
     Raises:
         OutputError: the disk is full or the folder went away.
     """
-    path = folder / f"{CHECKPOINT}.tmp"
+    path = folder / PARTIAL
     content = BytesIO()  # on a full disk torch.save itself raises what says nothing of disks
     torch.save({"job": job, "state": values}, content)
     try:
@@ -59,10 +60,7 @@ def read_checkpoint(folder: Path, job: dict[str, Any]) -> dict[str, Any] | None:
         found = load_checked(path.read_bytes())
         job_found, values = dict(found["job"]), found["state"]
     except DAMAGE as error:
-        raise NetworkError(
-            f"{path} cannot be read ({type(error).__name__}). Give --overwrite to train from the "
-            "beginning, or another --out."
-        ) from error
+        raise unreadable(path, type(error).__name__) from error
     if job_found != job:
         keys = sorted(job.keys() | job_found.keys())
         changed = ", ".join(key for key in keys if job_found.get(key) != job.get(key))
@@ -74,9 +72,26 @@ def read_checkpoint(folder: Path, job: dict[str, Any]) -> dict[str, Any] | None:
     return state
 
 
+def discard_checkpoint(folder: Path) -> None:
+    """Remove the folder's checkpoint, and what a process that was killed while writing one left."""
+    for name in (CHECKPOINT, PARTIAL):
+        (folder / name).unlink(missing_ok=True)
+
+
+def unreadable(path: Path, reason: str) -> NetworkError:
+    """The error to raise where a checkpoint is not what it should be."""
+    return NetworkError(
+        f"{path} cannot be read ({reason}). Give --overwrite to train from the beginning, or "
+        "another --out."
+    )
+
+
 def load_checked(content: bytes) -> dict[str, Any]:
     """What `torch.save` wrote, after a look at its checksums, which `torch.load` does not take."""
     with ZipFile(BytesIO(content)) as parts:
+        # torch compresses nothing; what is compressed could be larger than memory
+        if any(part.compress_type != ZIP_STORED for part in parts.infolist()):
+            raise BadZipFile("it is compressed")
         damaged = parts.testzip()
     if damaged is not None:
         raise BadZipFile(f"{damaged} is altered")

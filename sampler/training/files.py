@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from sampler.errors import NetworkError
-from sampler.networks import weight_files
+from sampler.networks import load_network, weight_files
 from sampler.networks.pretrained import WEIGHTS
 from sampler.output import write_whole
 
@@ -19,22 +19,31 @@ def is_complete(folder: Path, job: dict[str, Any]) -> bool:
     """Whether the folder holds the result of this very training.
 
     Raises:
-        NetworkError: it holds that of another one.
+        NetworkError: it holds that of another one, or weights that are damaged or gone.
     """
     path = folder / ACCOUNT
     if not path.exists():
         return False
     try:
-        found = json.loads(path.read_text())
+        found = json.loads(path.read_text(encoding="utf-8"))
         same = (found["network"], found["training"], found["dataset"]["sha256"])
-    except (OSError, ValueError, LookupError, TypeError):
-        same = (None, None, None)
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        raise NetworkError(
+            f"{folder} already holds another network, whose {ACCOUNT} cannot be read "
+            f"({type(error).__name__}). Give another --out, or --overwrite to replace it."
+        ) from error
     # through JSON, which turns tuples into lists
     if list(same) != json.loads(json.dumps([job["network"], job["training"], job["images"]])):
         raise NetworkError(
             f"{folder} already holds another network. "
             "Give another --out, or --overwrite to replace it."
         )
+    try:
+        load_network(folder / WEIGHTS)
+    except NetworkError as error:
+        raise NetworkError(
+            f"{folder} holds this network, but {error} Or give --overwrite to train it again."
+        ) from error
     return True
 
 

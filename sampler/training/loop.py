@@ -1,7 +1,7 @@
 """The training loop: prediction by least squares, block of steps by block."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -12,9 +12,10 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from patchindex import ImageSet
 from sampler.networks import NetworkConfig, make_network
 from sampler.training.batches import Batch, training_batch
+from sampler.training.metrics import METRIC_STEPS, Metric
 from sampler.training.recipe import TrainConfig
 
-BLOCK_STEPS = 50
+BLOCK_STEPS = METRIC_STEPS  # on a GPU
 # a moving average that began with the first weights would never quite forget them
 AVERAGED_SHARE = 0.75
 
@@ -26,12 +27,16 @@ class TrainingState:
     Attributes:
         average: moving average of the weights; None if the recipe keeps none.
         losses: of every step done.
+        metrics: the lines that were told of them.
+        seconds: that the steps have taken.
     """
 
     module: nn.Module
     average: AveragedModel | None
     optimizer: torch.optim.Optimizer
     losses: list[float] = field(default_factory=list)
+    metrics: list[Metric] = field(default_factory=list)
+    seconds: float = 0.0
 
     @property
     def step(self) -> int:
@@ -52,6 +57,8 @@ class TrainingState:
             "average": None if self.average is None else self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "losses": self.losses,
+            "metrics": [asdict(metric) for metric in self.metrics],
+            "seconds": self.seconds,
         }
 
     def restore(self, values: dict[str, Any]) -> None:
@@ -61,6 +68,9 @@ class TrainingState:
             self.average.load_state_dict(values["average"])
         self.optimizer.load_state_dict(values["optimizer"])
         self.losses = list(values["losses"])
+        # checkpoints of version 0.1 have none
+        self.metrics = [Metric(**metric) for metric in values.get("metrics", [])]
+        self.seconds = float(values["seconds"])
 
 
 def fresh_state(network: NetworkConfig, config: TrainConfig, device: torch.device) -> TrainingState:
@@ -75,26 +85,39 @@ def fresh_state(network: NetworkConfig, config: TrainConfig, device: torch.devic
 
 
 def train(
-    state: TrainingState, images: ImageSet, network: NetworkConfig, config: TrainConfig
+    state: TrainingState,
+    images: ImageSet,
+    network: NetworkConfig,
+    config: TrainConfig,
+    stopping: Callable[[], bool],
 ) -> Iterator[list[float]]:
-    """Do all steps that are left; yields the losses of each block, finite or not."""
+    """Do all steps that are left; yields the losses of each block, finite or not.
+
+    A block is one step on a CPU, and up to 50 on a GPU, which is waited for once a block.
+
+    Args:
+        stopping: asked after every step; once it says True, that step was the last.
+    """
     device = next(state.module.parameters()).device
     precision = chosen_precision(config.precision, device)
-    while state.step < config.steps:
+    size = BLOCK_STEPS if device.type == "cuda" else 1
+    losses = []
+    for step in range(state.step, config.steps):
+        batch = training_batch(images, network, config, step)
+        for group in state.optimizer.param_groups:
+            group["lr"] = config.rate_at(step)
+        losses.append(descend(state, batch.to(device), precision))
+        if state.average is not None and step >= (1 - AVERAGED_SHARE) * config.steps:
+            state.average.update_parameters(state.module)
+        done, stopped = step + 1, stopping()
         # ends where a checkpoint is due, or an interruption could lose more than an interval
-        due = (state.step // config.save_every + 1) * config.save_every
-        block = range(state.step, min(state.step + BLOCK_STEPS, due, config.steps))
-        losses = []
-        for step in block:
-            batch = training_batch(images, network, config, step)
-            for group in state.optimizer.param_groups:
-                group["lr"] = config.rate_at(step)
-            losses.append(descend(state, batch.to(device), precision))
-            if state.average is not None and step >= (1 - AVERAGED_SHARE) * config.steps:
-                state.average.update_parameters(state.module)
-        found = torch.stack(losses).tolist()  # waits for the device once a block
-        state.losses.extend(found)
-        yield found
+        if stopped or 0 in (done % size, done % config.save_every) or done == config.steps:
+            found = torch.stack(losses).tolist()
+            losses = []
+            state.losses.extend(found)
+            yield found
+        if stopped:
+            return
 
 
 def descend(state: TrainingState, batch: Batch, precision: torch.dtype) -> Float[Tensor, ""]:

@@ -10,6 +10,8 @@ from sampler.schedules import SCHEDULES
 
 Precision = Literal["auto", "float32", "bfloat16"]
 Decay = Literal["exponential", "cosine"]
+# torch seeds with 64 bits, and steps in float32; of more it says nothing that helps
+MAX_SEED, MAX_RATE = 2**63 - 1, 1e30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,8 +44,13 @@ class TrainConfig:
         for name, least in (("steps", 1), ("batch_size", 1), ("save_every", 1), ("seed", 0)):
             if getattr(self, name) < least:
                 raise NetworkError(f"{name} is {getattr(self, name)}. Give at least {least}.")
-        if not self.learning_rate > 0:
-            raise NetworkError(f"learning_rate is {self.learning_rate}. Give a number above zero.")
+        if self.seed > MAX_SEED:
+            raise NetworkError(f"seed is {self.seed}. Give at most {MAX_SEED}.")
+        if not 0 < self.learning_rate <= MAX_RATE:
+            raise NetworkError(
+                f"learning_rate is {self.learning_rate}. Give a number above zero, and at most "
+                f"{MAX_RATE:g}."
+            )
         if not 0 <= self.averaging < 1 or not 0 < self.decay_per_step <= 1:
             raise NetworkError(
                 f"averaging is {self.averaging} and decay_per_step {self.decay_per_step}. Give "

@@ -52,16 +52,19 @@ def test_training_tells_what_it_made_and_leaves_three_files(tmp_path: Path) -> N
     result = invoke(out, "--conditional", "--half", padding="circular", seed=3)
     assert result.exit_code == 0, result.output
     assert sorted(path.name for path in out.iterdir()) == [
-        "loss.png", "network.json", "network.safetensors",
+        "loss.png", "metrics.jsonl", "network.json", "network.safetensors",
     ]  # fmt: skip
-    facts, where = result.stdout.splitlines()
+    last, facts, where = result.stdout.splitlines()
+    # the mean of all steps, as the facts say; a cosine's rate before its last step
+    assert re.fullmatch(r"step 6 of 6: loss \d\.\d{4}, learning rate 0\.000134, \d+ s", last)
+    assert re.findall(r"loss \d\.\d{4}", last) == re.findall(r"loss \d\.\d{4}", facts)
+    (line,) = (out / "metrics.jsonl").read_text().splitlines()
+    assert json.loads(line)["step"] == 6
     assert re.fullmatch(
         r"253,441 parameters, receptive field 8x8, loss \d\.\d{4}, \d+ s", facts
     )  # fmt: skip
     assert where == str(out / "network.safetensors")
-    assert [line.split(":")[0] for line in result.stderr.splitlines()[-4:]] == [
-        "train", "step 2 of 6", "step 4 of 6", "step 6 of 6",
-    ]  # fmt: skip
+    assert result.stderr.splitlines()[-1] == "train"
     account = json.loads((out / "network.json").read_text())
     training, network = account["training"], account["network"]
     assert (training["steps"], training["batch_size"], training["seed"]) == (6, 4, 3)
@@ -96,47 +99,82 @@ def test_a_complete_network_is_told_and_another_one_refused(tmp_path: Path) -> N
     assert (tmp_path / "network.safetensors").read_bytes() != before
 
 
-def test_a_killed_training_is_finished_by_the_same_command(tmp_path: Path) -> None:
-    killed, whole = tmp_path / "killed", tmp_path / "whole"
+@pytest.fixture(scope="module")
+def whole_weights(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """Of 300 steps that nothing interrupted."""
+    folder = tmp_path_factory.mktemp("whole")
+    assert invoke(folder, steps=300, save_every=40).exit_code == 0
+    return (folder / "network.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_a_signalled_training_is_finished_by_the_same_command(
+    tmp_path: Path, whole_weights: bytes, number: signal.Signals
+) -> None:
+    # a signal saves what a killed process must have saved before
+    settings = {"steps": 300, "save_every": 40 if number == signal.SIGKILL else 1000}
     process = start_interruptible(
-        [sys.executable, "-c", SAMPLER, *command(killed, steps=60)],
+        [sys.executable, "-c", SAMPLER, *command(tmp_path, **settings)],
+        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
     )
-    assert process.stderr is not None
-    told = next((line for line in process.stderr if line.startswith("step ")), "")
-    process.kill()
-    process.stderr.close()
-    assert process.wait() == -signal.SIGKILL
-    assert told.startswith("step 2 of 60")
-    left = sorted(path.name for path in killed.iterdir())
-    assert set(left) <= {CHECKPOINT, f"{CHECKPOINT}.tmp"}
-    assert CHECKPOINT in left
-
-    resumed = invoke(killed, steps=60)
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("step 50 of 300: loss ")
+    process.send_signal(number)
+    _, told = process.communicate()
+    assert CHECKPOINT in [path.name for path in tmp_path.iterdir()]
+    begun = 40
+    if number == signal.SIGKILL:
+        assert process.returncode == -signal.SIGKILL
+    else:
+        assert process.returncode == 128 + number
+        stopped = re.fullmatch(
+            rf"Stopped after step (\d+) of 300; checkpoint saved in {tmp_path}; the same command "
+            "goes on from there.",
+            told.splitlines()[-1],
+        )
+        assert stopped is not None, told
+        begun = int(stopped[1])
+    resumed = invoke(tmp_path, **settings)
     assert resumed.exit_code == 0, resumed.output
-    begun = re.search(r"going on from step (\d+) of 60", resumed.stderr)
-    assert begun is not None
-    assert 2 <= int(begun[1]) < 60
-    assert sorted(path.name for path in killed.iterdir() if path.suffix != ".tmp") == [
-        "loss.png", "network.json", "network.safetensors",
+    found = re.search(r"going on from step (\d+) of 300", resumed.stderr)
+    assert found is not None
+    assert int(found[1]) % 40 == 0 if number == signal.SIGKILL else int(found[1]) == begun
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "loss.png", "metrics.jsonl", "network.json", "network.safetensors",
     ]  # fmt: skip
-    assert invoke(whole, steps=60).exit_code == 0
-    weights = [(folder / "network.safetensors").read_bytes() for folder in (killed, whole)]
-    assert weights[0] == weights[1]
+    assert (tmp_path / "network.safetensors").read_bytes() == whole_weights
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [50, 100, 150, 200, 250, 300]
 
 
-def test_an_interrupted_training_says_how_to_go_on(tmp_path: Path, monkeypatch) -> None:
-    def interrupt(self: object, _stage: str, done: int, _total: int) -> None:
-        if done == 4:
-            raise KeyboardInterrupt  # not the signal, which a job in the background may ignore
+def test_a_signal_before_the_first_step_keeps_nothing_and_says_so(
+    tmp_path: Path, monkeypatch
+) -> None:
+    def interrupt(self: object, _stage: str, _done: int, _total: int) -> None:
+        signal.raise_signal(signal.SIGTERM)
 
     monkeypatch.setattr(cli.messages.StageLines, "__call__", interrupt)
+    before = signal.getsignal(signal.SIGTERM)
     result = invoke(tmp_path)
+    assert result.exit_code == 143
+    assert result.stderr.splitlines()[-1] == (
+        "Stopped before the first step: nothing was trained yet, and nothing is kept."
+    )
+    assert not [path for path in tmp_path.iterdir() if path.is_file()]
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_ctrl_c_while_images_are_loaded_is_just_told(tmp_path: Path, monkeypatch) -> None:
+    def interrupt(*_args: object, **_options: object) -> ImageSet:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ImageSet, "load", interrupt)
+    result = invoke(tmp_path / "out")
     assert result.exit_code == 130
-    assert "The last checkpoint is kept; the same command goes on from it." in result.stderr
-    monkeypatch.undo()
-    assert "going on from step 2 of 6" in invoke(tmp_path).stderr
+    assert result.stderr.splitlines() == ["", "Interrupted."]
+    assert not (tmp_path / "out").exists()
 
 
 def test_divergence_is_one_line_and_leaves_the_checkpoint(tmp_path: Path) -> None:
@@ -144,7 +182,8 @@ def test_divergence_is_one_line_and_leaves_the_checkpoint(tmp_path: Path) -> Non
     assert result.exit_code == 1
     (error,) = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
     assert re.search(r"training diverged: .* The checkpoint of step \d in .* is kept\. Give", error)
-    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == [CHECKPOINT]
+    left = sorted(path.name for path in tmp_path.iterdir() if path.is_file())
+    assert left == [CHECKPOINT, "metrics.jsonl"]
 
 
 @pytest.mark.parametrize(
@@ -161,6 +200,11 @@ def test_divergence_is_one_line_and_leaves_the_checkpoint(tmp_path: Path) -> Non
         ({"steps": 0}, "steps is 0. Give at least 1"),
         ({"batch_size": 0}, "batch_size is 0. Give at least 1"),
         ({"save_every": 0}, "save_every is 0. Give at least 1"),
+        ({"steps": -5}, "steps is -5. Give at least 1"),
+        ({"learning_rate": "nan"}, "learning_rate is nan. Give a number above zero"),
+        ({"learning_rate": -1}, "learning_rate is -1.0. Give a number above zero"),
+        ({"learning_rate": 1e39}, r"learning_rate is 1e\+39. Give .* at most 1e\+30"),
+        ({"seed": 10**24}, "seed is 1000000000000000000000000. Give at most"),
         ({"learning_rate": 0}, "learning_rate is 0.0. Give a number above zero"),
         ({"seed": -1}, "seed is -1. Give"),
         ({"threads": 0}, "threads is 0. Give at least 1"),

@@ -11,6 +11,7 @@ from sampler.networks import NetworkConfig
 from sampler.training import TrainConfig
 from sampler.training.batches import training_batch
 from sampler.training.loop import TrainingState, chosen_precision, fresh_state, train
+from sampler.training.steps import never
 
 DEVICES = [
     "cpu",
@@ -41,7 +42,7 @@ def run(
     images: ImageSet, network: NetworkConfig, config: TrainConfig, device: str
 ) -> TrainingState:
     state = fresh_state(network, config, torch.device(device))
-    for _ in train(state, images, network, config):
+    for _ in train(state, images, network, config, never):
         pass
     return state
 
@@ -91,7 +92,7 @@ def test_the_rate_of_every_step_is_the_recipes(images) -> None:
     state = fresh_state(network_config(), config, torch.device("cpu"))
     rates = [
         state.optimizer.param_groups[0]["lr"]
-        for _ in train(state, images, network_config(), config)
+        for _ in train(state, images, network_config(), config, never)
     ]
     assert rates == [1e-4, 0.5e-4, 0.25e-4, 0.125e-4]
 
@@ -118,7 +119,7 @@ def test_the_average_forgets_old_weights_by_the_factor_given(images) -> None:
     )
     state = fresh_state(network_config(), config, torch.device("cpu"))
     expected = None
-    for _ in train(state, images, network_config(), config):
+    for _ in train(state, images, network_config(), config, never):
         now = state.module.first.weight.detach().clone()
         if state.step > 2:  # the first quarter of the steps is left out
             expected = now if expected is None else 0.7 * expected + 0.3 * now

@@ -1,9 +1,11 @@
 """Training interrupted, its checkpoint damaged, the disk full; what the next one makes of it."""
 
+import pickle
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
-from zipfile import ZipFile
+from pathlib import Path
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import pytest
 import torch
@@ -17,8 +19,9 @@ from small_networks import (
 
 from patchindex import ImageSet
 from sampler.errors import NetworkError, OutputError
-from sampler.training import Training, TrainingJob, train_network
+from sampler.training import Stopped, Training, TrainingJob, Watch, train_network
 from sampler.training.checkpoint import CHECKPOINT, read_checkpoint, write_checkpoint
+from sampler.training.loop import fresh_state
 
 CPU = torch.device("cpu")
 
@@ -38,7 +41,7 @@ def interrupt(job: TrainingJob, call: int, **options: object) -> list[int]:
     """Start training and stop it at a call of its progress; the steps that were told."""
     stop = InterruptAt(call)
     with pytest.raises(KeyboardInterrupt):
-        train_network(job, device=CPU, progress=stop, **options)
+        train_network(job, device=CPU, watch=Watch(progress=stop), **options)
     return stop.done
 
 
@@ -69,7 +72,7 @@ def test_training_interrupted_at_every_step_gives_the_same_bits(
     for folder in (whole.folder, pieces.folder):
         folder.mkdir()
     uninterrupted = finish(whole)
-    for call in (1, 2, 3, 3, 3):  # at the start, before the first checkpoint, and after each
+    for call in (1, 2, 7, 7, 7):  # at the start, before the first checkpoint, and after each
         begins.append(interrupt(pieces, call)[0])
     assert begins == [0, 0, 0, 3, 6]
     resumed = finish(pieces)
@@ -94,11 +97,11 @@ def test_no_more_than_an_interval_is_lost(images, tmp_path, save_every) -> None:
 
 def test_the_time_of_all_pieces_is_told(images, tmp_path, monkeypatch) -> None:
     seconds = iter(range(1000))
-    monkeypatch.setattr("sampler.training.run.perf_counter", lambda: float(next(seconds)))
+    monkeypatch.setattr("sampler.training.steps.perf_counter", lambda: float(next(seconds)))
     job = small_job(tmp_path, images, steps=9)
-    interrupt(job, 3)  # started at 0; the checkpoint of step 3 was written at 1
-    # started at 2; the checkpoints of steps 6 and 9 were written at 3 and 4, the end was at 5
-    assert finish(job).account["seconds"] == 1 + (5 - 2)
+    interrupt(job, 7)  # started at 0; step 3 with its checkpoint was at 3, step 6 at 6
+    # started at 7; steps 4 to 9 were at 8 to 13
+    assert finish(job).account["seconds"] == 3 + (13 - 7)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +109,7 @@ def test_the_time_of_all_pieces_is_told(images, tmp_path, monkeypatch) -> None:
     [({"learning_rate": 2e-2}, "training"), ({"steps": 13}, "training"), ({}, "images, network")],
 )
 def test_a_checkpoint_of_another_training_is_refused(images, tmp_path, changes, differ) -> None:
-    interrupt(small_job(tmp_path, images), 3)
+    interrupt(small_job(tmp_path, images), 7)
     before = (tmp_path / CHECKPOINT).read_bytes()
     other = (
         small_job(tmp_path, images, **changes)
@@ -136,7 +139,7 @@ def damages(content: bytes) -> dict[str, bytes]:
 @pytest.mark.parametrize("damage", ["empty", "cut", "cut at the end", "altered", "words"])
 def test_a_damaged_checkpoint_is_refused_and_replaced_when_asked(images, tmp_path, damage) -> None:
     job = small_job(tmp_path, images)
-    interrupt(job, 3)
+    interrupt(job, 7)
     path = tmp_path / CHECKPOINT
     path.write_bytes(damages(path.read_bytes())[damage])
     with pytest.raises(
@@ -144,7 +147,7 @@ def test_a_damaged_checkpoint_is_refused_and_replaced_when_asked(images, tmp_pat
     ):
         finish(job)
     assert path.exists()
-    assert interrupt(job, 2, overwrite=True) == [0, 3]
+    assert interrupt(job, 2, overwrite=True) == [0, 1]
 
 
 def test_no_altered_bit_of_a_checkpoint_goes_unnoticed(images, tmp_path) -> None:
@@ -186,3 +189,101 @@ def test_a_full_disk_keeps_the_last_checkpoint(tmp_path, num_bytes) -> None:
         write_checkpoint(tmp_path, {"job": 1}, {"step": 2, "weights": [torch.zeros(9000)] * 2})
     assert read_checkpoint(tmp_path, {"job": 1}) == {"step": 1}
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == [CHECKPOINT]
+
+
+class StopAfter:
+    """Who lets training do so many steps."""
+
+    def __init__(self, steps: int) -> None:
+        self.left = steps + 1  # it is asked once before the first step
+
+    def __call__(self) -> bool:
+        self.left -= 1
+        return self.left <= 0
+
+
+def test_stopped_after_every_step_training_loses_none_and_does_none_twice(images, tmp_path) -> None:
+    whole, pieces = (
+        small_job(tmp_path / name, images, averaging=0.8, steps=7, save_every=4)
+        for name in ("whole", "pieces")
+    )
+    for folder in (whole.folder, pieces.folder):
+        folder.mkdir()
+    uninterrupted = finish(whole)
+    for step in range(1, 7):
+        watch = Watch(stopping=StopAfter(1))
+        assert train_network(pieces, device=CPU, watch=watch) == Stopped(step=step)
+        assert [path.name for path in pieces.folder.glob("checkpoint*")] == [CHECKPOINT]
+    # in the last step it is too late to stop: the network is written
+    resumed = finish(pieces, watch=Watch(stopping=StopAfter(1)))
+    assert resumed.losses == uninterrupted.losses
+    assert equal_weights(resumed.network.module, uninterrupted.network.module)
+
+
+def test_stopped_before_the_first_step_nothing_is_kept(images, tmp_path) -> None:
+    job = small_job(tmp_path / "out", images)
+    job.folder.mkdir()
+    watch = Watch(stopping=StopAfter(0))
+    assert train_network(job, device=CPU, watch=watch) == Stopped(step=0)
+    assert not list(job.folder.iterdir())
+
+
+def test_stopped_before_another_step_the_checkpoint_stays_as_it_is(images, tmp_path) -> None:
+    job = small_job(tmp_path, images)
+    assert train_network(job, device=CPU, watch=Watch(stopping=StopAfter(2))) == Stopped(step=2)
+    before = (tmp_path / CHECKPOINT).read_bytes()
+    assert train_network(job, device=CPU, watch=Watch(stopping=StopAfter(0))) == Stopped(step=2)
+    assert (tmp_path / CHECKPOINT).read_bytes() == before
+
+
+def pickle_plainly(content: object, path: Path) -> None:
+    path.write_bytes(pickle.dumps(content))
+
+
+class CreatesAFile:
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[str, str]]:
+        return open, (self.path, "w")
+
+
+@pytest.mark.parametrize("write", [torch.save, pickle_plainly])
+def test_a_pickle_in_a_checkpoint_is_not_run(images, tmp_path, write) -> None:
+    job, mark = small_job(tmp_path, images), tmp_path / "ran"
+    write({"job": job.key(), "state": CreatesAFile(str(mark))}, tmp_path / CHECKPOINT)
+    with pytest.raises(
+        NetworkError, match=r"cannot be read \(\w+\). Give --overwrite to train from"
+    ):
+        finish(job)
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"losses": None},
+        {"losses": ["0.5"]},
+        {"losses": [float("nan")]},
+        {"module": {}},
+        {"optimizer": 3},
+        {"seconds": "long"},
+        {"metrics": [{"step": 1}]},
+    ],
+)
+def test_a_checkpoint_that_holds_no_state_is_refused(images, tmp_path, change) -> None:
+    job = small_job(tmp_path, images)
+    state = fresh_state(job.network, job.config, CPU)
+    write_checkpoint(tmp_path, job.key(), state.values() | change)
+    with pytest.raises(
+        NetworkError, match=r"cannot be read \(.*\). Give --overwrite to train from"
+    ):
+        finish(job)
+    assert len(finish(job, overwrite=True).losses) == 12
+
+
+def test_a_compressed_checkpoint_is_refused_before_it_fills_the_memory(images, tmp_path) -> None:
+    with ZipFile(tmp_path / CHECKPOINT, "w", compression=ZIP_DEFLATED) as bomb:
+        bomb.writestr("archive/data.pkl", bytes(10**6))
+    with pytest.raises(NetworkError, match=r"cannot be read \(BadZipFile\)"):
+        finish(small_job(tmp_path, images))

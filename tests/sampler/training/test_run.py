@@ -13,12 +13,12 @@ from patchindex import ImageSet
 from patchindex.environment import library_versions
 from sampler.errors import NetworkError, TrainingDivergedError
 from sampler.networks import load_network
-from sampler.training import Training, TrainingJob, train_network
+from sampler.training import Training, TrainingJob, Watch, train_network
 from sampler.training.checkpoint import CHECKPOINT, read_checkpoint
 from sampler.training.loss_plot import write_loss_curve
 
 CPU = torch.device("cpu")
-FILES = ["loss.png", "network.json", "network.safetensors"]
+FILES = ["loss.png", "metrics.jsonl", "network.json", "network.safetensors"]
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,9 @@ def test_a_complete_folder_is_not_trained_again(images, folder, caplog) -> None:
     before = contents(folder)
     times = [path.stat().st_mtime_ns for path in folder.iterdir()]
     never = InterruptAt(1)
-    again = train_network(small_job(folder, images, steps=2), device=CPU, progress=never)
+    again = train_network(
+        small_job(folder, images, steps=2), device=CPU, watch=Watch(progress=never)
+    )
     assert again is None
     assert not never.done
     assert contents(folder) == before
@@ -108,7 +110,7 @@ def test_another_network_in_the_folder_is_refused(images, folder, change) -> Non
         (folder / "network.json").write_text("{")
     before = contents(folder)
     with pytest.raises(
-        NetworkError, match=r"already holds another network. Give another --out, or --overwrite to"
+        NetworkError, match=r"already holds another network.* Give another --out, or --overwrite to"
     ):
         finish(other[change])
     assert contents(folder) == before
@@ -118,12 +120,14 @@ def test_the_old_network_stays_until_the_new_one_is_complete(images, folder) -> 
     old = contents(folder)
     job = small_job(folder, images, seed=1)
     with pytest.raises(KeyboardInterrupt):
-        train_network(job, device=CPU, overwrite=True, progress=InterruptAt(4))
+        train_network(job, device=CPU, overwrite=True, watch=Watch(progress=InterruptAt(10)))
     kept = contents(folder)
     assert kept.pop(CHECKPOINT)
-    assert kept == old
+    # the lines are of the training that goes on
+    assert kept.pop("metrics.jsonl") != old["metrics.jsonl"]
+    assert kept == {name: old[name] for name in FILES if name != "metrics.jsonl"}
     told = InterruptAt(1000)
-    training = finish(job, overwrite=True, progress=told)
+    training = finish(job, overwrite=True, watch=Watch(progress=told))
     assert told.done[0] == 6  # the same command went on
     new = contents(folder)
     assert sorted(new) == FILES
@@ -135,9 +139,9 @@ def test_the_old_network_stays_until_the_new_one_is_complete(images, folder) -> 
 
 def test_overwriting_begins_anew_over_a_checkpoint_of_another_training(images, tmp_path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        train_network(small_job(tmp_path, images), device=CPU, progress=InterruptAt(3))
+        train_network(small_job(tmp_path, images), device=CPU, watch=Watch(progress=InterruptAt(6)))
     told = InterruptAt(1000)
-    finish(small_job(tmp_path, images, seed=1), overwrite=True, progress=told)
+    finish(small_job(tmp_path, images, seed=1), overwrite=True, watch=Watch(progress=told))
     assert told.done[0] == 0
     assert sorted(contents(tmp_path)) == FILES
 
@@ -147,11 +151,11 @@ def test_divergence_keeps_the_last_good_checkpoint_and_names_its_step(images, tm
     job = small_job(tmp_path, images, learning_rate=1e9, save_every=2)
     with pytest.raises(
         TrainingDivergedError,
-        match=r"loss is not finite any more before step 4. The checkpoint of step 2 in .* is kept. "
+        match=r"loss is not finite any more before step 3. The checkpoint of step 2 in .* is kept. "
         r"Give a lower --learning-rate or --precision float32, with another --out",
     ):
         finish(job)
-    assert list(contents(tmp_path)) == [CHECKPOINT]
+    assert sorted(contents(tmp_path)) == [CHECKPOINT, "metrics.jsonl"]
     state = read_checkpoint(tmp_path, job.key())
     assert len(state["losses"]) == 2
     assert all(bool(value.isfinite().all()) for value in state["module"].values())
@@ -161,7 +165,7 @@ def test_divergence_before_any_checkpoint_says_so(images, tmp_path) -> None:
     job = small_job(tmp_path, images, learning_rate=1e9, save_every=100)
     with pytest.raises(TrainingDivergedError, match="No checkpoint had been written yet"):
         finish(job)
-    assert not contents(tmp_path)
+    assert contents(tmp_path) == {"metrics.jsonl": b""}
 
 
 def test_divergence_of_a_resumed_training_names_the_checkpoint_it_came_from(
@@ -177,15 +181,49 @@ def test_an_overwriting_training_that_diverges_keeps_the_old_network(images, fol
     old = contents(folder)
     with pytest.raises(TrainingDivergedError):
         finish(small_job(folder, images, learning_rate=1e9), overwrite=True)
-    assert contents(folder) == old
+    assert contents(folder) | {"metrics.jsonl": b""} == old | {"metrics.jsonl": b""}
 
 
 def test_weights_that_are_no_numbers_are_divergence_whatever_the_loss(images, tmp_path) -> None:
     # the only step tells the loss of the fresh network, and then ruins it
-    job = small_job(tmp_path, images, learning_rate=float("inf"), steps=1, save_every=1)
+    job = small_job(tmp_path, images, steps=1, save_every=1)
+    object.__setattr__(job.config, "learning_rate", float("inf"))
     with pytest.raises(TrainingDivergedError, match=r"before step 1. No checkpoint had been"):
         finish(job)
-    assert not contents(tmp_path)
+    assert contents(tmp_path) == {"metrics.jsonl": b""}
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{", "JSONDecodeError"),
+        ("[" * 100_000, "RecursionError"),
+        ("[1]", "TypeError"),
+        ('{"network": 1}', "KeyError"),
+        ('{"network": 1, "training": 2, "dataset": "none"}', "TypeError"),
+    ],
+)
+def test_an_account_edited_by_hand_is_refused(images, folder, text, reason) -> None:
+    (folder / "network.json").write_text(text)
+    with pytest.raises(
+        NetworkError, match=rf"whose network.json cannot be read \({reason}\). Give another --out"
+    ):
+        finish(small_job(folder, images, steps=2))
+
+
+def test_a_network_without_its_weights_is_not_complete(images, folder) -> None:
+    job = small_job(folder, images, steps=2)
+    weights = (folder / "network.safetensors").read_bytes()
+    for damaged in (None, weights[:-4], weights[:-4] + b"\0\0\0\1"):
+        (folder / "network.safetensors").unlink(missing_ok=True)
+        if damaged is not None:
+            (folder / "network.safetensors").write_bytes(damaged)
+        with pytest.raises(
+            NetworkError,
+            match=r"holds this network, but weights .* Or give --overwrite to train it",
+        ):
+            finish(job)
+    assert len(finish(job, overwrite=True).losses) == 2
 
 
 @pytest.mark.parametrize(
