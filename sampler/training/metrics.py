@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from patchindex.paths import whole_file
 from sampler.errors import OutputError
 
 METRICS, METRIC_STEPS = "metrics.jsonl", 50
@@ -46,9 +47,8 @@ def write_metrics(metrics: Iterable[Metric], folder: Path) -> None:
         OutputError: the disk is full or the folder went away.
     """
     try:
-        path = folder / f"{METRICS}.tmp"
-        path.write_text("".join(metric.line() for metric in metrics), encoding="utf-8")
-        path.replace(folder / METRICS)
+        with whole_file(folder / METRICS) as path:
+            path.write_text("".join(metric.line() for metric in metrics), encoding="utf-8")
     except OSError as error:
         raise unwritable(folder, error) from error
 

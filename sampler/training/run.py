@@ -9,10 +9,12 @@ from typing import Any
 import torch
 
 from patchindex.environment import library_versions
+from patchindex.paths import locked_folder
 from sampler.networks import Network, num_parameters, receptive_field
 from sampler.training.checkpoint import discard_checkpoint
 from sampler.training.files import is_complete, write_network
 from sampler.training.job import TrainingJob
+from sampler.training.loop import TrainingState
 from sampler.training.steps import Watch, run_steps, state_to_go_on_from
 
 logger = logging.getLogger(__name__)
@@ -62,16 +64,25 @@ def train_network(
         watch: who is told of the steps, and can stop them.
 
     Raises:
-        UserError: a folder of another training, a checkpoint that is damaged, or a loss that is no
-            number any more.
+        UserError: a folder of another training or one that another process writes in, a checkpoint
+            that is damaged, or a loss that is no number any more.
     """
-    if not overwrite and is_complete(job.folder, job.key()):
-        logger.info("%s is complete already; nothing to do", job.folder)
-        return None
-    state = state_to_go_on_from(job, device, overwrite=overwrite)
-    run_steps(state, job, watch or Watch())
-    if state.step < job.config.steps:
-        return Stopped(step=state.step)
+    busy = f"another training is writing to {job.folder}"
+    with locked_folder(job.folder, busy=busy):
+        if not overwrite and is_complete(job.folder, job.key()):
+            logger.info("%s is complete already; nothing to do", job.folder)
+            return None
+        state = state_to_go_on_from(job, device, overwrite=overwrite)
+        run_steps(state, job, watch or Watch())
+        if state.step < job.config.steps:
+            return Stopped(step=state.step)
+        return finished(state, job, device, half=half)
+
+
+def finished(
+    state: TrainingState, job: TrainingJob, device: torch.device, *, half: bool
+) -> Training:
+    """The training whose steps are all done, once its result is in the folder."""
     module = state.result().cpu().eval().requires_grad_(requires_grad=False)
     network = Network(module, job.network, schedule=job.config.schedule, name=str(job.folder))
     about = describe(network, job, state.losses)

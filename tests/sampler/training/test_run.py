@@ -11,6 +11,7 @@ from small_networks import InterruptAt, equal_weights, few_images, network_confi
 
 from patchindex import ImageSet
 from patchindex.environment import library_versions
+from patchindex.errors import LockedError
 from sampler.errors import NetworkError, TrainingDivergedError
 from sampler.networks import load_network
 from sampler.training import Training, TrainingJob, Watch, train_network
@@ -144,6 +145,25 @@ def test_overwriting_begins_anew_over_a_checkpoint_of_another_training(images, t
     finish(small_job(tmp_path, images, seed=1), overwrite=True, watch=Watch(progress=told))
     assert told.done[0] == 0
     assert sorted(contents(tmp_path)) == FILES
+
+
+def test_two_trainings_never_write_into_one_folder(images, tmp_path) -> None:
+    refused = []
+
+    def start_another(_stage: str, done: int, _total: int) -> None:
+        if done == 2:
+            with pytest.raises(
+                LockedError, match=r"another training is writing to .* \(process \d+ of .*\). Wait"
+            ) as caught:
+                finish(small_job(tmp_path, images, seed=1), overwrite=True)
+            refused.append(caught)
+
+    job = small_job(tmp_path, images)
+    training = finish(job, watch=Watch(progress=start_another))
+    assert len(refused) == 1
+    assert json.loads((tmp_path / "network.json").read_text())["training"]["seed"] == 0
+    found = load_network(tmp_path / "network.safetensors")
+    assert equal_weights(found.module, training.network.module)
 
 
 def test_divergence_keeps_the_last_good_checkpoint_and_names_its_step(images, tmp_path) -> None:
