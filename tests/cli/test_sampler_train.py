@@ -101,9 +101,9 @@ def test_a_complete_network_is_told_and_another_one_refused(tmp_path: Path) -> N
 
 @pytest.fixture(scope="module")
 def whole_weights(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """Of 300 steps that nothing interrupted."""
+    """Of 120 steps that nothing interrupted."""
     folder = tmp_path_factory.mktemp("whole")
-    assert invoke(folder, steps=300, save_every=40).exit_code == 0
+    assert invoke(folder, steps=120, save_every=40).exit_code == 0
     return (folder / "network.safetensors").read_bytes()
 
 
@@ -112,7 +112,7 @@ def test_a_signalled_training_is_finished_by_the_same_command(
     tmp_path: Path, whole_weights: bytes, number: signal.Signals
 ) -> None:
     # a signal saves what a killed process must have saved before
-    settings = {"steps": 300, "save_every": 40 if number == signal.SIGKILL else 1000}
+    settings = {"steps": 120, "save_every": 40 if number == signal.SIGKILL else 1000}
     process = start_interruptible(
         [sys.executable, "-c", SAMPLER, *command(tmp_path, **settings)],
         stdout=subprocess.PIPE,
@@ -120,7 +120,7 @@ def test_a_signalled_training_is_finished_by_the_same_command(
         start_new_session=True,
     )
     assert process.stdout is not None
-    assert process.stdout.readline().startswith("step 50 of 300: loss ")
+    assert process.stdout.readline().startswith("step 50 of 120: loss ")
     process.send_signal(number)
     _, told = process.communicate()
     assert CHECKPOINT in [path.name for path in tmp_path.iterdir()]
@@ -130,7 +130,7 @@ def test_a_signalled_training_is_finished_by_the_same_command(
     else:
         assert process.returncode == 128 + number
         stopped = re.fullmatch(
-            rf"Stopped after step (\d+) of 300; checkpoint saved in {tmp_path}; the same command "
+            rf"Stopped after step (\d+) of 120; checkpoint saved in {tmp_path}; the same command "
             "goes on from there.",
             told.splitlines()[-1],
         )
@@ -138,7 +138,7 @@ def test_a_signalled_training_is_finished_by_the_same_command(
         begun = int(stopped[1])
     resumed = invoke(tmp_path, **settings)
     assert resumed.exit_code == 0, resumed.output
-    found = re.search(r"going on from step (\d+) of 300", resumed.stderr)
+    found = re.search(r"going on from step (\d+) of 120", resumed.stderr)
     assert found is not None
     assert int(found[1]) % 40 == 0 if number == signal.SIGKILL else int(found[1]) == begun
     assert sorted(path.name for path in tmp_path.iterdir()) == [
@@ -146,7 +146,7 @@ def test_a_signalled_training_is_finished_by_the_same_command(
     ]  # fmt: skip
     assert (tmp_path / "network.safetensors").read_bytes() == whole_weights
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
-    assert [json.loads(line)["step"] for line in lines] == [50, 100, 150, 200, 250, 300]
+    assert [json.loads(line)["step"] for line in lines] == [50, 100, 120]
 
 
 def test_a_signal_before_the_first_step_keeps_nothing_and_says_so(
