@@ -18,7 +18,7 @@ HASH_BLOCK_IMAGES = 4096
 HALF_RANGE = 127.5  # gray levels per unit
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class ImageSet:
     """Training images in memory or memory-mapped; build one with `from_array` or `load`.
 
@@ -81,6 +81,11 @@ class ImageSet:
 
     def __len__(self) -> int:
         return len(self.pixels)
+
+    def __repr__(self) -> str:
+        n, c, h, w = self.pixels.shape
+        labels = "no labels" if self.labels is None else f"{self.num_classes} classes"
+        return f"ImageSet({self.name}: {n:,} images of {c} x {h} x {w}, {labels})"
 
     @property
     def channels(self) -> int:

@@ -27,7 +27,7 @@ from patchindex.index.manifest import (
 )
 from patchindex.index.merge import Part, merge_scale
 from patchindex.index.patch_index import PatchIndex
-from patchindex.index.plan import check_disk, plan_build
+from patchindex.index.plan import check_disk, check_patches, plan_build
 from patchindex.index.seal import describe_job, finish_arrays, seal
 from patchindex.index.store import disk_errors_told, is_stray, write_array
 from patchindex.index.train import train_scale
@@ -60,6 +60,7 @@ def build_index(
 
     Raises:
         GeometryError: a scale is too large for the images.
+        IndexConfigError: a scale has more patches than an index can hold.
         LockedError: another process builds at `out`.
         StoreError: `out` holds something else, or cannot be written.
     """
@@ -70,11 +71,12 @@ def build_index(
         )
         for p in config.scales
     ]
+    plan = plan_build(images.pixels.shape, config, threads=torch.get_num_threads())
+    check_patches(plan, len(images))
     job = describe_job(images, config)
     with disk_errors_told(target, RESUME), locked(target) as work:
         if not finished(target, work, job, overwrite):
             work.adopt(job)
-            plan = plan_build(images.pixels.shape, config, threads=torch.get_num_threads())
             for line in plan.lines():
                 logger.info("%s", line)
             if device.type != "cpu":

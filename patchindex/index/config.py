@@ -1,6 +1,7 @@
 """What a user may choose about an index before it is built."""
 
 from dataclasses import asdict, dataclass
+from math import isfinite
 from typing import Any, Literal, get_args
 
 from patchindex.errors import IndexConfigError
@@ -10,6 +11,7 @@ CodeKind = Literal["sq8"]
 
 # FAISS scans codes in groups of 16; with 25 dimensions a code takes 4 times as long as with 32
 CODE_LANES = 16
+MOST = 2**63  # whole numbers are below this
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +66,7 @@ class IndexConfig:
             value = getattr(self, name)
             if value < least:
                 raise IndexConfigError(f"{name} is {value}. Give at least {least}.")
-        if not self.lists_per_sqrt > 0:
+        if not (self.lists_per_sqrt > 0 and isfinite(self.lists_per_sqrt)):
             raise IndexConfigError(
                 f"lists_per_sqrt is {self.lists_per_sqrt}. Give a positive number, such as 1.0."
             )
@@ -82,7 +84,12 @@ class IndexConfig:
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> "IndexConfig":
-        """The config that `to_json` wrote."""
+        """The config that `to_json` wrote.
+
+        Raises:
+            IndexConfigError: a field is unknown, of another type, or out of range.
+        """
+        check_types(fields, cls().to_json())
         return cls(**(fields | {"scales": tuple(fields["scales"])}))
 
 
@@ -98,6 +105,21 @@ LEAST = {
     "train_patches": 1,
     "block_patches": 1,
 }
+
+
+def check_types(fields: dict[str, Any], defaults: dict[str, Any]) -> None:
+    """Raise IndexConfigError unless the fields are known, and of the types of the defaults."""
+    for name, value in fields.items():
+        if name not in defaults:
+            raise IndexConfigError(f"{name[:99]} is no setting of an index. Leave it out.")
+        kinds = (int, float) if name == "lists_per_sqrt" else (type(defaults[name]),)
+        if type(value) not in kinds or (isinstance(value, int) and abs(value) >= MOST):
+            raise IndexConfigError(
+                f"{name} is {value!r:.99}. Give a value such as {defaults[name]}."
+            )
+    scales = fields.get("scales")
+    if not isinstance(scales, list) or not all(type(scale) is int for scale in scales):
+        raise IndexConfigError(f"scales are {scales!r:.99}. Give a list of patch sizes.")
 
 
 def check_scales(scales: tuple[int, ...]) -> None:

@@ -54,6 +54,7 @@ def list_bytes(arrays: ScaleArrays) -> int:
 
 def whole_lists(arrays: ScaleArrays, device: torch.device) -> DeviceLists:
     """All lists of a scale, copied through pinned memory."""
+    arrays.check(np.arange(len(arrays.count)))
     ids = copied(id_bytes(arrays.ids), device)
     return DeviceLists(
         codes=copied(arrays.codes, device),
@@ -84,6 +85,7 @@ class PassingLists:
     def __init__(
         self, arrays: ScaleArrays, numbers: Int[ndarray, " m"], device: torch.device
     ) -> None:
+        arrays.check(numbers)
         places = [slice(*arrays.offsets[number : number + 2]) for number in numbers]
         ids = np.concatenate([arrays.ids[place] for place in places])
         codes = np.concatenate([arrays.codes[place] for place in places])

@@ -66,7 +66,7 @@ class DeviceListScan:
         images = self._source.images
         members = None if label is None else self._members(label, vectors.device)
         found = Found.nothing(vectors)
-        for group in groups_on_device(self._source.arrays(patch_size), lists):
+        for group in groups_on_device(self._source.scales[patch_size], lists):
             more = nearest_in_group(group, vectors, k, members, images.height * images.width)
             found = found.with_more(more, k) if found.ids.shape[1] else more
         return torch.nn.functional.pad(found.ids, (0, k - found.ids.shape[1]), value=-1)

@@ -70,7 +70,7 @@ class DeviceSearch:
     ) -> Int[Tensor, "q k"]:
         """See `PatchIndex.search`."""
         scale = self._tensors(patch_size, windows.device)
-        own_lists = self._source.arrays(patch_size).lists_of(signature)
+        own_lists = self._source.scales[patch_size].lists_of(signature)
         vectors = scale.project(windows.detach())
         lists = scale.rank_lists(vectors, own_lists, nprobe)
         if longest_list is not None and len(own_lists) > 1:
@@ -95,4 +95,4 @@ class DeviceSearch:
         return self._list_scan.nearest(patch_size, vectors, lists, k, label)
 
     def _load_tensors(self, patch_size: int, device: torch.device) -> ScaleTensors:
-        return ScaleTensors.on(self._source.arrays(patch_size), device)
+        return ScaleTensors.on(self._source.scales[patch_size], device)

@@ -60,12 +60,11 @@ class GpuLists:
 
 def lists_on_gpu(source: ScanSource, patch_size: int, device: torch.device) -> GpuLists | None:
     """A scale's index on the device, which stays there; None if it is over the budget."""
-    arrays = source.arrays(patch_size)
+    arrays = source.scales[patch_size]
     num_bytes = arrays.codes.nbytes + FAISS_ID_BYTES * len(arrays.ids)
 
     def load() -> GpuLists:
-        header = faiss.deserialize_index(source.faiss_header(patch_size))
-        searcher = ScaleSearcher(arrays, header)
+        searcher = ScaleSearcher(arrays)
         searcher.fill(np.arange(len(arrays.count))[None])
         torch.cuda.empty_cache()  # FAISS allocates by itself, and cannot have what torch keeps
         index, resources = index_on_gpu(searcher.index, device)

@@ -39,8 +39,7 @@ class FaissScan:
         """The scale's FAISS index, kept while memory lasts."""
         searcher = self._searchers.pop(patch_size, None)
         if searcher is None:
-            header = faiss.deserialize_index(self._source.faiss_header(patch_size))
-            searcher = ScaleSearcher(self._source.arrays(patch_size), header)
+            searcher = ScaleSearcher(self._source.scales[patch_size])
         others = sum(other.cached_bytes for other in self._searchers.values())
         while self._searchers and others + searcher.full_bytes > CACHE_BYTES:
             oldest = next(iter(self._searchers))
@@ -60,10 +59,11 @@ class ScaleSearcher:
     """A FAISS index whose lists are read from the maps when they are first visited."""
 
     arrays: ScaleArrays
-    index: faiss.IndexIVFScalarQuantizer
+    index: faiss.IndexIVFScalarQuantizer = field(init=False)
     filled: Bool[ndarray, " nlist"] = field(init=False)
 
     def __post_init__(self) -> None:
+        self.index = self.arrays.trained().empty_index()
         self.filled = np.zeros(len(self.arrays.count), dtype=np.bool_)
 
     def search(
@@ -88,6 +88,7 @@ class ScaleSearcher:
 
     def fill(self, lists: Int[ndarray, "q nprobe"]) -> None:
         """Copy the lists that are not there yet from the maps into FAISS."""
+        self.arrays.check(lists)
         wanted = np.unique(lists[lists >= 0])
         for number in wanted[~self.filled[wanted]]:
             first, end = self.arrays.offsets[number : number + 2]

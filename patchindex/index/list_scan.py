@@ -2,7 +2,6 @@
 
 from functools import lru_cache
 
-import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
 
@@ -28,14 +27,15 @@ class ListScan:
         label: int | None,
     ) -> Int[ndarray, "q k"]:
         """See `CodeScan`."""
-        arrays, images = self._source.arrays(patch_size), self._source.images
+        arrays, images = self._source.scales[patch_size], self._source.images
+        arrays.check(lists)
         return search_lists(
             CodeLists(
-                codes=np.asarray(arrays.codes),
-                ids=np.asarray(arrays.ids),
-                offsets=np.asarray(arrays.offsets),
-                code_min=np.asarray(arrays.code_min),
-                code_span=np.asarray(arrays.code_span),
+                codes=arrays.codes,
+                ids=arrays.ids,
+                offsets=arrays.offsets,
+                code_min=arrays.code_min,
+                code_span=arrays.code_span,
             ),
             vectors,
             lists,

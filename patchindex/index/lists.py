@@ -19,14 +19,19 @@ def num_lists(num_patches: int, config: IndexConfig) -> int:
     """Inverted lists for a dictionary of so many patches."""
     if num_patches <= config.single_list_patches:
         return 1
-    return min(config.max_lists, max(1, round(config.lists_per_sqrt * sqrt(num_patches))))
+    return max(1, round(min(config.max_lists, config.lists_per_sqrt * sqrt(num_patches))))
+
+
+def list_counts(geometry: PatchGeometry, num_images: int, config: IndexConfig) -> list[int]:
+    """Inverted lists of each signature."""
+    return [num_lists(num_images * s.num_centers, config) for s in geometry.signatures]
 
 
 def signature_lists(
     geometry: PatchGeometry, num_images: int, config: IndexConfig
 ) -> Int[ndarray, " signatures_plus_1"]:
     """First list of each signature, and the number of all lists at the end."""
-    counts = [num_lists(num_images * s.num_centers, config) for s in geometry.signatures]
+    counts = list_counts(geometry, num_images, config)
     return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
 

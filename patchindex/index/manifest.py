@@ -11,15 +11,20 @@ manifest_sha256                     of all the above, as canonical JSON
 
 import hashlib
 import json
+import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import zarr
+from jaxtyping import Shaped
+from numpy import ndarray
 
-from patchindex.errors import StoreError
-from patchindex.index.store import chunk_path, crc32c
+from patchindex.errors import GeometryError, IndexConfigError, StoreError
+from patchindex.index.schema import SchemaError, check_arrays, check_facts
+from patchindex.index.store import chunk_path, crc32c, crc32c_bytes, read_errors_told
 
 FORMAT, SCHEMA_VERSION = "patchindex", 1
 REBUILD = "Build it again with `patchindex build --overwrite`."
@@ -59,7 +64,21 @@ def read_manifest(path: Path) -> Manifest:
     Raises:
         StoreError: there is no index, or it is not complete, not ours to read, or damaged.
     """
-    attributes = read_attributes(path)
+    with read_errors_told(path):
+        attributes = read_attributes(path)
+        manifest = checked_attributes(path, attributes)
+        try:
+            check_facts(manifest)
+            for name, entry in manifest["arrays"].items():
+                check_size(path, name, entry)
+            check_arrays(manifest)
+        except (SchemaError, IndexConfigError, GeometryError) as error:
+            raise StoreError(f"{path / 'zarr.json'} is damaged: {error} {REBUILD}") from error
+    return manifest
+
+
+def checked_attributes(path: Path, attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """The attributes without their own hash, if they are those of a complete index of ours."""
     if attributes.get("format") != FORMAT:
         raise StoreError(
             f"{path} is a Zarr group, but not an index. Give a folder that `patchindex build` made."
@@ -67,19 +86,17 @@ def read_manifest(path: Path) -> Manifest:
     version = attributes.get("schema_version")
     if version != SCHEMA_VERSION:
         raise StoreError(
-            f"{path} has schema version {version}, but this program reads {SCHEMA_VERSION}. "
+            f"{path} has schema version {version!r:.99}, but this program reads {SCHEMA_VERSION}. "
             f"{REBUILD}"
         )
     if attributes.get("status") != "complete":
         raise StoreError(
-            f"{path} is not complete: its status is {attributes.get('status')!r}. "
+            f"{path} is not complete: its status is {attributes.get('status')!r:.99}. "
             "Run the `patchindex build` command that made it once more; it resumes."
         )
     found = {key: value for key, value in attributes.items() if key != "manifest_sha256"}
     if attributes.get("manifest_sha256") != hash_json(found):
         raise StoreError(f"{path / 'zarr.json'} is damaged: its own checksum differs. {REBUILD}")
-    for name, entry in found["arrays"].items():
-        check_size(path, name, entry)
     return found
 
 
@@ -93,7 +110,7 @@ def read_attributes(path: Path) -> dict[str, Any]:
     try:
         group = json.loads(metadata.read_bytes())
         attributes = group["attributes"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise StoreError(f"{metadata} is damaged: it is not a group's JSON. {REBUILD}") from error
     if (group.get("zarr_format"), group.get("node_type")) != (3, "group"):
         raise StoreError(f"{metadata} is damaged: it is not a Zarr v3 group. {REBUILD}")
@@ -105,10 +122,14 @@ def read_attributes(path: Path) -> dict[str, Any]:
 def check_size(path: Path, name: str, entry: Manifest) -> None:
     """Raise StoreError unless the array's chunk is there with all its bytes."""
     chunk = chunk_path(path / name, len(entry["shape"]))
-    expected = num_bytes(entry)
     if not chunk.is_file():
         raise StoreError(f"{path} lacks the data of {name}: {chunk} is missing. {REBUILD}")
-    found = chunk.stat().st_size
+    check_bytes(path, name, entry, chunk.stat().st_size)
+
+
+def check_bytes(path: Path, name: str, entry: Manifest, found: int) -> None:
+    """Raise StoreError unless this is how many bytes the array has."""
+    expected = num_bytes(entry)
     if found != expected:
         raise StoreError(
             f"{name} of {path} is damaged: it has {found} bytes, but {expected} were written. "
@@ -118,16 +139,40 @@ def check_size(path: Path, name: str, entry: Manifest) -> None:
 
 def num_bytes(entry: Manifest) -> int:
     """Bytes of an array."""
-    return int(np.dtype(entry["dtype"]).itemsize * np.prod(entry["shape"], dtype=np.int64))
+    return np.dtype(entry["dtype"]).itemsize * math.prod(entry["shape"])
 
 
-def map_array(path: Path, name: str, manifest: Manifest) -> np.memmap[Any, Any]:
-    """An array of the index, for reading only.
+def map_array(path: Path, name: str, manifest: Manifest) -> Shaped[ndarray, "..."]:
+    """An array of the index, mapped for reading only; its folder may go away from here on.
 
     A private writable map would be counted as memory that the process may need, so that an index
     larger than the machine's memory could not be opened.
     """
     entry = manifest["arrays"][name]
-    shape = tuple(entry["shape"])
-    chunk = chunk_path(path / name, len(shape))
-    return np.memmap(chunk, dtype=np.dtype(entry["dtype"]), mode="r", shape=shape)
+    with chunk_path(path / name, len(entry["shape"])).open("rb") as file:
+        check_bytes(path, name, entry, os.fstat(file.fileno()).st_size)
+        shape = tuple(entry["shape"])
+        # a plain view: slicing a memmap takes ten times as long
+        return np.asarray(np.memmap(file, dtype=np.dtype(entry["dtype"]), mode="r", shape=shape))
+
+
+def read_array(path: Path, name: str, manifest: Manifest) -> Shaped[ndarray, "..."]:
+    """An array of the index, read into memory; its checksum is right.
+
+    Raises:
+        StoreError: it is damaged.
+    """
+    entry = manifest["arrays"][name]
+    content = chunk_path(path / name, len(entry["shape"])).read_bytes()
+    check_bytes(path, name, entry, len(content))
+    array = np.frombuffer(content, dtype=np.dtype(entry["dtype"])).reshape(entry["shape"])
+    check_checksum(path, name, manifest, array)
+    return array
+
+
+def check_checksum(
+    path: Path, name: str, manifest: Manifest, array: Shaped[ndarray, "..."]
+) -> None:
+    """Raise StoreError unless the array has the bytes that were written."""
+    if crc32c_bytes(array) != manifest["arrays"][name]["crc32c"]:
+        raise StoreError(f"{name} of {path} is damaged: its checksum differs. {REBUILD}")

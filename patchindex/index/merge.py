@@ -14,6 +14,7 @@ from patchindex.devices import CPU
 from patchindex.geometry import PatchGeometry, id_dtype, patch_ids
 from patchindex.images import ImageSet
 from patchindex.index.encode import code_block
+from patchindex.index.list_checks import list_checksums
 from patchindex.index.lists import center_rectangle
 from patchindex.index.statistics import ListSums
 from patchindex.index.store import create_array, write_array
@@ -69,6 +70,8 @@ def merge_scale(
         codes[slots] = np.take(block, order, axis=0)  # short rows: indexing takes 4 times as long
         filled += np.bincount(lists, minlength=trained.nlist)
     write_small_arrays(group, trained, sums, offsets)
+    for name, rows in (("ids", ids), ("codes", codes)):
+        write_array(group, f"{name}_crc32c", list_checksums(rows, offsets))
     progress(stage, total, total)
 
 
@@ -99,7 +102,7 @@ def counting_sort(
 def write_small_arrays(
     group: zarr.Group, trained: TrainedScale, sums: ListSums, offsets: Int[ndarray, " nlist_plus_1"]
 ) -> None:
-    """Everything but ids and codes."""
+    """Everything but ids, codes and their checksums."""
     header = faiss.serialize_index(trained.empty_index())
     arrays = {
         "signature_lists": trained.signature_lists,

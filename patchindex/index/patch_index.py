@@ -1,24 +1,22 @@
 """An index opened for reading: its images, its geometry, and the search for a query's neighbors."""
 
-from dataclasses import fields
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from patchindex.errors import IndexConfigError, StoreError
 from patchindex.geometry import Boundary, PatchGeometry, nearest_scale
-from patchindex.images import ImageSet
-from patchindex.index.config import IndexConfig
+from patchindex.images import ImageSet, checked_labels
 from patchindex.index.faiss_scan import FaissScan
 from patchindex.index.info import IndexInfo, describe_index
-from patchindex.index.manifest import Manifest, map_array, read_manifest
 from patchindex.index.search import CodeScan, ScaleArrays, ScanKind, ScanSource
-from patchindex.index.store import crc32c_bytes
+from patchindex.index.snapshot import Snapshot, open_snapshot
 from patchindex.index.verify import verify_index
 from patchindex.kernels.backend import BACKEND, on_device
 from patchindex.progress import ProgressCallback, no_progress
@@ -30,36 +28,34 @@ NPROBE = 32
 
 
 class PatchIndex:
-    """Every patch of an image set, ready for search; holds memory maps of the files at `path`.
+    """Every patch of an image set, ready for search: a snapshot of the index at `path`.
+
+    Whatever happens to the folder afterwards, an open index stays what it was.
 
     Attributes:
         path: folder of the index.
         manifest: its attributes, see `patchindex.index.manifest`.
         config: how it was built.
-        images: the training set, mapped from disk.
     """
 
     def __init__(
         self,
-        path: Path,
-        manifest: Manifest,
+        snapshot: Snapshot,
         scan: ScanKind | None = None,
-        images: ImageSet | None = None,
+        labels: Int[np.ndarray, " n"] | None = None,
     ) -> None:
-        self.path = path
-        self.manifest = manifest
-        self.config = IndexConfig.from_json(manifest["config"])
-        self.images = images or map_images(path, manifest)
-        self._arrays: dict[int, ScaleArrays] = {}
-        self._source = ScanSource(
-            images=self.images, arrays=self.arrays, faiss_header=self._read_faiss_header
-        )
+        self.path = snapshot.path
+        self.manifest = snapshot.manifest
+        self.config = snapshot.config
+        self._snapshot = snapshot
         self._scan_kind = scan
-        self._scan = code_scan(scan or ("lists" if BACKEND == "native" else "faiss"), self._source)
+        self._labels = labels
 
     @classmethod
     def open(cls, path: str | Path, *, scan: ScanKind | None = None) -> "PatchIndex":
         """Open the index at `path`; nothing large is read.
+
+        Lists, codes and images are compared with their checksums when they are first used.
 
         Args:
             scan: `lists` reads each list once for all queries of a search, `faiss` lets FAISS go
@@ -69,8 +65,36 @@ class PatchIndex:
         Raises:
             StoreError: there is none, or it is incomplete, damaged, or of another schema.
         """
-        absolute = Path(path).absolute()
-        return cls(absolute, read_manifest(absolute), scan)
+        return cls(open_snapshot(Path(path).absolute()), scan)
+
+    def __repr__(self) -> str:
+        n, c, h, w = self._snapshot.mapped_pixels.shape
+        scales = ", ".join(map(str, self.scales))
+        return (
+            f"PatchIndex({str(self.path)!r}: {self.manifest['dataset']}, "
+            f"{n:,} images of {c} x {h} x {w}, {self.boundary}, scales {scales})"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle where it lies and which it is, not what is in it."""
+        state = (str(self.path), self._snapshot.digest, self._scan_kind, self._labels)
+        return reopen, state
+
+    @cached_property
+    def images(self) -> ImageSet:
+        """The training set, mapped from disk.
+
+        Raises:
+            StoreError: it is damaged.
+        """
+        labels = self._snapshot.labels if self._labels is None else self._labels
+        return IndexImages(
+            pixels=self._snapshot.pixels,
+            labels=checked_labels(labels, len(self._snapshot.pixels)),
+            class_names=tuple(self.manifest["class_names"]) if self._labels is None else (),
+            name=self.manifest["dataset"],
+            index=self,
+        )
 
     @property
     def boundary(self) -> Boundary:
@@ -88,12 +112,7 @@ class PatchIndex:
 
     def geometry(self, patch_size: int) -> PatchGeometry:
         """The geometry of its patches of this size."""
-        return PatchGeometry(
-            height=self.images.height,
-            width=self.images.width,
-            patch_size=patch_size,
-            boundary=self.boundary,
-        )
+        return self._snapshot.geometry(patch_size)
 
     def arrays(self, patch_size: int) -> ScaleArrays:
         """The stored arrays of a scale: lists, ids, codes, list statistics.
@@ -106,16 +125,7 @@ class PatchIndex:
             raise IndexConfigError(
                 f"the index has no scale {patch_size}. Give one of these: {known}."
             )
-        if patch_size not in self._arrays:
-            self._arrays[patch_size] = ScaleArrays(
-                **{
-                    field.name: map_array(
-                        self.path, f"scales/{patch_size}/{field.name}", self.manifest
-                    )
-                    for field in fields(ScaleArrays)
-                }
-            )
-        return self._arrays[patch_size]
+        return self._snapshot.scales[patch_size]
 
     def search(
         self,
@@ -163,10 +173,7 @@ class PatchIndex:
 
     def relabelled(self, labels: Int[np.ndarray, " n"]) -> "PatchIndex":
         """The same index, whose images are of other classes: to search some of them alone."""
-        images = ImageSet.from_array(self.images.pixels, labels, name=self.images.name)
-        other = PatchIndex(self.path, self.manifest, self._scan_kind, images)
-        other._arrays = self._arrays  # so that a device keeps their lists once
-        return other
+        return PatchIndex(self._snapshot, self._scan_kind, labels)
 
     def info(self) -> IndexInfo:
         """What is in the index, in numbers."""
@@ -178,7 +185,16 @@ class PatchIndex:
         Raises:
             StoreError: names every array that is damaged.
         """
-        verify_index(self.path, self.manifest, progress or no_progress)
+        verify_index(self._snapshot, progress or no_progress)
+
+    @property
+    def _source(self) -> ScanSource:
+        return ScanSource(images=self.images, scales=self._snapshot.scales)
+
+    @cached_property
+    def _scan(self) -> CodeScan:
+        kind = self._scan_kind or ("lists" if BACKEND == "native" else "faiss")
+        return code_scan(kind, self._source)
 
     @cached_property
     def _device_search(self) -> "DeviceSearch":
@@ -186,27 +202,32 @@ class PatchIndex:
 
         return DeviceSearch(self._source, self._scan_kind)
 
-    def _read_faiss_header(self, patch_size: int) -> UInt8[np.ndarray, " bytes"]:
-        name = f"scales/{patch_size}/faiss_header"
-        header = np.asarray(map_array(self.path, name, self.manifest))
-        # FAISS trusts what it deserializes, so only what we wrote may reach it
-        if crc32c_bytes(header) != self.manifest["arrays"][name]["crc32c"]:
-            raise StoreError(
-                f"{name} of {self.path} is damaged: its checksum differs. "
-                "Build the index again with `patchindex build --overwrite`."
-            )
-        return header
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class IndexImages(ImageSet):
+    """The training set of an index; pickled as that, so that copies share the index's map."""
+
+    index: PatchIndex
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return getattr, (self.index, "images")
 
 
-def map_images(path: Path, manifest: Manifest) -> ImageSet:
-    """The training set of an index, mapped from disk."""
-    labels = "labels" in manifest["arrays"]
-    return ImageSet.from_array(
-        map_array(path, "images", manifest),
-        map_array(path, "labels", manifest) if labels else None,
-        class_names=manifest["class_names"],
-        name=manifest["dataset"],
-    )
+def reopen(
+    path: str, digest: str, scan: ScanKind | None, labels: Int[np.ndarray, " n"] | None
+) -> PatchIndex:
+    """An index that was pickled.
+
+    Raises:
+        StoreError: it is not there any more, or another is.
+    """
+    snapshot = open_snapshot(Path(path))
+    if snapshot.digest != digest:
+        raise StoreError(
+            f"{path} is not the index that was pickled: it was replaced since. "
+            "Open the new one, and make anew what searches it."
+        )
+    return PatchIndex(snapshot, scan, labels)
 
 
 def code_scan(kind: ScanKind, source: ScanSource) -> CodeScan:

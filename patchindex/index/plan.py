@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from patchindex.errors import StoreError
+from patchindex.errors import IndexConfigError, StoreError
 from patchindex.geometry import PatchGeometry, id_dtype
 from patchindex.index.config import IndexConfig
 from patchindex.index.lists import num_lists, num_patches
@@ -22,6 +22,7 @@ NS_PER_PATCH = 800.0  # everything else that is done once for a patch
 
 PROCESS_BYTES = 750 * 2**20  # Python with torch and FAISS, before any image
 LIST_NUMBER_BYTES = 4
+MOST_PATCHES = 2**32  # of a scale, which the C++ search numbers by 32 bits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +122,8 @@ def plan_scale(
     patches, nlist = num_patches(geometry, n), sum(lists)
     id_bytes = id_dtype(n, height, width).itemsize
     rows_bytes = patches * (id_bytes + dims)
-    list_bytes = 8 * 4 + 4 * (lead + dims + d)  # counts, centroids, FAISS's centroids, mean patch
+    # counts, checksums, centroids, FAISS's centroids, mean patch
+    list_bytes = 8 * 5 + 4 * (lead + dims + d)
     return ScalePlan(
         patch_size=geometry.patch_size,
         patches=patches,
@@ -163,6 +165,18 @@ def told_bytes(num_bytes: int) -> str:
 def told_duration(seconds: float) -> str:
     """Seconds in s or min."""
     return f"{max(seconds, 1):.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
+
+
+def check_patches(plan: BuildPlan, num_images: int) -> None:
+    """Raise IndexConfigError if a scale has more patches than a search can tell apart."""
+    for scale in plan.scales:
+        if scale.patches > MOST_PATCHES:
+            most = num_images * MOST_PATCHES // scale.patches
+            raise IndexConfigError(
+                f"scale {scale.patch_size} has {scale.patches:,} patches, but an index holds at "
+                f"most {MOST_PATCHES:,} of a scale. Take at most {most:,} images (--limit), "
+                "or smaller ones (--resolution)."
+            )
 
 
 def check_disk(plan: BuildPlan, folder: Path, *, already: int) -> None:

@@ -1,7 +1,7 @@
 """One scale of an index as arrays: what the search reads, and how it ranks lists."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -10,6 +10,8 @@ from jaxtyping import Bool, Float, Int, Integer, UInt8
 from numpy import ndarray
 
 from patchindex.images import ImageSet
+from patchindex.index.list_checks import ListChecks
+from patchindex.index.trained import TrainedScale
 from patchindex.kernels import nearest_rows
 
 ScanKind = Literal["lists", "faiss"]
@@ -17,7 +19,11 @@ ScanKind = Literal["lists", "faiss"]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ScaleArrays:
-    """One scale of an index as it lies on disk; the large arrays are memory maps."""
+    """One scale of an index, whose large arrays, ids and codes, are memory maps.
+
+    Attributes:
+        checks: what to call before lists are read; None if they need no check.
+    """
 
     signature_lists: Int[ndarray, " signatures_plus_1"]
     pca: Float[ndarray, "r d"]
@@ -29,13 +35,22 @@ class ScaleArrays:
     ids: Integer[ndarray, " p"]
     codes: UInt8[ndarray, "p r"]
     count: Int[ndarray, " nlist"]
-    mean_patch: Float[ndarray, "nlist d"]
-    mean_radius_sq: Float[ndarray, " nlist"]
+    checks: ListChecks | None = None
 
     def lists_of(self, signature: int) -> range:
         """Inverted lists of a border signature."""
         first, end = self.signature_lists[signature : signature + 2]
         return range(int(first), int(end))
+
+    def check(self, lists: Int[ndarray, "*shape"]) -> None:
+        """Raise StoreError if one of these lists, -1 for none, is damaged; call before a scan."""
+        if self.checks is not None:
+            self.checks.check(lists)
+
+    def trained(self) -> TrainedScale:
+        """What was learned."""
+        names = (field.name for field in fields(TrainedScale))
+        return TrainedScale(**{name: getattr(self, name) for name in names})
 
     def project(self, windows: Float[ndarray, "q d"]) -> Float[ndarray, "q r"]:
         """The vectors that lists and codes see, in float64, rounded to float32 values."""
@@ -66,12 +81,11 @@ class ScanSource:
     """What a scan of codes reads of an index.
 
     Attributes:
-        arrays, faiss_header: of the scale with this patch size.
+        scales: by patch size.
     """
 
     images: ImageSet
-    arrays: Callable[[int], ScaleArrays]
-    faiss_header: Callable[[int], UInt8[ndarray, " bytes"]]
+    scales: Mapping[int, ScaleArrays]
 
     def has_label(self, label: int) -> Bool[ndarray, " n"]:
         """Which images are of this class."""

@@ -11,10 +11,13 @@
         offsets                i8 [nlist + 1]       first patch of each list
         ids                    u4 or u8 [M]         image * H * W + y * W + x, ascending in a list
         codes                  u1 [M, r]
+        ids_crc32c             u4 [nlist]           checksum of each list's ids; indices that were
+        codes_crc32c           u4 [nlist]           built before these two go without them
         count                  i8 [nlist]           patches in each list
         mean_patch             f4 [nlist, d]        their mean window in [-1, 1], full dimension
         mean_radius_sq         f8 [nlist]           mean squared distance to it
-        faiss_header           u1                   trained, empty IndexIVFScalarQuantizer
+        faiss_header           u1                   trained, empty IndexIVFScalarQuantizer, for
+                                                    programs that know FAISS alone: ours makes it
 
 Every array is one chunk without compression, so that the chunk's file *is* the array: readers map
 it, the build fills it through a map, and neither copies it. Chunks of 16 to 64 MiB would make each
@@ -31,12 +34,13 @@ from typing import Any
 import google_crc32c
 import numpy as np
 import zarr
-from jaxtyping import UInt8
+from jaxtyping import Shaped
 from numpy import ndarray
 
 from patchindex.errors import StoreError
 
 CRC_BLOCK_BYTES = 2**24
+READ_REMEDY = "Make it readable, or build the index again with `patchindex build --overwrite`."
 FALLOCATE_UNSUPPORTED = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
@@ -102,9 +106,14 @@ def crc32c(path: Path) -> str:
     return f"{value:08x}"
 
 
-def crc32c_bytes(data: UInt8[ndarray, " n"]) -> str:
-    """CRC-32C of bytes in memory, written like that of a file."""
-    return f"{google_crc32c.value(data.tobytes()):08x}"
+def crc32c_value(array: Shaped[ndarray, "..."]) -> int:
+    """CRC-32C of the bytes of a contiguous array, which are not copied."""
+    return int(google_crc32c.value(array))
+
+
+def crc32c_bytes(array: Shaped[ndarray, "..."]) -> str:
+    """CRC-32C of the bytes of a contiguous array, written like that of a file."""
+    return f"{crc32c_value(array):08x}"
 
 
 @contextmanager
@@ -116,3 +125,14 @@ def disk_errors_told(path: Path, remedy: str) -> Iterator[None]:
         reason = os.strerror(error.errno) if error.errno else str(error)
         where = error.filename or path
         raise StoreError(f"cannot write {where}: {reason}. {remedy}") from error
+
+
+@contextmanager
+def read_errors_told(path: Path) -> Iterator[None]:
+    """Turn the operating system's refusal to read below `path` into a StoreError."""
+    try:
+        yield
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        where = error.filename or path
+        raise StoreError(f"cannot read {where}: {reason}. {READ_REMEDY}") from error

@@ -1,24 +1,44 @@
 """Reading a whole index again: every checksum, and that it holds each legal patch exactly once."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from numpy import ndarray
 
 from patchindex.errors import StoreError
 from patchindex.geometry import PatchGeometry
 from patchindex.index.lists import num_patches, signature_map
-from patchindex.index.manifest import Manifest, map_array
-from patchindex.index.store import chunk_path, crc32c
+from patchindex.index.manifest import REBUILD, Manifest, hash_json, read_manifest
+from patchindex.index.search import ScaleArrays
+from patchindex.index.snapshot import Snapshot
+from patchindex.index.store import chunk_path, crc32c, read_errors_told
 from patchindex.progress import ProgressCallback
 
 BLOCK_PATCHES = 2**22
 
 
-def verify_index(path: Path, manifest: Manifest, progress: ProgressCallback) -> None:
+def verify_index(snapshot: Snapshot, progress: ProgressCallback) -> None:
     """Raise StoreError, naming the arrays, unless every checksum and every count is right."""
+    check_unreplaced(snapshot)
+    try:
+        with read_errors_told(snapshot.path):
+            check_files(snapshot.path, snapshot.manifest, progress)
+        for patch_size in snapshot.config.scales:
+            check_lists(snapshot, patch_size, progress)
+    except StoreError:
+        check_unreplaced(snapshot)
+        raise
+
+
+def check_unreplaced(snapshot: Snapshot) -> None:
+    """Raise StoreError if another index lies where this one was."""
+    if hash_json(read_manifest(snapshot.path)) != snapshot.digest:
+        raise StoreError(f"{snapshot.path} was replaced since it was opened. Open it again.")
+
+
+def check_files(path: Path, manifest: Manifest, progress: ProgressCallback) -> None:
+    """Raise StoreError, naming the arrays, unless every file has the checksum that was noted."""
     arrays, damaged = manifest["arrays"], []
     for done, (name, entry) in enumerate(arrays.items()):
         progress("verify checksums", done, len(arrays))
@@ -29,46 +49,34 @@ def verify_index(path: Path, manifest: Manifest, progress: ProgressCallback) -> 
     progress("verify checksums", len(arrays), len(arrays))
     if damaged:
         raise StoreError(
-            f"{path} is damaged: the checksum differs in {', '.join(damaged)}. "
-            "Build it again with `patchindex build --overwrite`."
+            f"{path} is damaged: the checksum differs in {', '.join(damaged)}. {REBUILD}"
         )
-    for patch_size in manifest["config"]["scales"]:
-        check_lists(path, manifest, patch_size, progress)
 
 
-def check_lists(
-    path: Path, manifest: Manifest, patch_size: int, progress: ProgressCallback
-) -> None:
+def check_lists(snapshot: Snapshot, patch_size: int, progress: ProgressCallback) -> None:
     """Raise StoreError unless each legal patch is in exactly one list of its own signature."""
-    num_images, _, height, width = manifest["arrays"]["images"]["shape"]
-    geometry = PatchGeometry(
-        height=height, width=width, patch_size=patch_size, boundary=manifest["config"]["boundary"]
+    arrays = snapshot.scales[patch_size]
+    fault = find_fault(
+        snapshot.geometry(patch_size),
+        len(snapshot.mapped_pixels),
+        arrays,
+        partial(progress, f"verify scale {patch_size}"),
     )
-    arrays = {
-        name: np.asarray(map_array(path, f"scales/{patch_size}/{name}", manifest))
-        for name in ("ids", "offsets", "count", "signature_lists")
-    }
-    report = partial(progress, f"verify scale {patch_size}")
-    fault = find_fault(geometry, num_images, arrays, report)
     if fault:
-        raise StoreError(
-            f"{path} is wrong at scale {patch_size}: {fault}. "
-            "Build it again with `patchindex build --overwrite`."
-        )
+        raise StoreError(f"{snapshot.path} is wrong at scale {patch_size}: {fault}. {REBUILD}")
+    arrays.check(np.arange(len(arrays.count)))
 
 
 def find_fault(
     geometry: PatchGeometry,
     num_images: int,
-    arrays: Mapping[str, ndarray],
+    arrays: ScaleArrays,
     progress: Callable[[int, int], None],
 ) -> str | None:
     """What is wrong with the lists of a scale; None if each patch is where it belongs, once."""
-    ids, offsets = arrays["ids"], arrays["offsets"]
-    if fault := find_count_fault(arrays):
-        return fault
+    ids, offsets = arrays.ids, arrays.offsets
     signature_of_list = np.repeat(
-        np.arange(len(geometry.signatures)), np.diff(arrays["signature_lists"])
+        np.arange(len(geometry.signatures)), np.diff(arrays.signature_lists)
     )
     signature_at = signature_map(geometry).reshape(-1)
     seen = np.zeros(num_images * signature_at.size, dtype=np.bool_)
@@ -87,14 +95,4 @@ def find_fault(
     progress(len(ids), len(ids))
     if not seen.sum() == len(ids) == num_patches(geometry, num_images):
         return "ids does not hold each patch exactly once"
-    return None
-
-
-def find_count_fault(arrays: Mapping[str, ndarray]) -> str | None:
-    """What is wrong with the sizes of the lists, if anything is."""
-    offsets, sizes = arrays["offsets"], np.diff(arrays["offsets"])
-    if (sizes < 0).any() or (offsets[0], offsets[-1]) != (0, len(arrays["ids"])):
-        return "offsets do not cover ids"
-    if not np.array_equal(sizes, arrays["count"]):
-        return "count does not match offsets"
     return None

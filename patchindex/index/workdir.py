@@ -136,6 +136,11 @@ class WorkDir:
             path.unlink(missing_ok=True)
 
 
+def work_of(target: Path) -> WorkDir:
+    """The work folder of a target, whether it is there or not."""
+    return WorkDir(target.with_name(f"{target.name}.building"))
+
+
 @contextmanager
 def locked(target: Path) -> Iterator[WorkDir]:
     """The target's work folder, for this process alone; it is gone afterwards if it is empty.
@@ -143,7 +148,7 @@ def locked(target: Path) -> Iterator[WorkDir]:
     Raises:
         LockedError: another process builds the same target.
     """
-    path = target.with_name(f"{target.name}.building")
+    path = work_of(target).path
     with locked_folder(path, busy=f"another process is building {target}"):
         yield WorkDir(path)
     with suppress(OSError):  # one that a killed process left, unless there is something in it

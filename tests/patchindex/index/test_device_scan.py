@@ -39,7 +39,6 @@ class Lists:
             code_span=rng.uniform(1, 4, dims).astype(np.float32),
             signature_lists=np.array([0, 12]), centroids=np.zeros((12, dims), np.float32),
             pca=np.eye(dims, dtype=np.float32), pca_bias=np.zeros(dims, np.float32),
-            mean_patch=np.zeros((12, dims)), mean_radius_sq=np.zeros(12),
         )  # fmt: skip
         labels = rng.integers(0, 3, 3 * num // PER_IMAGE + 1)
         pixels = np.zeros((len(labels), 1, 2, PER_IMAGE // 2), np.uint8)
@@ -53,11 +52,7 @@ class Lists:
         return vectors, lists
 
     def scan(self):
-        return DeviceListScan(
-            ScanSource(
-                images=self.images, arrays=lambda _: self.arrays, faiss_header=lambda _: None
-            )
-        )
+        return DeviceListScan(ScanSource(images=self.images, scales={3: self.arrays}))
 
     def search(self, vectors, lists, k, label=None, scan=None):
         on_device = (torch.from_numpy(array).to(DEVICE) for array in (vectors, lists))

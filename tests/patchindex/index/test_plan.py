@@ -1,7 +1,10 @@
+import numpy as np
 import pytest
 from small_index import build_small, small_config, small_images
 
-from patchindex.errors import StoreError
+from patchindex import ImageSet
+from patchindex.errors import IndexConfigError, StoreError
+from patchindex.index.build import build_index
 from patchindex.index.config import IndexConfig
 from patchindex.index.plan import check_disk, plan_build
 
@@ -79,3 +82,14 @@ def test_what_an_interrupted_build_has_left_is_not_needed_again(tmp_path):
         StoreError, match=r"needs \d+.\d\d GB more disk .* has \d+.\d\d .B free. Free"
     ):
         check_disk(plan, tmp_path, already=0)
+
+
+def test_more_patches_than_can_be_searched_are_refused_before_the_build(tmp_path):
+    pixels = np.broadcast_to(np.zeros((1, 1, 1, 1), np.uint8), (4_194_305, 1, 32, 32))
+    told = (
+        r"scale 3 has 4,294,968,320 patches, but an index holds at most 4,294,967,296 of a scale. "
+        r"Take at most 4,194,304 images \(--limit\)"
+    )
+    with pytest.raises(IndexConfigError, match=told):
+        build_index(ImageSet.from_array(pixels), IndexConfig(scales=(3,)), tmp_path / "large.zarr")
+    assert not list(tmp_path.glob("large*"))

@@ -118,7 +118,7 @@ def test_wrong_counts_are_found(path, built):
     count[0] += 1
     change(path, "scales/7/count", count)
     with pytest.raises(StoreError, match=r"scale 7: count does not match offsets"):
-        PatchIndex.open(path).verify()
+        PatchIndex.open(path)
 
 
 def test_offsets_that_leave_patches_out_are_found(path, built):
@@ -126,4 +126,4 @@ def test_offsets_that_leave_patches_out_are_found(path, built):
     offsets[-1] -= 1
     change(path, "scales/7/offsets", offsets)
     with pytest.raises(StoreError, match=r"scale 7: offsets do not cover ids"):
-        PatchIndex.open(path).verify()
+        PatchIndex.open(path)

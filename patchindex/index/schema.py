@@ -1,0 +1,162 @@
+"""What a manifest must say before any file that it names is opened: types, names, dtypes, shapes.
+
+Whoever shares an index writes its manifest. A dtype of objects would make pointers of a file's
+bytes, a shape that does not fit the configuration reads past the end of another array.
+"""
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from patchindex.geometry import PatchGeometry, id_dtype
+from patchindex.index.config import IndexConfig
+from patchindex.index.lists import list_counts, num_patches
+
+FACTS = {
+    "dataset": str, "images_sha256": str, "normalization": str, "config_hash": str, "created": str,
+    "class_names": list, "resolution": list,
+    "config": dict, "versions": dict, "seconds": dict, "arrays": dict,
+}  # fmt: skip
+TOLD = {str: "a text", list: "a list", dict: "a table"}
+ARRAY_NAME = re.compile(r"images|labels|scales/[1-9][0-9]{0,5}/[a-z0-9_]+")
+CHECKSUM = re.compile(r"[0-9a-f]{8}")
+DTYPES = ("|u1", "<u4", "<u8", "<i8", "<f4", "<f8")
+OPTIONAL = ("labels", "codes_crc32c", "ids_crc32c")
+MOST_ROWS = 2**48
+MOST_SIDE = 2**16  # pixels
+MOST_SECONDS = 1e12
+
+ArrayKind = tuple[str, tuple[int, ...] | None]
+
+
+class SchemaError(ValueError):
+    """What a manifest says wrong."""
+
+
+def require(condition: bool, fault: str) -> None:
+    """Raise SchemaError unless the condition holds."""
+    if not condition:
+        raise SchemaError(f"{fault}.")
+
+
+def check_facts(manifest: Mapping[str, Any]) -> None:
+    """Raise SchemaError unless everything but shapes is as it must be."""
+    for name, kind in FACTS.items():
+        require(isinstance(manifest.get(name), kind), f"its {name} is not {TOLD[kind]}")
+    require(all_are(str, manifest["class_names"]), "its class_names are not texts")
+    require(all_are(str, manifest["versions"].values()), "its versions are not texts")
+    seconds = manifest["seconds"].values()
+    require(all(is_duration(value) for value in seconds), "its seconds are not numbers")
+    for name, entry in manifest["arrays"].items():
+        require(ARRAY_NAME.fullmatch(name) is not None, f"no array can be named {name[:99]!r}")
+        require(isinstance(entry, dict), f"it describes {name} by no table")
+        require(entry.get("dtype") in DTYPES, f"no array is of dtype {entry.get('dtype')!r:.99}")
+        require(is_shape(entry.get("shape")), f"the shape of {name} is {entry.get('shape')!r:.99}")
+        for key in ("crc32c", "metadata_crc32c"):
+            value = entry.get(key)
+            valid = isinstance(value, str) and CHECKSUM.fullmatch(value) is not None
+            require(valid, f"the {key} of {name} is {value!r:.99}")
+
+
+def check_arrays(manifest: Mapping[str, Any]) -> None:
+    """Raise SchemaError unless exactly the arrays of the images and the configuration are there.
+
+    Raises:
+        IndexConfigError: it is the configuration that cannot be.
+        GeometryError: the images have no such patches.
+    """
+    arrays, seconds = manifest["arrays"], manifest["seconds"]
+    config = IndexConfig.from_json(manifest["config"])
+    for key in ("total", *map(str, config.scales)):
+        require(key in seconds, f"its seconds lack {key}")
+    require("images" in arrays, "it lists no images")
+    shape = arrays["images"]["shape"]
+    require(len(shape) == 4 and max(shape[2:]) <= MOST_SIDE, f"images have the shape {shape}")
+    require(manifest["resolution"] == shape[2:], "its resolution is not that of the images")
+    wanted = dict(expected_arrays(arrays, config))
+    for name, (dtype, expected) in wanted.items():
+        optional = name.rpartition("/")[2] in OPTIONAL
+        require(optional or name in arrays, f"it lists no {name}")
+        found = arrays.get(name)
+        if found is not None:
+            fits = found["dtype"] == dtype and expected in (None, tuple(found["shape"]))
+            told = f"{name} is {found['dtype']} {found['shape']}"
+            require(fits, f"{told}, but must be {dtype} {list(expected or ['any'])}")
+    unknown = sorted(arrays.keys() - wanted.keys())
+    require(not unknown, f"it lists {', '.join(unknown)[:99]}, which this program does not know")
+    for scale in config.scales:
+        both = {f"scales/{scale}/codes_crc32c" in arrays, f"scales/{scale}/ids_crc32c" in arrays}
+        require(len(both) == 1, f"scale {scale} has checksums of codes or of ids alone")
+
+
+def expected_arrays(
+    arrays: Mapping[str, Any], config: IndexConfig
+) -> Iterator[tuple[str, ArrayKind]]:
+    """Name, dtype and shape of every array that there may be; None for any one axis."""
+    n, c, h, w = shape = arrays["images"]["shape"]
+    yield "images", ("|u1", tuple(shape))
+    yield "labels", ("<i8", (n,))
+    for patch_size in config.scales:
+        geometry = PatchGeometry(height=h, width=w, patch_size=patch_size, boundary=config.boundary)
+        prefix = f"scales/{patch_size}"
+        # few, before any is looked at: a side of the image has at most so many
+        told = arrays.get(f"{prefix}/signature_lists", {}).get("shape")
+        require(told == [most_signatures(geometry) + 1], f"{prefix}/signature_lists are {told}")
+        for name, kind in scale_arrays(geometry, (n, c), config).items():
+            yield f"{prefix}/{name}", kind
+
+
+def most_signatures(geometry: PatchGeometry) -> int:
+    """Border signatures of a geometry, without making them."""
+    if geometry.boundary != "zeros":
+        return 1
+    return min(geometry.height, geometry.patch_size) * min(geometry.width, geometry.patch_size)
+
+
+def scale_arrays(
+    geometry: PatchGeometry, counts: tuple[int, int], config: IndexConfig
+) -> dict[str, ArrayKind]:
+    """Dtype and shape of the arrays of a scale; None for any one axis.
+
+    Args:
+        counts: images, and channels of each.
+    """
+    n, channels = counts
+    d = channels * geometry.patch_size**2
+    r = config.code_dims(channels, geometry.patch_size)
+    nlist = sum(list_counts(geometry, n, config))
+    p = num_patches(geometry, n)
+    return {
+        "signature_lists": ("<i8", (len(geometry.signatures) + 1,)),
+        "pca": ("<f4", (r, d)),
+        "pca_bias": ("<f4", (r,)),
+        "centroids": ("<f4", (nlist, min(d, r, config.list_dims))),
+        "code_min": ("<f4", (r,)),
+        "code_span": ("<f4", (r,)),
+        "offsets": ("<i8", (nlist + 1,)),
+        "ids": (id_dtype(n, geometry.height, geometry.width).str, (p,)),
+        "codes": ("|u1", (p, r)),
+        "count": ("<i8", (nlist,)),
+        "mean_patch": ("<f4", (nlist, d)),
+        "mean_radius_sq": ("<f8", (nlist,)),
+        "faiss_header": ("|u1", None),
+        "codes_crc32c": ("<u4", (nlist,)),
+        "ids_crc32c": ("<u4", (nlist,)),
+    }
+
+
+def all_are(kind: type, values: Any) -> bool:
+    """Whether each of the values is of this type."""
+    return all(isinstance(value, kind) for value in values)
+
+
+def is_duration(value: Any) -> bool:
+    """Whether this is a number of seconds."""
+    return type(value) in (int, float) and 0 <= value < MOST_SECONDS
+
+
+def is_shape(value: Any) -> bool:
+    """Whether this is the shape of an array that holds something, and no absurd amount."""
+    axes = isinstance(value, list) and 0 < len(value) <= 4 and all(type(n) is int for n in value)
+    return axes and min(value) >= 1 and math.prod(value) < MOST_ROWS

@@ -1,0 +1,156 @@
+"""Damaged lists and images: no search finds anything in them, whatever scans them."""
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from small_index import build_small, reseal, small_images
+
+from patchindex import device_memory
+from patchindex.errors import StoreError
+from patchindex.index.list_checks import list_checksums
+from patchindex.index.patch_index import PatchIndex
+from patchindex.index.store import chunk_path, crc32c
+from patchindex.kernels import BACKEND
+from patchindex.kernels.backend import has_triton
+
+SCANS = ["faiss"] if BACKEND == "torch" else ["lists", "faiss"]
+CENTER, EVERY = 4, 10**6  # the signature of the image's middle
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    path = tmp_path_factory.mktemp("built") / "small.zarr"
+    return build_small(path, small_images(12), scales=(3,))
+
+
+@pytest.fixture
+def path(built, tmp_path):
+    """A copy to damage."""
+    return shutil.copytree(built.path, tmp_path / "copy.zarr")
+
+
+def without_list_checksums(attributes):
+    for name in ("ids", "codes"):
+        del attributes["arrays"][f"scales/3/{name}_crc32c"]
+
+
+def flip_bit(path, place):
+    with path.open("r+b") as file:
+        file.seek(place)
+        byte = file.read(1)[0]
+        file.seek(place)
+        file.write(bytes([byte ^ 1]))
+
+
+def spoil(path, index, name, number):
+    """Flip a bit within a list."""
+    rows = getattr(index.arrays(3), name)
+    flip_bit(chunk_path(path / "scales/3" / name, rows.ndim),
+             int(index.arrays(3).offsets[number]) * rows[:1].nbytes)  # fmt: skip
+
+
+def search(path, scan, nprobe=EVERY):
+    index = PatchIndex.open(path, scan=scan)
+    return index.search(3, CENTER, torch.zeros(2, 9), 9, nprobe=nprobe)
+
+
+def visited(index, nprobe):
+    """The lists that the search goes to, nearest first."""
+    arrays = index.arrays(3)
+    return arrays.rank_lists(arrays.project(np.zeros((1, 9), np.float32)), CENTER, nprobe)[0]
+
+
+def test_checksums_of_lists_are_those_of_their_rows(built):
+    arrays = built.arrays(3)
+    sums = list_checksums(arrays.codes, arrays.offsets)
+    (built.path / "list").write_bytes(arrays.codes[arrays.offsets[7] : arrays.offsets[8]].tobytes())
+    assert f"{sums[7]:08x}" == crc32c(built.path / "list")
+    (built.path / "list").unlink()
+
+
+@pytest.mark.parametrize("name", ["codes", "ids"])
+@pytest.mark.parametrize("scan", SCANS)
+def test_a_damaged_list_is_named_when_it_is_visited(path, built, scan, name):
+    near, far = visited(built, EVERY)[[0, -1]]
+    spoil(path, built, name, far)
+    assert torch.equal(search(path, scan, nprobe=1), search(built.path, scan, nprobe=1))
+    told = rf"list {far} of {name} of scales/3 of .*copy.zarr is damaged: its checksum .* Build it"
+    with pytest.raises(StoreError, match=told):
+        search(path, scan)
+    spoil(path, built, name, near)
+    with pytest.raises(StoreError, match=rf"list {near} of {name} of scales/3"):
+        search(path, scan, nprobe=1)
+
+
+@pytest.mark.parametrize("name", ["codes", "ids"])
+@pytest.mark.parametrize("scan", SCANS)
+def test_an_index_without_checksums_of_lists_is_checked_as_a_whole(path, built, scan, name):
+    reseal(path, without_list_checksums)
+    assert torch.equal(search(path, scan), search(built.path, scan))
+    PatchIndex.open(path).verify()
+    spoil(path, built, name, visited(built, EVERY)[-1])
+    with pytest.raises(StoreError, match=rf"{name} of scales/3 of .*copy.zarr is damaged: its ch"):
+        search(path, scan, nprobe=1)
+
+
+@pytest.mark.skipif(not has_triton(), reason="no Triton")
+@pytest.mark.parametrize("budget", [0, 2**30])
+def test_a_damaged_list_never_gets_onto_a_device(path, built, monkeypatch, budget):
+    from patchindex.index.device_lists import groups_on_device  # noqa: PLC0415 - needs Triton
+
+    monkeypatch.setattr(device_memory, "_memories", {})
+    monkeypatch.setattr(device_memory, "_budgets", [budget])
+    number = visited(built, EVERY)[-1]
+    spoil(path, built, "codes", number)
+    lists = torch.from_numpy(visited(built, EVERY)[None].copy())
+    with pytest.raises(StoreError, match=rf"list {number} of codes of scales/3"):
+        list(groups_on_device(PatchIndex.open(path).arrays(3), lists))
+
+
+@pytest.mark.parametrize("scan", SCANS)
+def test_ids_of_images_that_are_not_there_are_never_found(path, built, scan):
+    arrays = built.arrays(3)
+    ids = arrays.ids.copy()
+    ids[-1] = 12 * 16 * 16
+    sums = list_checksums(ids, arrays.offsets)
+    for name, values in (("ids", ids), ("ids_crc32c", sums)):
+        chunk_path(path / "scales/3" / name, 1).write_bytes(values.tobytes())
+
+    def forge(attributes):
+        for name in ("ids", "ids_crc32c"):
+            chunk = chunk_path(path / "scales/3" / name, 1)
+            attributes["arrays"][f"scales/3/{name}"]["crc32c"] = crc32c(chunk)
+
+    reseal(path, forge)
+    index = PatchIndex.open(path, scan=scan)
+    with pytest.raises(StoreError, match=r"ids of scales/3 .* has patches of images that are not"):
+        index.search(3, len(index.geometry(3).signatures) - 1, torch.zeros(1, 9), 5)
+
+
+@pytest.mark.parametrize("scan", SCANS)
+def test_damaged_images_are_noticed_at_their_first_use(path, scan):
+    flip_bit(chunk_path(path / "images", 4), 700)
+    index = PatchIndex.open(path, scan=scan)
+    assert index.info().images == (12, 1, 16, 16)
+    for use in (lambda: index.images, lambda: index.search(3, 0, torch.zeros(1, 9), 1)):
+        with pytest.raises(StoreError, match=r"images of .*copy.zarr is damaged: its checksum"):
+            use()
+
+
+@pytest.mark.parametrize(
+    "name", ["labels", "scales/3/offsets", "scales/3/pca", "scales/3/codes_crc32c"]
+)
+def test_damaged_small_arrays_are_noticed_at_once(path, built, name):
+    flip_bit(chunk_path(path / name, len(built.manifest["arrays"][name]["shape"])), 9)
+    with pytest.raises(StoreError, match=rf"{name} of .*copy.zarr is damaged: its checksum"):
+        PatchIndex.open(path)
+
+
+def test_checksums_of_lists_that_are_those_of_others_are_found_by_verify(path):
+    chunk = chunk_path(path / "scales/3/codes_crc32c", 1)
+    flip_bit(chunk, 5)
+    reseal(path, lambda a: a["arrays"]["scales/3/codes_crc32c"].update(crc32c=crc32c(chunk)))
+    with pytest.raises(StoreError, match=r"list 1 of codes of scales/3 of .* is damaged"):
+        PatchIndex.open(path).verify()
