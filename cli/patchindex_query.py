@@ -12,7 +12,7 @@ from cli.sampler_options import index_option, schedule_option, threads_option
 from cli.sources import open_index
 from patchindex.environment import set_threads
 from sampler.errors import OutputError, SamplerConfigError
-from sampler.output import reserve_output, write_whole
+from sampler.output import check_writable, write_file
 from sampler.provenance.nearest_patches import LookupConfig
 from sampler.provenance.pixel_query import Answer, PixelQuery, answer
 from sampler.provenance.table import provenance_lines
@@ -109,7 +109,7 @@ def check_picture(out: Path, image: Path) -> None:
         raise OutputError(f"--out {out} is a folder. Give the name of a file.")
     if out.exists() and image.exists() and out.samefile(image):
         raise OutputError(f"--out {out} is the image itself. Give another name.")
-    reserve_output(out.parent, overwrite=True)
+    check_writable(out.parent)
 
 
 def write_picture(found: Answer, out: Path) -> None:
@@ -119,4 +119,4 @@ def write_picture(found: Answer, out: Path) -> None:
     from sampler.provenance.figure import provenance_figure  # noqa: PLC0415
 
     figure = provenance_figure(found)
-    write_whole({out.name: lambda path: save_figure(figure, path)}, out.parent)
+    write_file(out, lambda path: save_figure(figure, path))

@@ -84,8 +84,10 @@ def calibrate(
     images = source if isinstance(source, ImageSet) else source.images
     name = f"calibrate-{Path(images.name).stem}-{config.sampling.seed}"
     folder = out or Path("runs", name)
-    reserve_output(folder, overwrite=overwrite, account=CALIBRATE_ACCOUNT)
-    with progress_bars() as progress:
+    with (
+        reserve_output(folder, overwrite=overwrite, account=CALIBRATE_ACCOUNT),
+        progress_bars() as progress,
+    ):
         finished = carry_out(
             source,
             trained,
@@ -93,8 +95,8 @@ def calibrate(
             lambda done, total: progress("calibrate", done, total),
             device=device,
         )
-    finished.account["versions"] = library_versions()
-    write_calibration(finished, folder)
+        finished.account["versions"] = library_versions()
+        write_calibration(finished, folder)
     for t, size in finished.calibration.scales().items():
         click.echo(f"{t:5.2f} {size:4d}")
     click.echo(f"{finished.account['seconds']:.0f} s: {folder / 'scales.yaml'}")

@@ -77,11 +77,13 @@ def compare(
         set_threads(threads)
     images = source if isinstance(source, ImageSet) else source.images
     folder = out or Path("runs", f"compare-{Path(images.name).stem}-{config.sampling.seed}")
-    reserve_output(folder, overwrite=overwrite, account=COMPARE_ACCOUNT)
-    with progress_bars() as progress:
+    with (
+        reserve_output(folder, overwrite=overwrite, account=COMPARE_ACCOUNT),
+        progress_bars() as progress,
+    ):
         finished = compare_network(source, opened, config, progress, device=device)
-    finished.account["versions"] = library_versions()
-    write_comparison(finished, folder)
+        finished.account["versions"] = library_versions()
+        write_comparison(finished, folder)
     for line in table_lines(finished.account):
         click.echo(line)
     seconds = sum(finished.account["seconds"].values())

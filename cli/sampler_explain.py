@@ -10,8 +10,8 @@ from patchindex import ImageSet
 from sampler.errors import SamplerConfigError
 from sampler.explain.build import explain as build_page
 from sampler.explain.checks import REMEDY
-from sampler.explain.run_folder import RunFolder
-from sampler.output import reserve_output, write_whole
+from sampler.explain.run_folder import held_run
+from sampler.output import write_whole
 
 PAGE = "explain.html"
 
@@ -39,12 +39,11 @@ def explain(
     now if they have moved.
     """
     wanted = None if samples is None else parse_samples(samples)
-    run = RunFolder.open(run_dir)
-    reserve_output(run_dir, overwrite=True)
-    source = open_run_source(run, index_path, dataset, resolution, limit)
-    images = source if isinstance(source, ImageSet) else source.images
-    page = build_page(run, images, wanted)
-    write_whole({PAGE: lambda path: path.write_text(page.html, encoding="utf-8")}, run_dir, REMEDY)
+    with held_run(run_dir) as run:
+        source = open_run_source(run, index_path, dataset, resolution, limit)
+        images = source if isinstance(source, ImageSet) else source.images
+        page = build_page(run, images, wanted)
+        write_whole({PAGE: lambda path: path.write_text(page.html, "utf-8")}, run_dir, REMEDY)
     told = f"{len(page.samples)} of {run.account['config']['num']} samples"
     click.echo(
         f"{told}, {page.num_pictures:,} of {page.num_named:,} training images, "

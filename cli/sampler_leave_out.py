@@ -14,8 +14,8 @@ from patchindex import ImageSet
 from patchindex.environment import set_threads
 from sampler.explain.checks import REMEDY, keep_check
 from sampler.explain.leave_out import LeaveOut, LeaveOutConfig, leave_out
-from sampler.explain.run_folder import RunFolder
-from sampler.output import reserve_output, write_whole
+from sampler.explain.run_folder import held_run
+from sampler.output import write_whole
 
 DEFAULTS = LeaveOutConfig()
 
@@ -56,14 +56,12 @@ def leave_out_command(
     config = LeaveOutConfig(pixel=None if pixel is None else parse_pixel(pixel), **settings)
     if threads is not None:
         set_threads(threads)
-    run = RunFolder.open(run_dir)
-    reserve_output(run_dir, overwrite=True)
-    source = open_run_source(run, index_path, dataset, resolution, limit)
-    found = leave_out(run, source, config, device)
-    keep_check(run_dir, found)
-    picture = write_picture(
-        found, source if isinstance(source, ImageSet) else source.images, run_dir
-    )
+    with held_run(run_dir) as run:
+        source = open_run_source(run, index_path, dataset, resolution, limit)
+        found = leave_out(run, source, config, device)
+        keep_check(run_dir, found)
+        images = source if isinstance(source, ImageSet) else source.images
+        picture = write_picture(found, images, run_dir)
     for line in told(found):
         click.echo(line)
     click.echo(f"picture: {picture}")

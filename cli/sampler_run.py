@@ -77,9 +77,11 @@ def run(
     source = open_source(index_path, dataset, resolution, limit)
     images = source if isinstance(source, ImageSet) else source.images
     folder = out or Path("runs", f"{Path(images.name).stem}-{config.machine}-{config.seed}")
-    reserve_output(folder, overwrite=overwrite)
-    click.echo(HEADER)
-    with TemporaryDirectory(dir=folder, prefix=".tracing-") as scratch:
+    with (
+        reserve_output(folder, overwrite=overwrite),
+        TemporaryDirectory(dir=folder, prefix=".tracing-") as scratch,
+    ):
+        click.echo(HEADER)
         trace_path = Path(scratch, TRACE) if trace else None
         finished = carry_out(
             source, config, on_step=show_step, trace_path=trace_path, device=device

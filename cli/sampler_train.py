@@ -13,7 +13,6 @@ from cli.sampler_options import image_options, seed_option, threads_option
 from patchindex import ImageSet
 from patchindex.environment import set_threads
 from sampler.networks.pretrained import WEIGHTS
-from sampler.output import reserve_output
 from sampler.training import Stopped, TrainingJob, Watch, network_for, recipe, train_network
 from sampler.training.metrics import Metric, MetricCallback
 
@@ -67,7 +66,6 @@ def train(
         set_threads(threads)
     place = open_device(device)
     job = make_job(settings, out)
-    reserve_output(job.folder, overwrite=True)  # training itself knows what may be replaced
     with noted_signals() as signals, progress_bars() as progress:
         watch = Watch(
             progress=progress,

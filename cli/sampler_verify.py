@@ -74,11 +74,11 @@ def verify(
     plan = plan_verification(index, config, device)
     name = f"verify-{Path(index.images.name).stem}-{config.sampling.seed}"
     folder = out or Path("runs", name)
-    reserve_output(folder, overwrite=overwrite, account=VERIFY_ACCOUNT)
-    click.echo(COMPARISON_HEADER)
-    finished = carry_out(plan, on_row=show_row)
-    finished.account["versions"] = library_versions()
-    write_verification(finished, folder)
+    with reserve_output(folder, overwrite=overwrite, account=VERIFY_ACCOUNT):
+        click.echo(COMPARISON_HEADER)
+        finished = carry_out(plan, on_row=show_row)
+        finished.account["versions"] = library_versions()
+        write_verification(finished, folder)
     if finished.finals is not None:
         click.echo(finals_line(finished.finals))
     lowest = min(row.R2 for row in finished.rows)

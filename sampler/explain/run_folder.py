@@ -1,6 +1,8 @@
 """A finished run as a folder holds it: its account, its trace, and the images it was made from."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from numpy import ndarray
 from patchindex import ImageSet
 from patchindex.errors import DatasetError
 from sampler.errors import SamplerConfigError
-from sampler.output import RUN_ACCOUNT
+from sampler.output import RUN_ACCOUNT, reserve_output
 from sampler.run import served_scale
 from sampler.trace import Trace
 
@@ -78,6 +80,21 @@ class RunFolder:
             )
 
 
+@contextmanager
+def held_run(path: Path) -> Iterator[RunFolder]:
+    """A run with a trace, into whose folder no other process writes meanwhile.
+
+    Raises:
+        LockedError: another process writes into it.
+        OutputError: it cannot be written to.
+        SamplerConfigError, StoreError: as for `RunFolder.open`.
+    """
+    if not path.is_dir():  # which must not be made
+        raise no_run(path)
+    with reserve_output(path, overwrite=True):
+        yield RunFolder.open(path)
+
+
 def read_account(path: Path) -> dict[str, Any]:
     """What `run.json` holds.
 
@@ -88,10 +105,7 @@ def read_account(path: Path) -> dict[str, Any]:
     try:
         account = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise SamplerConfigError(
-            f"{path} holds no run: there is no {RUN_ACCOUNT}. Give the folder that "
-            "`sampler run --trace` wrote."
-        ) from None
+        raise no_run(path) from None
     except (OSError, ValueError) as error:
         raise SamplerConfigError(
             f"{file} cannot be read ({error}). Sample the run again."
@@ -101,6 +115,14 @@ def read_account(path: Path) -> dict[str, Any]:
             f"{file} is not the account of a run. Give the folder that `sampler run` wrote."
         )
     return account
+
+
+def no_run(path: Path) -> SamplerConfigError:
+    """The error of a folder without a run."""
+    return SamplerConfigError(
+        f"{path} holds no run: there is no {RUN_ACCOUNT}. Give the folder that "
+        "`sampler run --trace` wrote."
+    )
 
 
 def window_side(account: dict[str, Any], patch_size: int) -> int:

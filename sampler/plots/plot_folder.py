@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from patchindex import UserError
-from sampler.output import RUN_ACCOUNT, VERIFY_ACCOUNT, reserve_output, write_whole
+from sampler.output import RUN_ACCOUNT, VERIFY_ACCOUNT, reserve_output, settle_output, write_whole
 from sampler.reverse import StepReport
 from sampler.verification import StepComparison
 from sampler.verify import Verification
@@ -39,31 +39,57 @@ def plot_folder(folder: Path, out: Path) -> tuple[Path, ...]:
 
     Raises:
         ResultsError: it holds no run or verification, or one that cannot be drawn.
+        LockedError: another process writes into `out`.
         OutputError: `out` cannot be written to.
     """
-    # matplotlib takes most of a second to import, which no other command should wait for
-    from sampler.plots.plot_style import save_figure  # noqa: PLC0415
+    if not folder.is_dir():
+        raise no_results(folder)
+    if out.exists() and out.samefile(folder):
+        with reserve_output(out, overwrite=True):
+            return write_figures(draw_folder(folder), out)
+    settle_output(folder)
+    figures = draw_folder(folder)
+    with reserve_output(out, overwrite=True):
+        return write_figures(figures, out)
 
+
+def draw_folder(folder: Path) -> dict[str, "Figure"]:
+    """The figures of what the folder holds.
+
+    Raises:
+        ResultsError: it holds no run or verification, or one that cannot be drawn.
+    """
     figures: dict[str, Figure] = {}
     for name, draw in ((RUN_ACCOUNT, draw_run), (VERIFY_ACCOUNT, draw_verification)):
         if (folder / name).exists():
             figures |= draw(read_account(folder / name), folder / name)
     if not figures:
-        raise ResultsError(
-            f"{folder} holds neither {RUN_ACCOUNT} nor {VERIFY_ACCOUNT}. Give the folder that "
-            "`sampler run` or `sampler verify` wrote."
-        )
-    reserve_output(out, overwrite=True)
+        raise no_results(folder)
+    return figures
+
+
+def write_figures(figures: Mapping[str, "Figure"], out: Path) -> tuple[Path, ...]:
+    """Write each figure as PNG and SVG into a folder that is held; the files."""
+    # matplotlib takes most of a second to import, which no other command should wait for
+    from sampler.plots.plot_style import save_figure  # noqa: PLC0415
+
     files = {
         f"{name}.{ending}": saving(figure, save_figure)
         for name, figure in figures.items()
         for ending in ENDINGS
     }
-    write_whole(files, out)
-    if "steps" in figures and ATTRIBUTION not in figures:  # of a run that was here before
-        for ending in ENDINGS:
-            (out / f"{ATTRIBUTION}.{ending}").unlink(missing_ok=True)
+    # that of a run that was here before
+    gone = (f"{ATTRIBUTION}.*",) if "steps" in figures else ()
+    write_whole(files, out, gone=gone)
     return tuple(out / name for name in files)
+
+
+def no_results(folder: Path) -> ResultsError:
+    """The error of a folder without anything to draw."""
+    return ResultsError(
+        f"{folder} holds neither {RUN_ACCOUNT} nor {VERIFY_ACCOUNT}. Give the folder that "
+        "`sampler run` or `sampler verify` wrote."
+    )
 
 
 def saving(

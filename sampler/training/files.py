@@ -70,4 +70,4 @@ def write_network(
         LOSSES: lambda path: write_loss_curve(losses, title, path),
         ACCOUNT: lambda path: path.write_bytes(text),
     }
-    write_whole(files, folder)
+    write_whole(files, folder, account=ACCOUNT)

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from patchindex.environment import library_versions
-from patchindex.paths import locked_folder
 from sampler.networks import Network, num_parameters, receptive_field
+from sampler.output import reserve_output
 from sampler.training.checkpoint import discard_checkpoint
 from sampler.training.files import is_complete, write_network
 from sampler.training.job import TrainingJob
@@ -67,8 +67,7 @@ def train_network(
         UserError: a folder of another training or one that another process writes in, a checkpoint
             that is damaged, or a loss that is no number any more.
     """
-    busy = f"another training is writing to {job.folder}"
-    with locked_folder(job.folder, busy=busy):
+    with reserve_output(job.folder, overwrite=True):  # what may be replaced is known here
         if not overwrite and is_complete(job.folder, job.key()):
             logger.info("%s is complete already; nothing to do", job.folder)
             return None

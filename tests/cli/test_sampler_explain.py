@@ -20,6 +20,7 @@ from cli.sampler import main
 from patchindex import ImageSet
 from sampler import ELSMachine, sample
 from sampler.noise import initial_noise
+from sampler.output import reserve_output
 from sampler.trace import Trace
 
 KINDS = {"Uint8": "u1", "Uint16": "u2", "Int16": "i2", "Int32": "i4"}
@@ -261,6 +262,21 @@ def test_a_new_run_takes_nothing_over_from_the_old_one(run_dir: Path) -> None:
     again = ["--index", index, "--steps", 2, "--num", 1, "--scales", 3, "--overwrite"]
     assert invoke("run", *again, "--out", run_dir).exit_code == 0
     assert {path.name for path in run_dir.iterdir()} == {"samples.npy", "samples.png", "run.json"}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["explain"], ["leave-out"], ["plot"], ["run", "--dataset", "sample", "--overwrite", "--out"]],
+)
+def test_a_folder_in_which_another_process_writes_is_left_alone(run_dir: Path, arguments) -> None:
+    (run_dir / ".tracing-x").mkdir()
+    with reserve_output(run_dir, overwrite=True):
+        (run_dir / ".tracing-x").mkdir()
+        result = invoke(*arguments, run_dir)
+        assert result.exit_code == 1
+        refused = f"another process is writing to {run_dir} (process {os.getpid()} of"
+        assert refused in result.output.splitlines()[-1]
+        assert (run_dir / ".tracing-x").exists()
 
 
 def test_more_images_than_are_named_cannot_be_left_out(run_dir: Path) -> None:

@@ -171,11 +171,15 @@ def test_a_file_that_fails_leaves_none_of_the_others(tmp_path) -> None:
 
 def test_a_verification_is_not_replaced_unasked_but_may_lie_beside_a_run(tmp_path) -> None:
     (tmp_path / "run.json").write_text("{}")
-    reserve_output(tmp_path, overwrite=False, account=VERIFY_ACCOUNT)
-    (tmp_path / VERIFY_ACCOUNT).write_text("{}")
-    with pytest.raises(UserError, match=r"already holds a verification\. Give another --out"):
-        reserve_output(tmp_path, overwrite=False, account=VERIFY_ACCOUNT)
-    reserve_output(tmp_path, overwrite=True, account=VERIFY_ACCOUNT)
+    unasked = reserve_output(tmp_path, overwrite=False, account=VERIFY_ACCOUNT)
+    with unasked:
+        (tmp_path / VERIFY_ACCOUNT).write_text("{}")
+    refused = r"already holds a verification\. Give another --out"
+    unasked = reserve_output(tmp_path, overwrite=False, account=VERIFY_ACCOUNT)
+    with pytest.raises(UserError, match=refused), unasked:
+        pass
+    with reserve_output(tmp_path, overwrite=True, account=VERIFY_ACCOUNT):
+        pass
 
 
 def test_equal_figures_are_equal_files(verification, tmp_path) -> None:

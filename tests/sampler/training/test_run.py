@@ -153,7 +153,7 @@ def test_two_trainings_never_write_into_one_folder(images, tmp_path) -> None:
     def start_another(_stage: str, done: int, _total: int) -> None:
         if done == 2:
             with pytest.raises(
-                LockedError, match=r"another training is writing to .* \(process \d+ of .*\). Wait"
+                LockedError, match=r"another process is writing to .* \(process \d+ of .*\). Wait"
             ) as caught:
                 finish(small_job(tmp_path, images, seed=1), overwrite=True)
             refused.append(caught)
