@@ -1,7 +1,8 @@
 """Arrays that a run writes step by step: a Zarr v3 group, compressed, one chunk per step.
 
 The first axis is the step. A step is written once it is finished, so that memory holds one, and
-read alone, so that looking at one does not unpack the others.
+read alone, so that looking at one does not unpack the others. Every chunk carries its checksum, and
+is written even where it is all zeros: one that is missing or damaged is never read as numbers.
 """
 
 from collections.abc import Mapping
@@ -12,11 +13,19 @@ from typing import Any
 import numpy as np
 import zarr
 from numpy import ndarray
-from zarr.codecs import BloscCodec
-from zarr.errors import ContainsGroupError, GroupNotFoundError
+from zarr.codecs import BloscCodec, Crc32cCodec
+from zarr.errors import ContainsGroupError
 
 from patchindex.errors import StoreError
 from patchindex.index.store import disk_errors_told, root_of
+
+# what Zarr raises where metadata or chunks are not what it wrote
+UNREADABLE = (
+    OSError, ValueError, TypeError, LookupError, RuntimeError, AttributeError, ArithmeticError,
+    MemoryError, AssertionError,
+)  # fmt: skip
+NUMBERS = "fiub"  # kinds of dtypes that are written
+STORED = "stored"  # attribute: dtype and shape once more, so that a changed one is noticed
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +55,9 @@ class StepStore:
         """
         try:
             return cls(zarr.open_group(path, mode="r"))
-        except (GroupNotFoundError, FileNotFoundError, ValueError, KeyError) as error:
+        except UNREADABLE as error:
             raise StoreError(
-                f"{path} is no trace that can be read ({error}). Record it again."
+                f"{path} is no trace that can be read ({told(error)}). Record it again."
             ) from error
 
     @property
@@ -75,12 +84,17 @@ class StepStore:
         Raises:
             StoreError: the disk is full or the folder went away.
         """
-        with disk_errors_told(self.path, "Free some space, or give another --out."):
+        with (
+            disk_errors_told(self.path, "Free some space, or give another --out."),
+            zarr.config.set({"array.write_empty_chunks": True}),
+        ):
             for name, value in values.items():
                 if name not in self.group:
                     self.group.create_array(
                         name, shape=(num_steps, *value.shape), dtype=value.dtype,
-                        chunks=(1, *value.shape), compressors=BloscCodec(cname="zstd", clevel=5),
+                        chunks=(1, *value.shape),
+                        compressors=[BloscCodec(cname="zstd", clevel=5), Crc32cCodec()],
+                        attributes={STORED: f"{value.dtype} {[num_steps, *value.shape]}"},
                     )  # fmt: skip
                 self._array(name)[step] = value
 
@@ -96,18 +110,45 @@ class StepStore:
         array = self._array(name)
         places = (np.asarray(part) if isinstance(part, list) else part for part in selection)
         try:
+            self._check_chunks(name, array)
             return np.asarray(array.oindex[(slice(None), *places)])
-        except (ValueError, RuntimeError, OSError) as error:
-            raise StoreError(
-                f"array {name} of {self.path} cannot be read ({error}). Record it again."
-            ) from error
+        except UNREADABLE as error:
+            raise self._unreadable(name, error) from error
 
     def _array(self, name: str) -> zarr.Array[Any]:
         try:
-            array = self.group[name]
-        except (KeyError, ValueError) as error:
-            raise StoreError(
-                f"array {name} of {self.path} cannot be read ({error}). Record it again."
-            ) from error
-        assert isinstance(array, zarr.Array)  # noqa: S101 - `write` makes nothing else
-        return array
+            return as_written(self.group[name])
+        except UNREADABLE as error:
+            raise self._unreadable(name, error) from error
+
+    def _check_chunks(self, name: str, array: zarr.Array[Any]) -> None:
+        """Raise FileNotFoundError if a chunk is missing, which Zarr would take for zeros.
+
+        Stores that were written before chunks had checksums lack those that are all zeros.
+        """
+        if not any(isinstance(codec, Crc32cCodec) for codec in array.compressors):
+            return
+        for step in range(array.shape[0]):
+            chunk = self.path.joinpath(name, "c", str(step), *["0"] * (array.ndim - 1))
+            if not chunk.is_file():
+                raise FileNotFoundError(f"step {step} is missing")
+
+    def _unreadable(self, name: str, error: BaseException) -> StoreError:
+        return StoreError(
+            f"array {name} of {self.path} cannot be read ({told(error)}). Record it again."
+        )
+
+
+def as_written(array: object) -> zarr.Array[Any]:
+    """The array itself, if its metadata is what `StepStore.write` wrote; else TypeError."""
+    if not isinstance(array, zarr.Array) or array.dtype.kind not in NUMBERS:
+        raise TypeError("it holds no numbers")
+    kind = f"{array.dtype} {list(array.shape)}"
+    if array.chunks != (1, *array.shape[1:]) or array.attrs.get(STORED, kind) != kind:
+        raise TypeError(f"it was not written as {kind}")
+    return array
+
+
+def told(error: BaseException) -> str:
+    """What an error says, in one line; its kind if it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__
