@@ -7,6 +7,7 @@ stage.py        the undisturbed indexes, runs and networks that trials are held 
 kills.py        SIGKILL at a change or a moment; SIGINT and SIGTERM
 damages.py      altered files of an index, a run, a checkpoint and a network
 readers.py      readers beside rebuilds
+writers.py      two writers in one folder
 limits.py       little memory, no disk, few descriptors, closed streams
 hostile.py      crafted files and arguments
 """

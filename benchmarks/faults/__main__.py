@@ -42,17 +42,18 @@ from benchmarks.faults.limits import close_streams, limit
 from benchmarks.faults.readers import read_beside_rebuilds
 from benchmarks.faults.stage import Stage, set_up
 from benchmarks.faults.trials import Kind, Verdict, carry_out
+from benchmarks.faults.writers import write_beside
 
 RESULTS = Path(__file__).parents[1] / "results" / "faults.jsonl"
 SIZES = {
-    "small": {"build": 3, "overwrite": 2, "run": 2, "train": 0, "interrupt": 0, "damage": 0,
-              "readers": 0, "rebuilds": 0, "limits": 0, "streams": 0, "hostile": 2},
+    "small": {"build": 3, "overwrite": 2, "run": 2, "train": 0, "interrupt": 0, "beside": 0,
+              "damage": 0, "readers": 0, "rebuilds": 0, "limits": 0, "streams": 0, "hostile": 2},
     "moderate": {"build": 40, "overwrite": 30, "run": 30, "train": 10, "interrupt": 8,
-                 "damage": 150, "readers": 16, "rebuilds": 6, "limits": 30, "streams": 8,
-                 "hostile": 80},
+                 "beside": 12, "damage": 150, "readers": 16, "rebuilds": 6, "limits": 32,
+                 "streams": 7, "hostile": 100},
     "goal": {"build": 200, "overwrite": 100, "run": 100, "train": 50, "interrupt": 24,
-             "damage": 1000, "readers": 64, "rebuilds": 20, "limits": 100, "streams": 12,
-             "hostile": 200},
+             "beside": 36, "damage": 1000, "readers": 64, "rebuilds": 20, "limits": 96,
+             "streams": 21, "hostile": 200},
 }  # fmt: skip
 # jobs that a kind's trials are held against
 NEEDED = {
@@ -60,8 +61,9 @@ NEEDED = {
     "train": ("train",),
     "interrupt": ("long", "build", "run"),
     "build": ("build", "blocks"),
-    "overwrite": ("build", "other"),
+    "overwrite": ("build", "over"),
     "run": ("build", "run", "traced", "other_run", "other_traced"),
+    "beside": ("build", "other", "traced", "other_run", "other_traced", "train"),
     "damage": ("build", "traced", "train"),
     "limits": ("build", "blocks", "traced", "train"),
     "streams": ("build", "traced"),
@@ -98,6 +100,7 @@ class Options:
 @count("run")
 @count("train")
 @count("interrupt")
+@count("beside")
 @count("damage")
 @count("readers")
 @count("rebuilds")
@@ -173,6 +176,7 @@ def kinds_of(sizes: dict[str, int], known: Uses) -> list[Kind]:
         Kind("build", kill_build, sizes["build"]),
         Kind("overwrite", kill_overwrite, sizes["overwrite"]),
         Kind("run", kill_run, sizes["run"]),
+        Kind("beside", write_beside, sizes["beside"]),
         Kind("damage", partial(damage_something, known=known), sizes["damage"]),
         Kind("limits", limit, sizes["limits"]),
         Kind("streams", close_streams, sizes["streams"]),

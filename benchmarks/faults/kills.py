@@ -14,6 +14,7 @@ from benchmarks.faults.trials import Place
 
 # what other commands make of a run: lost is no loss
 DERIVED = ("explain.html", "steps.png", "steps.svg", "attribution.png", "attribution.svg")
+LAST = 48
 AGAIN = 0.25  # share of trials in which the repetition is killed, too
 
 
@@ -23,6 +24,12 @@ def learn_jobs(stage: Stage, names: set[str], *, twice: bool) -> None:
         Job(name="build", program="patchindex", arguments=stage.build()),
         Job(name="blocks", program="patchindex", arguments=stage.build(), before=small_blocks),
         Job(name="other", program="patchindex", arguments=stage.build("b")),
+        Job(
+            name="over",
+            program="patchindex",
+            arguments=stage.build("b", "--overwrite"),
+            prepare=partial(lay_index, stage),
+        ),
         Job(name="run", program="sampler", arguments=stage.sample(0)),
         Job(name="traced", program="sampler", arguments=stage.sample(0, "--trace")),
         Job(name="other_run", program="sampler", arguments=stage.sample(1)),
@@ -35,6 +42,11 @@ def learn_jobs(stage: Stage, names: set[str], *, twice: bool) -> None:
             stage.learn(job, twice=twice)
 
 
+def lay_index(stage: Stage, folder: Path) -> None:
+    """Put an index there that is to be replaced."""
+    copy(stage.index, folder / "index.zarr")
+
+
 def small_blocks() -> None:
     """Have `build` work in many blocks, as it does with many images."""
     import cli.patchindex as program  # noqa: PLC0415 - in the command's own process
@@ -44,7 +56,7 @@ def small_blocks() -> None:
 
 def kill_build(place: Place) -> str | None:
     """A build resumes, and ends with the same bits."""
-    name = "blocks" if place.number % 4 > 1 else "build"
+    name = "blocks" if place.number // 4 % 2 else "build"
     before = small_blocks if name == "blocks" else None
     known = place.stage.known[name]
     job = Job(name=name, program="patchindex", arguments=place.stage.build(), before=before)
@@ -59,24 +71,24 @@ def kill_build(place: Place) -> str | None:
 def kill_overwrite(place: Place) -> str | None:
     """Old or new, never between; the same command makes it new, and again after that."""
     stage = place.stage
-    old, new = (inside(stage.known[name], "index.zarr") for name in ("build", "other"))
-    copy(stage.index, place.folder / "index.zarr")
-    job = Job(name="other", program="patchindex", arguments=stage.build("b", "--overwrite"))
-    told = kill(place, job, stage.known["other"], more_changes=len(old))
+    old, new = (inside(stage.known[name], "index.zarr") for name in ("build", "over"))
+    lay_index(stage, place.folder)
+    job = Job(name="over", program="patchindex", arguments=stage.build("b", "--overwrite"))
+    told = kill(place, job, stage.known["over"])
     here = index_at(place)
     if here and here not in (old, new):
         raise Fell(
             f"{told}: neither the old index ({difference(here, old)}) nor the new one "
             f"({difference(here, new)})"
         )
-    repeat(place, job, stage.known["other"], told)
+    repeat(place, job, stage.known["over"], told)
     return None
 
 
 def kill_run(place: Place) -> str | None:
     """The old run whole, the new run whole, or none; the same command makes the new one."""
-    stage, traced = place.stage, place.number % 4 > 1
-    over = place.number % 8 > 3
+    stage, traced = place.stage, place.number // 4 % 2 == 1
+    over = place.number // 8 % 2 == 1
     known = stage.known["traced" if traced else "run"]
     old: Contents = {}
     if over:  # of any kind over any kind
@@ -124,7 +136,10 @@ def kill(place: Place, job: Job, known: Known, *, more_changes: int = 0) -> str:
         shares.append(float(place.rng.random()))
     for share in shares:
         if place.number % 2 == 0:
-            told = kill_at_change(place, job, int(share * (len(known.changes) + more_changes + 1)))
+            changes = len(known.changes) + more_changes + 1
+            # the last changes put all in its place, so that every second of these kills is there
+            span = min(changes, LAST) if place.number % 4 == 0 else changes
+            told = kill_at_change(place, job, changes - 1 - int(share * span))
         else:
             told = kill_at_moment(place, job, share * known.seconds * 1.2)
     return f"{job.name} killed {told}"
@@ -219,7 +234,7 @@ def signal_later(place: Place, sent: signal.Signals, seconds: float, process: in
 def begun(folder: Path) -> bool:
     """Whether the command that works here has named a stage or shown its table."""
     said = [path.read_text(errors="replace") for path in folder.glob(".[eo][ru][rt]-*")]
-    return any("train\n" in text or "effective samples" in text for text in said)
+    return any("train\n" in text or "effective samples" in text or "plan:" in text for text in said)
 
 
 def check_saved(place: Place, told: str, name: str) -> None:

@@ -25,12 +25,14 @@ class Job:
 
     Attributes:
         before: what its process does first.
+        prepare: puts into its folder what it finds there.
     """
 
     name: str
     program: Program
     arguments: tuple[str, ...]
     before: Callable[[], object] | None = None
+    prepare: Callable[[Path], object] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +97,8 @@ class Stage:
 
     def _undisturbed(self, job: Job, folder: Path) -> Known:
         folder.mkdir()
+        if job.prepare is not None:
+            job.prepare(folder)
         log = folder.with_suffix(".changes")
 
         def before() -> None:
