@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from patchindex import ImageSet
+from patchindex.npy import read_npy
 from sampler.errors import SamplerConfigError
 
 
@@ -34,16 +35,15 @@ def load_noise(path: Path, images: ImageSet) -> Float[Tensor, "b c h w"]:
             finite.
     """
     try:
-        noise = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        noise = read_npy(path)
+    except (OSError, ValueError) as error:
         raise SamplerConfigError(
             f"noise file {path} cannot be read ({error}). Give a .npy file of float32 numbers."
         ) from error
     shape = (images.channels, images.height, images.width)
-    if not isinstance(noise, np.ndarray) or noise.ndim != 4 or noise.shape[1:] != shape:
-        found = getattr(noise, "shape", "no single array")
+    if noise.ndim != 4 or noise.shape[1:] != shape:
         raise SamplerConfigError(
-            f"noise file {path} has shape {found}, but the images are "
+            f"noise file {path} has shape {noise.shape}, but the images are "
             f"{'x'.join(map(str, shape))}. Give shape [samples, {', '.join(map(str, shape))}]."
         )
     if not np.issubdtype(noise.dtype, np.floating) or not len(noise):
@@ -51,9 +51,11 @@ def load_noise(path: Path, images: ImageSet) -> Float[Tensor, "b c h w"]:
             f"noise file {path} holds {len(noise)} samples of {noise.dtype}. "
             "Give at least one sample of standard normal float32 numbers."
         )
-    if not np.isfinite(noise).all():
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
+        values = noise.astype(np.float32)
+    if not np.isfinite(values).all():
         raise SamplerConfigError(
             f"noise file {path} holds values that are not finite (nan or inf). "
             "Give finite numbers; noise is standard normal."
         )
-    return torch.from_numpy(noise.astype(np.float32))
+    return torch.from_numpy(values)

@@ -1,6 +1,6 @@
 """Dataset cards: what is known of each named dataset, read from `data/datasets/NAME.yaml`."""
 
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, Field, dataclass, fields
 from typing import Any, Literal, get_args
 
 import yaml
@@ -50,16 +50,13 @@ class DatasetCard:
     substitute_note: str = ""
 
     def __post_init__(self) -> None:
+        name = self.name if isinstance(self.name, str) else "without a name"
+        for field in fields(self):
+            check_value(name, field, getattr(self, field.name))
         if self.loader not in get_args(Loader):
             raise DatasetError(
                 f"card {self.name} has loader {self.loader!r}. "
                 f"Give one of {', '.join(get_args(Loader))}."
-            )
-        counts = (self.channels, self.height, self.width, self.num_images, self.resolution)
-        if not all(isinstance(count, int) and count > 0 for count in counts):
-            raise DatasetError(
-                f"card {self.name} has channels, height, width, num_images, resolution = {counts}. "
-                "Give whole numbers above zero."
             )
 
     @classmethod
@@ -74,6 +71,10 @@ class DatasetCard:
         except yaml.YAMLError as error:
             reason = " ".join(str(error).split())
             raise DatasetError(f"card {origin} is not valid YAML: {reason}") from error
+        except (ValueError, RecursionError) as error:  # of dates and numbers that cannot be
+            raise DatasetError(
+                f"card {origin} holds what cannot be read: {error}. Give plain texts and numbers."
+            ) from error
         if not isinstance(values, dict):
             raise DatasetError(f"card {origin} holds no settings. Give `key: value` lines.")
         known = {field.name for field in fields(cls)}
@@ -89,6 +90,21 @@ class DatasetCard:
             key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
         }
         return cls(**settings)
+
+
+def check_value(card: str, field: "Field[Any]", value: object) -> None:
+    """Raise DatasetError unless a setting is of its field's type; counts are above zero."""
+    if field.type is int:
+        wanted, fits = "a whole number above zero", type(value) is int and value > 0
+    elif field.type == tuple[str, ...]:
+        texts = isinstance(value, tuple) and all(isinstance(part, str) for part in value)
+        wanted, fits = "a list of texts", texts
+    else:
+        wanted, fits = "a text", isinstance(value, str)
+    if not fits:  # the value itself may be without end: lists in YAML can hold each other
+        raise DatasetError(
+            f"card {card} has a {type(value).__name__} for {field.name}. Give {wanted}."
+        )
 
 
 def card_names() -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from torch import Tensor
 from patchindex import ImageSet
 from patchindex.datasets.decode import decode_image
 from patchindex.images import to_unit
+from patchindex.npy import is_file, read_npy
 from sampler.errors import SamplerConfigError
 
 logger = logging.getLogger(__name__)
@@ -32,7 +33,7 @@ def read_image(path: Path, images: ImageSet, *, is_state: bool) -> Float[Tensor,
         SamplerConfigError: there is no such file, or its shape or values are not the images' own.
         DatasetError: it cannot be read as a picture.
     """
-    if not path.is_file():
+    if not is_file(path):
         raise SamplerConfigError(
             f"there is no image file {path}. Give a PNG, JPEG or .npy file of one image."
         )
@@ -58,13 +59,15 @@ def array_image(path: Path, images: ImageSet, *, is_state: bool) -> Float[Tensor
     """The image in a .npy file: uint8 values 0..255, or floating point values."""
     array = channels_first(load_array(path), images, path)
     if array.dtype == np.uint8:
-        return to_unit(array)[None]
+        return to_unit(np.ascontiguousarray(array))[None]
     if not np.issubdtype(array.dtype, np.floating):
         raise SamplerConfigError(
             f"image {path} holds {array.dtype} values. "
             "Give uint8 in 0..255, or floating point in [-1, 1]."
         )
-    if not np.isfinite(array).all():
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
+        values = array.astype(np.float32)
+    if not np.isfinite(values).all():
         raise SamplerConfigError(
             f"image {path} holds values that are not finite (nan or inf). Give finite numbers."
         )
@@ -78,22 +81,17 @@ def array_image(path: Path, images: ImageSet, *, is_state: bool) -> Float[Tensor
             "no value of %s is below 0: it is taken as in [-1, 1], where black is -1 and grey 0",
             path,
         )
-    return torch.from_numpy(array.astype(np.float32))[None]
+    return torch.from_numpy(values)[None]
 
 
 def load_array(path: Path) -> ndarray:
     """The array in a .npy file."""
     try:
-        array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        return read_npy(path)
+    except (OSError, ValueError) as error:
         raise SamplerConfigError(
             f"image {path} cannot be read ({error}). Give a .npy file of one array of numbers."
         ) from error
-    if not isinstance(array, ndarray):
-        raise SamplerConfigError(
-            f"image {path} holds several arrays. Give a .npy file of one array of numbers."
-        )
-    return array
 
 
 def channels_first(array: ndarray, images: ImageSet, path: Path) -> ndarray:
