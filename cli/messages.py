@@ -1,5 +1,6 @@
 """What a command tells its user: errors in one line, logs and progress on stderr."""
 
+import io
 import logging
 import sys
 from collections.abc import Iterator
@@ -27,6 +28,8 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; exit code 1 after a user's error, 130 after Ctrl-C."""
         log_to_stderr()
+        if isinstance(sys.stdout, io.TextIOWrapper):  # names of files that are not UTF-8 pass
+            sys.stdout.reconfigure(errors="surrogateescape")
         try:
             return super().invoke(ctx)
         except UserError as error:

@@ -4,12 +4,14 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
 from cli.devices import device_option, open_device
 from cli.messages import Commands, progress_bars, resumable
 from cli.patchindex_query import query
+from cli.sampler_options import crop_option
 from patchindex import Boundary, ImageSet
 from patchindex.datasets import card_names, load_card
 from patchindex.environment import describe_environment
@@ -36,8 +38,11 @@ def main() -> None:
     metavar="PIXELS,...", help="Odd patch sides.",
 )  # fmt: skip
 @click.option(
-    "--resolution", metavar="PIXELS|native", help="Side of the images. [default: the dataset's own]"
-)
+    "--resolution", metavar="PIXELS|HxW|native",
+    help="Size of the images: a side, or height x width, such as 48x32. "
+    "[default: the dataset's own]",
+)  # fmt: skip
+@crop_option
 @click.option("--limit", type=click.IntRange(min=1), metavar="IMAGES", help="Take the first only.")
 @click.option(
     "--boundary", default=DEFAULTS.boundary, show_default=True,
@@ -51,19 +56,18 @@ def build(
     *,
     dataset: str,
     scales: str,
-    resolution: str | None,
-    limit: int | None,
     boundary: Boundary,
     seed: int,
     out: Path | None,
     overwrite: bool,
     device: str,
+    **which: Any,
 ) -> None:
     """Build an index; after an interruption the same command resumes."""
     config = IndexConfig(scales=parse_scales(scales), boundary=boundary, seed=seed)
     where = open_device(device)
     with resumable(RESUME_HINT):
-        images = ImageSet.load(dataset, resolution=resolution, limit=limit)
+        images = ImageSet.load(dataset, **which)  # resolution, crop, limit
         target = out or index_path(
             dataset, height=images.height, width=images.width, boundary=boundary
         )

@@ -12,7 +12,9 @@ def open_run_source(
     run: RunFolder,
     index_path: Path | None,
     dataset: str | None,
+    *,
     resolution: str | None,
+    crop: str | None,
     limit: int | None,
 ) -> ImageSet | PatchIndex:
     """The index of a run, or its dataset; the options win.
@@ -22,16 +24,20 @@ def open_run_source(
     """
     source = run.account["source"]
     if index_path is not None or dataset is not None:
-        return open_source(index_path, dataset, resolution, limit)
+        return open_source(index_path, dataset, resolution=resolution, crop=crop, limit=limit)
     if source["index"] is None:
-        # as many and as large as the run's, unless the options know better
+        # as many as the run's, as large and cut alike, unless the options know better
         _, height, width = source["shape"]
-        side = str(height) if height == width else "native"
         return ImageSet.load(
-            source["dataset"], resolution=resolution or side, limit=limit or source["num_images"]
+            source["dataset"],
+            resolution=resolution or f"{height}x{width}",
+            crop=crop or source.get("crop"),  # runs of earlier versions say nothing of it
+            limit=limit or source["num_images"],
         )
-    if resolution is not None or limit is not None:
-        return open_source(Path(source["index"]), None, resolution, limit)  # which refuses them
+    if (resolution, crop, limit) != (None, None, None):  # which is refused
+        return open_source(
+            Path(source["index"]), None, resolution=resolution, crop=crop, limit=limit
+        )
     try:
         return PatchIndex.open(Path(source["index"]))
     except StoreError as error:

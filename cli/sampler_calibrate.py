@@ -9,6 +9,7 @@ import torch
 from cli.devices import device_options
 from cli.messages import progress_bars
 from cli.sampler_options import (
+    IMAGE_SETTINGS,
     boundary_option,
     dataset_option,
     exact_option,
@@ -72,8 +73,8 @@ def calibrate(
     **settings: Any,
 ) -> None:
     """Find scales; leaves scales.yaml, calibrate.json, scales.png and receptive_field.png."""
-    names = ("index_path", "dataset", "resolution", "limit")
-    source = open_source(*(settings.pop(name) for name in names))
+    names = ("index_path", "dataset", *IMAGE_SETTINGS)
+    source = open_source(**{name: settings.pop(name) for name in names})
     config = CalibrateConfig(
         sampling=SamplerConfig(**settings),
         candidates=None if candidates is None else parse_scales(candidates),

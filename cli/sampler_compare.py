@@ -9,6 +9,7 @@ import torch
 from cli.devices import device_options
 from cli.messages import progress_bars
 from cli.sampler_options import (
+    IMAGE_SETTINGS,
     dataset_option,
     exact_option,
     image_options,
@@ -69,9 +70,9 @@ def compare(
     **settings: Any,
 ) -> None:
     """Print a table like the paper's; leaves compare.json, images.npz and two pictures."""
-    names = ("index_path", "dataset", "resolution", "limit")
+    names = ("index_path", "dataset", *IMAGE_SETTINGS)
     opened = open_network(network).to(device)
-    source = open_source(*(settings.pop(name) for name in names))
+    source = open_source(**{name: settings.pop(name) for name in names})
     config = CompareConfig(sampling=SamplerConfig(**settings), network_steps=network_steps)
     if threads is not None:
         set_threads(threads)

@@ -31,6 +31,7 @@ def explain(
     index_path: Path | None,
     dataset: str | None,
     resolution: str | None,
+    crop: str | None,
     limit: int | None,
 ) -> None:
     """Write explain.html into the folder of a run that was made with --trace.
@@ -40,10 +41,16 @@ def explain(
     """
     wanted = None if samples is None else parse_samples(samples)
     with held_run(run_dir) as run:
-        source = open_run_source(run, index_path, dataset, resolution, limit)
+        source = open_run_source(
+            run, index_path, dataset, resolution=resolution, crop=crop, limit=limit
+        )
         images = source if isinstance(source, ImageSet) else source.images
         page = build_page(run, images, wanted)
-        write_whole({PAGE: lambda path: path.write_text(page.html, "utf-8")}, run_dir, REMEDY)
+        write_whole(
+            {PAGE: lambda path: path.write_text(page.html, "utf-8", "backslashreplace")},
+            run_dir,
+            REMEDY,
+        )
     told = f"{len(page.samples)} of {run.account['config']['num']} samples"
     click.echo(
         f"{told}, {page.num_pictures:,} of {page.num_named:,} training images, "

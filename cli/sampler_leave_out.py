@@ -43,6 +43,7 @@ def leave_out_command(
     index_path: Path | None,
     dataset: str | None,
     resolution: str | None,
+    crop: str | None,
     limit: int | None,
     device: torch.device,
     threads: int | None,
@@ -57,7 +58,9 @@ def leave_out_command(
     if threads is not None:
         set_threads(threads)
     with held_run(run_dir) as run:
-        source = open_run_source(run, index_path, dataset, resolution, limit)
+        source = open_run_source(
+            run, index_path, dataset, resolution=resolution, crop=crop, limit=limit
+        )
         found = leave_out(run, source, config, device)
         keep_check(run_dir, found)
         images = source if isinstance(source, ImageSet) else source.images

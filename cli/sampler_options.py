@@ -50,8 +50,21 @@ exact_option = click.option(
     "--exact", is_flag=True, help="Sum over every patch of the index's images."
 )
 
+IMAGE_SETTINGS = ("resolution", "crop", "limit")  # as `ImageSet.load` calls them
+crop_option = click.option(
+    "--crop",
+    metavar="none|center",
+    help="Stretch images of another aspect ratio than --resolution, or cut them to it around their "
+    "center. [default: none]",
+)
 image_options = options(
-    click.option("--resolution", metavar="PIXELS|native", help="Side of a --dataset's images."),
+    click.option(
+        "--resolution",
+        metavar="PIXELS|HxW|native",
+        help="Size of a --dataset's images: a side, or height x width, such as 48x32. "
+        "[default: the dataset's own]",
+    ),
+    crop_option,
     click.option("--limit", type=int, metavar="IMAGES", help="Take the first of a --dataset only."),
 )
 

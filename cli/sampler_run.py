@@ -10,6 +10,7 @@ import torch
 
 from cli.devices import device_options
 from cli.sampler_options import (
+    IMAGE_SETTINGS,
     boundary_option,
     dataset_option,
     exact_option,
@@ -61,8 +62,6 @@ def run(
     *,
     index_path: Path | None,
     dataset: str | None,
-    resolution: str | None,
-    limit: int | None,
     trace: bool,
     device: torch.device,
     threads: int | None,
@@ -71,10 +70,11 @@ def run(
     **settings: Any,
 ) -> None:
     """Write samples.npy, samples.png and run.json into a folder, and on request trace.zarr."""
+    which = {name: settings.pop(name) for name in IMAGE_SETTINGS}
     config = SamplerConfig(**settings)
     if threads is not None:
         set_threads(threads)
-    source = open_source(index_path, dataset, resolution, limit)
+    source = open_source(index_path, dataset, **which)
     images = source if isinstance(source, ImageSet) else source.images
     folder = out or Path("runs", f"{Path(images.name).stem}-{config.machine}-{config.seed}")
     with (

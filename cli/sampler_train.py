@@ -9,7 +9,7 @@ import click
 from cli.devices import device_option, open_device
 from cli.interruption import noted_signals
 from cli.messages import SteppedProgress, progress_bars
-from cli.sampler_options import image_options, seed_option, threads_option
+from cli.sampler_options import IMAGE_SETTINGS, image_options, seed_option, threads_option
 from patchindex import ImageSet
 from patchindex.environment import set_threads
 from sampler.networks.pretrained import WEIGHTS
@@ -114,11 +114,12 @@ def tell_stop(stopped: Stopped, job: TrainingJob) -> None:
 
 def make_job(settings: dict[str, Any], out: Path | None) -> TrainingJob:
     """Images, network and recipe as the options say; what is None keeps the recipe's default."""
-    source, resolution, limit = (settings.pop(key) for key in ("dataset", "resolution", "limit"))
+    source = settings.pop("dataset")
+    which = {name: settings.pop(name) for name in IMAGE_SETTINGS}
     architecture, preset, padding = (
         settings.pop(key) for key in ("architecture", "preset", "padding")
     )
-    images = ImageSet.load(source, resolution=resolution, limit=limit)
+    images = ImageSet.load(source, **which)
     network = network_for(
         images, architecture, preset, padding, conditional=settings.pop("conditional")
     )

@@ -11,7 +11,12 @@ from sampler.errors import SamplerConfigError
 
 
 def open_source(
-    index_path: Path | None, dataset: str | None, resolution: str | None, limit: int | None
+    index_path: Path | None,
+    dataset: str | None,
+    *,
+    resolution: str | None,
+    crop: str | None,
+    limit: int | None,
 ) -> ImageSet | PatchIndex:
     """The index or the images that the options name; the newest index if they name none."""
     if index_path is not None and dataset is not None:
@@ -20,10 +25,10 @@ def open_source(
             "or --dataset to sum over its images exactly."
         )
     if dataset is not None:
-        return ImageSet.load(dataset, resolution=resolution, limit=limit)
-    if resolution is not None or limit is not None:
+        return ImageSet.load(dataset, resolution=resolution, crop=crop, limit=limit)
+    if resolution is not None or crop is not None or limit is not None:
         raise SamplerConfigError(
-            "--resolution and --limit belong to --dataset; an index has its own images. "
+            "--resolution, --crop and --limit belong to --dataset; an index has its own images. "
             "Leave them out, or give --dataset."
         )
     return open_index(index_path, otherwise="give --index PATH or --dataset NAME")

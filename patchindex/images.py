@@ -1,13 +1,16 @@
 """A set of training images: uint8 pixels, labels, class names, and the hash that names them."""
 
 import hashlib
+import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from einops import rearrange
 from jaxtyping import Float, Int, Integer, UInt8
 from numpy import ndarray
 from torch import Tensor
@@ -16,6 +19,11 @@ from patchindex.errors import DatasetError
 
 HASH_BLOCK_IMAGES = 4096
 HALF_RANGE = 127.5  # gray levels per unit
+LARGEST_LABEL = 2**63 - 1  # labels are int64
+USUAL_CHANNELS = (1, 3)
+
+Layout = Literal["nchw", "nhwc"]
+Crop = Literal["none", "center"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -27,27 +35,35 @@ class ImageSet:
         labels: class number of each image, or None.
         class_names: name of class i at position i; empty if the classes have no names.
         name: where the images come from, for people.
+        crop: what was cut off before images got their size: nothing, or what lies outside the
+            centered rectangle of the new aspect ratio.
     """
 
     pixels: UInt8[ndarray, "n c h w"]
     labels: Int[ndarray, " n"] | None = None
     class_names: tuple[str, ...] = ()
     name: str = "array"
+    crop: Crop = "none"
 
     @classmethod
     def from_array(
         cls,
-        array: UInt8[ndarray, "n c h w"],
+        array: UInt8[ndarray, "n _ _ _"],
         labels: Integer[ndarray, " n"] | Sequence[int] | None = None,
         *,
         class_names: Sequence[str] = (),
         name: str = "array",
+        layout: Layout | None = None,
     ) -> "ImageSet":
-        """Wrap uint8 images [n, c, h, w] without copying them.
+        """Wrap uint8 images [n, c, h, w], without a copy where memory has them in this order.
+
+        Args:
+            layout: "nhwc" for channels on the last axis. None takes them to be on the second, and
+                refuses shapes that look otherwise; "nchw" takes any shape.
 
         Raises:
-            DatasetError: another dtype or number of axes, no image at all, or labels that do not
-                match the images.
+            DatasetError: another dtype or number of axes, no image at all, an axis of channels that
+                looks like another, or labels that do not match the images.
         """
         pixels = np.asanyarray(array)
         if pixels.dtype != np.uint8 or pixels.ndim != 4:
@@ -57,8 +73,10 @@ class ImageSet:
             )
         if 0 in pixels.shape:
             raise DatasetError(f"images have shape {pixels.shape}. Give at least one image.")
+        pixels = channels_first(pixels, layout)
         return cls(
-            pixels=pixels,
+            # torch takes no negative strides, and kernels read fastest what lies in order
+            pixels=pixels if pixels.flags.c_contiguous else np.ascontiguousarray(pixels),
             labels=checked_labels(labels, len(pixels)),
             class_names=tuple(class_names),
             name=name,
@@ -66,18 +84,26 @@ class ImageSet:
 
     @classmethod
     def load(
-        cls, source: str, *, resolution: int | str | None = None, limit: int | None = None
+        cls,
+        source: str,
+        *,
+        resolution: int | str | None = None,
+        crop: str | None = None,
+        limit: int | None = None,
     ) -> "ImageSet":
         """Load a dataset by name, `folder:PATH` or `npz:PATH`; see `patchindex.datasets`.
 
         Args:
-            resolution: side in pixels that images are resized to, or "native" to keep their size.
-                None takes the dataset's own default (32 for the named ones).
+            resolution: side in pixels that images are resized to, "HEIGHTxWIDTH" as "48x32", or
+                "native" to keep their size. None takes the dataset's own default (32 for the
+                named ones).
+            crop: "center" cuts the largest centered rectangle of the new aspect ratio out of each
+                image before it is resized; "none" or None stretches images of another ratio.
             limit: keep the first so many images.
         """
         from patchindex.datasets import load_images  # noqa: PLC0415 - datasets build ImageSets
 
-        return load_images(source, resolution=resolution, limit=limit)
+        return load_images(source, resolution=resolution, crop=crop, limit=limit)
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -154,7 +180,31 @@ class ImageSet:
             labels=None if self.labels is None else self.labels[members],
             class_names=self.class_names,
             name=f"{self.name}, label {label}",
+            crop=self.crop,
         )
+
+
+def channels_first(
+    pixels: UInt8[ndarray, "n _ _ _"], layout: Layout | None
+) -> UInt8[ndarray, "n c h w"]:
+    """A view of the images as [n, c, h, w].
+
+    Raises:
+        DatasetError: no such layout, or none was told and the last axis looks like the channels.
+    """
+    if layout not in (None, "nchw", "nhwc"):
+        raise DatasetError(f"layout is {layout!r}. Give nchw or nhwc.")
+    if layout == "nhwc":
+        return rearrange(pixels, "n h w c -> n c h w")
+    _, second, _, last = pixels.shape
+    odd = second not in USUAL_CHANNELS and last in USUAL_CHANNELS
+    if layout is None and (odd or last <= 4 < second):  # 2 and 4 are grey and color with alpha
+        raise DatasetError(
+            f"images have shape {pixels.shape}: as [images, channels, height, width] they have "
+            f"{second} channels and {last} columns. If the channels are last, give layout='nhwc'; "
+            "if they are not, give layout='nchw'."
+        )
+    return pixels
 
 
 def checked_labels(
@@ -165,11 +215,28 @@ def checked_labels(
         return None
     array = np.asarray(labels)
     if array.shape != (num_images,) or not np.issubdtype(array.dtype, np.integer):
+        raise mismatched_labels(array.shape, array.dtype, num_images)
+    if array.size and not 0 <= int(array.min()) <= int(array.max()) <= LARGEST_LABEL:
         raise DatasetError(
-            f"labels are {array.dtype} with shape {array.shape}, but images are {num_images}. "
-            "Give one whole number per image."
+            f"labels run from {array.min()} to {array.max()}. Give numbers of classes, from 0 to "
+            f"{LARGEST_LABEL}; leave the labels out if there are no classes."
         )
     return array.astype(np.int64)
+
+
+def mismatched_labels(
+    shape: tuple[int, ...], dtype: np.dtype[Any], num_images: int
+) -> DatasetError:
+    """The error for labels that are not one whole number per image."""
+    return DatasetError(
+        f"labels are {dtype} with shape {shape}, but images are {num_images}. "
+        "Give one whole number per image."
+    )
+
+
+def printable(name: str) -> str:
+    """The name with escapes for the bytes that are not UTF-8, as no page or picture takes those."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def to_unit(pixels: UInt8[ndarray, "*shape"] | UInt8[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:

@@ -231,5 +231,6 @@ def describe_source(source: ImageSet | PatchIndex, images: ImageSet) -> dict[str
         "dataset": images.name,
         "num_images": len(images),
         "shape": list(images.pixels.shape[1:]),
+        "crop": images.crop,
         "sha256": images.sha256,
     }

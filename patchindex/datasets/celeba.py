@@ -9,13 +9,19 @@ from numpy import ndarray
 from patchindex.datasets.decode import decode_image
 from patchindex.datasets.resize import Size, stack_resized
 from patchindex.errors import DatasetError
+from patchindex.images import Crop
 
 CROP = 178
 TRAIN = "0"
 
 
 def read_celeba(
-    partition: Path, folder: Path, *, size: Size | None = None, limit: int | None = None
+    partition: Path,
+    folder: Path,
+    *,
+    size: Size | None = None,
+    crop: Crop = "none",
+    limit: int | None = None,
 ) -> UInt8[ndarray, "n 3 h w"]:
     """The training faces in the list's order, cropped to the central 178x178 pixels, then resized.
 
@@ -23,6 +29,7 @@ def read_celeba(
         partition: `list_eval_partition.txt`: a file name and 0 (train), 1 or 2 on each line.
         folder: `img_align_celeba`, which holds the files.
         size: height and width; None keeps 178x178.
+        crop: what to cut off those 178x178 before they get another shape.
         limit: keep the first so many; None keeps all.
 
     Raises:
@@ -30,7 +37,9 @@ def read_celeba(
             damaged or too small.
     """
     names = training_names(partition)[:limit]
-    return stack_resized(names, partial(decode_face, folder), shape=(3, *(size or (CROP, CROP))))
+    return stack_resized(
+        names, partial(decode_face, folder), shape=(3, *(size or (CROP, CROP))), crop=crop
+    )
 
 
 def training_names(partition: Path) -> list[str]:

@@ -15,6 +15,7 @@ from numpy import ndarray
 from patchindex.datasets.decode import decode_image
 from patchindex.datasets.resize import Size, stack_resized
 from patchindex.errors import DatasetError
+from patchindex.images import Crop
 
 SIDE = 32
 # what pickle and zipfile raise on damaged files, by place of the damage
@@ -82,7 +83,12 @@ class BatchUnpickler(pickle.Unpickler):
 
 
 def read_cifar_zip(
-    path: Path, class_names: Sequence[str], *, size: Size | None = None, limit: int | None = None
+    path: Path,
+    class_names: Sequence[str],
+    *,
+    size: Size | None = None,
+    crop: Crop = "none",
+    limit: int | None = None,
 ) -> tuple[UInt8[ndarray, "n 3 h w"], Int[ndarray, " n"]]:
     """The files `train/CLASS/*.jpg` of a zip archive, the classes taking turns.
 
@@ -105,6 +111,7 @@ def read_cifar_zip(
                     io.BytesIO(archive.read(member)), channels=3, name=f"{path}/{member}"
                 ),
                 shape=(3, *(size or (SIDE, SIDE))),
+                crop=crop,
             )
     except ZIP_DAMAGE as error:
         raise DatasetError(

@@ -2,6 +2,7 @@
 
 import io
 import struct
+import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ DAMAGE = (
     SyntaxError,
     ValueError,
     EOFError,
+    MemoryError,
     struct.error,
     zlib.error,
     Image.DecompressionBombError,
@@ -31,12 +33,17 @@ DAMAGE = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageHeader:
-    """What an image file says of itself before its pixels are decoded."""
+    """What an image file says of itself before its pixels are decoded.
+
+    Attributes:
+        is_animated: it holds several pictures, as animations and stacks of pages do.
+    """
 
     path: Path
     channels: int
     height: int
     width: int
+    is_animated: bool = False
 
 
 def read_header(path: Path) -> ImageHeader:
@@ -50,7 +57,10 @@ def read_header(path: Path) -> ImageHeader:
         width, height = image.size
         if is_lying(image):
             width, height = height, width
-        return ImageHeader(path=path, channels=channels, height=height, width=width)
+        is_animated = getattr(image, "is_animated", False)  # some formats never are
+        return ImageHeader(
+            path=path, channels=channels, height=height, width=width, is_animated=is_animated
+        )
 
 
 def decode_image(
@@ -58,7 +68,8 @@ def decode_image(
 ) -> UInt8[ndarray, "{channels} h w"]:
     """Pixels of an image file, upright, as grey (1) or RGB (3) values.
 
-    16-bit grey is scaled to 8 bits, transparency is laid over white, palettes are looked up.
+    16-bit grey is scaled to 8 bits, transparency is laid over white, palettes are looked up. Of an
+    animation the first picture is taken.
 
     Args:
         source: the file, or its bytes.
@@ -79,18 +90,23 @@ def decode_image(
 def opened(source: Path | io.BytesIO, name: str | None = None) -> Iterator[Image.Image]:
     """The image file, closed afterwards; whatever is wrong with it is a DatasetError."""
     try:
-        with Image.open(source) as image:
+        # Pillow warns of metadata that it skips and of sizes below those that it refuses, neither
+        # of which harms the pixels, and before it raises
+        with warnings.catch_warnings(action="ignore"), Image.open(source) as image:
+            if 0 in image.size:
+                raise ValueError("it has no pixels")
             yield image
     except DAMAGE as error:
+        reason = str(error) or type(error).__name__
         raise DatasetError(
-            f"cannot read the image {name or source}: {error}. Mend the file or take it away."
+            f"cannot read the image {name or source}: {reason}. Mend the file or take it away."
         ) from error
 
 
 def is_lying(image: Image.Image) -> bool:
     """Whether the camera's orientation tag says that rows are to become columns."""
     # getexif alone would decode a whole PNG file to look for one
-    return "exif" in image.info and image.getexif().get(274, 1) >= 5
+    return "exif" in image.info and image.getexif().get(274) in (5, 6, 7, 8)
 
 
 def eight_bit(image: Image.Image) -> Image.Image:

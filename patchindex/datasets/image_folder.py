@@ -1,7 +1,7 @@
 """A tree of image files: one class per sub-folder, or a flat folder without labels."""
 
 import logging
-import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,9 +11,10 @@ import numpy as np
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from patchindex.datasets.decode import ImageHeader, decode_image, read_header
-from patchindex.datasets.resize import Size, stack_resized
+from patchindex.datasets.image_files import image_files
+from patchindex.datasets.resize import Size, report_shapes, stack_resized
 from patchindex.errors import DatasetError
-from patchindex.images import ImageSet
+from patchindex.images import Crop, ImageSet, printable
 
 logger = logging.getLogger(__name__)
 
@@ -28,26 +29,33 @@ class ImageListing:
 
 
 def load_image_folder(
-    root: Path, *, size: Size | None = None, limit: int | None = None
+    root: Path, *, size: Size | None = None, crop: Crop = "none", limit: int | None = None
 ) -> ImageSet:
     """The images of a folder: grey if all files are, else RGB; sorted by class, then by path.
+
+    The order is that of the names' bytes, compared name by name from the class to the file.
 
     Args:
         root: holds one folder per class, or image files.
         size: height and width that every image is resized to; None keeps the size of the files,
             which then must all have the same.
+        crop: whether images of another aspect ratio are cut around their center, or stretched.
         limit: keep the first so many.
 
     Raises:
-        DatasetError: no such folder, no image in it, a broken image, or images of several sizes
-            and no `size`.
+        DatasetError: no such folder, no image in it, a folder or image that cannot be read, or
+            images of several sizes and no `size`.
     """
     listing = limited(list_images(root), limit)
     headers = [read_header(path) for path in listing.files]
     shape = common_shape(headers, size)
+    report_shapes(str(root), Counter((file.height, file.width) for file in headers), size, crop)
+    report_animations(root, headers)
     logger.info("%s: decoding %d images of %dx%dx%d", root, len(headers), *shape)
     return ImageSet.from_array(
-        stack_resized(listing.files, partial(decode_image, channels=shape[0]), shape=shape),
+        stack_resized(
+            listing.files, partial(decode_image, channels=shape[0]), shape=shape, crop=crop
+        ),
         np.asarray(listing.labels) if listing.labels else None,
         class_names=listing.class_names,
         name=f"folder:{root}",
@@ -60,46 +68,52 @@ def list_images(root: Path) -> ImageListing:
     Raises:
         DatasetError: `root` is not a folder, or there is no image file in it.
     """
-    if not root.is_dir():
-        what = "is a file, not a folder" if root.exists() else "does not exist"
-        raise DatasetError(f"the image folder {root} {what}. Give the path of a folder of images.")
-    loose = tuple(path for path in sorted(root.iterdir()) if is_image(path))
-    folders = [path for path in sorted(root.iterdir()) if path.is_dir() and is_visible(path)]
-    classes = {folder.name: files for folder in folders if (files := images_below(folder))}
-    if not classes and not loose:
+    check_folder(root)
+    files = image_files(root)
+    if not files:
         raise DatasetError(
             f"there is no image in {root}. "
             f"Files with these suffixes are looked for: {', '.join(IMG_EXTENSIONS)}."
         )
-    if not classes:
-        return ImageListing(files=loose)
+    loose = [path for path in files if path.parent == root]
+    if len(loose) == len(files):
+        return ImageListing(files=tuple(files))
     if loose:
         logger.warning(
             "%s: %d images lie beside the class folders and are left out, such as %s",
             root, len(loose), loose[0].name,
         )  # fmt: skip
+    inside = [path for path in files if path.parent != root]
+    classes = [path.relative_to(root).parts[0] for path in inside]
+    numbers = {name: i for i, name in enumerate(dict.fromkeys(classes))}
     return ImageListing(
-        files=tuple(path for files in classes.values() for path in files),
-        labels=tuple(i for i, files in enumerate(classes.values()) for _ in files),
-        class_names=tuple(classes),
+        files=tuple(inside),
+        labels=tuple(numbers[name] for name in classes),
+        class_names=tuple(printable(name) for name in numbers),
     )
 
 
-def images_below(folder: Path) -> list[Path]:
-    """All image files of a folder and its sub-folders, sorted; links are followed."""
-    tree = os.walk(folder, followlinks=True)
-    paths = (Path(place, name) for place, _, names in tree for name in names)
-    return sorted(path for path in paths if is_image(path))
+def check_folder(root: Path) -> None:
+    """Raise DatasetError unless there is such a folder."""
+    try:
+        root.stat()
+        what = "" if root.is_dir() else "is a file, not a folder"
+    except FileNotFoundError:
+        what = "does not exist"
+    except (OSError, ValueError) as error:  # the latter for zero bytes
+        what = f"cannot be read ({error})"
+    if what:
+        raise DatasetError(f"the image folder {root} {what}. Give the path of a folder of images.")
 
 
-def is_image(path: Path) -> bool:
-    """Whether the name is one of an image file."""
-    return path.suffix.lower() in IMG_EXTENSIONS and is_visible(path) and path.is_file()
-
-
-def is_visible(path: Path) -> bool:
-    """Not a hidden file: macOS puts a `._photo.jpg` that is no image beside each photo.jpg."""
-    return not path.name.startswith((".", "__MACOSX"))
+def report_animations(root: Path, headers: Sequence[ImageHeader]) -> None:
+    """Log of how many files only the first picture is taken."""
+    several = [header.path for header in headers if header.is_animated]
+    if several:
+        logger.warning(
+            "%s: %d files hold several pictures, such as %s: the first of each is taken",
+            root, len(several), several[0].name,
+        )  # fmt: skip
 
 
 def limited(listing: ImageListing, limit: int | None) -> ImageListing:

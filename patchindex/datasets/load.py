@@ -2,6 +2,7 @@
 
 import difflib
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 from jaxtyping import Int, UInt8
@@ -14,15 +15,25 @@ from patchindex.datasets.idx import read_idx_images
 from patchindex.datasets.image_folder import load_image_folder
 from patchindex.datasets.locations import FoundFiles, download_files, find_files
 from patchindex.datasets.npz import read_npz
-from patchindex.datasets.resize import Size, parse_resolution, resize_images
+from patchindex.datasets.resize import (
+    Size,
+    parse_crop,
+    parse_resolution,
+    report_shapes,
+    resize_images,
+)
 from patchindex.errors import DatasetError
-from patchindex.images import ImageSet
+from patchindex.images import Crop, ImageSet
 
 logger = logging.getLogger(__name__)
 
 
 def load_images(
-    source: str, *, resolution: int | str | None = None, limit: int | None = None
+    source: str,
+    *,
+    resolution: int | str | None = None,
+    crop: str | None = None,
+    limit: int | None = None,
 ) -> ImageSet:
     """The images of a named dataset's training split, of `folder:PATH`, or of `npz:PATH`.
 
@@ -30,6 +41,8 @@ def load_images(
         source: a name on a card, or a path after `folder:` or `npz:`.
         resolution: 32 or "32" (a square), "48x32" (height x width), or "native" to keep the size.
             None takes the card's own for named datasets, and keeps the size of others.
+        crop: "center" cuts images to the aspect ratio of the resolution before they are resized;
+            "none" or None stretches those of another ratio, with a warning.
         limit: keep the first so many images, at least 1; the others are not decoded.
 
     Raises:
@@ -39,49 +52,70 @@ def load_images(
         raise DatasetError(f"limit is {limit}. Give at least 1 image, or no limit for all.")
     kind, _, place = source.partition(":")
     if kind in {"folder", "npz"}:
-        images = load_path(kind, place, parse_resolution(resolution, default=None), limit)
+        size = parse_resolution(resolution, default=None)
+        cut = parse_crop(crop, size)
+        images = load_path(kind, place, size, cut, limit=limit)
     else:
         card = known_card(source)
-        default = (card.resolution, card.resolution)
-        images = load_named(card, parse_resolution(resolution, default=default), limit)
+        size = parse_resolution(resolution, default=(card.resolution, card.resolution))
+        cut = parse_crop(crop, size)
+        images = load_named(card, size, cut, limit)
     if limit is not None and limit > len(images):
         logger.info(
             "the limit is %d, but %s has %d images: all are used", limit, source, len(images)
         )
     logger.info("%s: %d images of %dx%dx%d", source, *images.pixels.shape)
-    return images
+    return replace(images, crop=cut)
 
 
-def load_path(kind: str, place: str, size: Size | None, limit: int | None) -> ImageSet:
+def load_path(
+    kind: str, place: str, size: Size | None, crop: Crop, *, limit: int | None
+) -> ImageSet:
     """The images of `folder:PATH` or `npz:PATH`."""
     if not place:
         raise DatasetError(f"{kind}: lacks a path. Give it after the colon, as in {kind}:PATH.")
-    path = Path(place).expanduser()
+    path = expanded(place)
     if kind == "folder":
-        return load_image_folder(path, size=size, limit=limit)
+        return load_image_folder(path, size=size, crop=crop, limit=limit)
     pixels, labels = read_npz(path, limit=limit)
-    return ImageSet.from_array(resized(pixels, size), labels, name=f"npz:{path}")
+    report_shapes(str(path), {pixels.shape[2:]: len(pixels)}, size, crop)
+    return ImageSet.from_array(
+        resized(pixels, size, crop), labels, name=f"npz:{path}", layout="nchw"
+    )
 
 
-def load_named(card: DatasetCard, size: Size | None, limit: int | None) -> ImageSet:
+def expanded(place: str) -> Path:
+    """The path with the user's home in place of `~`.
+
+    Raises:
+        DatasetError: it names the home of a user who has none.
+    """
+    try:
+        return Path(place).expanduser()
+    except RuntimeError as error:
+        raise DatasetError(f"{place} cannot be found: {error} Give a whole path.") from error
+
+
+def load_named(card: DatasetCard, size: Size | None, crop: Crop, limit: int | None) -> ImageSet:
     """The images of a named dataset, from this machine if they are on it."""
     found = find_files(card) or download_files(card)
     logger.info("%s: reading %s", card.name, ", ".join(str(path) for path in found.paths))
     if found.is_substitute:
         logger.warning("%s: these are %s", card.name, card.substitute_note)
-    pixels, labels = read_files(card, found, size, limit)
+    pixels, labels = read_files(card, found, size, crop, limit=limit)
     if limit is None and not found.is_substitute and len(pixels) != card.num_images:
         logger.warning(
             "%s: found %d images, but the published set has %d",
             card.name, len(pixels), card.num_images,
         )  # fmt: skip
+    report_shapes(card.name, {(card.height, card.width): len(pixels)}, size, crop)
     return ImageSet.from_array(
-        resized(pixels, size), labels, class_names=card.class_names, name=card.name
+        resized(pixels, size, crop), labels, class_names=card.class_names, name=card.name
     )
 
 
 def read_files(
-    card: DatasetCard, found: FoundFiles, size: Size | None, limit: int | None
+    card: DatasetCard, found: FoundFiles, size: Size | None, crop: Crop, *, limit: int | None
 ) -> tuple[UInt8[ndarray, "n c h w"], Int[ndarray, " n"] | None]:
     """Images and labels by the card's reader; only those that decode image files resize too."""
     paths = found.paths
@@ -89,18 +123,20 @@ def read_files(
         case "idx":
             return read_idx_images(*paths, limit=limit)
         case "cifar10" if found.is_substitute:
-            return read_cifar_zip(paths[0], card.class_names, size=size, limit=limit)
+            return read_cifar_zip(paths[0], card.class_names, size=size, crop=crop, limit=limit)
         case "cifar10":
             return read_cifar_batches(paths, limit=limit)
         case "celeba":
-            return read_celeba(*paths, size=size, limit=limit), None
+            return read_celeba(*paths, size=size, crop=crop, limit=limit), None
         case "bundled":
             return read_npz(*paths, limit=limit)
 
 
-def resized(pixels: UInt8[ndarray, "n c h w"], size: Size | None) -> UInt8[ndarray, "n c h2 w2"]:
+def resized(
+    pixels: UInt8[ndarray, "n c h w"], size: Size | None, crop: Crop
+) -> UInt8[ndarray, "n c h2 w2"]:
     """The images at this size; as they are for None."""
-    return pixels if size is None else resize_images(pixels, size)
+    return pixels if size is None else resize_images(pixels, size, crop)
 
 
 def known_card(name: str) -> DatasetCard:
@@ -120,9 +156,17 @@ def known_card(name: str) -> DatasetCard:
 
 def guess(name: str) -> str:
     """A question that names what was probably meant, or nothing."""
-    if name and Path(name).expanduser().is_dir():
+    if name and is_folder(name):
         return f" Did you mean folder:{name}?"
     if name.endswith(".npz"):
         return f" Did you mean npz:{name}?"
     close = difflib.get_close_matches(name.lower().replace("-", "_"), card_names(), n=1)
     return f" Did you mean {close[0]}?" if close else ""
+
+
+def is_folder(name: str) -> bool:
+    """Whether a text, which may be no path at all, is the path of a folder."""
+    try:
+        return Path(name).expanduser().is_dir()
+    except (OSError, RuntimeError, ValueError):  # too long, nobody's home, a zero byte
+        return False

@@ -1,10 +1,10 @@
-"""Image sizes: reading what the user asked for, and resizing as the paper's code does."""
+"""Image sizes: reading what the user asked for, cropping, and resizing as the paper's code does."""
 
 import logging
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TypeVar, cast, get_args
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2.functional import resize
 
 from patchindex.errors import DatasetError
+from patchindex.images import Crop
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ def parse_resolution(resolution: int | str | None, *, default: Size | None) -> S
     text = str(resolution).strip().lower()
     if text == "native":
         return None
-    found = re.fullmatch(r"([1-9][0-9]*)(?:x([1-9][0-9]*))?", text)
+    found = re.fullmatch(r"([1-9][0-9]{0,5})(?:x([1-9][0-9]{0,5}))?", text)
     if found is None:
         raise DatasetError(
             f"resolution is {resolution!r}. Give a side in pixels such as 32, "
@@ -51,12 +52,74 @@ def parse_resolution(resolution: int | str | None, *, default: Size | None) -> S
     return int(height), int(width or height)
 
 
-def resize_images(pixels: UInt8[ndarray, "n c h w"], size: Size) -> UInt8[ndarray, "n c h2 w2"]:
+def parse_crop(crop: str | None, size: Size | None) -> Crop:
+    """The crop asked for; None means none.
+
+    Raises:
+        DatasetError: there is no such crop, or images are to keep their size.
+    """
+    if crop not in (None, *get_args(Crop)):
+        raise DatasetError(f"crop is {crop!r}. Give {' or '.join(get_args(Crop))}.")
+    if crop == "center" and size is None:
+        raise DatasetError(
+            "crop center cuts images to the aspect ratio of a resolution, but none was given. "
+            "Give --resolution too, as a side in pixels or as HEIGHTxWIDTH."
+        )
+    return cast(Crop, crop or "none")
+
+
+def centered_size(old: Size, new: Size) -> Size:
+    """Height and width of the largest rectangle in `old` with the aspect ratio of `new`, rounded.
+
+    In whole numbers, so that it is the same on every machine.
+    """
+    (height, width), (new_height, new_width) = old, new
+    fitting_height = (2 * width * new_height + new_width) // (2 * new_width)
+    fitting_width = (2 * height * new_width + new_height) // (2 * new_height)
+    return min(height, max(1, fitting_height)), min(width, max(1, fitting_width))
+
+
+def report_shapes(name: str, sizes: Mapping[Size, int], size: Size | None, crop: Crop) -> None:
+    """Log how many images are cut or stretched on their way to `size`, and from what shapes.
+
+    Args:
+        sizes: how many images have each height and width.
+    """
+    unlike = {old: n for old, n in sizes.items() if size and centered_size(old, size) != old}
+    if size is None or not unlike:
+        return
+    ratios = sorted(width / height for height, width in unlike)
+    shapes = f"{ratios[0]:.3g}" if len(ratios) == 1 else f"{ratios[0]:.3g} to {ratios[-1]:.3g}"
+    told = (name, sum(unlike.values()), sum(sizes.values()), shapes, f"{size[1] / size[0]:.3g}")
+    if crop == "center":
+        logger.info(
+            "%s: %d of %d images are cut from width / height %s to %s around their center", *told
+        )
+    else:
+        logger.warning(
+            "%s: %d of %d images are stretched from width / height %s to %s; "
+            "--crop center cuts them instead", *told,
+        )  # fmt: skip
+
+
+def crop_images(pixels: UInt8[ndarray, "n c h w"], size: Size) -> UInt8[ndarray, "n c h2 w2"]:
+    """A view of the largest centered rectangle with the aspect ratio of `size`."""
+    old_height, old_width = pixels.shape[2:]
+    height, width = centered_size((old_height, old_width), size)
+    top, left = (old_height - height) // 2, (old_width - width) // 2
+    return pixels[:, :, top : top + height, left : left + width]
+
+
+def resize_images(
+    pixels: UInt8[ndarray, "n c h w"], size: Size, crop: Crop = "none"
+) -> UInt8[ndarray, "n c h2 w2"]:
     """Images resized bilinearly with antialiasing, as torchvision's `Resize` does PIL images.
 
     Values differ from PIL's by one grey level at most. Images that already have this size come back
     as they are, not copied.
     """
+    if crop == "center":
+        pixels = crop_images(pixels, size)
     n, c, *old_size = pixels.shape
     if (*old_size,) == size:
         return pixels
@@ -77,6 +140,7 @@ def stack_resized(
     decode: Callable[[Item], UInt8[ndarray, "c h w"]],
     *,
     shape: tuple[int, int, int],
+    crop: Crop = "none",
 ) -> UInt8[ndarray, "n c2 h2 w2"]:
     """All images, decoded and resized in small blocks: memory for the result and one block.
 
@@ -89,7 +153,7 @@ def stack_resized(
     pixels = allocate((len(items), *shape))
     start = 0
     for block in blocks_of_one_size(decode(item) for item in items):
-        pixels[start : start + len(block)] = resize_images(block, (height, width))
+        pixels[start : start + len(block)] = resize_images(block, (height, width), crop)
         start += len(block)
         logger.debug("decoded %d of %d images", start, len(items))
     return pixels
@@ -118,7 +182,7 @@ def allocate(shape: tuple[int, int, int, int]) -> UInt8[ndarray, "n c h w"]:
     """
     try:
         return np.empty(shape, dtype=np.uint8)
-    except MemoryError as error:
+    except (MemoryError, ValueError) as error:  # the latter past the largest index
         n, _, height, width = shape
         raise DatasetError(
             f"{n} images of {height}x{width} pixels need {math.prod(shape) / 2**30:.0f} GiB of "

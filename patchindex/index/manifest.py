@@ -2,6 +2,7 @@
 
 format, schema_version, status      "patchindex", 1, "complete" (written last)
 dataset, class_names, resolution    where the images come from, [H, W]
+crop                                "none" or "center", before they got that size
 images_sha256, normalization        of the training set; how bytes become [-1, 1]
 config, config_hash                 `IndexConfig`; hash of it and of the images
 versions, created, seconds          libraries; UTC time; build seconds, total and by scale

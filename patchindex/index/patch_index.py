@@ -93,6 +93,7 @@ class PatchIndex:
             labels=checked_labels(labels, len(self._snapshot.pixels)),
             class_names=tuple(self.manifest["class_names"]) if self._labels is None else (),
             name=self.manifest["dataset"],
+            crop=self.manifest.get("crop", "none"),  # which earlier versions did not note
             index=self,
         )
 

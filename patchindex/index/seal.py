@@ -44,6 +44,7 @@ def seal(work: WorkDir, images: ImageSet, config: IndexConfig, job: dict[str, An
         **job,
         "config_hash": hash_json(job),
         "resolution": [images.height, images.width],
+        "crop": images.crop,
         "normalization": "pixel / 127.5 - 1",
         "versions": library_versions(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),

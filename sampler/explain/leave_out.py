@@ -216,7 +216,7 @@ def without_images(
     labels = kept.astype(np.int64) * KEPT
     # all that can be asked of some classes alone can be asked of the images that stay
     reduced = (
-        ImageSet.from_array(images.pixels, labels, name=images.name)
+        ImageSet.from_array(images.pixels, labels, name=images.name, layout="nchw")
         if isinstance(source, ImageSet)
         else source.relabelled(labels)
     )

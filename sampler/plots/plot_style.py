@@ -5,6 +5,9 @@ from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from patchindex.images import printable
 
 # hues of the Okabe-Ito palette, which colour-blind readers can tell apart
 BLUE, ORANGE, GREEN, PINK, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9"
@@ -31,5 +34,8 @@ STYLE: dict[Any, Any] = {  # Any: matplotlib's stubs want literal names
 def save_figure(figure: Figure, path: Path) -> None:
     """Write as the name's ending says; equal figures give equal files."""
     date = {"Date": None} if path.suffix == ".svg" else None
+    for text in figure.findobj(Text):  # FreeType takes no names that are not UTF-8
+        if (name := printable(text.get_text())) != text.get_text():
+            text.set_text(name)
     with mpl.rc_context(STYLE):
         figure.savefig(path, dpi=160, metadata=date)

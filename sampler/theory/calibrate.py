@@ -190,6 +190,7 @@ def hold_out(images: ImageSet, num: int, seed: int) -> tuple[Float[Tensor, "b c 
         None if images.labels is None else images.labels[kept],
         class_names=images.class_names,
         name=f"{images.name} without {num} held out",
+        layout="nchw",
     )
     return to_unit(np.asarray(images.pixels[chosen])), rest
 

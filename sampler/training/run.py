@@ -98,7 +98,12 @@ def describe(network: Network, job: TrainingJob, losses: Sequence[float]) -> dic
         "network": network.config.values(),
         "schedule": network.schedule,
         "training": job.config.values(),
-        "dataset": {"name": images.name, "num_images": len(images), "sha256": images.sha256},
+        "dataset": {
+            "name": images.name,
+            "num_images": len(images),
+            "crop": images.crop,
+            "sha256": images.sha256,
+        },
         "versions": library_versions(),
         "parameters": num_parameters(network.module),
         "receptive_field": receptive_field(network),

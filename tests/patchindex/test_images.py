@@ -112,3 +112,40 @@ def test_to_unit_and_back_gives_every_grey_level():
 
 def test_to_uint8_clips_what_lies_outside():
     assert to_uint8(torch.tensor([-1.5, 1.5])).tolist() == [0, 255]
+
+
+@pytest.mark.parametrize("shape", [(10, 32, 32, 3), (10, 28, 28, 1), (10, 32, 32, 4), (9, 2, 8, 3)])
+def test_channels_that_seem_to_be_last_are_refused_until_a_layout_is_told(rng, shape):
+    array = rng.integers(0, 256, shape, dtype=np.uint8)
+    with pytest.raises(DatasetError, match=r"channels are last, give layout='nhwc'; .*'nchw'"):
+        ImageSet.from_array(array)
+    assert np.array_equal(ImageSet.from_array(array, layout="nchw").pixels, array)
+    last = ImageSet.from_array(array, layout="nhwc")
+    assert np.array_equal(last.pixels, array.transpose(0, 3, 1, 2))
+    assert (last.channels, last.height, last.width) == (shape[3], *shape[1:3])
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4, 3), (2, 1, 3, 1), (2, 4, 4, 4), (2, 32, 6, 7)])
+def test_channels_on_the_second_axis_need_no_layout(shape):
+    assert ImageSet.from_array(np.zeros(shape, dtype=np.uint8)).channels == shape[1]
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_an_unknown_layout_is_refused():
+    with pytest.raises(DatasetError, match=r"layout is 'hwc'\. Give nchw or nhwc"):
+        ImageSet.from_array(np.zeros((2, 1, 3, 3), dtype=np.uint8), layout="hwc")
+
+
+def test_arrays_that_lie_otherwise_in_memory_are_put_in_order(rng):
+    pixels = rng.integers(0, 256, (4, 3, 5, 6), dtype=np.uint8)
+    for view in (pixels[:, ::-1], np.asfortranarray(pixels), pixels[::2]):
+        images = ImageSet.from_array(view)
+        assert np.array_equal(images.tensor.numpy(), view)
+        assert images.sha256 == ImageSet.from_array(view.copy()).sha256
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("labels", [[0, -1], np.array([0, 2**64 - 1], dtype=np.uint64)])
+def test_labels_that_no_class_can_have_are_refused(labels):
+    with pytest.raises(DatasetError, match=r"labels run from .* Give numbers of classes, from 0"):
+        ImageSet.from_array(np.zeros((2, 1, 3, 3), dtype=np.uint8), labels)

@@ -161,11 +161,13 @@ def test_black_and_white_is_grey(tmp_path):
     assert np.array_equal(load_image_folder(tmp_path).pixels[0, 0], 255 * (GREY > 100))
 
 
-def test_photographs_are_turned_upright(tmp_path):
+@pytest.mark.parametrize("suffix", ["png", "webp", "tiff"])
+def test_photographs_are_turned_upright(tmp_path, suffix):
     exif = Image.Exif()
     exif[274] = 6  # the camera was held so that the picture must be turned clockwise
-    Image.fromarray(COLOR).save(tmp_path / "a.png", exif=exif)
-    header = read_header(tmp_path / "a.png")
+    path = tmp_path / f"a.{suffix}"
+    Image.fromarray(COLOR).save(path, exif=exif, lossless=True)
+    header = read_header(path)
     assert (header.height, header.width) == (12, 10)
     turned = np.rot90(COLOR, k=-1).transpose(2, 0, 1)
     assert np.array_equal(load_image_folder(tmp_path).pixels[0], turned)
@@ -182,3 +184,26 @@ def test_values_with_no_agreed_range_are_refused(tmp_path, pixels, message):
     Image.fromarray(pixels).save(tmp_path / "a.tiff")
     with pytest.raises(DatasetError, match=message):
         load_image_folder(tmp_path)
+
+
+@pytest.mark.parametrize("suffix", ["gif", "webp", "png", "tiff"])
+def test_of_an_animation_the_first_picture_is_taken_and_said(tmp_path, caplog, suffix):
+    frames = [Image.fromarray(np.full((10, 12, 3), value, dtype=np.uint8)) for value in (9, 200)]
+    path = tmp_path / f"a.{'png' if suffix == 'gif' else suffix}"
+    format_name = {"tiff": "TIFF", "gif": "GIF", "webp": "WEBP", "png": "PNG"}[suffix]
+    frames[0].save(path, format_name, save_all=True, append_images=frames[1:], lossless=True)
+    assert np.abs(load_image_folder(tmp_path).pixels.astype(int) - 9).max() <= 1
+    assert f"1 files hold several pictures, such as {path.name}: the first" in caplog.text
+
+
+def test_cmyk_is_turned_to_colors(tmp_path):
+    Image.new("CMYK", (5, 4), (255, 0, 0, 0)).save(tmp_path / "a.jpg", quality=100)
+    assert load_image_folder(tmp_path).pixels[0, :, 0, 0].tolist() == [0, 255, 255]
+
+
+def test_a_palette_with_a_transparent_color_is_laid_over_white(tmp_path):
+    image = Image.fromarray(GREY // 120).convert("P")
+    image.putpalette([10, 20, 30, 200, 100, 50])
+    image.save(tmp_path / "a.png", transparency=0)
+    pixels = decode_image(tmp_path / "a.png", channels=3).transpose(1, 2, 0)
+    assert np.array_equal(pixels, np.where(GREY[..., None] < 120, (255, 255, 255), (200, 100, 50)))

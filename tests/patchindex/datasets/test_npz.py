@@ -86,7 +86,7 @@ def test_a_single_array_is_not_an_archive(tmp_path, pixels):
 
 def test_arrays_of_objects_are_refused(tmp_path):
     np.savez(tmp_path / "a.npz", images=np.array([{}, {}], dtype=object))
-    with pytest.raises(DatasetError, match=r"a\.npz cannot be read: Object arrays"):
+    with pytest.raises(DatasetError, match=r"images\.npy: it holds Python objects"):
         read_npz(tmp_path / "a.npz")
 
 
@@ -98,3 +98,44 @@ def test_a_damaged_archive_is_refused(tmp_path, pixels):
     path.write_bytes(data)
     with pytest.raises(DatasetError, match=r"a\.npz cannot be read: Bad CRC-32"):
         read_npz(path)
+
+
+@pytest.mark.parametrize(
+    ("shape", "told"),
+    [
+        ((5, 3, 6, 3), "nchw or nhwc"),
+        ((5, 1, 6, 1), "nchw or nhwc"),
+        ((5, 1, 6, 3), "nchw or nhwc"),
+        ((32, 32, 3), "nhw or one image, hwc"),
+    ],
+)
+def test_a_shape_with_two_readings_is_refused_until_the_archive_says_which(tmp_path, shape, told):
+    array = np.zeros(shape, dtype=np.uint8)
+    np.savez(tmp_path / "a.npz", images=array)
+    with pytest.raises(DatasetError, match=rf"can be read as {told}\. Say which: numpy\.savez"):
+        read_npz(tmp_path / "a.npz")
+    layouts = {"nchw": shape, "nhwc": (shape[0], shape[-1], *shape[1:-1])}
+    for layout, read in layouts.items() if len(shape) == 4 else [("nhw", (32, 1, 32, 3))]:
+        np.savez(tmp_path / "a.npz", images=array, layout=layout)
+        assert read_npz(tmp_path / "a.npz")[0].shape == read
+
+
+def test_a_last_axis_of_channels_is_said(tmp_path, pixels, caplog):
+    np.savez(tmp_path / "a.npz", images=pixels.transpose(0, 2, 3, 1))
+    with caplog.at_level("INFO"):
+        read_npz(tmp_path / "a.npz")
+    assert "the last of the axes (5, 6, 4, 3) holds the channels" in caplog.text
+
+
+@pytest.mark.parametrize("layout", ["hwc", "nhw", "", ["nchw", "nhwc"], "n" * 1000])
+def test_a_layout_that_does_not_fit_is_refused(tmp_path, pixels, layout):
+    np.savez(tmp_path / "a.npz", images=pixels, layout=layout)
+    with pytest.raises(DatasetError, match=r"but their shape is .* Save nchw, nhwc or nhw as"):
+        read_npz(tmp_path / "a.npz")
+
+
+def test_a_layout_admits_other_numbers_of_channels(tmp_path):
+    np.savez(tmp_path / "a.npz", images=np.zeros((5, 6, 7, 4), np.uint8), layout="nhwc")
+    assert load_images(f"npz:{tmp_path}/a.npz").pixels.shape == (5, 4, 6, 7)
+    np.savez(tmp_path / "a.npz", images=np.zeros((5, 32, 7, 3), np.uint8), layout="nchw")
+    assert load_images(f"npz:{tmp_path}/a.npz").channels == 32
