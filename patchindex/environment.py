@@ -1,5 +1,6 @@
 """Versions of the libraries that decide what an index holds, and what this machine offers them."""
 
+import os
 import platform
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ LIBRARIES = {
     "torch": ("torch",),
     "zarr": ("zarr",),
 }
+MOST_THREADS = 1024  # on a machine of fewer cores; some thousands are more than systems start
 PROCESSOR_SCANS = {"native": "C++ list scan", "torch": "FAISS", "triton": "Triton list scan"}
 
 
@@ -114,8 +116,12 @@ def set_threads(count: int) -> None:
     Raises:
         KernelError: there is no such number of threads.
     """
-    if count < 1:
-        raise KernelError(f"threads is {count}. Give at least 1.")
+    most = max(MOST_THREADS, os.cpu_count() or 1)
+    if not 1 <= count <= most:
+        raise KernelError(
+            f"threads is {count}. Give 1..{most}; more than the processor's {os.cpu_count()} "
+            "gain nothing."
+        )
     torch.set_num_threads(count)
     faiss.omp_set_num_threads(count)
 

@@ -27,3 +27,7 @@ class LockedError(UserError, RuntimeError):
 
 class KernelError(UserError, RuntimeError):
     """A back end, or a number of threads, that cannot be had."""
+
+
+class KernelInputError(UserError, ValueError):
+    """Arrays or numbers that the kernels cannot compute with; of an index, they are damaged."""

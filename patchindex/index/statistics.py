@@ -5,7 +5,6 @@ Sums are taken over levels (whole numbers, see `levels.py`) in float64, where th
 the difference $E|p|^2 - |E p|^2$ loses nothing that float64 could have kept.
 """
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +19,7 @@ from patchindex.devices import CPU
 from patchindex.geometry import PatchGeometry
 from patchindex.index.levels import LEVELS, to_levels
 from patchindex.index.lists import center_rectangle
+from patchindex.kernels.in_threads import in_threads
 from patchindex.windows import padded
 
 
@@ -67,9 +67,7 @@ class ListSums:
             values = around[:, c, sy : sy + len(rows), sx : sx + len(cols)].reshape(-1).double()
             self.levels[c, sy, sx] += torch.bincount(members, values, nlist).cpu().numpy()
 
-        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-            for _ in pool.map(add_cell, np.ndindex(self.levels.shape[:3])):
-                pass
+        in_threads(add_cell, np.ndindex(self.levels.shape[:3]))
 
     def mean_patch(self) -> Float[ndarray, "nlist d"]:
         """Mean window in [-1, 1]; zero for an empty list."""

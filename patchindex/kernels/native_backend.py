@@ -5,7 +5,6 @@ is the fastest one the processor has; PATCHINDEX_ISA forces another, for tests a
 """
 
 import os
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -17,6 +16,8 @@ from torch import Tensor
 
 from patchindex.geometry import PatchGeometry
 from patchindex.kernels import _native
+from patchindex.kernels.bounds import check_images
+from patchindex.kernels.in_threads import in_threads
 from patchindex.records import PosteriorRecord
 
 
@@ -75,18 +76,14 @@ def scan_groups(
     Args:
         groups: image numbers; groups of 16 fill a register.
     """
-    pool = ThreadPoolExecutor(torch.get_num_threads())
-    try:
-        scan_group = partial(scan, y=y, sigma=sigma, geometry=geometry, threads=1)
-        records = list(pool.map(lambda group: scan_group(pixels[group]), groups))
-    finally:
-        pool.shutdown(cancel_futures=True)  # after Ctrl-C no further group starts
-    return PosteriorRecord.stacked(records)
+    check_images(groups, len(pixels))
+    scan_group = partial(scan, y=y, sigma=sigma, geometry=geometry, threads=1)
+    return PosteriorRecord.stacked(in_threads(lambda group: scan_group(pixels[group]), groups))
 
 
 def as_array(tensor: Tensor, dtype: type[np.generic]) -> NDArray[Any]:
-    """The tensor as a C-contiguous array, copied only where it must be."""
-    return np.ascontiguousarray(tensor.detach().cpu().numpy(), dtype=dtype)
+    """The tensor as an aligned C-contiguous array, copied only where it must be."""
+    return np.require(tensor.detach().cpu().numpy(), dtype, ["C", "A"])
 
 
 def as_record(fields: dict[str, NDArray[Any]]) -> PosteriorRecord:

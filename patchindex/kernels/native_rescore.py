@@ -9,6 +9,7 @@ from torch import Tensor
 
 from patchindex.geometry import BorderSignature, PatchGeometry
 from patchindex.kernels import _native
+from patchindex.kernels.bounds import windows_wrap
 from patchindex.kernels.group_members import GroupMembers
 from patchindex.kernels.native_backend import as_array, as_record, instruction_set
 from patchindex.kernels.torch_rescore import centers_of
@@ -135,13 +136,10 @@ def options(
 ) -> dict[str, Any]:
     """What both ways of rescoring want to know besides the arrays."""
     rows, cols = signature.rows.offsets, signature.cols.offsets
-    wraps = geometry.boundary == "circular" or (
-        geometry.boundary == "circular_interior" and not geometry.equivariant
-    )
     return {
         "rows": (rows.start, rows.stop),
         "cols": (cols.start, cols.stop),
-        "wraps": wraps,
+        "wraps": windows_wrap(geometry),
         "threads": threads or torch.get_num_threads(),
         "isa": instruction_set(),
     }

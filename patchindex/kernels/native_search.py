@@ -1,13 +1,16 @@
 """Searching inverted lists in C++, and lending what was found to neighboring pixels."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, Integer, UInt8
 from numpy import ndarray
+from numpy.typing import NDArray
 from torch import Tensor
 
+from patchindex.errors import KernelInputError
 from patchindex.kernels import _native
 from patchindex.kernels.loans import LoanAxis
 from patchindex.kernels.native_backend import as_array, instruction_set
@@ -49,18 +52,30 @@ def search_lists(
     ids = inverted.ids
     return _native.search_lists(
         inverted.codes,
-        ids if ids.dtype == np.uint32 else ids.astype(np.int64),
-        np.ascontiguousarray(inverted.offsets, dtype=np.int64),
-        np.ascontiguousarray(inverted.code_min, dtype=np.float32),
-        np.ascontiguousarray(inverted.code_span, dtype=np.float32),
-        np.ascontiguousarray(vectors, dtype=np.float32),
-        np.ascontiguousarray(lists, dtype=np.int64),
+        native_array(ids, np.uint32 if ids.dtype == np.uint32 else np.int64),
+        native_array(inverted.offsets, np.int64),
+        native_array(inverted.code_min, np.float32),
+        native_array(inverted.code_span, np.float32),
+        native_array(vectors, np.float32),
+        native_array(lists, np.int64),
         k,
         members=members,
         patches_per_image=patches_per_image,
         threads=torch.get_num_threads(),
         isa=instruction_set(),
     )
+
+
+def native_array(array: ndarray, dtype: type[np.generic]) -> NDArray[Any]:
+    """The array as the kernels read it; not copied if it is so already, as memory maps are.
+
+    Raises:
+        KernelInputError: it holds fractions, or no numbers, where whole numbers belong.
+    """
+    wanted = np.dtype(dtype)
+    if array.dtype.kind not in ("iu" if wanted.kind in "iu" else "iuf"):
+        raise KernelInputError(f"an array is {array.dtype}. Give {wanted}, or what becomes it.")
+    return np.require(array, wanted, ["C", "A"])
 
 
 def nearest_rows(

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from patchindex.geometry import AxisSignature, BorderSignature, PatchGeometry
 from patchindex.images import to_unit
+from patchindex.kernels.bounds import check_group_of, check_patches, check_sigma
 from patchindex.kernels.group_members import GroupMembers
 from patchindex.records import PosteriorRecord, shifted_weights
 from patchindex.windows import wrapped
@@ -27,6 +28,7 @@ def rescore(
         windows: query windows in [-1, 1] data units; all of one signature.
         ids: legal patches of that signature (`geometry.patch_ids`).
     """
+    check_patches(ids, pixels, geometry, signature)
     # the smallest legal id stands in where there is none
     ids, absent = ids.clamp(min=first_id(geometry, signature)), ids < 0
     seen = seen_cells(windows, geometry, signature)
@@ -49,6 +51,7 @@ def rescore_shared(
     signature: BorderSignature,
 ) -> Float[Tensor, "q m"]:
     """Squared distances between every query window and every patch: each is cut out once only."""
+    check_patches(ids, pixels, geometry, signature)
     seen = rearrange(seen_cells(windows, geometry, signature), "q c o -> q (c o)")
     patches = rearrange(regather(pixels, ids, signature), "m c o -> m (c o)")
     # never the expanded form q^2 - 2qp + p^2, which cancels where distances are small
@@ -70,6 +73,7 @@ def rescore_record(
         ids: -1 for none.
         sigma: noise in data units.
     """
+    check_sigma(sigma)
     return weighed(rescore(pixels, windows, ids, geometry, signature), pixels, ids, sigma)
 
 
@@ -89,6 +93,8 @@ def rescore_groups(
         windows, ids, sigma: as for `rescore_record`.
         group_of: group of each image, -1 for none.
     """
+    check_sigma(sigma)
+    check_group_of(group_of, pixels)
     dist_sq = rescore(pixels, windows, ids, geometry, signature)
     return weighed(dist_sq, pixels, ids, sigma), members_of(dist_sq, pixels, ids, sigma, group_of)
 

@@ -11,7 +11,6 @@ displacement is still a plain slice; its four quadrants are merged in the end.
 """
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
@@ -23,6 +22,8 @@ from torch.nn.functional import pad
 
 from patchindex.geometry import PatchGeometry
 from patchindex.images import to_unit
+from patchindex.kernels.bounds import check_images, check_states
+from patchindex.kernels.in_threads import in_threads
 from patchindex.records import PosteriorRecord, rescaling
 from patchindex.windows import wrapped
 
@@ -67,13 +68,13 @@ def scan(
         sigma: noise in the same units.
         chunk_bytes: size of one map of squared differences; each thread keeps about six.
     """
+    check_states(y, sigma)
     chunk = max(1, chunk_bytes // (4 * geometry.height * geometry.width))
     blocks = pixels.split(chunk)
     scan_chunk = partial(scan_block, y=y, sigma=sigma, geometry=geometry)
     # Threads over blocks, not inside the small operations of one: their barriers would cost more
     # than the work. The blocks do not depend on the number of threads, so neither does the result.
-    with ThreadPoolExecutor(torch.get_num_threads(), initializer=run_alone) as pool:
-        return PosteriorRecord.merged(list(pool.map(scan_chunk, blocks)))
+    return PosteriorRecord.merged(in_threads(scan_chunk, blocks))
 
 
 def scan_groups(
@@ -84,15 +85,11 @@ def scan_groups(
     geometry: PatchGeometry,
 ) -> PosteriorRecord:
     """The scan of each group of images apart; fields are [g, b, h, w]. See `scan`."""
+    check_images(groups, len(pixels))
+    check_states(y, sigma)
     scan_group = partial(scan_block, y=y, sigma=sigma, geometry=geometry)
-    with ThreadPoolExecutor(torch.get_num_threads(), initializer=run_alone) as pool:
-        records = list(pool.map(lambda group: scan_group(pixels[group]), groups))
+    records = in_threads(lambda group: scan_group(pixels[group]), groups)
     return PosteriorRecord.stacked(records)
-
-
-def run_alone() -> None:
-    """Keep torch from starting threads of its own inside this one."""
-    torch.set_num_threads(1)
 
 
 def scan_block(

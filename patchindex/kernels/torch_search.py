@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from patchindex.kernels.bounds import check_loans, check_nearest
 from patchindex.kernels.loans import LoanAxis
 
 
@@ -11,6 +12,7 @@ def nearest_rows(
     rows: Float[Tensor, "n r"], vectors: Float[Tensor, "q r"], count: int
 ) -> Int[Tensor, "q count"]:
     """Positions of the rows nearest to each vector, nearest first; `count` of at most n."""
+    check_nearest(rows, vectors, count)
     # float64, so that no batch size or number of threads can tip a near tie
     wide = rows.double()
     dist_sq = wide.square().sum(1) - 2 * vectors.double() @ wide.T
@@ -36,6 +38,7 @@ def moved_union(
     Returns:
         Legal ids, each once and ascending; filled up with -1 behind.
     """
+    check_loans(found, borrowers, rows, cols)
     state, row, col = borrowers.unbind(1)
     parts = []
     for i in range(2):

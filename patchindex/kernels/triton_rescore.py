@@ -11,6 +11,7 @@ from torch import Tensor
 
 from patchindex.geometry import BorderSignature, PatchGeometry
 from patchindex.images import HALF_RANGE
+from patchindex.kernels.bounds import check_group_of, check_patches, check_sigma
 from patchindex.kernels.group_members import GroupMembers
 from patchindex.kernels.streaming import chosen_on
 from patchindex.kernels.torch_rescore import members_of, seen_cells, weighed
@@ -54,6 +55,7 @@ def rescore_record(
     sigma: float,
 ) -> PosteriorRecord:
     """Sum the given patches for each query window; fields are [q]."""
+    check_sigma(sigma)
     dist_sq = distances(pixels, windows, ids, geometry, signature)
     return weighed_in_parts(dist_sq, pixels, ids, sigma)
 
@@ -69,6 +71,8 @@ def rescore_groups(
     group_of: Int[Tensor, " n"],
 ) -> tuple[PosteriorRecord, GroupMembers]:
     """Sum the given patches for each query window, and list those whose image is in a group."""
+    check_sigma(sigma)
+    check_group_of(group_of, pixels)
     dist_sq = distances(pixels, windows, ids, geometry, signature)
     members = members_of(dist_sq, pixels, ids, sigma, group_of)
     return weighed_in_parts(dist_sq, pixels, ids, sigma), members
@@ -96,6 +100,7 @@ def distances(
     """Squared distances between each query window and its own patches, or those of all queries."""
     if not len(windows) or not ids.numel():
         return torch.empty(len(windows), ids.shape[1], device=windows.device)
+    check_patches(ids, pixels, geometry, signature)
     levels = ((seen_cells(windows, geometry, signature).double() + 1) * HALF_RANGE).float()
     parts = (
         launch(near, levels, near_ids, geometry, signature)

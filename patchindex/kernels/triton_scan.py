@@ -11,6 +11,7 @@ from torch.nn.functional import pad
 from patchindex.devices import scan_devices
 from patchindex.geometry import PatchGeometry
 from patchindex.images import HALF_RANGE
+from patchindex.kernels.bounds import check_images, check_states
 from patchindex.kernels.streaming import blocks_on, chosen_on
 from patchindex.kernels.tiles import ScanTile, num_lanes, scan_tile, tile_tops
 from patchindex.kernels.triton_scan_kernel import MODES, OUTSIDE, scan_kernel
@@ -37,6 +38,7 @@ def scan(
     Images that lie on the host are copied block by block while others are summed; devices that
     share scans take the blocks in turn.
     """
+    check_states(y, sigma)
     devices, (c, height, width) = scan_devices(y.device), pixels.shape[1:]
     program_bytes = 4 * c * height * width * IMAGES_PER_PROGRAM
     num_programs = min(max(1, BLOCK_BYTES // program_bytes), MOST_SPLITS)
@@ -66,6 +68,8 @@ def scan_groups(
     geometry: PatchGeometry,
 ) -> PosteriorRecord:
     """The scan of each group of images apart; fields are [g, b, h, w]. See `scan`."""
+    check_images(groups, len(pixels))
+    check_states(y, sigma)
     num_images = groups.shape[1]
     block = chosen_on(pixels, groups.flatten(), y.device)
     sums = launch(block, y, sigma, geometry, num_images)

@@ -10,6 +10,8 @@
 namespace patchindex {
 namespace {
 
+constexpr float MOST_LOG = 1000;  // of a multiplicity: no memory holds so many patches
+
 // Arguments that both ways of rescoring share; `rows` and `cols` are the compared offsets.
 RescoreInput rescore_input(const py::array& pixels, const py::array& windows, const py::array& ids,
                            std::pair<int, int> rows, std::pair<int, int> cols, bool wraps,
@@ -20,24 +22,30 @@ RescoreInput rescore_input(const py::array& pixels, const py::array& windows, co
     in.shared = ids.ndim() == 1;
     in.ids = checked<int64_t>(ids, "ids", in.shared ? "ids" : "queries, ids", in.shared ? 1 : 2);
     in.num_images = pixels.shape(0);
+    require_image(pixels.shape(1), pixels.shape(2), pixels.shape(3),
+                  "pixels are " + described(pixels));
     in.channels = int(pixels.shape(1));
     in.height = int(pixels.shape(2));
     in.width = int(pixels.shape(3));
     in.num_queries = windows.shape(0);
     in.num_ids = ids.shape(ids.ndim() - 1);
-    in.patch_size = int(windows.shape(3));
-    const int r = in.patch_size / 2;
-    require(windows.shape(1) == in.channels && windows.shape(2) == in.patch_size &&
-                in.patch_size % 2 == 1 && in.channels > 0 && in.height > 0 && in.width > 0,
+    require(windows.shape(1) == in.channels && windows.shape(2) == windows.shape(3) &&
+                windows.shape(3) % 2 == 1 && windows.shape(3) < 2 * LARGEST_SIDE &&
+                windows.shape(3) * windows.shape(3) <= LARGEST / in.channels,
             "windows are " + described(windows) + " but pixels are " + described(pixels) +
                 ". Give square windows of odd side with the images' channels.");
+    in.patch_size = int(windows.shape(3));
+    const int r = in.patch_size / 2;
     require(in.shared || ids.shape(0) == in.num_queries,
             "ids are " + described(ids) + " but windows are " + described(windows) +
                 ". Give one row of ids per window, or one list for all.");
     require(-r <= rows.first && rows.first <= 0 && 0 < rows.second && rows.second <= r + 1 &&
                 -r <= cols.first && cols.first <= 0 && 0 < cols.second && cols.second <= r + 1,
-            "the compared offsets must hold the center and lie inside the window.");
-    require(threads >= 1, "threads must be at least 1.");
+            "the compared offsets are " + std::to_string(rows.first) + ".." +
+                std::to_string(rows.second - 1) + " and " + std::to_string(cols.first) + ".." +
+                std::to_string(cols.second - 1) +
+                ". Give ranges that hold the center, 0, and lie inside the window.");
+    require_threads(threads);
     in.row_first = rows.first;
     in.row_stop = rows.second;
     in.col_first = cols.first;
@@ -53,7 +61,7 @@ py::array_t<float> rescore_arrays(const py::array& pixels, const py::array& wind
                                   std::pair<int, int> cols, bool wraps, int threads,
                                   const std::string& isa) {
     const RescoreInput in = rescore_input(pixels, windows, ids, rows, cols, wraps, threads, isa);
-    py::array_t<float> dist_sq(std::vector<py::ssize_t>{in.num_queries, in.num_ids});
+    py::array_t<float> dist_sq = allocated<float>({in.num_queries, in.num_ids});
     float* const out = dist_sq.mutable_data();
     without_lock([&](const auto& interrupted) { rescore(in, out, interrupted); });
     return dist_sq;
@@ -82,7 +90,7 @@ py::dict rescore_record_arrays(const py::array& pixels, const py::array& windows
                                const std::optional<py::array>& group_of, std::pair<int, int> rows, std::pair<int, int> cols, bool wraps,
                                int threads, const std::string& isa) {
     RescoreInput in = rescore_input(pixels, windows, ids, rows, cols, wraps, threads, isa);
-    require(sigma > 0 && std::isfinite(sigma), "sigma must be positive and finite.");
+    require_sigma(sigma);
     in.sigma = sigma;
     if (log_multiplicity) {
         in.log_multiplicity = checked<float>(*log_multiplicity, "log_multiplicity",
@@ -91,11 +99,18 @@ py::dict rescore_record_arrays(const py::array& pixels, const py::array& windows
             require(log_multiplicity->shape(axis) == ids.shape(axis),
                     "log_multiplicity is " + described(*log_multiplicity) + " but ids are " +
                         described(ids) + ". Give one value per id.");
+        const float* const values = in.log_multiplicity;
+        require(std::all_of(values, values + log_multiplicity->size(),
+                            [](float value) { return std::abs(value) <= MOST_LOG; }),
+                "log_multiplicity must be within " + std::to_string(int(MOST_LOG)) +
+                    " of 0, and not NaN.");
     }
     const int64_t* groups = nullptr;
     if (group_of) {
         groups = checked<int64_t>(*group_of, "group_of", "images", 1);
-        require(group_of->shape(0) == in.num_images, "group_of must have one value per image.");
+        require(group_of->shape(0) == in.num_images,
+                "group_of is " + described(*group_of) + " but pixels are " + described(pixels) +
+                    ". Give one value per image.");
     }
     const std::vector<py::ssize_t> shape{in.num_queries}, shape_c{in.num_queries, in.channels};
     auto log_max = filled<double>(shape, -std::numeric_limits<double>::infinity());

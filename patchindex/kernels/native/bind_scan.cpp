@@ -1,5 +1,4 @@
 // The exact scan, for Python.
-#include <cmath>
 #include <limits>
 
 #include "bindings.hpp"
@@ -23,16 +22,18 @@ py::dict scan_arrays(const py::array& pixels, const py::array& y, double sigma, 
     in.pixels = checked<uint8_t>(pixels, "pixels", "images, channels, height, width", 4);
     in.y = checked<float>(y, "y", "batch, channels, height, width", 4);
     in.num_images = pixels.shape(0);
+    require_image(pixels.shape(1), pixels.shape(2), pixels.shape(3),
+                  "pixels are " + described(pixels));
     in.channels = int(pixels.shape(1));
     in.height = int(pixels.shape(2));
     in.width = int(pixels.shape(3));
-    in.batch = int(y.shape(0));
+    in.batch = y.shape(0);
     for (int axis = 1; axis < 4; ++axis)
-        require(y.shape(axis) == pixels.shape(axis) && pixels.shape(axis) > 0,
+        require(y.shape(axis) == pixels.shape(axis),
                 "y is " + described(y) + " but pixels are " + described(pixels) +
                     ". Give states of the images' own channels, height and width.");
-    require(sigma > 0 && std::isfinite(sigma), "sigma must be positive and finite.");
-    require(threads >= 1, "threads must be at least 1.");
+    require_sigma(sigma);
+    require_threads(threads);
     in.sigma = sigma;
     in.patch_size = patch_size;
     in.boundary = boundary_named(boundary);

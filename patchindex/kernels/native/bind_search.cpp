@@ -17,6 +17,9 @@ py::array_t<int64_t> search_lists_arrays(const py::array& codes, const py::array
                               int threads, const std::string& isa) {
     ListSearchInput in{};
     in.codes = checked<uint8_t>(codes, "codes", "codes, dims", 2);
+    require(0 < codes.shape(1) && codes.shape(1) <= MOST_DIMS,
+            "codes are " + described(codes) + ". Give 1.." + std::to_string(MOST_DIMS) +
+                " dimensions.");
     in.dims = int(codes.shape(1));
     in.offsets = checked<int64_t>(offsets, "offsets", "lists + 1", 1);
     in.num_lists = offsets.shape(0) - 1;
@@ -31,20 +34,25 @@ py::array_t<int64_t> search_lists_arrays(const py::array& codes, const py::array
     in.lists = checked<int64_t>(lists, "lists", "queries, probes", 2);
     in.num_probes = lists.shape(1);
     in.k = k;
-    require(in.num_lists >= 0 && ids.shape(0) == codes.shape(0) &&
-                (in.num_lists == 0 || in.offsets[in.num_lists] <= codes.shape(0)),
-            "ids, codes and offsets do not belong together.");
+    require(in.num_lists >= 0, "offsets are empty. Give the first code of each list, and the end.");
+    require(ids.shape(0) == codes.shape(0) && in.offsets[in.num_lists] <= codes.shape(0),
+            "there are " + std::to_string(codes.shape(0)) + " codes, but " +
+                std::to_string(ids.shape(0)) + " ids, and lists that end at " +
+                std::to_string(in.offsets[in.num_lists]) +
+                ". Give an id for every code, and lists inside them.");
     require(codes.shape(0) <= MOST_PLACES, "there are more than 2^32 codes: build several indices.");
     for (int64_t list = 0; list < in.num_lists; ++list)
         require(0 <= in.offsets[list] && in.offsets[list] <= in.offsets[list + 1],
                 "offsets must not be negative, and ascend.");
-    require(in.dims > 0 && vectors.shape(1) == in.dims && code_min.shape(0) == in.dims &&
+    require(vectors.shape(1) == in.dims && code_min.shape(0) == in.dims &&
                 code_span.shape(0) == in.dims,
             "vectors are " + described(vectors) + " but codes are " + described(codes) +
                 ". Give vectors and code ranges of as many dimensions as the codes.");
     require(lists.shape(0) == in.num_queries, "lists must have one row per vector.");
-    require(k >= 1 && threads >= 1 && patches_per_image >= 1,
-            "k, threads and patches_per_image must be at least 1.");
+    require(in.num_queries <= LARGEST, "there are more than 2^31 - 1 vectors. Give fewer at a time.");
+    require(k >= 1 && k <= MOST_PLACES && patches_per_image >= 1,
+            "k and patches_per_image must be at least 1, and k at most 2^32.");
+    require_threads(threads);
     if (members) {
         in.members = checked<bool>(*members, "members", "images", 1);
         in.num_images = members->shape(0);
@@ -52,7 +60,7 @@ py::array_t<int64_t> search_lists_arrays(const py::array& codes, const py::array
     in.patches_per_image = patches_per_image;
     in.threads = threads;
     in.isa = isa;
-    py::array_t<int64_t> found(std::vector<py::ssize_t>{in.num_queries, k});
+    py::array_t<int64_t> found = allocated<int64_t>({in.num_queries, k});
     int64_t* const out = found.mutable_data();
     without_lock([&](const auto& interrupted) { search_lists(in, out, interrupted); });
     return found;
@@ -60,13 +68,17 @@ py::array_t<int64_t> search_lists_arrays(const py::array& codes, const py::array
 
 py::array_t<int64_t> nearest_rows_arrays(const py::array& rows, const py::array& vectors,
                                          int64_t count, int threads, const std::string& isa) {
-    const float* const row_data = checked<float>(rows, "rows", "rows, dims", 2);
+    const auto* const row_data = checked<float>(rows, "rows", "rows, dims", 2);
     const float* const vector_data = checked<float>(vectors, "vectors", "vectors, dims", 2);
-    require(rows.shape(1) == vectors.shape(1) && rows.shape(1) > 0,
-            "rows and vectors must have as many dimensions.");
-    require(0 < count && count <= rows.shape(0) && threads >= 1,
-            "count must be in 1.." + std::to_string(rows.shape(0)) + ".");
-    py::array_t<int64_t> positions(std::vector<py::ssize_t>{vectors.shape(0), count});
+    require(rows.shape(1) == vectors.shape(1) && 0 < rows.shape(1) && rows.shape(1) <= MOST_DIMS,
+            "rows are " + described(rows) + " but vectors are " + described(vectors) +
+                ". Give as many dimensions in both, 1.." + std::to_string(MOST_DIMS) + ".");
+    require(rows.shape(0) <= MOST_PLACES, "there are more than 2^32 rows. Give fewer.");
+    require(0 < count && count <= rows.shape(0),
+            "count is " + std::to_string(count) + ". Give 1.." + std::to_string(rows.shape(0)) +
+                ", as there are so many rows.");
+    require_threads(threads);
+    py::array_t<int64_t> positions = allocated<int64_t>({vectors.shape(0), count});
     int64_t* const out = positions.mutable_data();
     without_lock([&](const auto& interrupted) {
         nearest_rows(row_data, rows.shape(0), int(rows.shape(1)), vector_data, vectors.shape(0),
@@ -81,7 +93,8 @@ LoanAxis loan_axis(const py::array& lenders, const py::array& steps, int64_t num
     axis.lenders = checked<int64_t>(lenders, "lenders", "places, 2", 2);
     axis.steps = checked<int64_t>(steps, "steps", "places, 2", 2);
     require(lenders.shape(1) == 2 && steps.shape(1) == 2 && lenders.shape(0) == steps.shape(0),
-            "lenders and steps must both be [places, 2].");
+            "lenders are " + described(lenders) + " and steps are " + described(steps) +
+                ". Give two of each for every place.");
     axis.num_places = lenders.shape(0);
     axis.num_lenders = num_lenders;
     axis.first_center = centers.first;
@@ -102,8 +115,11 @@ py::array_t<int64_t> moved_union_arrays(
     in.cols = loan_axis(col_lenders, col_steps, found.shape(2), col_centers);
     in.borrowers = checked<int64_t>(borrowers, "borrowers", "borrowers, 3", 2);
     in.num_borrowers = borrowers.shape(0);
-    require(borrowers.shape(1) == 3, "borrowers must be [borrowers, 3].");
-    require(height >= 1 && width >= 1 && threads >= 1, "height, width and threads must be positive.");
+    require(borrowers.shape(1) == 3,
+            "borrowers are " + described(borrowers) + ". Give state, row and column of each.");
+    require_image(1, height, width,
+                  "images are of " + std::to_string(height) + " x " + std::to_string(width));
+    require_threads(threads);
     in.height = height;
     in.width = width;
     in.threads = threads;

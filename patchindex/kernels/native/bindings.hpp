@@ -6,9 +6,12 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
+#include <limits>
 #include <stdexcept>
 #include <string>
 #include <vector>
+
+#include "memory.hpp"
 
 namespace patchindex {
 
@@ -24,16 +27,46 @@ inline std::string described(const py::array& array) {
 template <class T>
 const T* checked(const py::array& array, const char* name, const char* axes, int ndim) {
     const bool contiguous = array.flags() & py::array::c_style;
-    if (!array.dtype().is(py::dtype::of<T>()) || array.ndim() != ndim || !contiguous)
+    const bool aligned = array.flags() & py::detail::npy_api::NPY_ARRAY_ALIGNED_;
+    if (!array.dtype().is(py::dtype::of<T>()) || array.ndim() != ndim || !contiguous || !aligned)
         throw std::invalid_argument(
             std::string(name) + " is " + described(array) + (contiguous ? "" : ", not contiguous") +
-            ". Give a C-contiguous " + py::str(py::dtype::of<T>()).cast<std::string>() +
-            " array with shape [" + axes + "].");
+            (aligned ? "" : ", not aligned") + ". Give a C-contiguous " +
+            py::str(py::dtype::of<T>()).cast<std::string>() + " array with shape [" + axes +
+            "], aligned in memory.");
     return static_cast<const T*>(array.data());
 }
 
 inline void require(bool holds, const std::string& message) {
     if (!holds) throw std::invalid_argument(message);
+}
+
+constexpr int64_t LARGEST = std::numeric_limits<int32_t>::max();  // of what kernels count as int
+constexpr int64_t LARGEST_SIDE = 1 << 20;                         // of an image, in pixels
+constexpr int64_t MOST_DIMS = 1 << 20;                            // of a vector
+constexpr int MOST_THREADS = 1 << 12;
+constexpr double SMALLEST_SIGMA = 1e-10, LARGEST_SIGMA = 1e30;  // whose squares floats can hold
+
+// The kernels compute with offsets inside one image as int.
+inline void require_image(int64_t channels, int64_t height, int64_t width, const std::string& text) {
+    const bool fits = channels >= 1 && height >= 1 && width >= 1 && channels <= LARGEST &&
+                      height <= LARGEST_SIDE && width <= LARGEST_SIDE &&
+                      height * width <= LARGEST / channels;
+    require(fits, text + ". Give images of at least one channel and pixel, at most " +
+                      std::to_string(LARGEST_SIDE) + " pixels a side and " +
+                      std::to_string(LARGEST) + " values in all.");
+}
+
+inline void require_threads(int threads) {
+    require(threads >= 1 && threads <= MOST_THREADS,
+            "threads must be at least 1 and at most " + std::to_string(MOST_THREADS) + ", not " +
+                std::to_string(threads) + ".");
+}
+
+inline void require_sigma(double sigma) {
+    require(sigma >= SMALLEST_SIGMA && sigma <= LARGEST_SIGMA,
+            "sigma must be positive and finite, from 1e-10 to 1e30, not " + std::to_string(sigma) +
+                ".");
 }
 
 // Runs `work(interrupted)` without the interpreter lock; Ctrl-C ends it and is raised here.
@@ -44,16 +77,38 @@ void without_lock(const Work& work) {
         const py::gil_scoped_acquire lock;
         return raised = raised || PyErr_CheckSignals() != 0;
     };
-    {
+    const auto out_of_memory = [] {
+        return OutOfMemory("the kernels are out of memory. Give fewer threads or fewer queries at a "
+                           "time, or leave them more memory.");
+    };
+    try {
         const py::gil_scoped_release release;
         work(interrupted);
+    } catch (const OutOfMemory&) {
+        throw;
+    } catch (const std::bad_alloc&) {
+        throw out_of_memory();
+    } catch (const std::length_error&) {  // more than a vector can ever hold
+        throw out_of_memory();
     }
     if (raised) throw py::error_already_set();
 }
 
+// An array for results, not filled.
+template <class T>
+py::array_t<T> allocated(const std::vector<py::ssize_t>& shape) {
+    double bytes = sizeof(T);
+    for (const py::ssize_t size : shape) bytes *= double(size);
+    // NumPy would refuse these, too, but as wrong values
+    if (bytes > double(std::numeric_limits<ptrdiff_t>::max() / 2))
+        throw OutOfMemory("the results take " + described_bytes(bytes) +
+                          ". Ask for fewer neighbors or fewer queries at a time.");
+    return py::array_t<T>(shape);
+}
+
 template <class T>
 py::array_t<T> filled(const std::vector<py::ssize_t>& shape, T value) {
-    py::array_t<T> array(shape);
+    py::array_t<T> array = allocated<T>(shape);
     std::fill_n(array.mutable_data(), array.size(), value);
     return array;
 }

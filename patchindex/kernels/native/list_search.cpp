@@ -18,6 +18,8 @@ namespace {
 
 constexpr int64_t CODES_PER_UNIT = 32768;
 constexpr int64_t FIRST_PROBES = 2;
+constexpr const char* DAMAGED_INDEX =
+    "If they come from an index, it is damaged: see what `patchindex verify` says of it.";
 
 // A stretch of one list, and the queries that visit it.
 struct Unit {
@@ -66,6 +68,10 @@ std::vector<Unit> make_units(const ListSearchInput& in, const Visits& visits) {
 // with a code plus the code's squared length ranks the codes.
 std::vector<float> centered_queries(const ListSearchInput& in) {
     std::vector<float> result(in.num_queries * in.dims);
+    for (int i = 0; i < in.dims; ++i)
+        if (!std::isfinite(in.code_min[i] + in.code_span[i]))
+            throw std::invalid_argument("code_min or code_span hold values that are not finite. " +
+                                        std::string(DAMAGED_INDEX));
     for (int64_t q = 0; q < in.num_queries; ++q)
         for (int i = 0; i < in.dims; ++i) {
             const float middle = in.code_min[i] + in.code_span[i] * float(128.0 / 255.0);
@@ -142,21 +148,21 @@ bool search_lists(const ListSearchInput& in, int64_t* ids,
     for (const auto& [first, end] : {std::pair(int64_t(0), split), std::pair(split, in.num_probes)}) {
         const Visits visits(in, first, end);
         const std::vector<Unit> units = make_units(in, visits);
-        const auto work = [&](int index, int thread) {
+        const auto work = [&](int64_t index, int thread) {
             if (!searchers[thread])
                 searchers[thread] = std::make_unique<Searcher>(in, kernels, vectors, nearest.get());
             searchers[thread]->search(units[index], stop);
         };
-        run_units(int(units.size()), in.threads, stop, work, interrupted);
+        run_units(int64_t(units.size()), in.threads, stop, work, interrupted);
         if (stop) return false;
     }
-    const auto write = [&](int query, int) {
+    const auto write = [&](int64_t query, int) {
         const std::vector<Found>& found = nearest[query].sorted(in.k);
         for (int64_t i = 0; i < in.k; ++i)
             ids[query * in.k + i] =
                 i < int64_t(found.size()) ? in.id_at(found[i].place()) : -1;
     };
-    run_units(int(in.num_queries), in.threads, stop, write, interrupted);
+    run_units(in.num_queries, in.threads, stop, write, interrupted);
     return !stop;
 }
 
@@ -173,8 +179,13 @@ bool nearest_rows(const float* rows, int64_t num_rows, int dims, const float* ve
             turned.data()[(row / CODE_BLOCK * dims + i) * CODE_BLOCK + row % CODE_BLOCK] = value;
             norms.data()[row] += value * value;
         }
+    for (int64_t row = 0; row < num_rows; ++row)
+        if (!std::isfinite(norms.data()[row]))
+            throw std::invalid_argument("row " + std::to_string(row) +
+                                        " holds values that are not finite, or over 1e18. " +
+                                        DAMAGED_INDEX);
     std::atomic<bool> stop{false};
-    const auto work = [&](int unit, int) {
+    const auto work = [&](int64_t unit, int) {
         const int64_t first = unit * VECTORS_PER_UNIT;
         const int64_t num = std::min(VECTORS_PER_UNIT, num_vectors - first);
         std::vector<float> scaled(num * dims);
@@ -197,13 +208,15 @@ bool nearest_rows(const float* rows, int64_t num_rows, int dims, const float* ve
         }
         for (int64_t q = 0; q < num && !stop; ++q) {
             const std::vector<Found>& found = nearest[q].sorted(count);
+            if (int64_t(found.size()) < count)  // a distance was no number
+                throw std::invalid_argument(
+                    "vectors hold values that are not finite, or over 1e18. Give finite queries.");
             for (int64_t i = 0; i < count; ++i)
-                positions[(first + q) * count + i] =
-                    i < int64_t(found.size()) ? found[i].place() : -1;
+                positions[(first + q) * count + i] = found[i].place();
         }
     };
     const int64_t units = (num_vectors + VECTORS_PER_UNIT - 1) / VECTORS_PER_UNIT;
-    run_units(int(units), threads, stop, work, interrupted);
+    run_units(units, threads, stop, work, interrupted);
     return !stop;
 }
 

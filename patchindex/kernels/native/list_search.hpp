@@ -28,18 +28,19 @@ struct ListSearchInput {
     int64_t id_at(int64_t place) const { return ids32 ? int64_t(ids32[place]) : ids64[place]; }
     bool is_member(int64_t place) const {
         if (!members) return true;
-        const int64_t image = id_at(place) / patches_per_image;
-        return 0 <= image && image < num_images && members[image];
+        const int64_t id = id_at(place), image = id / patches_per_image;
+        return id >= 0 && image < num_images && members[image];
     }
 };
 
 // ids[q][k], nearest code first and -1 where there are fewer. The result does not depend on the
-// number of threads. False if interrupted; throws std::invalid_argument for lists that do not exist.
+// number of threads. False if interrupted; throws std::invalid_argument for lists that do not exist and for
+// values that are not finite.
 bool search_lists(const ListSearchInput& input, int64_t* ids,
                   const std::function<bool()>& interrupted);
 
 // positions[q][count] of the rows [num_rows][dims] nearest to each vector [num_vectors][dims],
-// nearest first; count <= num_rows.
+// nearest first; count <= num_rows. Throws std::invalid_argument for values that are not finite.
 bool nearest_rows(const float* rows, int64_t num_rows, int dims, const float* vectors,
                   int64_t num_vectors, int64_t count, int64_t* positions, int threads,
                   const std::string& isa, const std::function<bool()>& interrupted);

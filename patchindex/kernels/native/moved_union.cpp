@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <iterator>
 #include <stdexcept>
+#include <string>
 
 #include "parallel.hpp"
 
@@ -11,10 +12,18 @@ namespace {
 
 constexpr int64_t BORROWERS_PER_UNIT = 64;
 
-void check_axis(const LoanAxis& axis) {
-    for (int64_t i = 0; i < 2 * axis.num_places; ++i)
+void check_axis(const LoanAxis& axis, int64_t size) {
+    for (int64_t i = 0; i < 2 * axis.num_places; ++i) {
         if (axis.lenders[i] < 0 || axis.lenders[i] >= axis.num_lenders)
-            throw std::invalid_argument("a place borrows from a place that was not searched.");
+            throw std::invalid_argument("place " + std::to_string(i / 2) + " borrows from place " +
+                                        std::to_string(axis.lenders[i]) +
+                                        ", which was not searched. Give 0.." +
+                                        std::to_string(axis.num_lenders - 1) + ".");
+        if (axis.steps[i] < -size || axis.steps[i] > size)
+            throw std::invalid_argument("a step of " + std::to_string(axis.steps[i]) +
+                                        " pixels leaves the image. Give at most " +
+                                        std::to_string(size) + ".");
+    }
 }
 
 // One thread's buffers.
@@ -45,7 +54,9 @@ class Union {
     std::vector<int64_t> all_, moved_, merged_;
 
     void borrow(const int64_t* found, int64_t row_step, int64_t col_step) {
-        const int64_t step = row_step * in_.width + col_step;
+        const auto moved_by_step = [step = row_step * in_.width + col_step](int64_t id) {
+            return int64_t(uint64_t(id) + uint64_t(step));  // which may overflow, for no image's id
+        };
         moved_.clear();
         for (int64_t i = 0; i < in_.k; ++i) {
             const int64_t id = found[i];
@@ -54,8 +65,8 @@ class Union {
             const int64_t col = id % in_.width + col_step;
             if (row >= in_.rows.first_center && row < in_.rows.stop_center &&
                 col >= in_.cols.first_center && col < in_.cols.stop_center &&
-                (moved_.empty() || moved_.back() != id + step))
-                moved_.push_back(id + step);
+                (moved_.empty() || moved_.back() != moved_by_step(id)))
+                moved_.push_back(moved_by_step(id));
         }
         merged_.clear();  // one step for all ids: they still ascend
         std::set_union(all_.begin(), all_.end(), moved_.begin(), moved_.end(),
@@ -68,24 +79,26 @@ class Union {
 
 bool moved_union(const MovedUnionInput& in, std::vector<std::vector<int64_t>>& ids,
                  const std::function<bool()>& interrupted) {
-    check_axis(in.rows);
-    check_axis(in.cols);
+    check_axis(in.rows, in.height);
+    check_axis(in.cols, in.width);
     for (int64_t i = 0; i < in.num_borrowers; ++i) {
         const int64_t* const at = in.borrowers + 3 * i;
         if (at[0] < 0 || at[0] >= in.batch || at[1] < 0 || at[1] >= in.rows.num_places ||
             at[2] < 0 || at[2] >= in.cols.num_places)
-            throw std::invalid_argument("a borrower lies outside the searched field.");
+            throw std::invalid_argument("borrower " + std::to_string(i) +
+                                        " lies outside the searched field. Give state, row and "
+                                        "column of places that lend or borrow.");
     }
     ids.assign(in.num_borrowers, {});
     std::vector<Union> unions(in.threads, Union(in));
     std::atomic<bool> stop{false};
     const int64_t units = (in.num_borrowers + BORROWERS_PER_UNIT - 1) / BORROWERS_PER_UNIT;
-    const auto work = [&](int unit, int thread) {
+    const auto work = [&](int64_t unit, int thread) {
         const int64_t first = unit * BORROWERS_PER_UNIT;
         const int64_t end = std::min(first + BORROWERS_PER_UNIT, in.num_borrowers);
         for (int64_t i = first; i < end; ++i) ids[i] = unions[thread].of(in.borrowers + 3 * i);
     };
-    run_units(int(units), in.threads, stop, work, interrupted);
+    run_units(units, in.threads, stop, work, interrupted);
     return !stop;
 }
 

@@ -58,7 +58,7 @@ void PatchBlock::decode(const int64_t* ids, int64_t num) {
             refuse(id, "has its center at (" + std::to_string(y) + ", " + std::to_string(x) +
                            "), where the window leaves the image. Give patches with the "
                            "border signature of the queries.");
-        corners_[i] = pixels + (y + in_.row_first) * in_.width + x + in_.col_first;
+        corners_[i] = pixels + int64_t(y + in_.row_first) * in_.width + x + in_.col_first;
     }
 }
 
@@ -68,7 +68,7 @@ void PatchBlock::copy_wrapped(int64_t i, const uint8_t* image, int y, int x) {
     corners_[i] = out;
     for (int c = 0; c < in_.channels; ++c, image += int64_t(in_.height) * in_.width)
         for (int row = in_.row_first; row < in_.row_stop; ++row) {
-            const uint8_t* const source = image + wrapped(y + row, in_.height) * in_.width;
+            const uint8_t* const source = image + int64_t(wrapped(y + row, in_.height)) * in_.width;
             for (int col = in_.col_first; col < in_.col_stop; ++col)
                 *out++ = source[wrapped(x + col, in_.width)];
         }

@@ -23,7 +23,7 @@ double best_seconds(int threads, const std::function<void(int thread)>& work) {
     for (int repeat = 0; repeat < REPEATS; ++repeat) {
         std::atomic<bool> stop{false};
         const auto start = std::chrono::steady_clock::now();
-        run_units(threads, threads, stop, [&](int thread, int) { work(thread); },
+        run_units(threads, threads, stop, [&](int64_t thread, int) { work(int(thread)); },
                   [] { return false; });
         const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
         best = std::min(best, took.count());

@@ -43,7 +43,7 @@ bool visit_distances(const RescoreInput& in, const Visit& visit, const Finish& f
     std::vector<std::unique_ptr<Worker>> workers(in.threads);
     std::atomic<bool> stop{false};
     const int64_t tile = shares_patches(in) ? QUERIES_PER_TILE : 1;
-    const auto work = [&](int index, int thread) {
+    const auto work = [&](int64_t index, int thread) {
         if (!workers[thread]) workers[thread] = std::make_unique<Worker>(in, kernels);
         Worker& worker = *workers[thread];
         const Unit& unit = units[index];
@@ -63,7 +63,7 @@ bool visit_distances(const RescoreInput& in, const Visit& visit, const Finish& f
             }
         finish(worker, index, unit);
     };
-    run_units(int(units.size()), in.threads, stop, work, interrupted);
+    run_units(int64_t(units.size()), in.threads, stop, work, interrupted);
     return !stop;
 }
 
@@ -76,7 +76,7 @@ bool rescore(const RescoreInput& in, float* dist_sq, const std::function<bool()>
         float* const out = dist_sq + query * in.num_ids + id;
         for (int64_t i = 0; i < num; ++i) out[i] = dist[i] * float(1 / GREY_LEVELS_SQ);
     };
-    return visit_distances(in, store, [](Worker&, int, const Unit&) {}, interrupted);
+    return visit_distances(in, store, [](Worker&, int64_t, const Unit&) {}, interrupted);
 }
 
 bool rescore_records(const RescoreInput& in, const RecordOutput& output, const int64_t* group_of,
@@ -99,7 +99,7 @@ bool rescore_records(const RescoreInput& in, const RecordOutput& output, const i
                 worker.grouped.push_back({query, group, patch, dist[i] * float(1 / GREY_LEVELS_SQ)});
         }
     };
-    const auto finish = [&](Worker& worker, int index, const Unit& unit) {
+    const auto finish = [&](Worker& worker, int64_t index, const Unit& unit) {
         const auto merge = [&totals, &grouped, &unit, records = std::move(worker.records),
                             members = std::move(worker.grouped)] {
             for (size_t i = 0; i < records.size(); ++i) totals[unit.first_query + i].add(records[i]);

@@ -14,7 +14,7 @@
 namespace patchindex {
 namespace {
 
-constexpr int QUERIES_PER_UNIT = 8;
+constexpr int64_t QUERIES_PER_UNIT = 8;
 constexpr float FAR_AWAY = 1e15f;       // pixel of a lane without an image: its weights are 0
 constexpr double LARGEST_QUERY = 1e10;  // in units of sigma; beyond it float32 says nothing
 constexpr int RUNNING_FROM = 7;             // cells of a window; below, sums made afresh are as fast
@@ -36,15 +36,14 @@ struct Plan {
     std::vector<float> levels;   // scaled value of each of 256 pixel values
     std::vector<float> queries;  // [batch][query_size], scaled and padded
     std::vector<bool> running;   // of each query: whether running sums are exact enough
-    int64_t images_per_unit;
-    int units_per_query, query_groups;
+    int64_t images_per_unit, units_per_query, query_groups;
 };
 
 std::vector<float> padded_queries(const ScanInput& in, const ScanShape& shape, double scale) {
     const Axis& cols = shape.cols;
-    std::vector<float> padded(in.batch * shape.query_size(), 0.0f);
+    std::vector<float> padded(size_t(in.batch) * shape.query_size(), 0.0f);
     float* out = padded.data();
-    for (int64_t row = 0; row < int64_t(in.batch) * in.channels * in.height; ++row)
+    for (int64_t row = 0; row < in.batch * in.channels * in.height; ++row)
         for (int i = 0; i < shape.query_count(); ++i, ++out) {
             const int x = shape.query_low() + i;
             if (!cols.query_wraps && !cols.inside(x)) continue;
@@ -69,7 +68,7 @@ double running_error(const ScanShape& shape, const float* query, double scale) {
             for (int c = 0; c < shape.channels; ++c) {
                 const float* const plane = query + ptrdiff_t(c) * height * width;
                 const auto bound = [&](int y) {
-                    const double farthest = std::abs(plane[y * width + x]) + scale;
+                    const double farthest = std::abs(plane[ptrdiff_t(y) * width + x]) + scale;
                     return farthest * farthest;
                 };
                 if (row < height) columns[x] += bound(row);
@@ -97,14 +96,13 @@ Plan make_plan(const ScanInput& in) {
     for (int value = 0; value < 256; ++value)
         plan.levels.push_back(float((value / 127.5 - 1) * plan.scale));
     plan.queries = padded_queries(in, shape, plan.scale);
-    for (int q = 0; q < in.batch; ++q)
+    for (int64_t q = 0; q < in.batch; ++q)
         plan.running.push_back(
             in.patch_size >= RUNNING_FROM &&
             running_error(shape, plan.queries.data() + q * shape.query_size(), plan.scale) <
                 LARGEST_RUNNING_ERROR);
     plan.images_per_unit = images_per_unit(in.num_images, shape.lanes);
-    plan.units_per_query =
-        int((in.num_images + plan.images_per_unit - 1) / plan.images_per_unit);
+    plan.units_per_query = (in.num_images + plan.images_per_unit - 1) / plan.images_per_unit;
     plan.query_groups = (in.batch + QUERIES_PER_UNIT - 1) / QUERIES_PER_UNIT;
     return plan;
 }
@@ -115,7 +113,7 @@ struct Workspace {
         : block(shape.block_size()),
           padded_block(shape.has_padded_block() ? shape.block_size() : 0),
           scratch(shape.scratch_size()),
-          zeros((shape.query_count() + MAX_GROUP) * shape.lanes) {
+          zeros(size_t(shape.query_count() + MAX_GROUP) * shape.lanes) {
         std::fill_n(block.data(), shape.block_size(), FAR_AWAY);
     }
     AlignedFloats block, padded_block, scratch, zeros;
@@ -154,7 +152,7 @@ void load_block(const Plan& plan, int64_t first, Workspace& space) {
     }
 }
 
-void scan_images(const Plan& plan, int64_t first_image, int64_t stop_image, int first_query,
+void scan_images(const Plan& plan, int64_t first_image, int64_t stop_image, int64_t first_query,
                  Workspace& space, std::vector<PixelSums>& totals, const std::atomic<bool>& stop) {
     const ScanShape& shape = plan.shape;
     const int64_t displacements = int64_t(shape.rows.strips.size()) * shape.cols.strips.size();
@@ -195,14 +193,14 @@ bool scan(const ScanInput& input, const ScanOutput& output,
     InOrder in_order(stop, 4 * input.threads);
     std::vector<std::unique_ptr<Workspace>> spaces(input.threads);
 
-    const auto work = [&](int unit, int worker) {
+    const auto work = [&](int64_t unit, int worker) {
         if (!spaces[worker]) spaces[worker] = std::make_unique<Workspace>(shape);
         Workspace& space = *spaces[worker];
-        const int first_query = unit / plan.units_per_query * QUERIES_PER_UNIT;
+        const int64_t first_query = unit / plan.units_per_query * QUERIES_PER_UNIT;
         const int64_t first_image = unit % plan.units_per_query * plan.images_per_unit;
         const int64_t stop_image = std::min(first_image + plan.images_per_unit, input.num_images);
-        const int num_queries = std::min(QUERIES_PER_UNIT, input.batch - first_query);
-        while (int(space.sums.size()) < num_queries)
+        const int64_t num_queries = std::min(QUERIES_PER_UNIT, input.batch - first_query);
+        while (int64_t(space.sums.size()) < num_queries)
             space.sums.push_back(std::make_unique<AlignedFloats>(
                 shape.num_pixels() * shape.num_sums() * shape.lanes));
         auto totals = std::make_shared<std::vector<PixelSums>>(num_queries, PixelSums(shape));
@@ -218,7 +216,7 @@ bool scan(const ScanInput& input, const ScanOutput& output,
 
     const std::vector<long long> row_counts = centers_per_coordinate(shape.rows);
     const std::vector<long long> col_counts = centers_per_coordinate(shape.cols);
-    for (size_t i = 0; i < input.batch * pixels; ++i)
+    for (size_t i = 0; i < size_t(input.batch) * pixels; ++i)
         output.num_scored[i] = input.num_images * row_counts[i % pixels / input.width] *
                                col_counts[i % input.width];
     return true;

@@ -14,7 +14,7 @@ struct ScanInput {
     int64_t num_images;
     int channels, height, width;
     const float* y;  // [batch][channels][height][width], finite
-    int batch;
+    int64_t batch;
     double sigma;
     int patch_size;
     Boundary boundary;

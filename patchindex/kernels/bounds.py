@@ -1,0 +1,128 @@
+"""What the back ends in torch refuse, in the words of the C++ kernels.
+
+Without these checks torch takes a number below zero from the end, and says of others only that some
+index is out of bounds. On a GPU they would wait for the device: what lies there is checked where it
+is loaded.
+"""
+
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+
+from patchindex.errors import KernelInputError
+from patchindex.geometry import BorderSignature, PatchGeometry
+from patchindex.kernels.loans import LoanAxis
+
+SMALLEST_SIGMA, LARGEST_SIGMA = 1e-10, 1e30
+LARGEST_STATE = 1e10  # in units of sigma; beyond it float32 says nothing
+
+
+def check_sigma(sigma: float) -> None:
+    """Refuse a noise whose square is beyond a float."""
+    if not SMALLEST_SIGMA <= sigma <= LARGEST_SIGMA:
+        raise KernelInputError(
+            f"sigma must be positive and finite, from 1e-10 to 1e30, not {sigma}."
+        )
+
+
+def check_states(y: Float[Tensor, "b c h w"], sigma: float) -> None:
+    """Refuse states that are not finite, or lie far beyond their noise."""
+    check_sigma(sigma)
+    if not y.is_cuda and not bool((y.abs() <= LARGEST_STATE * sigma).all()):
+        raise KernelInputError(
+            "y holds values that are not finite, or over 1e10 times sigma. "
+            "Give a finite state y = xt / sqrt(alpha_bar) with its own sigma."
+        )
+
+
+def check_images(numbers: Int[Tensor, "*shape"], num_images: int) -> None:
+    """Refuse numbers of images that are not there."""
+    if numbers.is_cuda or not numbers.numel():
+        return
+    low, high = (int(number) for number in numbers.aminmax())
+    if low < 0 or high >= num_images:
+        raise KernelInputError(
+            f"image {low if low < 0 else high} was asked for. Give 0..{num_images - 1}, "
+            f"as there are {num_images} images."
+        )
+
+
+def check_patches(
+    ids: Int[Tensor, "*q"],
+    pixels: UInt8[Tensor, "n c h w"],
+    geometry: PatchGeometry,
+    signature: BorderSignature,
+) -> None:
+    """Refuse ids that are no patches, or whose windows leave the image."""
+    if ids.is_cuda or not ids.numel():
+        return
+    num, _, height, width = pixels.shape
+    outside = ids[(ids < -1) | (ids >= num * height * width)]
+    if len(outside):
+        raise KernelInputError(
+            f"patch id {int(outside[0])} is not in 0..{num * height * width - 1}. Give ids of "
+            "patches of these images, or -1 for none. If they come from an index, it is damaged: "
+            "see what `patchindex verify` says of it."
+        )
+    if windows_wrap(geometry):
+        return
+    y, x = ids // width % height, ids % width
+    rows, cols = signature.rows.offsets, signature.cols.offsets
+    leaves = (y + rows.start < 0) | (y + rows.stop > height)
+    leaves |= (x + cols.start < 0) | (x + cols.stop > width)
+    leaving = ids[leaves & (ids >= 0)]
+    if len(leaving):
+        place = int(leaving[0]) // width % height, int(leaving[0]) % width
+        raise KernelInputError(
+            f"patch id {int(leaving[0])} has its center at {place}, where the window leaves the "
+            "image. Give patches with the border signature of the queries."
+        )
+
+
+def windows_wrap(geometry: PatchGeometry) -> bool:
+    """Whether training windows may leave the image and come in on the other side."""
+    return geometry.boundary == "circular" or (
+        geometry.boundary == "circular_interior" and not geometry.equivariant
+    )
+
+
+def check_group_of(group_of: Int[Tensor, " groups"], pixels: UInt8[Tensor, "n c h w"]) -> None:
+    """Refuse other than one group number per image."""
+    if len(group_of) != len(pixels):
+        raise KernelInputError(
+            f"group_of has {len(group_of)} values but there are {len(pixels)} images. "
+            "Give one value per image."
+        )
+
+
+def check_nearest(rows: Float[Tensor, "n r"], vectors: Float[Tensor, "q dims"], count: int) -> None:
+    """Refuse a count of rows that are not there, and rows or vectors that have no distance."""
+    if rows.shape[1] != vectors.shape[1] or not rows.shape[1]:
+        raise KernelInputError(
+            f"rows are {tuple(rows.shape)} but vectors are {tuple(vectors.shape)}. "
+            "Give as many dimensions in both."
+        )
+    if not 0 < count <= len(rows):
+        raise KernelInputError(f"count is {count}. Give 1..{len(rows)}, as there are so many rows.")
+    for name, values in ("rows", rows), ("vectors", vectors):
+        if not values.is_cuda and not bool(torch.isfinite(values).all()):
+            raise KernelInputError(f"{name} hold values that are not finite. Give finite ones.")
+
+
+def check_loans(
+    found: Int[Tensor, "b sr sc k"], borrowers: Int[Tensor, "q 3"], rows: LoanAxis, cols: LoanAxis
+) -> None:
+    """Refuse places that were not searched, and borrowers that are no places."""
+    if found.is_cuda:
+        return
+    for axis, num_lenders in (rows, found.shape[1]), (cols, found.shape[2]):
+        if bool(((axis.lenders < 0) | (axis.lenders >= num_lenders)).any()):
+            raise KernelInputError(
+                f"a place borrows from a place which was not searched. Give 0..{num_lenders - 1}."
+            )
+    ends = borrowers.new_tensor([len(found), len(rows.lenders), len(cols.lenders)])
+    if bool(((borrowers < 0) | (borrowers >= ends)).any()):
+        raise KernelInputError(
+            "a borrower lies outside the searched field. Give state, row and column of places "
+            "that lend or borrow."
+        )

@@ -1,0 +1,327 @@
+"""Whatever the C++ kernels are given, they compute or refuse: nothing is read or written beside.
+
+Under `.ci/sanitize` every access is checked; without it these tests see wrong errors and crashes.
+"""
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+_native = pytest.importorskip("patchindex.kernels._native")
+
+from patchindex.errors import UserError  # noqa: E402 - after the test for the extension
+
+REFUSALS = (ValueError, TypeError, MemoryError)
+NUMBERS = [
+    -(2**63),
+    -(2**31),
+    -2,
+    -1,
+    0,
+    1,
+    2,
+    3,
+    2**31 - 1,
+    2**31,
+    2**33,
+    2**62,
+    2**63 - 1,
+    10**30,
+]
+REALS = [-1.0, 0.0, 1e-300, 1e-12, 0.7, 1e35, 1e300, np.inf, -np.inf, np.nan]
+
+Arguments = dict[str, Any]
+
+
+def scan_arguments(rng: np.random.Generator) -> Arguments:
+    return {
+        "pixels": rng.integers(0, 256, (5, 2, 6, 7), dtype=np.uint8),
+        "y": rng.standard_normal((3, 2, 6, 7)).astype(np.float32),
+        "sigma": 0.7,
+        "patch_size": 3,
+        "boundary": "zeros",
+        "equivariant": True,
+        "threads": 2,
+    }
+
+
+def rescore_arguments(rng: np.random.Generator, queries: int = 3) -> Arguments:
+    rows, cols = rng.integers(1, 5, (queries, 20)), rng.integers(1, 6, (queries, 20))
+    return {
+        "pixels": rng.integers(0, 256, (5, 2, 6, 7), dtype=np.uint8),
+        "windows": rng.standard_normal((queries, 2, 3, 3)).astype(np.float32),
+        "ids": (rng.integers(5, size=(queries, 20)) * 6 + rows) * 7 + cols,
+        "rows": (-1, 2),
+        "cols": (-1, 2),
+        "wraps": False,
+        "threads": 2,
+    }
+
+
+def shared_arguments(rng: np.random.Generator) -> Arguments:
+    arguments = rescore_arguments(rng, 9)
+    return arguments | {"ids": arguments["ids"][0].copy()}
+
+
+def record_arguments(rng: np.random.Generator) -> Arguments:
+    arguments = rescore_arguments(rng)
+    return arguments | {
+        "sigma": 0.7,
+        "log_multiplicity": rng.random(arguments["ids"].shape, dtype=np.float32),
+        "group_of": rng.integers(-1, 3, 5),
+    }
+
+
+def list_arguments(rng: np.random.Generator) -> Arguments:
+    return {
+        "codes": rng.integers(0, 256, (300, 9), dtype=np.uint8),
+        "ids": rng.permutation(300).astype(np.uint32),
+        "offsets": np.array([0, 10, 10, 150, 300]),
+        "code_min": rng.standard_normal(9).astype(np.float32),
+        "code_span": rng.random(9, dtype=np.float32),
+        "vectors": rng.standard_normal((4, 9)).astype(np.float32),
+        "lists": rng.integers(-1, 4, (4, 3)),
+        "k": 6,
+        "members": rng.random(30) < 0.5,
+        "patches_per_image": 10,
+        "threads": 2,
+    }
+
+
+def row_arguments(rng: np.random.Generator) -> Arguments:
+    return {
+        "rows": rng.standard_normal((140, 9)).astype(np.float32),
+        "vectors": rng.standard_normal((5, 9)).astype(np.float32),
+        "count": 7,
+        "threads": 2,
+    }
+
+
+def union_arguments(rng: np.random.Generator) -> Arguments:
+    return {
+        "found": np.sort(rng.integers(-1, 200, (2, 3, 4, 8)), axis=-1),
+        "borrowers": np.array([[0, 0, 0], [1, 2, 3], [1, 4, 5]]),
+        "row_lenders": rng.integers(0, 3, (5, 2)),
+        "row_steps": rng.integers(-2, 3, (5, 2)),
+        "col_lenders": rng.integers(0, 4, (6, 2)),
+        "col_steps": rng.integers(-2, 3, (6, 2)),
+        "row_centers": (1, 5),
+        "col_centers": (1, 6),
+        "height": 6,
+        "width": 7,
+        "threads": 2,
+    }
+
+
+def peak_arguments(rng: np.random.Generator) -> Arguments:
+    # the rates take seconds: only what is refused is tried
+    return {"pixels": rng.integers(0, 256, (0, 1, 4, 4), dtype=np.uint8), "threads": 2}
+
+
+ENTRIES: list[tuple[str, Callable[[np.random.Generator], Arguments]]] = [
+    ("scan", scan_arguments),
+    ("rescore", rescore_arguments),
+    ("rescore", shared_arguments),
+    ("rescore_record", record_arguments),
+    ("search_lists", list_arguments),
+    ("nearest_rows", row_arguments),
+    ("moved_union", union_arguments),
+]
+
+
+def unaligned(array: np.ndarray) -> np.ndarray:
+    """The same numbers, one byte beside where the processor would have them."""
+    raw = np.zeros(array.nbytes + 1, dtype=np.uint8)
+    moved = np.frombuffer(raw.data, dtype=array.dtype, offset=1, count=array.size)
+    moved = moved.reshape(array.shape)
+    moved.flags.writeable = True
+    moved[...] = array
+    return moved
+
+
+def read_only(array: np.ndarray) -> np.ndarray:
+    copy = array.copy()
+    copy.flags.writeable = False
+    return copy
+
+
+@st.composite
+def altered_arrays(draw: st.DrawFn, array: np.ndarray) -> Any:
+    """The array with other numbers, another shape, type or place in memory."""
+    way = draw(st.sampled_from(["numbers", "shape", "memory", "type", "none"]))
+    if way == "numbers" and array.size:
+        changed, real, limits = array.copy(), array.dtype.kind == "f", (0, 1)
+        if array.dtype.kind in "iu":
+            limits = np.iinfo(array.dtype).min, np.iinfo(array.dtype).max
+        for place in draw(st.lists(st.integers(0, array.size - 1), min_size=1, max_size=4)):
+            number = draw(st.sampled_from(REALS if real else NUMBERS))
+            with np.errstate(over="ignore"):
+                changed.flat[place] = number if real else min(max(number, limits[0]), limits[1])
+        return changed
+    if way == "shape":
+        axis = draw(st.integers(0, array.ndim - 1))
+        ways = [
+            array[None].copy(),
+            array.reshape(-1),
+            array.swapaxes(0, axis).copy(),
+            np.repeat(array, 2, axis),
+            *(np.take(array, range(size), axis) for size in range(min(3, array.shape[axis]))),
+        ]
+        return ways[draw(st.integers(0, len(ways) - 1))]
+    if way == "memory":
+        ways = [read_only(array), unaligned(array), np.repeat(array, 2, -1)[..., ::2]]
+        ways += [np.asfortranarray(array), array[..., ::-1]]
+        return ways[draw(st.integers(0, len(ways) - 1))]
+    if way == "type":
+        kinds = ["f8", "f4", "f2", "i8", "i4", "u8", "u4", "u1", "?", "O", "c8", "S8"]
+        kinds += [array.dtype.newbyteorder().str]
+        with np.errstate(all="ignore"):
+            return array.astype(draw(st.sampled_from(kinds)))
+    return draw(st.sampled_from([None, [1, 2], "array", 3]))
+
+
+@st.composite
+def altered(draw: st.DrawFn, arguments: Arguments) -> Arguments:
+    """The arguments with one or two of them changed."""
+    changed = dict(arguments)
+    names = st.lists(st.sampled_from(sorted(arguments)), min_size=1, max_size=2, unique=True)
+    for name in draw(names):
+        value = changed[name]
+        if isinstance(value, np.ndarray):
+            changed[name] = draw(altered_arrays(value))
+        elif isinstance(value, tuple):
+            changed[name] = draw(st.tuples(st.sampled_from(NUMBERS), st.sampled_from(NUMBERS)))
+        elif isinstance(value, float):
+            changed[name] = draw(st.sampled_from(REALS))
+        elif isinstance(value, bool):
+            changed[name] = not value
+        elif isinstance(value, str):
+            changed[name] = draw(st.sampled_from(["circular", "circular_interior", "", "none"]))
+        else:
+            changed[name] = draw(st.sampled_from(NUMBERS))
+    return changed
+
+
+@pytest.mark.parametrize(("entry", "arguments"), ENTRIES)
+def test_every_entry_computes_what_it_should_be_given(entry, arguments, rng):
+    assert getattr(_native, entry)(**arguments(rng)) is not None
+
+
+@pytest.mark.parametrize(("entry", "arguments"), ENTRIES)
+@settings(max_examples=150, deadline=None)
+@given(data=st.data(), isa=st.sampled_from(_native.instruction_sets()), seed=st.integers(0, 99))
+def test_whatever_an_entry_is_given_it_computes_or_refuses(entry, arguments, data, isa, seed):
+    given_arguments = data.draw(altered(arguments(np.random.default_rng(seed))))
+    if entry != "moved_union":  # it has no vector code
+        given_arguments["isa"] = isa
+    with suppress(*REFUSALS):
+        assert getattr(_native, entry)(**given_arguments) is not None
+
+
+ids_beyond = np.full((3, 20), 5 * 6 * 7)
+
+
+@pytest.mark.parametrize(
+    ("entry", "arguments", "change", "message"),
+    [
+        ("scan", scan_arguments, {"sigma": np.nan}, "positive and finite, from 1e-10 to 1e30"),
+        ("scan", scan_arguments, {"sigma": 1e-40}, "from 1e-10 to 1e30"),
+        ("scan", scan_arguments, {"threads": 0}, "threads must be at least 1 and at most 4096"),
+        ("scan", scan_arguments, {"threads": 2**31 - 1}, "at most 4096, not 2147483647"),
+        (
+            "scan",
+            scan_arguments,
+            {"pixels": np.zeros((0, 1, 1, 2**21), np.uint8), "patch_size": 1},
+            r"pixels are uint8 with shape \(0, 1, 1, 2097152\)\. Give images .* 1048576 pixels",
+        ),
+        (
+            "scan",
+            scan_arguments,
+            {"pixels": np.zeros((0, 2**32 + 1, 6, 7), np.uint8)},
+            "at most 1048576 pixels a side and 2147483647 values",
+        ),
+        ("rescore", rescore_arguments, {"ids": ids_beyond}, "patch id 210 is not in 0..209"),
+        ("rescore", rescore_arguments, {"rows": (-2, 2)}, r"offsets are -2\.\.1 and -1\.\.1"),
+        (
+            "rescore_record",
+            record_arguments,
+            {"group_of": np.zeros(4, np.int64)},
+            "Give one value per image",
+        ),
+        (
+            "rescore_record",
+            record_arguments,
+            {"log_multiplicity": np.full((3, 20), np.nan, np.float32)},
+            "within 1000 of 0, and not NaN",
+        ),
+        (
+            "search_lists",
+            list_arguments,
+            {"offsets": np.array([0, 10, 10, 150, 301])},
+            "there are 300 codes, but 300 ids, and lists that end at 301",
+        ),
+        ("search_lists", list_arguments, {"offsets": np.zeros(0, np.int64)}, "offsets are empty"),
+        ("search_lists", list_arguments, {"k": 2**62}, "k at most"),
+        (
+            "search_lists",
+            list_arguments,
+            {"code_min": np.full(9, np.nan, np.float32)},
+            "code_min or code_span hold values that are not finite",
+        ),
+        (
+            "nearest_rows",
+            row_arguments,
+            {"rows": np.full((140, 9), np.nan, np.float32)},
+            "row 0 holds values that are not finite",
+        ),
+        (
+            "nearest_rows",
+            row_arguments,
+            {"vectors": np.full((5, 9), np.inf, np.float32)},
+            "vectors hold values that are not finite",
+        ),
+        ("nearest_rows", row_arguments, {"count": 141}, r"count is 141\. Give 1\.\.140"),
+        (
+            "moved_union",
+            union_arguments,
+            {"row_lenders": np.full((5, 2), 3)},
+            r"place 0 borrows from place 3, which was not searched\. Give 0\.\.2",
+        ),
+        (
+            "moved_union",
+            union_arguments,
+            {"row_steps": np.full((5, 2), 2**62)},
+            "a step of 4611686018427387904 pixels leaves the image",
+        ),
+        ("peak_rates", peak_arguments, {}, r"pixels are uint8 .*\. Give some"),
+    ],
+)
+def test_what_is_refused_is_said_with_what_was_expected(entry, arguments, change, message, rng):
+    with pytest.raises(UserError, match=message):
+        getattr(_native, entry)(**(arguments(rng) | change))
+
+
+def test_an_array_that_is_not_aligned_is_refused(rng):
+    arguments = list_arguments(rng)
+    arguments["vectors"] = unaligned(arguments["vectors"])
+    with pytest.raises(UserError, match=r"vectors is float32 .* not aligned"):
+        _native.search_lists(**arguments)
+
+
+def test_results_beyond_any_memory_are_a_memory_error_that_says_how_much(rng):
+    arguments = list_arguments(rng) | {"k": 2**32}
+    for name in "vectors", "lists":
+        arguments[name] = np.repeat(arguments[name], 30000, axis=0)
+    with pytest.raises(MemoryError, match=r"PiB|Unable to allocate"):
+        _native.search_lists(**arguments)
+
+
+def test_ids_below_zero_are_no_members(rng):
+    arguments = list_arguments(rng) | {"members": np.ones(30, np.bool_)}
+    arguments["ids"] = np.full(300, -5)
+    assert (_native.search_lists(**arguments) == -1).all()
