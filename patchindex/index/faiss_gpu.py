@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from patchindex.device_memory import memory_of
+from patchindex.errors import KernelInputError
 from patchindex.index.faiss_scan import FAISS_ID_BYTES, ScaleSearcher
 from patchindex.index.search import ScanSource
 
@@ -39,7 +40,14 @@ class GpuLists:
     ) -> Int[Tensor, "q k"]:
         """Ids of the k nearest codes in each query's lists, -1 where there are fewer."""
         q, nprobe = lists.shape
-        vectors, lists = vectors.contiguous(), lists.contiguous()
+        if vectors.shape != (q, self.index.d) or k < 1:
+            raise KernelInputError(
+                f"vectors are {tuple(vectors.shape)} and k is {k}. Give {q} of {self.index.d}, as "
+                f"there are {q} rows of lists, and a k of at least 1."
+            )
+        # FAISS takes addresses, and knows neither types nor devices
+        vectors = vectors.to(self.device, torch.float32).contiguous()
+        lists = lists.to(self.device, torch.int64).contiguous()
         coarse = torch.zeros(q, nprobe, device=self.device)  # unused: codes are not residuals
         dist_sq = torch.empty(q, k, device=self.device)
         found = torch.empty(q, k, dtype=torch.int64, device=self.device)

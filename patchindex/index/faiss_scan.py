@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
+from patchindex.errors import KernelInputError, StoreError
 from patchindex.index.search import ScaleArrays, ScanSource
 
 FAISS_ID_BYTES = 8
@@ -65,6 +66,7 @@ class ScaleSearcher:
     def __post_init__(self) -> None:
         self.index = self.arrays.trained().empty_index()
         self.filled = np.zeros(len(self.arrays.count), dtype=np.bool_)
+        check_lists_fit(self.arrays, self.index)
 
     def search(
         self,
@@ -74,15 +76,23 @@ class ScaleSearcher:
         selector: faiss.IDSelector | None,
     ) -> Int[ndarray, "q k"]:
         """See `CodeScan`."""
+        check_queries(self.index, vectors, lists, k)
         self.fill(lists)
         q, nprobe = lists.shape
+        if not lists.size:  # which FAISS refuses
+            return np.full((q, k), -1, dtype=np.int64)
         coarse = np.zeros((q, nprobe), dtype=np.float32)  # unused: codes are not residuals
         dist_sq, found = np.empty((q, k), dtype=np.float32), np.empty((q, k), dtype=np.int64)
+        # held here until the search has ended: FAISS is given addresses
+        vectors, lists = (
+            np.require(array, dtype, ["C", "A"])
+            for array, dtype in ((vectors, np.float32), (lists, np.int64))
+        )
         self.index.nprobe = nprobe
         params = faiss.SearchParametersIVF(nprobe=nprobe, sel=selector)
         self.index.search_preassigned_c(
-            q, faiss.swig_ptr(vectors), k, faiss.swig_ptr(np.ascontiguousarray(lists)),
-            faiss.swig_ptr(coarse), faiss.swig_ptr(dist_sq), faiss.swig_ptr(found), False, params,
+            q, faiss.swig_ptr(vectors), k, faiss.swig_ptr(lists), faiss.swig_ptr(coarse),
+            faiss.swig_ptr(dist_sq), faiss.swig_ptr(found), False, params,
         )  # fmt: skip
         return found
 
@@ -110,3 +120,50 @@ class ScaleSearcher:
     def full_bytes(self) -> int:
         """Memory that they take once every list was visited."""
         return len(self.arrays.ids) * (int(self.arrays.codes.shape[1]) + FAISS_ID_BYTES)
+
+
+def check_lists_fit(arrays: ScaleArrays, index: faiss.IndexIVFScalarQuantizer) -> None:
+    """Refuse lists that are not inside the codes: FAISS reads what it is told to, there or not.
+
+    Raises:
+        StoreError: offsets, ids and codes do not belong together, or not to the FAISS index.
+    """
+    offsets, (num_codes, width) = np.asarray(arrays.offsets), arrays.codes.shape
+    problem = None
+    if arrays.codes.dtype != np.uint8 or width != index.code_size:
+        problem = f"codes are {arrays.codes.dtype} of {width}, but FAISS reads {index.code_size}"
+    elif arrays.ids.dtype.kind not in "iu" or len(arrays.ids) != num_codes:
+        problem = f"there are {len(arrays.ids)} ids as {arrays.ids.dtype} for {num_codes} codes"
+    elif len(offsets) != index.nlist + 1 or len(arrays.count) != index.nlist:
+        problem = f"there are {len(offsets)} offsets for {index.nlist} lists and their end"
+    elif offsets.dtype.kind not in "iu" or offsets[0] < 0 or (offsets[1:] < offsets[:-1]).any():
+        problem = "offsets do not ascend from 0"
+    elif offsets[-1] > num_codes:
+        problem = f"lists end at {offsets[-1]}, behind the last of {num_codes} codes"
+    if problem is not None:
+        raise StoreError(f"the index is damaged: {problem}. Build it again with --overwrite.")
+
+
+def check_queries(
+    index: faiss.IndexIVFScalarQuantizer,
+    vectors: Float[ndarray, "q r"],
+    lists: Int[ndarray, "q nprobe"],
+    k: int,
+) -> None:
+    """Refuse what would have FAISS read or write beyond these arrays, or search other lists.
+
+    Raises:
+        KernelInputError: shapes or numbers that are not those of the index.
+    """
+    q = len(lists)
+    if vectors.shape != (q, index.d):
+        raise KernelInputError(
+            f"vectors are {vectors.shape}. Give {q} of {index.d}, as there are {q} rows of lists."
+        )
+    if k < 1:
+        raise KernelInputError(f"k is {k}. Give at least 1.")
+    if not np.isfinite(vectors).all():
+        raise KernelInputError("vectors hold values that are not finite. Give finite queries.")
+    beyond = lists[(lists < -1) | (lists >= index.nlist)]
+    if beyond.size:
+        raise KernelInputError(f"there is no list {beyond[0]}. Give -1..{index.nlist - 1}.")

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable
+from functools import partial
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import TypeVar
@@ -27,20 +28,7 @@ def in_threads(work: Callable[[Item], Result], items: Iterable[Item]) -> list[Re
     results: dict[int, Result] = {}
     errors: list[BaseException] = []
     count, num_threads = waiting.qsize(), torch.get_num_threads()
-
-    def take() -> None:
-        try:
-            torch.set_num_threads(1)  # of this thread, and of those that start later
-            while not errors:
-                number, item = waiting.get_nowait()
-                results[number] = work(item)
-        except Empty:
-            pass
-        except BaseException as error:
-            errors.append(error)
-        finally:
-            torch.set_num_threads(num_threads)
-
+    take = partial(take_turns, work, waiting, results, errors)
     threads = started(take, min(num_threads, count))
     try:
         if not threads:
@@ -53,9 +41,28 @@ def in_threads(work: Callable[[Item], Result], items: Iterable[Item]) -> list[Re
     finally:
         for thread in threads:
             thread.join()
+        torch.set_num_threads(num_threads)
     if errors:
         raise errors[0]
     return [results[number] for number in range(count)]
+
+
+def take_turns(
+    work: Callable[[Item], Result],
+    waiting: SimpleQueue[tuple[int, Item]],
+    results: dict[int, Result],
+    errors: list[BaseException],
+) -> None:
+    """Work on one waiting item after another, until none is left or there was an error."""
+    torch.set_num_threads(1)  # of this thread, and of those that start after it
+    try:
+        while not errors:
+            number, item = waiting.get_nowait()
+            results[number] = work(item)
+    except Empty:
+        pass
+    except BaseException as error:
+        errors.append(error)  # raised again where the caller waits
 
 
 def started(target: Callable[[], None], wanted: int) -> list[Thread]:
