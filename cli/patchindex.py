@@ -69,8 +69,9 @@ def build(
     with resumable(RESUME_HINT):
         images = ImageSet.load(dataset, **which)  # resolution, crop, limit
         target = out or index_path(
-            dataset, height=images.height, width=images.width, boundary=boundary
-        )
+            dataset, height=images.height, width=images.width, boundary=boundary,
+            first=limit if limit == len(images) else None,
+        )  # fmt: skip
         with progress_bars() as progress:
             index = build_index(
                 images, config, target, progress=progress, overwrite=overwrite, device=where

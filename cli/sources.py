@@ -6,7 +6,7 @@ import click
 
 from patchindex import ImageSet, PatchIndex
 from patchindex.errors import StoreError
-from patchindex.home import newest_index
+from patchindex.home import finished_indices
 from sampler.errors import SamplerConfigError
 
 
@@ -35,17 +35,30 @@ def open_source(
 
 
 def open_index(path: Path | None, otherwise: str = "give --index PATH") -> PatchIndex:
-    """The index at `path`; without one the newest in the user's home, which is then named.
+    """The index at `path`; without one the newest in the user's home, which is then described.
 
     Args:
         otherwise: what else a user without any index can do.
     """
-    if path is None:
-        path = newest_index()
-        if path is None:
-            raise StoreError(
-                "there is no index yet. Build one with `patchindex build --dataset sample`, "
-                f"or {otherwise}."
-            )
-        click.echo(f"index: {path}", err=True)
-    return PatchIndex.open(path)
+    if path is not None:
+        return PatchIndex.open(path)
+    finished = finished_indices()
+    if not finished:
+        raise StoreError(
+            "there is no index yet. Build one with `patchindex build --dataset sample`, "
+            f"or {otherwise}."
+        )
+    index = PatchIndex.open(finished[0])
+    click.echo(chosen_line(index, len(finished)), err=True)
+    return index
+
+
+def chosen_line(index: PatchIndex, count: int) -> str:
+    """Which index was chosen of so many, what is in it, and how to choose another."""
+    info = index.info()
+    which = "the only one" if count == 1 else f"the newest of {count}"
+    n, c, h, w = info.images
+    return (
+        f"index: {index.path}, {which}: {info.dataset}, {n:,} images of {c} x {h} x {w}, scales "
+        f"{', '.join(map(str, index.scales))}, built {info.created}; --index PATH chooses another"
+    )

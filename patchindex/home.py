@@ -33,8 +33,10 @@ def data_folders() -> tuple[Path, ...]:
     return tuple(Path(folder).expanduser() for folder in listed if folder)
 
 
-def index_path(source: str, *, height: int, width: int, boundary: str) -> Path:
-    """`DATASET-RESOLUTION-BOUNDARY.zarr` among this user's indices.
+def index_path(
+    source: str, *, height: int, width: int, boundary: str, first: int | None = None
+) -> Path:
+    """`DATASET-RESOLUTION-BOUNDARY.zarr` among this user's indices; of a part, `...-firstN.zarr`.
 
     Args:
         source: what the images were loaded from; `folder:PATH` and `npz:PATH` give the last part
@@ -42,22 +44,24 @@ def index_path(source: str, *, height: int, width: int, boundary: str) -> Path:
         height: of the images, in pixels; the resolution is HEIGHTxWIDTH unless they are square.
         width: of the images, in pixels.
         boundary: how windows meet the image border.
+        first: how many images, where the source has more.
     """
     kind, _, place = source.partition(":")
     dataset = Path(place).expanduser().resolve() if place else Path(kind)
     stem = dataset.stem if kind == "npz" else dataset.name
     safe = "".join(char if char.isalnum() or char in "._" else "_" for char in stem) or kind
     resolution = f"{height}" if height == width else f"{height}x{width}"
-    return indices_dir() / f"{safe}-{resolution}-{boundary}.zarr"
+    part = "" if first is None else f"-first{first}"
+    return indices_dir() / f"{safe}-{resolution}-{boundary}{part}.zarr"
 
 
-def newest_index() -> Path | None:
-    """The index of this user that was completed last, or None if there is none."""
+def finished_indices() -> list[Path]:
+    """The complete indices of this user, the one that was completed last first."""
     finished = [path for path in indices_dir().glob("*.zarr") if looks_complete(path)]
-    return max(
+    return sorted(
         finished,
         key=lambda path: ((path / "zarr.json").stat().st_mtime_ns, path.name),
-        default=None,
+        reverse=True,
     )
 
 

@@ -159,7 +159,9 @@ def test_without_index_the_newest_serves_and_is_named_on_stderr(home, png) -> No
     command = ["query", "--image", str(png), "--pixel", "8,7", "--scale", "3", "--json"]
     result = CliRunner().invoke(main, command)
     assert json.loads(result.stdout)["index"] == str(path)
-    assert f"index: {path}" in result.stderr
+    told = f"index: {path}, the only one: small, 8 images of 1 x 16 x 16, scales 3, 7, built 20"
+    assert told in result.stderr
+    assert "; --index PATH chooses another" in result.stderr
 
 
 PLACE = ["--pixel", "8,7", "--scale", "3"]

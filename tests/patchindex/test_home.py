@@ -4,7 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from patchindex.home import data_folders, datasets_dir, home, index_path, indices_dir, newest_index
+from patchindex.home import (
+    data_folders,
+    datasets_dir,
+    finished_indices,
+    home,
+    index_path,
+    indices_dir,
+)
 
 
 def test_home_is_what_the_environment_says(monkeypatch):
@@ -52,17 +59,22 @@ def test_an_index_is_named_after_dataset_resolution_and_boundary(source, height,
     assert path == indices_dir() / name
 
 
+def test_an_index_of_a_part_has_another_name_than_that_of_the_whole_set():
+    path = index_path("fashion_mnist", height=32, width=32, boundary="zeros", first=5000)
+    assert path == indices_dir() / "fashion_mnist-32-zeros-first5000.zarr"
+
+
 def test_a_relative_folder_gives_an_index_its_real_name(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     path = index_path("folder:.", height=8, width=8, boundary="zeros")
     assert path.name.startswith(tmp_path.name)
 
 
-def test_the_newest_index_is_the_one_completed_last():
-    assert newest_index() is None
+def test_the_index_completed_last_comes_first():
+    assert finished_indices() == []
     for seconds, name in enumerate(("b", "c", "a")):
         write_index(f"{name}.zarr", {"status": "complete"}, seconds)
-    assert newest_index() == indices_dir() / "a.zarr"
+    assert [path.stem for path in finished_indices()] == ["a", "c", "b"]
 
 
 def test_what_is_not_a_complete_index_is_passed_over():
@@ -76,7 +88,7 @@ def test_what_is_not_a_complete_index_is_passed_over():
         folder = indices_dir() / f"{name}.zarr"
         folder.mkdir()
         (folder / "zarr.json").write_bytes(text.encode("utf-8", "surrogateescape"))
-    assert newest_index() == indices_dir() / "good.zarr"
+    assert finished_indices() == [indices_dir() / "good.zarr"]
 
 
 def write_index(name, attributes, seconds):
