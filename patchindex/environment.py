@@ -110,6 +110,14 @@ def faiss_obstacle(device: torch.device) -> str | None:
     return None
 
 
+def main_memory() -> int | None:
+    """Bytes of this machine's memory, or None where the system does not tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):  # Windows has no such call
+        return None
+
+
 def set_threads(count: int) -> None:
     """Let torch, the kernels and FAISS use so many threads.
 

@@ -1,5 +1,6 @@
 """Initial noise: seeded one sample at a time, so that a sample is the same in any batch."""
 
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -8,23 +9,67 @@ from jaxtyping import Float
 from torch import Tensor
 
 from patchindex import ImageSet
+from patchindex.environment import main_memory
 from patchindex.npy import read_npy
 from sampler.errors import SamplerConfigError
+
+LARGEST_SEED = 2**64 - 1
+STATES_HELD = 4  # the noise, a step's state and mean, and the state that it leads to
 
 
 def initial_noise(num: int, images: ImageSet, seed: int) -> Float[Tensor, "b c h w"]:
     """Standard normal states at t = 1; sample i depends on (seed, i) alone.
 
     Raises:
-        SamplerConfigError: no sample is asked for, or the seed is negative.
+        SamplerConfigError: no sample is asked for, more than fit into memory, or the seed is out of
+            range.
     """
+    check_num(num)
+    check_seed(seed)
+    shape = (images.channels, images.height, images.width)
+    check_memory(num, shape)
+    try:
+        samples = np.empty((num, *shape), np.float32)
+    except (MemoryError, OverflowError, ValueError):  # the latter beyond any address
+        raise too_many(num, shape, "there is not so much") from None
+    for i in range(num):
+        np.random.default_rng([seed, i]).standard_normal(dtype=np.float32, out=samples[i])
+    return torch.from_numpy(samples)
+
+
+def check_num(num: int) -> None:
+    """Raise SamplerConfigError unless there can be so many samples."""
     if num < 1:
         raise SamplerConfigError(f"num is {num}. Give at least 1 sample.")
-    if seed < 0:
-        raise SamplerConfigError(f"seed is {seed}. Give a whole number, 0 or more.")
-    shape = (images.channels, images.height, images.width)
-    samples = [np.random.default_rng([seed, i]).standard_normal(shape, "f4") for i in range(num)]
-    return torch.from_numpy(np.stack(samples))
+
+
+def check_seed(seed: int) -> None:
+    """Raise SamplerConfigError unless the number can be a seed."""
+    if not 0 <= seed <= LARGEST_SEED:
+        raise SamplerConfigError(
+            f"seed is {seed}. Give a whole number, 0 or more, of at most {LARGEST_SEED}."
+        )
+
+
+def check_memory(num: int, shape: tuple[int, ...]) -> None:
+    """Raise SamplerConfigError if the states of a run are sure not to fit into memory."""
+    there = main_memory()
+    if there is not None and state_bytes(num, shape) > there:
+        raise too_many(num, shape, f"this machine has {there / 1e9:,.1f} GB")
+
+
+def too_many(num: int, shape: tuple[int, ...], there: str) -> SamplerConfigError:
+    """The error of more samples than fit into memory."""
+    needed = state_bytes(num, shape) / 1e9
+    return SamplerConfigError(
+        f"num is {num}: so many samples of {'x'.join(map(str, shape))} need {needed:,.1f} GB "
+        f"of memory at the least, but {there}. Give fewer, and other seeds for the rest."
+    )
+
+
+def state_bytes(num: int, shape: tuple[int, ...]) -> int:
+    """Bytes of the states that a run holds at once."""
+    return STATES_HELD * num * prod(shape) * np.dtype(np.float32).itemsize
 
 
 def load_noise(path: Path, images: ImageSet) -> Float[Tensor, "b c h w"]:
