@@ -26,11 +26,11 @@ from torch import Tensor
 from patchindex import ImageSet, IndexConfig, PatchIndex, build_index
 from patchindex.environment import library_versions
 from sampler import ELSMachine, Posterior, sample
+from sampler.chosen_scales import default_scales
 from sampler.estimator.retrieval import Retrieval
 from sampler.noise import initial_noise
 from sampler.reverse import Step, StepReport
 from sampler.run import known_values
-from sampler.scales import default_scales, resolve_scales
 from sampler.verification import StepComparison, compare_finals
 from sampler.verify import ask_beside
 
@@ -81,8 +81,7 @@ def compare(
     index: PatchIndex, seeds: int, tails: list[int], k: int, nprobe: int
 ) -> Iterator[dict[str, Any]]:
     """A row for the exact trajectory, every machine asked along it, and one for each's own."""
-    published = resolve_scales(default_scales(index.images.name, index.boundary))
-    scales = [index.nearest_scale(scale) for scale in published]
+    _, scales = default_scales(index, index.boundary)
     noise = initial_noise(seeds, index.images, seed=0)
     machines = {tail: ELSMachine(index, k=k, tail=tail, nprobe=nprobe) for tail in tails}
     steps: list[dict[str, Any]] = []

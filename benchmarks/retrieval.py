@@ -28,9 +28,9 @@ from patchindex import PatchIndex
 from patchindex.environment import library_versions
 from patchindex.index.search import ScanKind
 from sampler import ELSMachine, Posterior, sample
+from sampler.chosen_scales import default_scales
 from sampler.noise import initial_noise
 from sampler.reverse import Step, StepReport
-from sampler.scales import default_scales, resolve_scales
 from sampler.verification import pooled_r2
 
 RESULTS = Path(__file__).parent / "results" / "retrieval.jsonl"
@@ -126,8 +126,7 @@ def exact_states(index: PatchIndex, seeds: int) -> list[dict[str, Any]]:
         )  # fmt: skip
         click.echo(f"exact t {step.t:.2f} P {step.patch_size} {report.seconds:.1f} s")
 
-    published = resolve_scales(default_scales(index.images.name, index.boundary))
-    scales = [index.nearest_scale(scale) for scale in published]
+    _, scales = default_scales(index, index.boundary)
     noise = initial_noise(seeds, index.images, seed=0)
     sample(ELSMachine(index.images, index.boundary), noise, scales=scales, callback=keep)
     return states

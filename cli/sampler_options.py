@@ -103,7 +103,8 @@ retrieval_options = options(
 scales_option = click.option(
     "--scales",
     metavar="NAME|FILE|P,P,...",
-    help="Patch size per noise level, lowest noise first. [default: as published]",
+    help="Patch size per noise level, lowest noise first. [default: an index's own, placed as the "
+    "published ones of its dataset; without an index the published ones]",
 )
 steps_option = click.option("--steps", type=int, **with_default("steps"))
 schedule_option = click.option(

@@ -25,11 +25,10 @@ from cli.sampler_options import (
     with_default,
 )
 from cli.sources import open_source
-from patchindex import ImageSet
 from patchindex.environment import library_versions, set_threads
 from sampler.output import reserve_output, write_run
 from sampler.reverse import StepReport
-from sampler.run import SamplerConfig, carry_out
+from sampler.run import SamplerConfig, carry_out, plan_run
 from sampler.steps_table import HEADER, table_row, told_ways
 from sampler.trace import TRACE
 
@@ -75,17 +74,16 @@ def run(
     if threads is not None:
         set_threads(threads)
     source = open_source(index_path, dataset, **which)
-    images = source if isinstance(source, ImageSet) else source.images
-    folder = out or Path("runs", f"{Path(images.name).stem}-{config.machine}-{config.seed}")
+    plan = plan_run(source, config, traced=trace, device=device)
+    name = Path(plan.machine.images.name).stem
+    folder = out or Path("runs", f"{name}-{config.machine}-{config.seed}")
     with (
         reserve_output(folder, overwrite=overwrite),
         TemporaryDirectory(dir=folder, prefix=".tracing-") as scratch,
     ):
         click.echo(HEADER)
         trace_path = Path(scratch, TRACE) if trace else None
-        finished = carry_out(
-            source, config, on_step=show_step, trace_path=trace_path, device=device
-        )
+        finished = carry_out(plan, on_step=show_step, trace_path=trace_path)
         finished.account["versions"] = library_versions()
         write_run(finished, folder)
     if config.tolerance is not None:

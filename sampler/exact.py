@@ -41,13 +41,7 @@ class ExactScan:
         Raises:
             SamplerConfigError: sources are asked for, and no index can find them.
         """
-        geometry = PatchGeometry(
-            height=self.images.height,
-            width=self.images.width,
-            patch_size=patch_size,
-            boundary=self.boundary,
-            equivariant=self.equivariant,
-        )
+        geometry = self._geometry(patch_size)
         pixels = images_on(self.images, y.device, label)
         if sources is None:
             return scan(pixels, y, sigma, geometry)
@@ -60,6 +54,23 @@ class ExactScan:
             records.append(scan(pixels, part.y, sigma, geometry))
             settle_sources(part, records[-1])
         return PosteriorRecord.joined(records)
+
+    def served_scales(self, patch_sizes: Sequence[int]) -> tuple[int, ...]:
+        """The patch sizes themselves.
+
+        Raises:
+            GeometryError: one that the images do not admit.
+        """
+        return tuple(self._geometry(patch_size).patch_size for patch_size in patch_sizes)
+
+    def _geometry(self, patch_size: int) -> PatchGeometry:
+        return PatchGeometry(
+            height=self.images.height,
+            width=self.images.width,
+            patch_size=patch_size,
+            boundary=self.boundary,
+            equivariant=self.equivariant,
+        )
 
 
 def checked_finder(finder: NeighborSearch | None, patch_sizes: Sequence[int]) -> NeighborSearch:

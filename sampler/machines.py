@@ -6,6 +6,7 @@ log w_p = -||y - p||^2 / (2 sigma^2), over the patches p that may stand for the 
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from math import sqrt
 from typing import Unpack
 
@@ -26,9 +27,14 @@ from sampler.schedules import noise_level
 
 
 class ScoreMachine(ABC):
-    """A denoiser over a dictionary of patches of `images`."""
+    """A denoiser over a dictionary of patches of `images`.
+
+    Attributes:
+        compares_whole_images: so that no patch size matters.
+    """
 
     images: ImageSet
+    compares_whole_images: bool = False
 
     def posterior(
         self,
@@ -79,6 +85,15 @@ class ScoreMachine(ABC):
         return (sqrt(alpha_bar) * mean - xt) / (1 - alpha_bar)
 
     @abstractmethod
+    def compared_sizes(self, patch_sizes: Sequence[int | None]) -> tuple[int | None, ...]:
+        """What is compared where windows of these sizes are asked for; None for whole images.
+
+        Raises:
+            SamplerConfigError: the machine cannot do without one of them.
+            GeometryError: a patch size that the images do not admit.
+        """
+
+    @abstractmethod
     def _record(
         self,
         y: Float[Tensor, "b c h w"],
@@ -93,8 +108,14 @@ class ScoreMachine(ABC):
 class ISMachine(ScoreMachine):
     """Ideal score: the dictionary is the training images themselves; it memorises."""
 
+    compares_whole_images = True
+
     def __init__(self, images: ImageSet) -> None:
         self.images = images
+
+    def compared_sizes(self, patch_sizes: Sequence[int | None]) -> tuple[int | None, ...]:
+        """Whole images, whatever is asked for."""
+        return (None,) * len(patch_sizes)
 
     def _record(
         self,
@@ -114,6 +135,10 @@ class PatchMachine(ScoreMachine):
     """A machine whose dictionary is of patches, which are summed or retrieved."""
 
     _source: ExactScan | Retrieval
+
+    def compared_sizes(self, patch_sizes: Sequence[int | None]) -> tuple[int, ...]:
+        """Themselves; of an index those that it has, the nearest in place of others."""
+        return self._source.served_scales([checked_patch_size(size) for size in patch_sizes])
 
     def _record(
         self,

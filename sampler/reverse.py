@@ -14,6 +14,8 @@ from sampler.machines import ScoreMachine
 from sampler.posterior import Posterior
 from sampler.schedules import alpha_bar, noise_level
 
+MOST_STEPS = 100_000  # many more than any schedule can tell apart in float32
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
@@ -21,13 +23,13 @@ class Step:
 
     Attributes:
         t, t_next: times in [0, 1]; `t_next` is the one that the step leads to.
-        patch_size: the locality scale at t.
+        patch_size: the locality scale at t; None where whole images are compared.
         alpha_bar, alpha_bar_next: signal shares at the two times; exactly 1 at the end.
     """
 
     t: float
     t_next: float
-    patch_size: int
+    patch_size: int | None
     alpha_bar: float
     alpha_bar_next: float
 
@@ -41,6 +43,7 @@ class StepReport:
     """What a step did, over all pixels of all samples.
 
     Attributes:
+        patch_size: of the windows that were compared; None for whole images.
         sigma: noise in data units.
         effective_sample_size, head_mass: medians.
         standard_error: root mean square over pixels; nan where `tail=0` leaves it unknown.
@@ -51,7 +54,7 @@ class StepReport:
     """
 
     t: float
-    patch_size: int
+    patch_size: int | None
     sigma: float
     effective_sample_size: float
     head_mass: float
@@ -74,7 +77,7 @@ def sample(
     machine: ScoreMachine,
     noise: Float[Tensor, "b c h w"],
     *,
-    scales: Sequence[int],
+    scales: Sequence[int | None],
     steps: int = 20,
     schedule: str = "cosine",
     label: int | None = None,
@@ -89,7 +92,8 @@ def sample(
 
     Args:
         noise: the state at t = 1; it determines the sample. All is computed where it lies.
-        scales: patch sizes from the lowest noise level to the highest, evenly spaced in t.
+        scales: patch sizes from the lowest noise level to the highest, evenly spaced in t; the
+            reports have those that the machine compares in their place.
         label: class to sample, for training images with labels.
         reference_steps: repeat the reference code's off-by-one: start at t = 1 - 1/steps and use
             the scale of the next noisier level.
@@ -112,7 +116,8 @@ def sample(
             callback(step, xt, posterior, reports[-1])
         return posterior.mean
 
-    plan = plan_steps(scales, steps, schedule, reference_steps=reference_steps)
+    compared = machine.compared_sizes(scales)
+    plan = plan_steps(compared, steps, schedule, reference_steps=reference_steps)
     images = reverse(denoise, noise, plan)
     return SampleResult(images=images, steps=tuple(reports))
 
@@ -128,16 +133,14 @@ def reverse(
 
 
 def plan_steps(
-    scales: Sequence[int], steps: int, schedule: str, *, reference_steps: bool = False
+    scales: Sequence[int | None], steps: int, schedule: str, *, reference_steps: bool = False
 ) -> list[Step]:
     """The noise levels t = 1, 1 - 1/steps, ..., 1/steps with their scales.
 
     Raises:
-        SamplerConfigError: too few steps, or no scales.
+        SamplerConfigError: too few steps or too many, or no scales.
     """
-    fewest = 2 if reference_steps else 1
-    if steps < fewest:
-        raise SamplerConfigError(f"steps is {steps}. Give at least {fewest}.")
+    check_steps(steps, fewest=2 if reference_steps else 1)
     if not scales:
         raise SamplerConfigError("there are no scales. Give at least one odd patch size.")
     shift = 1 if reference_steps else 0
@@ -153,7 +156,15 @@ def plan_steps(
     ]
 
 
-def scale_at(scales: Sequence[int], t: float) -> int:
+def check_steps(steps: int, fewest: int = 1) -> None:
+    """Raise SamplerConfigError unless a run can have so many steps."""
+    if steps < fewest:
+        raise SamplerConfigError(f"steps is {steps}. Give at least {fewest}.")
+    if steps > MOST_STEPS:
+        raise SamplerConfigError(f"steps is {steps}. Give at most {MOST_STEPS:,}.")
+
+
+def scale_at(scales: Sequence[int | None], t: float) -> int | None:
     """The scale calibrated nearest to time t, where scales[j] belongs to t = (j + 1) / len."""
     return scales[min(max(round(t * len(scales)), 1), len(scales)) - 1]
 

@@ -1,7 +1,7 @@
 """A run: which machine over which images, with what settings, and everything it leaves behind."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from math import isfinite
 from pathlib import Path
@@ -14,15 +14,15 @@ from torch import Tensor
 
 from patchindex import Boundary, ImageSet, PatchIndex
 from patchindex.devices import CPU, describe_device
-from patchindex.geometry import nearest_scale
+from sampler.chosen_scales import ChosenScales, choose_scales
 from sampler.errors import SamplerConfigError
-from sampler.estimator.retrieval import Retrieval
+from sampler.estimator.retrieval import Retrieval, check_numbers
 from sampler.exact import checked_finder
 from sampler.machines import ELSMachine, ISMachine, LSMachine, ScoreMachine
-from sampler.noise import initial_noise, load_noise
+from sampler.noise import check_num, initial_noise, load_noise
 from sampler.posterior import Posterior
-from sampler.reverse import SampleResult, Step, StepReport, plan_steps, sample
-from sampler.scales import default_scales, resolve_scales
+from sampler.reverse import SampleResult, Step, StepReport, check_steps, plan_steps, sample
+from sampler.run_account import SCHEMA_VERSION
 from sampler.trace import SOURCES_PER_PIXEL, TraceWriter
 from sampler.verification import FinalComparison, StepComparison
 
@@ -40,7 +40,7 @@ class SamplerConfig:
         exact: sum over every patch instead of retrieving; LS and IS always do.
         boundary: of a machine without an index; None means zeros.
         k, tail, nprobe, tolerance, strict_scales: see `sampler.estimator.retrieval.Retrieval`.
-        scales: published name, file, or list; None takes the published ones of the dataset.
+        scales: published name, file, or list; None: see `sampler.chosen_scales.default_scales`.
         num, seed, noise: how much noise and from where; a noise file overrides the other two.
         label: class to sample; None for all.
         schedule, steps, reference_steps: see `sampler.reverse.sample`.
@@ -68,6 +68,27 @@ class SamplerConfig:
             raise SamplerConfigError(
                 f"machine is {self.machine!r}. Give one of {', '.join(get_args(MachineName))}."
             )
+        check_numbers(
+            k=self.k, tail=self.tail, nprobe=self.nprobe, tolerance=self.tolerance, seed=self.seed
+        )
+        check_num(self.num)
+        check_steps(self.steps, fewest=2 if self.reference_steps else 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RunPlan:
+    """Everything that a run needs, checked.
+
+    Attributes:
+        noise: the states that it begins with, where everything is computed.
+    """
+
+    source: ImageSet | PatchIndex
+    config: SamplerConfig
+    machine: ScoreMachine
+    boundary: Boundary
+    scales: ChosenScales
+    noise: Float[Tensor, "b c h w"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,32 +101,49 @@ class Run:
     trace_path: Path | None
 
 
-def carry_out(
+def plan_run(
     source: ImageSet | PatchIndex,
     config: SamplerConfig,
-    on_step: Callable[[StepReport], None] | None = None,
-    trace_path: Path | None = None,
     *,
+    traced: bool = False,
     device: torch.device = CPU,
-) -> Run:
-    """Sample as `config` says.
+) -> RunPlan:
+    """Machine, scales and noise of a run as `config` says, before any work is done.
 
     Args:
+        traced: the sources of every pixel will be recorded.
         device: where everything is computed.
-        trace_path: record the sources of every pixel at every step there.
 
     Raises:
         UserError: a setting, file or label that these images do not admit.
     """
     machine = make_machine(source, config)
     boundary = boundary_of(source, config)
-    images = machine.images
-    images.members(config.label)  # a label that does not exist should fail before any work
-    scales_name = config.scales or default_scales(images.name, boundary)
-    scales = resolve_scales(scales_name)
-    noise = noise_of(config, images).to(device)
-    if trace_path is not None:
+    machine.images.members(config.label)
+    scales = choose_scales(machine, source, config.scales, boundary=boundary)
+    # which no one reads yet; it says what is wrong with the schedule
+    plan_steps(
+        scales.patch_sizes, config.steps, config.schedule, reference_steps=config.reference_steps
+    )
+    if traced:
         check_traceable(source, config, scales)
+    noise = noise_of(config, machine.images).to(device)
+    return RunPlan(
+        source=source, config=config, machine=machine, boundary=boundary, scales=scales, noise=noise
+    )
+
+
+def carry_out(
+    plan: RunPlan,
+    on_step: Callable[[StepReport], None] | None = None,
+    trace_path: Path | None = None,
+) -> Run:
+    """Sample as planned.
+
+    Args:
+        trace_path: record the sources of every pixel at every step there.
+    """
+    config, images = plan.config, plan.machine.images
     num_steps = config.steps - config.reference_steps  # which begin one later
     trace = None if trace_path is None else TraceWriter(trace_path, images, num_steps)
 
@@ -119,9 +157,9 @@ def carry_out(
 
     start = perf_counter()
     result = sample(
-        machine,
-        noise,
-        scales=scales,
+        plan.machine,
+        plan.noise,
+        scales=plan.scales.patch_sizes,
         steps=config.steps,
         schedule=config.schedule,
         label=config.label,
@@ -130,15 +168,27 @@ def carry_out(
         callback=after_step,
     )
     account = {
-        "config": asdict(config) | {"boundary": boundary, "num": len(noise)},
-        "scales": {"name": scales_name, "patch_sizes": list(scales)},
-        "source": describe_source(source, images),
-        "device": describe_device(device),
+        "schema_version": SCHEMA_VERSION,
+        "config": asdict(config) | {"boundary": plan.boundary, "num": len(plan.noise)},
+        "scales": plan.scales.account(),
+        "source": describe_source(plan.source, images),
+        "device": describe_device(plan.noise.device),
         "seconds": perf_counter() - start,
-        "steps": [known_values(report) for report in result.steps],
+        "steps": step_accounts(result, plan),
         "trace": None if trace is None else trace.account(),
     }
-    return Run(noise=noise, result=result, account=account, trace_path=trace_path)
+    return Run(noise=plan.noise, result=result, account=account, trace_path=trace_path)
+
+
+def step_accounts(result: SampleResult, plan: RunPlan) -> list[dict[str, Any]]:
+    """The steps as `run.json` has them: what was asked for stands beside what was compared."""
+    config = plan.config
+    asked = plan.scales.asked if not plan.machine.compares_whole_images else (None,)
+    steps = plan_steps(asked, config.steps, config.schedule, reference_steps=config.reference_steps)
+    return [
+        known_values(report) | {"asked_patch_size": step.patch_size}
+        for report, step in zip(result.steps, steps, strict=True)
+    ]
 
 
 def noise_of(config: SamplerConfig, images: ImageSet) -> Float[Tensor, "b c h w"]:
@@ -149,15 +199,14 @@ def noise_of(config: SamplerConfig, images: ImageSet) -> Float[Tensor, "b c h w"
 
 
 def check_traceable(
-    source: ImageSet | PatchIndex, config: SamplerConfig, scales: Sequence[int]
+    source: ImageSet | PatchIndex, config: SamplerConfig, scales: ChosenScales
 ) -> None:
     """Raise SamplerConfigError unless the machine can name sources at every step."""
-    steps = plan_steps(
-        scales, config.steps, config.schedule, reference_steps=config.reference_steps
-    )
+    if config.machine == "is":
+        return
     finder = None if isinstance(source, ImageSet) or config.machine == "ls" else source
-    if config.machine != "is" and (config.exact or finder is None):
-        checked_finder(finder, [step.patch_size for step in steps])
+    if config.exact or finder is None:
+        checked_finder(finder, [size for size in scales.patch_sizes if size is not None])
 
 
 def make_machine(source: ImageSet | PatchIndex, config: SamplerConfig) -> ScoreMachine:
@@ -198,29 +247,16 @@ def boundary_of(source: ImageSet | PatchIndex, config: SamplerConfig) -> Boundar
     return source.boundary
 
 
-def is_retrieved(account: Mapping[str, Any]) -> bool:
-    """Whether an index found the patches of a run."""
-    config, source = account["config"], account["source"]
-    return source["index"] is not None and config["machine"] == "els" and not config["exact"]
-
-
-def served_scale(account: Mapping[str, Any], patch_size: int) -> int:
-    """The patch size that the machine of a run compared where this one was asked for."""
-    if not is_retrieved(account):
-        return patch_size
-    return nearest_scale(account["source"]["index_scales"], patch_size)
-
-
 def known_values(row: StepReport | StepComparison | FinalComparison) -> dict[str, Any]:
     """The row's values; JSON has neither nan nor inf, so what is unknown is null."""
     return {name: known(value) for name, value in asdict(row).items()}
 
 
-def known(value: int | float | tuple[float, ...]) -> int | float | list[Any] | None:
+def known(value: int | float | tuple[float, ...] | None) -> int | float | list[Any] | None:
     """The number, or None if it is not finite; of several, each."""
     if isinstance(value, tuple):
         return [known(part) for part in value]
-    return value if isfinite(value) else None
+    return value if value is not None and isfinite(value) else None
 
 
 def describe_source(source: ImageSet | PatchIndex, images: ImageSet) -> dict[str, Any]:

@@ -34,6 +34,11 @@ def calibrated_scales() -> dict[str, tuple[int, ...]]:
     return {name: tuple(scales) for name, scales in table.items()}
 
 
+def known_scales() -> dict[str, tuple[int, ...]]:
+    """All scales that have a name, published or ours."""
+    return published_scales() | calibrated_scales()
+
+
 def resolve_scales(name: str) -> tuple[int, ...]:
     """Scales by name, published or ours, from a YAML file, or from a list like "3,3,5,9".
 
@@ -44,7 +49,7 @@ def resolve_scales(name: str) -> tuple[int, ...]:
         SamplerConfigError: none of these, entries that are not odd positive numbers, or a time
             that is missing.
     """
-    known = published_scales() | calibrated_scales()
+    known = known_scales()
     if name in known:
         return known[name]
     if is_file(name):
@@ -77,15 +82,11 @@ def parse_scales(text: str) -> tuple[int, ...]:
     return checked_scales(entries, shown(text))
 
 
-def default_scales(dataset: str, boundary: str) -> str:
-    """Name of the published scales that suit a dataset; those of CIFAR-10 for one unknown."""
+def published_for(dataset: str, boundary: str) -> str | None:
+    """Name of the published scales that suit a dataset, or None if it is not in the paper."""
     padding = "zeros" if boundary == "zeros" else "circular"
-    family = {"sample": "fashion_mnist"}.get(dataset, dataset)
-    published = published_scales()
-    candidates = [
-        f"{family}_resnet_{padding}", f"{family}_resnet_zeros", "cifar10_resnet_zeros",
-    ]  # fmt: skip
-    return next(name for name in candidates if name in published)
+    names = (published_name(dataset, "resnet", padding), published_name(dataset, "resnet", "zeros"))
+    return next((name for name in names if name is not None), None)
 
 
 def paper_name(dataset: str, architecture: str, padding: str) -> str:

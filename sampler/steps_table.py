@@ -16,9 +16,12 @@ COMPARISON_HEADER = (
 
 
 def table_row(report: StepReport) -> str:
-    """One step under HEADER; a dash stands for what cannot be known."""
+    """One step under HEADER; a dash stands for what cannot be known.
+
+    The scale is that of the patches that were compared, or the word image.
+    """
     return (
-        f"{report.t:5.2f} {report.patch_size:7d} {report.sigma:7.3f} "
+        f"{report.t:5.2f} {report.patch_size or 'image':>7} {report.sigma:7.3f} "
         f"{report.effective_sample_size:19.1f} {or_dash(report.head_mass, '.3f'):>11} "
         f"{or_dash(report.standard_error, '.4f'):>16} {report.num_scored:9.0f} "
         f"{report.seconds:9.2f}"
@@ -28,7 +31,7 @@ def table_row(report: StepReport) -> str:
 def comparison_row(row: StepComparison) -> str:
     """One step under COMPARISON_HEADER; a dash stands for what is not known."""
     return (
-        f"{row.t:5.2f} {row.patch_size:7d} {row.sigma:7.3f} {row.R2:10.6f} "
+        f"{row.t:5.2f} {row.patch_size or 'image':>7} {row.sigma:7.3f} {row.R2:10.6f} "
         f"{or_dash(row.recall, '.3f'):>8} {or_dash(row.head_mass, '.3f'):>11} "
         f"{row.effective_sample_size:19.1f} {or_dash(row.coverage, '.3f'):>10} "
         f"{row.exact_seconds:9.2f} {row.retrieval_seconds:13.2f}"

@@ -45,7 +45,7 @@ class StepComparison:
     """
 
     t: float
-    patch_size: int
+    patch_size: int | None
     sigma: float
     R2: float
     rmse: float

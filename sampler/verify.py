@@ -1,6 +1,5 @@
 """A verification: retrieval asked at every state of the exact machine's own trajectory."""
 
-import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from math import sqrt
@@ -15,14 +14,14 @@ from torch import Tensor
 
 from patchindex import PatchIndex
 from patchindex.devices import CPU, describe_device, wait_for
+from sampler.chosen_scales import ChosenScales, choose_scales
 from sampler.errors import SamplerConfigError
 from sampler.estimator.recall import random_pixels, search_recall
-from sampler.machines import ScoreMachine
+from sampler.machines import ScoreMachine, checked_patch_size
 from sampler.noise import initial_noise
 from sampler.posterior import Posterior
 from sampler.reverse import Step, StepReport, plan_steps, sample
 from sampler.run import SamplerConfig, describe_source, known_values, make_machine
-from sampler.scales import default_scales, resolve_scales
 from sampler.verification import (
     FinalComparison,
     StepComparison,
@@ -30,8 +29,6 @@ from sampler.verification import (
     compare_step,
     summarize,
 )
-
-logger = logging.getLogger(__name__)
 
 FOUR_SAMPLES = SamplerConfig(num=4)
 
@@ -65,16 +62,13 @@ class VerificationPlan:
     """Everything that a verification needs, checked.
 
     Attributes:
-        scales_name: name, file or list that the patch sizes come from.
-        asked, scales: patch sizes that it names, and those of the index that serve for them.
+        scales: what retrieval compares; the exact machine compares the same.
         noise: initial states.
     """
 
     index: PatchIndex
     config: VerifyConfig
-    scales_name: str
-    asked: tuple[int, ...]
-    scales: tuple[int, ...]
+    scales: ChosenScales
     noise: Float[Tensor, "b c h w"]
     exact: ScoreMachine
     retrieval: ScoreMachine
@@ -112,21 +106,16 @@ def plan_verification(
     """
     sampling = config.sampling
     index.images.members(sampling.label)
-    name = sampling.scales or default_scales(index.images.name, index.boundary)
-    asked = resolve_scales(name)
-    for patch_size in asked:
-        index.geometry(patch_size)
-    scales = tuple(index.nearest_scale(patch_size) for patch_size in asked)
-    plan_steps(scales, sampling.steps, sampling.schedule)
+    retrieval = make_machine(index, sampling)
+    scales = choose_scales(retrieval, index, sampling.scales, boundary=index.boundary)
+    plan_steps(scales.patch_sizes, sampling.steps, sampling.schedule)  # refuses what is no schedule
     return VerificationPlan(
         index=index,
         config=config,
-        scales_name=name,
-        asked=asked,
         scales=scales,
         noise=initial_noise(sampling.num, index.images, sampling.seed).to(device),
         exact=make_machine(index, replace(sampling, exact=True)),
-        retrieval=make_machine(index, sampling),
+        retrieval=retrieval,
     )
 
 
@@ -137,7 +126,7 @@ def verify(
     sampling = plan.config.sampling
     rows: list[StepComparison] = []
     process: dict[str, Any] = {
-        "scales": plan.scales,
+        "scales": plan.scales.patch_sizes,
         "steps": sampling.steps,
         "schedule": sampling.schedule,
         "label": sampling.label,
@@ -153,7 +142,6 @@ def verify(
         if on_row is not None:
             on_row(rows[-1])
 
-    announce_substitutes(plan)
     start = perf_counter()
     exact = sample(plan.exact, plan.noise, callback=compare, **process)
     finals = None
@@ -163,16 +151,14 @@ def verify(
         "config": asdict(sampling)
         | {"boundary": plan.index.boundary}
         | {"recall_pixels": plan.config.recall_pixels, "finals": plan.config.finals},
-        "scales": {
-            "name": plan.scales_name, "asked": list(plan.asked), "patch_sizes": list(plan.scales),
-        },
+        "scales": plan.scales.account(),
         "source": describe_source(plan.index, plan.index.images),
         "device": describe_device(plan.noise.device),
         "seconds": perf_counter() - start,
         "steps": [known_values(row) for row in rows],
         "summary": summarize(rows),
         "finals": None if finals is None else known_values(finals),
-    }  # fmt: skip
+    }
     return Verification(rows=tuple(rows), finals=finals, account=account)
 
 
@@ -205,27 +191,17 @@ def mean_recall(
 ) -> float:
     """Recall of the search over random pixels of a step; nan where none is searched."""
     sampling = plan.config.sampling
-    geometry = plan.index.geometry(step.patch_size)
+    patch_size = checked_patch_size(step.patch_size)
+    geometry = plan.index.geometry(patch_size)
     pixels = random_pixels(geometry, len(xt), plan.config.recall_pixels, rng)
     y = xt / sqrt(step.alpha_bar)
     shares = search_recall(
         plan.index,
         y,
-        step.patch_size,
+        patch_size,
         pixels,
         k=sampling.k,
         nprobe=sampling.nprobe,
         label=sampling.label,
     )
     return float(shares.mean())
-
-
-def announce_substitutes(plan: VerificationPlan) -> None:
-    """Warn once of all patch sizes that the index lacks."""
-    lacking = sorted(set(plan.asked) - set(plan.scales))
-    if lacking:
-        logger.warning(
-            "scales %s are not in the index; the nearest of %s serve both machines in their place",
-            ", ".join(map(str, lacking)),
-            ", ".join(map(str, plan.index.scales)),
-        )

@@ -1,8 +1,10 @@
 """Retrieval: an index searched where it pays, and the settings of the search and of the tail."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from math import inf
 from typing import TypedDict
 
 import numpy as np
@@ -20,6 +22,7 @@ from sampler.estimator.query import PIXELS_PER_CHUNK, NeighborSearch, Query, ind
 from sampler.estimator.source_search import settle_sources
 from sampler.estimator.sources import SourceCollector
 from sampler.estimator.tolerance import Estimate, to_tolerance
+from sampler.noise import check_seed
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +96,7 @@ class Retrieval:
         Args:
             sources: where the heaviest patches are noted that the first estimate retrieves.
         """
-        geometry = index_geometry(self.index, self.served_scale(patch_size))
+        geometry = index_geometry(self.index, self.served_scales([patch_size])[0])
         query = Query(
             index=self.index, y=y, sigma=sigma, geometry=geometry, label=label, sources=sources
         )
@@ -144,29 +147,30 @@ class Retrieval:
             **search,
         )
 
-    def served_scale(self, patch_size: int) -> int:
-        """The patch size that is searched for this one: itself, or the nearest in the index.
+    def served_scales(self, patch_sizes: Sequence[int]) -> tuple[int, ...]:
+        """The patch sizes that are searched for these: themselves, or the nearest in the index.
 
         Raises:
-            SamplerConfigError: it is not in the index and `strict_scales` is set.
-            GeometryError: it is no patch size at all.
+            SamplerConfigError: one is not in the index and `strict_scales` is set.
+            GeometryError: one is no patch size at all.
         """
         scales = self.index.scales
-        if patch_size in scales:
-            return patch_size
-        index_geometry(self.index, patch_size)
-        nearest = nearest_scale(scales, patch_size)
-        if self.strict_scales:
+        lacking = sorted(set(patch_sizes) - set(scales))
+        for patch_size in lacking:
+            index_geometry(self.index, patch_size)
+        nearest = {patch_size: nearest_scale(scales, patch_size) for patch_size in lacking}
+        if lacking and self.strict_scales:
             raise SamplerConfigError(
-                f"scale {patch_size} is not in the index, which has {list(scales)}. "
-                f"Build an index with it, or allow the nearest scale, {nearest}."
+                f"scale {lacking[0]} is not in the index, which has {list(scales)}. "
+                f"Build an index with it, or allow the nearest scale, {nearest[lacking[0]]}."
             )
-        if patch_size not in self._announced:
-            self._announced.add(patch_size)
-            logger.warning(
-                "scale %d is not in the index; scale %d serves in its place", patch_size, nearest
-            )
-        return nearest
+        if new := nearest.keys() - self._announced:
+            self._announced.update(new)
+            told = [
+                f"scale {size} (scale {nearest[size]} serves in its place)" for size in sorted(new)
+            ]
+            logger.warning("the index lacks %s", ", ".join(told))
+        return tuple(nearest.get(patch_size, patch_size) for patch_size in patch_sizes)
 
     @cached_property
     def _brightness(self) -> Float[np.ndarray, " n"]:
@@ -187,26 +191,35 @@ class Retrieval:
 
 
 def check_settings(settings: Retrieval) -> None:
-    """Raise SamplerConfigError unless k, tail, nprobe and seed are in range."""
+    """Raise SamplerConfigError unless k, tail, nprobe, tolerance and seed are in range."""
+    check_numbers(
+        k=settings.k, tail=settings.tail, nprobe=settings.nprobe, tolerance=settings.tolerance,
+        seed=settings.seed,
+    )  # fmt: skip
     geometries = [index_geometry(settings.index, scale) for scale in settings.index.scales]
     per_image = max(s.num_centers for geometry in geometries for s in geometry.signatures)
     num_patches = len(settings.index.images) * per_image
-    if not 1 <= settings.k <= num_patches:
+    if settings.k > num_patches:
         raise SamplerConfigError(
             f"k is {settings.k}, but a pixel has {num_patches} patches to retrieve from. "
             f"Give 1 to {num_patches}; to sum them all, use the exact machine."
         )
-    if settings.tail < 0 or settings.tail == 1:
+
+
+def check_numbers(*, k: int, tail: int, nprobe: int, tolerance: float | None, seed: int) -> None:
+    """Raise SamplerConfigError unless the numbers can be settings of some retrieval."""
+    if k < 1:
+        raise SamplerConfigError(f"k is {k}. Give at least 1 patch to retrieve.")
+    if tail < 0 or tail == 1:
         raise SamplerConfigError(
-            f"tail is {settings.tail}. Give at least 2 draws, without which there is no standard "
+            f"tail is {tail}. Give at least 2 draws, without which there is no standard "
             "error, or 0 for the biased average of the retrieved patches alone."
         )
-    if settings.nprobe < 1:
-        raise SamplerConfigError(f"nprobe is {settings.nprobe}. Give at least 1 inverted list.")
-    if settings.tolerance is not None and not settings.tolerance >= 0:
+    if nprobe < 1:
+        raise SamplerConfigError(f"nprobe is {nprobe}. Give at least 1 inverted list.")
+    if tolerance is not None and not 0 <= tolerance < inf:
         raise SamplerConfigError(
-            f"tolerance is {settings.tolerance}. Give a standard error in [-1, 1] units, such as "
+            f"tolerance is {tolerance}. Give a standard error in [-1, 1] units, such as "
             "0.02; 0 scans exactly."
         )
-    if settings.seed < 0:
-        raise SamplerConfigError(f"seed is {settings.seed}. Give a whole number, 0 or more.")
+    check_seed(seed)

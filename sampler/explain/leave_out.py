@@ -19,9 +19,10 @@ from patchindex import ImageSet, PatchIndex
 from patchindex.devices import CPU
 from patchindex.geometry import locate
 from sampler.errors import SamplerConfigError
-from sampler.explain.run_folder import RunFolder, window_side
+from sampler.explain.run_folder import RunFolder
 from sampler.reverse import sample
-from sampler.run import SamplerConfig, is_retrieved, make_machine, noise_of
+from sampler.run import SamplerConfig, make_machine, noise_of
+from sampler.run_account import is_retrieved
 
 KEPT = 1  # the class that the images which stay are given
 
@@ -223,14 +224,13 @@ def without_images(
     known = {field.name for field in fields(SamplerConfig)}
     asked = {name: value for name, value in run.account["config"].items() if name in known}
     settings = SamplerConfig(**asked)
-    # those that the run used, so that only the images differ
-    scales = [window_side(run.account, scale) for scale in run.account["scales"]["patch_sizes"]]
     machine = make_machine(reduced, replace(settings, exact=settings.exact or config.exact))
     noise = noise_of(settings, images)[config.sample : config.sample + 1]
     result = sample(
         machine,
         noise.to(device),
-        scales=scales,
+        # those that the run used, so that only the images differ
+        scales=run.account["scales"]["patch_sizes"] or [None],
         steps=settings.steps,
         schedule=settings.schedule,
         label=KEPT,

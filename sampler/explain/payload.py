@@ -12,7 +12,7 @@ from patchindex import ImageSet
 from sampler.errors import SamplerConfigError
 from sampler.explain.checks import read_checks
 from sampler.explain.levels import linear_levels, log_levels, share_levels
-from sampler.explain.run_folder import RunFolder, window_side
+from sampler.explain.run_folder import RunFolder
 from sampler.trace import Trace
 
 Arrays = dict[str, Shaped[ndarray, "..."]]
@@ -82,11 +82,12 @@ def make_payload(
             {
                 "t": step["t"],
                 "sigma": step["sigma"],
-                "patch_size": window_side(run.account, step["patch_size"]),
+                "patch_size": step["patch_size"] or whole_side(images),
                 "state_range": [-end, end],
             }
             for step, end in zip(run.account["steps"], ranges, strict=True)
         ],
+        "whole_images": compares_whole_images(run.account),
         "boundary": border_of(run.account),
         "samples": [
             {"number": number, "label": run.account["config"]["label"]}
@@ -112,6 +113,26 @@ def make_payload(
         "num_training_images": len(images.members(run.account["config"]["label"])),
     }
     return header, arrays
+
+
+def whole_side(images: ImageSet) -> int:
+    """Side of a window that holds the whole image, wherever its pixel lies."""
+    return 2 * max(images.height, images.width) - 1
+
+
+def compares_whole_images(account: dict[str, Any]) -> bool:
+    """Whether the run's machine had no patches."""
+    return account["scales"]["patch_sizes"] is None
+
+
+def sizes_of(scales: dict[str, Any]) -> str:
+    """Patch sizes that were compared, what placed them, and which were asked for if others."""
+    if scales["patch_sizes"] is None:
+        return "whole images are compared"
+    listed = ", ".join(map(str, sorted(set(scales["patch_sizes"]))))
+    asked = sorted(set(scales["asked"]) - set(scales["patch_sizes"]))
+    instead = f"; {', '.join(map(str, asked))} were asked for too" if asked else ""
+    return f"{listed} ({scales['name']}{instead})"
 
 
 def state_ranges(state: Float[ndarray, "s b c h w"]) -> list[float]:
@@ -200,7 +221,7 @@ def facts_of(run: RunFolder, images: ImageSet) -> list[list[str]]:
         "Checksum of the images": source["sha256"],
         "Border rule": border_of(run.account),
         "Class": class_of(run.account, images),
-        "Patch sizes": run.account["scales"]["name"],
+        "Patch sizes": sizes_of(run.account["scales"]),
         "Steps": f"{len(run.account['steps'])}, schedule {config['schedule']}",
         "Noise": config["noise"] or f"seed {config['seed']}",
         "Samples in the run": str(config["num"]),

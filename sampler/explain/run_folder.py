@@ -15,7 +15,7 @@ from patchindex import ImageSet
 from patchindex.errors import DatasetError
 from sampler.errors import SamplerConfigError
 from sampler.output import RUN_ACCOUNT, reserve_output
-from sampler.run import served_scale
+from sampler.run_account import as_compared
 from sampler.trace import Trace
 
 
@@ -114,7 +114,7 @@ def read_account(path: Path) -> dict[str, Any]:
         raise SamplerConfigError(
             f"{file} is not the account of a run. Give the folder that `sampler run` wrote."
         )
-    return account
+    return as_compared(account, file)
 
 
 def no_run(path: Path) -> SamplerConfigError:
@@ -123,11 +123,3 @@ def no_run(path: Path) -> SamplerConfigError:
         f"{path} holds no run: there is no {RUN_ACCOUNT}. Give the folder that "
         "`sampler run --trace` wrote."
     )
-
-
-def window_side(account: dict[str, Any], patch_size: int) -> int:
-    """Side of the window that a pixel saw, where the scales ask for this one."""
-    if account["config"]["machine"] == "is":  # the whole image, wherever the pixel lies
-        longest: int = max(account["source"]["shape"][1:])
-        return 2 * longest - 1
-    return served_scale(account, patch_size)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import fields, replace
+from dataclasses import fields
 from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from patchindex import UserError
 from sampler.output import RUN_ACCOUNT, VERIFY_ACCOUNT, reserve_output, settle_output, write_whole
 from sampler.reverse import StepReport
+from sampler.run_account import as_compared
 from sampler.verification import StepComparison
 from sampler.verify import Verification
 
@@ -130,14 +131,16 @@ def draw_run(account: Mapping[str, Any], path: Path) -> dict[str, "Figure"]:
         ResultsError: something is lacking that is drawn.
     """
     from sampler.plots.attribution_plot import attribution_figure  # noqa: PLC0415 - as above
-    from sampler.plots.run_plot import compared_side, steps_figure  # noqa: PLC0415
+    from sampler.plots.run_plot import steps_figure  # noqa: PLC0415
 
     check_named(account, NAMED_IN_TITLE, path)
-    reports = read_rows(account, StepReport, path)
+    account = as_compared(account, path)
+    whole = account["config"]["machine"] == "is"
+    rows = read_rows(account, StepReport, path, whole_images=whole)
+    check_asked(account, path, whole_images=whole)
     traced = account.get("trace") is not None
     if traced:
         check_attribution(account["trace"], path)
-    rows = [replace(row, patch_size=compared_side(account, row.patch_size)) for row in reports]
     figures = {"steps": steps_figure(rows, account)}
     return figures | ({ATTRIBUTION: attribution_figure(account)} if traced else {})
 
@@ -156,29 +159,42 @@ def draw_verification(account: Mapping[str, Any], path: Path) -> dict[str, "Figu
     return {"verify": verification_figure(rows, title)}
 
 
-def read_rows(account: Mapping[str, Any], kind: type[Row], path: Path) -> tuple[Row, ...]:
+def read_rows(
+    account: Mapping[str, Any], kind: type[Row], path: Path, *, whole_images: bool = False
+) -> tuple[Row, ...]:
     """The steps; what is unknown is nan.
+
+    Args:
+        whole_images: were compared, so that no step has a patch size.
 
     Raises:
         ResultsError: there are none, or one lacks a number.
     """
     steps = account.get("steps")
+    always = ("t",) if whole_images else ("t", "patch_size")  # every panel is drawn over them
     if not isinstance(steps, list) or not steps:
         raise lacking("steps", path)
     for number, step in enumerate(steps):
         for field in fields(kind):
             value = step.get(field.name, "") if isinstance(step, dict) else ""
-            needed = field.name in ("t", "patch_size")  # every panel is drawn over them
-            if not isinstance(value, int | float) and (needed or value is not None):
+            if not isinstance(value, int | float) and (field.name in always or value is not None):
                 raise lacking(f"steps[{number}].{field.name}", path)
     return tuple(
-        kind(**{field.name: known(step[field.name]) for field in fields(kind)}) for step in steps
+        kind(**{field.name: known(step[field.name], field.name) for field in fields(kind)})
+        for step in steps
     )
 
 
-def known(value: Any) -> Any:
-    """The number; JSON has no nan, so that what is unknown is null."""
-    return nan if value is None else value
+def known(value: Any, name: str) -> Any:
+    """The number; JSON has no nan, so that what is unknown is null. None is of whole images."""
+    return nan if value is None and name != "patch_size" else value
+
+
+def check_asked(account: Mapping[str, Any], path: Path, *, whole_images: bool) -> None:
+    """Raise ResultsError unless each step has the patch size that was asked for."""
+    for number, step in enumerate(account["steps"]):
+        if not whole_images and not isinstance(step.get("asked_patch_size"), int):
+            raise lacking(f"steps[{number}].asked_patch_size", path)
 
 
 def check_named(

@@ -20,7 +20,7 @@ from sampler.plots.step_panels import (
     whole_decades,
 )
 from sampler.reverse import StepReport
-from sampler.run import is_retrieved, served_scale
+from sampler.run_account import is_retrieved
 
 VALUE, ASKED, AGAIN, EXACTLY = BLUE, ORANGE, GREEN, ORANGE
 MOST_TICKS = 8
@@ -33,10 +33,10 @@ def steps_figure(rows: Sequence[StepReport], account: Mapping[str, Any]) -> Figu
 
     Args:
         rows: steps, whose patch sizes are those that were compared.
-        account: what `run.json` holds.
+        account: what `run.json` holds, as `sampler.run_account.as_compared` gives it.
     """
     config = account["config"]
-    asked = [step["patch_size"] for step in account["steps"]]
+    asked = [step["asked_patch_size"] for step in account["steps"]]
     sizes = draw_whole_images if config["machine"] == "is" else partial(draw_sizes, asked=asked)
     errors = partial(draw_standard_error, tolerance=config["tolerance"])
     panels: tuple[tuple[Callable[[Axes, Sequence[StepReport]], None], ...], ...] = (
@@ -67,16 +67,10 @@ def title_of(account: Mapping[str, Any]) -> str:
     )
 
 
-def compared_side(account: Mapping[str, Any], patch_size: int) -> int:
-    """Side of what was compared where this patch size was asked for; an image's for IS."""
-    if account["config"]["machine"] == "is":
-        return int(max(account["source"]["shape"]))
-    return served_scale(account, patch_size)
-
-
 def draw_sizes(panel: Axes, rows: Sequence[StepReport], *, asked: Sequence[int]) -> None:
     """The patch size in steps; where the index lacks some of those asked for, these too."""
-    times, used = [row.t for row in rows], [row.patch_size for row in rows]
+    times = [row.t for row in rows]
+    used = [row.patch_size for row in rows if row.patch_size is not None]
     panel.set_title("patch size P, pixels")
     style: dict[str, Any] = {"where": "mid", "clip_on": False}
     if list(asked) != used:

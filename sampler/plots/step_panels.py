@@ -23,8 +23,8 @@ class TimedStep(Protocol):
         """Time in [0, 1]; 1 is noise."""
 
     @property
-    def patch_size(self) -> int:
-        """Of the patches that were compared."""
+    def patch_size(self) -> int | None:
+        """Of the patches that were compared; None for whole images."""
 
 
 Row = TypeVar("Row", bound=TimedStep)

@@ -15,6 +15,7 @@ from torch import Tensor
 from patchindex import ImageSet, PatchIndex
 from patchindex.devices import CPU, describe_device
 from patchindex.images import to_unit
+from sampler.chosen_scales import are_admitted
 from sampler.errors import SamplerConfigError
 from sampler.labels import labels_for, machine_denoiser
 from sampler.networks import Network, network_denoiser
@@ -22,7 +23,7 @@ from sampler.networks.fit import check_fit, matching_boundary
 from sampler.networks.gradient_map import effective_width, gradient_maps
 from sampler.noise import initial_noise
 from sampler.reverse import Step, plan_steps
-from sampler.run import SamplerConfig, describe_source, make_machine
+from sampler.run import SamplerConfig, boundary_of, describe_source, make_machine
 from sampler.scales import checked_scales, published_name, published_scales
 from sampler.theory.calibration import Calibration, calibrate_to_images, calibrate_to_network
 
@@ -93,8 +94,8 @@ def calibrate(
     """
     start = perf_counter()
     sampling = config.sampling
-    candidates = chosen_candidates(source, config.candidates)
     schedule = sampling.schedule if network is None else network.schedule
+    candidates = chosen_candidates(source, config)
     steps = plan_steps((candidates[0],), sampling.steps, schedule)
     if network is None:
         compare, maps = against_images(source, sampling, steps, device), None
@@ -195,17 +196,19 @@ def hold_out(images: ImageSet, num: int, seed: int) -> tuple[Float[Tensor, "b c 
     return to_unit(np.asarray(images.pixels[chosen])), rest
 
 
-def chosen_candidates(
-    source: ImageSet | PatchIndex, candidates: tuple[int, ...] | None
-) -> tuple[int, ...]:
-    """The patch sizes to choose from, ascending and each once."""
-    if candidates is None:
-        candidates = (
-            tuple(range(3, LARGEST_CANDIDATE + 1, 2))
-            if isinstance(source, ImageSet)
-            else source.scales
-        )
-    return checked_scales(sorted(set(candidates)), "among the candidates")
+def chosen_candidates(source: ImageSet | PatchIndex, config: CalibrateConfig) -> tuple[int, ...]:
+    """The patch sizes to choose from, ascending and each once; of an index those that it has."""
+    if config.candidates is not None:
+        asked = checked_scales(sorted(set(config.candidates)), "among the candidates")
+        machine = make_machine(source, config.sampling)
+        compared = {size for size in machine.compared_sizes(asked) if size is not None}
+        return tuple(sorted(compared)) or asked  # of whole images, any does
+    if isinstance(source, PatchIndex):
+        return source.scales
+    boundary = boundary_of(source, config.sampling)
+    every = range(1, LARGEST_CANDIDATE + 1, 2)
+    admitted = [size for size in every if are_admitted([size], source, boundary)]
+    return tuple(admitted[1:]) or (1,)
 
 
 def published_for(images: ImageSet, network: Network | None) -> str | None:

@@ -11,24 +11,20 @@ import yaml
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from patchindex import ImageSet, PatchIndex
+from patchindex import Boundary, ImageSet, PatchIndex
 from patchindex.devices import CPU, describe_device
 from patchindex.images import to_unit
 from patchindex.resources import data_file
+from sampler.chosen_scales import choose_scales
 from sampler.errors import SamplerConfigError
 from sampler.labels import labels_for, machine_denoiser
+from sampler.machines import ScoreMachine
 from sampler.networks import Network, network_denoiser
-from sampler.networks.fit import boundary_for, check_fit, matching_boundary
+from sampler.networks.fit import check_fit, matching_boundary
 from sampler.noise import initial_noise
-from sampler.reverse import Denoiser, Step, plan_steps, reverse
+from sampler.reverse import Denoiser, Step, check_steps, plan_steps, reverse
 from sampler.run import MachineName, SamplerConfig, describe_source, make_machine
-from sampler.scales import (
-    calibrated_scales,
-    default_scales,
-    paper_name,
-    published_name,
-    resolve_scales,
-)
+from sampler.scales import calibrated_scales, paper_name, published_name
 from sampler.theory.comparison import Prediction, compare, summary
 from sampler.theory.nearest import nearest_images
 from sampler.theory.wiener import wiener_denoiser
@@ -58,6 +54,7 @@ class CompareConfig:
             raise SamplerConfigError(
                 f"network_steps is {self.network_steps}. Give at least one number above 0."
             )
+        check_steps(max(self.network_steps))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -98,13 +95,19 @@ def compare_network(
     images = source if isinstance(source, ImageSet) else source.images
     check_fit(network, images)
     sampling = replace(config.sampling, schedule=network.schedule)
-    scales_name = sampling.scales or default_scales_for(images, network)
-    scales = resolve_scales(scales_name)
+    boundary = matching_boundary(network, source, sampling.boundary)
+    machines = theory(source, sampling, boundary)
+    # LS compares what ELS does, so that they differ in their dictionaries alone
+    scales = choose_scales(
+        machines["els"], source, sampling.scales,
+        boundary=boundary, own=own_scales(images, network),
+    )  # fmt: skip
+    plan = plan_steps(scales.patch_sizes, sampling.steps, sampling.schedule)
     noise = initial_noise(sampling.num, images, sampling.seed)
     label = labels_for(network.config.num_classes, sampling)
     stopwatch = Stopwatch(noise.to(device), on_step)
-    denoisers = theory(source, sampling, network, label, device)
-    plan = plan_steps(scales, sampling.steps, sampling.schedule)
+    denoisers = {name: machine_denoiser(machine, label) for name, machine in machines.items()}
+    denoisers[WIENER] = wiener_denoiser(images, label, device)
     outputs = network_images(network, label, config.network_steps, stopwatch)
     predicted = {name: stopwatch.images(name, by, plan) for name, by in denoisers.items()}
     nearest = {count: nearest_of(found, images, label) for count, found in outputs.items()}
@@ -115,7 +118,7 @@ def compare_network(
     account = {
         "config": asdict(sampling) | {"network_steps": list(config.network_steps)},
         "network": {"name": network.name, **network.config.values()},
-        "scales": {"name": scales_name, "patch_sizes": list(scales)},
+        "scales": scales.account(),
         "source": describe_source(source, images),
         "device": describe_device(device),
         "labels": None if label is None else label.tolist(),
@@ -138,7 +141,7 @@ def network_images(
     denoiser = network_denoiser(network, label)
     return {
         count: stopwatch.images(
-            f"network in {count} steps", denoiser, plan_steps((1,), count, network.schedule)
+            f"network in {count} steps", denoiser, plan_steps((None,), count, network.schedule)
         )
         for count in network_steps
     }
@@ -182,26 +185,13 @@ class Stopwatch:
 
 
 def theory(
-    source: ImageSet | PatchIndex,
-    sampling: SamplerConfig,
-    network: Network,
-    label: Int[Tensor, " b"] | None,
-    device: torch.device = CPU,
-) -> dict[str, Denoiser]:
-    """ELS as `sampling` says, LS and IS exactly, all with the network's border; the Wiener filter.
-
-    Raises:
-        SamplerConfigError: a boundary that is not the network's.
-    """
-    boundary = matching_boundary(network, source, sampling.boundary)
-    images = source if isinstance(source, ImageSet) else source.images
-    denoisers = {
-        str(name): machine_denoiser(
-            make_machine(source, replace(sampling, boundary=boundary, machine=name)), label
-        )
+    source: ImageSet | PatchIndex, sampling: SamplerConfig, boundary: Boundary
+) -> dict[str, ScoreMachine]:
+    """ELS as `sampling` says, LS and IS exactly, all with this boundary."""
+    return {
+        str(name): make_machine(source, replace(sampling, boundary=boundary, machine=name))
         for name in get_args(MachineName)
     }
-    return denoisers | {WIENER: wiener_denoiser(images, label, device)}
 
 
 def nearest_of(images: Images, training: ImageSet, label: Int[Tensor, " b"] | None) -> Images:
@@ -215,14 +205,12 @@ def nearest_of(images: Images, training: ImageSet, label: Int[Tensor, " b"] | No
     return found
 
 
-def default_scales_for(images: ImageSet, network: Network) -> str:
-    """Name of this network's own scales, else of those published for its kind, or the nearest."""
+def own_scales(images: ImageSet, network: Network) -> str | None:
+    """Name of the scales calibrated for this network, else of those published for its kind."""
     config, own = network.config, Path(network.name).stem
     if own in calibrated_scales():
         return own
-    return published_name(images.name, config.architecture, config.padding) or default_scales(
-        images.name, boundary_for(network)
-    )
+    return published_name(images.name, config.architecture, config.padding)
 
 
 def published_rows(images: ImageSet, network: Network) -> dict[str, list[float]]:

@@ -148,6 +148,8 @@ def cut(*keys: str | int) -> Callable[[dict[str, Any]], object]:
         (lambda account: account.update(steps=[]), "steps"),
         (lambda account: account.update(steps=[3]), r"steps\[0\].t"),
         (cut("steps", 1, "summed_exactly"), r"steps\[1\].summed_exactly"),
+        (cut("steps", 1, "asked_patch_size"), r"steps\[1\].asked_patch_size"),
+        (lambda account: account["steps"][1].update(patch_size=None), r"steps\[1\].patch_size"),
         (lambda account: account["steps"][0].update(t=None), r"steps\[0\].t"),
         (lambda account: account["steps"][0].update(seconds="1 s"), r"steps\[0\].seconds"),
         (lambda account: account.update(trace=1), "trace.attribution"),

@@ -64,7 +64,7 @@ def test_without_any_index_the_next_step_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--k", 0], "k is 0, but a pixel has .* patches to retrieve from. Give 1 to"),
+        (["--k", 0], r"k is 0\. Give at least 1 patch"),
         (["--tail", 1], "tail is 1. Give at least 2 draws"),
         (["--recall-pixels", -1], "recall_pixels is -1. Give a number of pixels per step, or 0"),
         (["--label", 77], "no image of .* has label 77. Give one of these labels"),

@@ -120,7 +120,7 @@ def test_the_published_scales_of_such_a_network_stand_beside() -> None:
         ),
         ("0.5: 3\n0.75: 3\n1.0: 5\n", r"lack a patch size for t = 0.25"),
         ("0.25: 3\n0.5: 3\n0.75: 5\n", r"lack a patch size for t = 1"),
-        ("low: 3\n1.0: 5\n", "have the times low, 1.0. Give a patch size for each time t = 1/n"),
+        ("low: 3\n1.0: 5\n", "have the times 'low', 1.0. Give a patch size for each time t = 1/n"),
         ("0.5: 4\n1.0: 5\n", "contain 4. Give odd positive whole numbers"),
         ("{}", "have the times . Give a patch size"),
     ],

@@ -19,7 +19,7 @@ from sampler.explain.run_folder import RunFolder
 from sampler.output import write_run
 from sampler.provenance.nearest_patches import LookupConfig
 from sampler.provenance.pixel_sources import find_sources
-from sampler.run import SamplerConfig, carry_out
+from sampler.run import SamplerConfig, carry_out, plan_run
 from sampler.theory.calibrate import CalibrateConfig, calibrate
 from sampler.theory.compare import CompareConfig, compare_network
 from sampler.trace import Trace
@@ -60,7 +60,8 @@ def test_a_traced_run_and_its_leave_out_check(index, gpu, tmp_path: Path) -> Non
     for device in (torch.device("cpu"), gpu):
         folder = tmp_path / device.type
         folder.mkdir()
-        run = carry_out(index, RETRIEVAL, trace_path=folder / "tracing", device=device)
+        plan = plan_run(index, RETRIEVAL, traced=True, device=device)
+        run = carry_out(plan, trace_path=folder / "tracing")
         assert run.result.images.device == device
         write_run(run, folder)
         check = leave_out(RunFolder.open(folder), index, LeaveOutConfig(top=2), device)
@@ -75,7 +76,7 @@ def test_a_traced_run_and_its_leave_out_check(index, gpu, tmp_path: Path) -> Non
 
 
 def test_a_run_on_the_processor_says_so(index) -> None:
-    assert carry_out(index, SUMS).account["device"] == "cpu"
+    assert carry_out(plan_run(index, SUMS)).account["device"] == "cpu"
 
 
 def test_a_verification(index, gpu) -> None:

@@ -10,6 +10,7 @@ from reference.score_machines import posterior
 
 from patchindex import ImageSet, UserError
 from sampler import ELSMachine, ISMachine, LSMachine, sample
+from sampler.reverse import plan_steps
 
 STEPS = 6
 SCALES = [1, 3, 3, 5, 7, 9]
@@ -123,12 +124,24 @@ def test_the_noise_is_left_alone(images, noise) -> None:
     ("num_scales", "expected"),
     [(6, [6, 5, 4, 3, 2, 1]), (12, [12, 10, 8, 6, 4, 2]), (2, [2, 2, 1, 1, 1, 1]), (1, [1] * 6)],
 )
-def test_scales_are_spread_evenly_over_time(images, noise, num_scales, expected) -> None:
-    machine = ISMachine(ImageSet.from_array(images))
-    # the IS machine ignores the patch size: any numbers will do to see which one was chosen
-    result = sample(machine, noise, scales=range(1, num_scales + 1), steps=6)
-    assert [step.patch_size for step in result.steps] == expected
-    np.testing.assert_allclose([step.t for step in result.steps], np.arange(6, 0, -1) / 6)
+def test_scales_are_spread_evenly_over_time(num_scales, expected) -> None:
+    steps = plan_steps(range(1, num_scales + 1), 6, "cosine")
+    assert [step.patch_size for step in steps] == expected
+    np.testing.assert_allclose([step.t for step in steps], np.arange(6, 0, -1) / 6)
+
+
+def test_reports_have_the_sizes_that_were_compared(images, noise, caplog) -> None:
+    image_set = ImageSet.from_array(images)
+    retrieved = ELSMachine(BruteSearch(image_set, scales=(1, 3)), k=9, tail=16)
+    for machine, compared in (
+        (retrieved, [3, 3, 1]),
+        (ELSMachine(image_set), [7, 5, 1]),
+        (ISMachine(image_set), [None] * 3),
+    ):
+        result = sample(machine, noise, scales=[1, 5, 7], steps=3)
+        assert [step.patch_size for step in result.steps] == compared
+    (warning,) = [record.getMessage() for record in caplog.records]
+    assert "scale 5 (scale 3 serves in its place), scale 7 (scale 3 serves" in warning
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from sampler.plots.attribution_plot import MOST_SHOWN, attribution_figure
-from sampler.plots.run_plot import compared_side, steps_figure
+from sampler.plots.run_plot import steps_figure
 from sampler.plots.verify_plot import verification_figure
 from sampler.reverse import StepReport
 from sampler.run import SamplerConfig
@@ -31,7 +31,7 @@ def account(rows: tuple[StepReport, ...] = ROWS, **settings: object) -> dict:
             "dataset": "sample", "num_images": 1500, "shape": [1, 32, 32],
             "index": "some.zarr", "index_scales": [3, 9],
         },
-        "steps": [asdict(row) for row in rows],
+        "steps": [asdict(row) | {"asked_patch_size": row.patch_size} for row in rows],
     }  # fmt: skip
 
 
@@ -77,9 +77,9 @@ def test_every_number_of_the_steps_is_drawn_over_t() -> None:
 
 
 def test_sizes_that_the_index_lacks_stand_beside_those_that_served() -> None:
-    asked = tuple(replace(row, patch_size=size) for row, size in zip(ROWS, (17, 9, 5), strict=True))
-    told = account(asked)
-    assert [compared_side(told, row.patch_size) for row in asked] == [9, 9, 3]
+    told = account()
+    for step, size in zip(told["steps"], (17, 9, 5), strict=True):
+        step["asked_patch_size"] = size
     panel = panels(steps_figure(ROWS, told))["patch size P, pixels"]
     assert named(panel) == ["asked for", "of the index, compared"]
     np.testing.assert_array_equal(panel.lines[0].get_ydata(), [17, 9, 5])
@@ -96,7 +96,6 @@ def test_many_sizes_do_not_crowd_the_axis() -> None:
 def test_an_exact_run_uses_every_size_and_says_that_it_has_no_error() -> None:
     exact = tuple(replace(row, standard_error=0.0) for row in ROWS)
     told = account(exact, exact=True)
-    assert compared_side(told, 17) == 17
     figure = steps_figure(exact, told)
     panel = panels(figure)["standard error (image: -1 to 1)"]
     assert [label.get_text() for label in panel.get_yticklabels()] == ["0"]
@@ -105,9 +104,9 @@ def test_an_exact_run_uses_every_size_and_says_that_it_has_no_error() -> None:
 
 
 def test_a_run_of_whole_images_has_no_patch_size() -> None:
-    told = account(machine="is")
-    assert compared_side(told, 9) == 32
-    assert "the IS machine compares whole images" in words(steps_figure(ROWS, told))
+    rows = tuple(replace(row, patch_size=None) for row in ROWS)
+    figure = steps_figure(rows, account(rows, machine="is"))
+    assert "the IS machine compares whole images" in words(figure)
 
 
 def test_a_tolerance_adds_its_line_and_the_ways_to_it() -> None:

@@ -120,14 +120,14 @@ def test_a_scale_that_the_index_lacks_is_named_once(index, caplog) -> None:
         "patch_sizes": [3, 7, 7],
     }
     (warning,) = [record.getMessage() for record in caplog.records]
-    assert "scales 9, 11 are not in the index; the nearest of 3, 7 serve both" in warning
+    assert "lacks scale 9 (scale 7 serves in its place), scale 11 (scale 7 serves" in warning
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"recall_pixels": -1}, r"recall_pixels is -1\. Give a number of pixels per step"),
-        ({"k": 0}, r"k is 0, but a pixel has .* patches"),
+        ({"k": 0}, r"k is 0\. Give at least 1 patch"),
         ({"steps": 0}, r"steps is 0\. Give at least 1"),
         ({"schedule": "sine"}, r"schedule is 'sine'\. Give one of cosine"),
         ({"num": 0}, r"num is 0\. Give at least 1 sample"),

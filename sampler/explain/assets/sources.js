@@ -7,8 +7,10 @@ function showPixel(run, view) {
   byId("pixel-title").textContent = `Pixel at row ${view.y}, column ${view.x}`;
   byId("pixel-window").replaceChildren(element("figure", {},
     windowPicture(run, run.levels("state", view.step, view.sample), view, side,
-      `Window of ${side} by ${side} pixels around the pixel in the noisy state`),
-    element("figcaption", {}, `its ${side}×${side} window`)));
+      run.header.whole_images ? "The noisy state, centered at the pixel"
+        : `Window of ${side} by ${side} pixels around the pixel in the noisy state`),
+    element("figcaption", {}, run.header.whole_images ? "the whole image, which was compared"
+      : `its ${windowName(run, view.step)} window`)));
   byId("pixel-values").replaceChildren(...pairs(valuesOf(run, view)));
   byId("sources").replaceChildren(...sourceList(run, view, side));
 }

@@ -26,7 +26,7 @@ function stepRow(run, view, go) {
     element("th", { scope: "row" }, button),
     element("td", {}, number(t)),
     element("td", { class: "wide" }, number(sigma)),
-    element("td", {}, `${side}×${side}`),
+    element("td", {}, windowName(run, view.step)),
     element("td", { class: "wide" }, number(run.valueAt("effective_sample_size", view))),
     element("td", {}, rowSources(run, view, side)),
     element("td", { class: "wide" }, percent(run.valueAt("unattributed", view))));

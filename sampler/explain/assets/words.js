@@ -46,8 +46,15 @@ function sampleName(run, sample) {
 }
 
 function stepText(run, step) {
-  const { t, sigma, patch_size: side } = run.header.steps[step];
-  return `${step + 1} of ${run.numSteps}: t = ${number(t)}, σ = ${number(sigma)}, window ${side}×${side}`;
+  const { t, sigma } = run.header.steps[step];
+  return `${step + 1} of ${run.numSteps}: t = ${number(t)}, σ = ${number(sigma)}, window ${windowName(run, step)}`;
+}
+
+/** Size of what was compared around a pixel at a step. */
+function windowName(run, step) {
+  if (run.header.whole_images) return "whole image";
+  const side = run.header.steps[step].patch_size;
+  return `${side}×${side}`;
 }
 
 /** What a screen reader says after each choice. */
