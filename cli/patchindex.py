@@ -70,7 +70,7 @@ def build(
         images = ImageSet.load(dataset, **which)  # resolution, crop, limit
         target = out or index_path(
             dataset, height=images.height, width=images.width, boundary=boundary,
-            first=limit if limit == len(images) else None,
+            first=len(images) if which["limit"] == len(images) else None,
         )  # fmt: skip
         with progress_bars() as progress:
             index = build_index(
