@@ -1,25 +1,24 @@
 """What a command tells its user: errors in one line, logs and progress on stderr."""
 
-import io
+import errno
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from io import TextIOWrapper
+from pathlib import Path
+from typing import Any, Protocol, TextIO
 
 import click
-import torch
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from cli.shortages import told_shortage
 from patchindex import UserError
 
 PACKAGES = ("patchindex", "sampler", "cli")
 INTERRUPTED = 130
-MAKE_ROOM = (
-    "Lower --device-memory, so that less stays there; then the number of samples (--num), where "
-    "there is one; or give --device cpu."
-)
 
 
 class Commands(click.Group):
@@ -27,36 +26,47 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; exit code 1 after a user's error, 130 after Ctrl-C."""
+        open_streams()
         log_to_stderr()
-        if isinstance(sys.stdout, io.TextIOWrapper):  # names of files that are not UTF-8 pass
-            sys.stdout.reconfigure(errors="surrogateescape")
         try:
             return super().invoke(ctx)
         except UserError as error:
             raise click.ClickException(one_line(str(error))) from error
-        except RuntimeError as error:
-            if not is_full_gpu(error):
-                raise
-            raise click.ClickException(one_line(f"{what_was_full(error)} {MAKE_ROOM}")) from error
         except click.UsageError as error:
             error.show()
             ctx.exit(1)  # not click's 2: all that a user can mend ends alike
         except KeyboardInterrupt:
             click.echo("\nInterrupted.", err=True)
             ctx.exit(INTERRUPTED)
+        except Exception as error:
+            told = told_failure(error)
+            if told is None:
+                raise
+            raise click.ClickException(one_line(told)) from error
 
 
-def is_full_gpu(error: RuntimeError) -> bool:
-    """Whether torch, CUDA itself or FAISS found no room on the GPU."""
-    told = str(error).lower()
-    full = "out of memory" in told and "cuda" in told
-    return full or isinstance(error, torch.cuda.OutOfMemoryError)
+def told_failure(error: Exception) -> str | None:
+    """What the user can mend of an error; None if it is our bug, or the reader went away."""
+    if isinstance(error, OSError) and error.errno == errno.EPIPE:
+        return None  # click ends quietly
+    try:
+        sys.stdout.flush()
+    except OSError as refused:
+        sys.stdout = nowhere()  # or the interpreter tries once more as it ends
+        return f"results cannot be printed ({refused.strerror}). Send them elsewhere."
+    return told_shortage(error)
 
 
-def what_was_full(error: RuntimeError) -> str:
-    """The first sentences of the message, which say how much was wanted and what there was."""
-    known, _, _ = str(error).partition("\n")[0].partition(" Including ")
-    return f"the GPU's memory is full ({known.strip().rstrip('.')})."
+def open_streams() -> None:
+    """Print nowhere where a stream is closed, and any name of a file where it is open."""
+    sys.stdout, sys.stderr = sys.stdout or nowhere(), sys.stderr or nowhere()
+    if isinstance(sys.stdout, TextIOWrapper):  # names of files that are not UTF-8 pass
+        sys.stdout.reconfigure(errors="surrogateescape")
+
+
+def nowhere() -> TextIO:
+    """A stream that takes everything."""
+    return Path(os.devnull).open("w", encoding="utf-8")
 
 
 def one_line(message: str) -> str:
