@@ -38,7 +38,10 @@ class IndexInfo:
     versions: dict[str, str]
 
     def lines(self) -> Iterator[str]:
-        """The numbers for people."""
+        """The numbers for people; what cannot be shown of a name is escaped."""
+        return map(printable, self._lines())
+
+    def _lines(self) -> Iterator[str]:
         n, c, h, w = self.images
         yield f"index     {self.path}"
         yield f"dataset   {self.dataset}: {n:,} images of {c} x {h} x {w}"
@@ -54,6 +57,11 @@ class IndexInfo:
                 f"{scale.patch_size:>5} {scale.patches:>13,} {scale.nlist:>7,} "
                 f"{scale.bytes_per_patch:>12.1f} {scale.seconds:>8.0f}"
             )
+
+
+def printable(text: str) -> str:
+    """The text, where control characters and halves of characters are escaped."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def describe_index(path: Path, manifest: Manifest) -> IndexInfo:

@@ -1,5 +1,6 @@
 """Reading a whole index again: every checksum, and that it holds each legal patch exactly once."""
 
+import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -47,10 +48,25 @@ def check_files(path: Path, manifest: Manifest, progress: ProgressCallback) -> N
         if crc32c(path / name / "zarr.json") != entry["metadata_crc32c"]:
             damaged.append(f"{name}/zarr.json")
     progress("verify checksums", len(arrays), len(arrays))
+    groups = ["scales", *(f"scales/{scale}" for scale in manifest["config"]["scales"])]
+    damaged += [f"{name}/zarr.json" for name in groups if not is_group(path / name)]
     if damaged:
         raise StoreError(
             f"{path} is damaged: the checksum differs in {', '.join(damaged)}. {REBUILD}"
         )
+
+
+def is_group(path: Path) -> bool:
+    """Whether the folder says of itself that it is a Zarr group, and nothing else."""
+    try:
+        found = json.loads((path / "zarr.json").read_bytes())
+    except (ValueError, RecursionError):
+        return False
+    if not isinstance(found, dict):
+        return False
+    # some versions of Zarr add what they know of the members, or no attributes
+    said = {k: v for k, v in found.items() if v and k != "consolidated_metadata"}
+    return said == {"zarr_format": 3, "node_type": "group"}
 
 
 def check_lists(snapshot: Snapshot, patch_size: int, progress: ProgressCallback) -> None:

@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from small_index import all_windows, build_small, small_images
+from small_index import all_windows, build_small, reseal, small_images
 
 from patchindex import ImageSet, windows_at
 from patchindex.errors import DatasetError, IndexConfigError
@@ -282,3 +282,10 @@ def test_the_numbers_of_an_index(index):
     text = "\n".join(info.lines())
     for word in ("small: 40 images of 1 x 16 x 16", "zeros", "10,240", "MB", "faiss"):
         assert word in text
+
+
+def test_names_that_no_terminal_can_show_are_escaped(small_path, tmp_path):
+    path = shutil.copytree(small_path, tmp_path / "copy.zarr")
+    reseal(path, lambda attributes: attributes.update(dataset="\ud800\x1b[2J ümlaut"))
+    text = "\n".join(PatchIndex.open(path).info().lines())
+    assert r"dataset   \ud800\x1b[2J ümlaut: 40 images" in text

@@ -69,6 +69,14 @@ def test_a_flipped_bit_in_the_metadata_of_an_array_is_found(path):
         PatchIndex.open(path).verify()
 
 
+@pytest.mark.parametrize("name", ["scales", "scales/7"])
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"zarr_format": 3, "node_type": "grouP"}'])
+def test_damaged_metadata_of_a_group_is_found(path, name, content):
+    (path / name / "zarr.json").write_bytes(content)
+    with pytest.raises(StoreError, match=rf"the checksum differs in {name}/zarr.json. Build"):
+        PatchIndex.open(path).verify()
+
+
 def test_every_damaged_array_is_named(path):
     flip_bit(chunk_path(path / "images", 4))
     flip_bit(chunk_path(path / "scales/3/codes", 2))
