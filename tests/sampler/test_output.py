@@ -16,7 +16,7 @@ from patchindex.errors import LockedError
 from sampler.errors import OutputError
 from sampler.output import REPLACING, reserve_output, settle_output, write_run, write_whole
 from sampler.plots.plot_folder import ResultsError, plot_folder
-from sampler.run import SamplerConfig, carry_out
+from sampler.run import SamplerConfig, carry_out, plan_run
 
 pytestmark = ignore_threads
 
@@ -31,7 +31,10 @@ def runs(tmp_path_factory):
     index = build_index(images, IndexConfig(scales=(3,)), folder / "few.zarr")
     config = SamplerConfig(num=1, steps=1, scales="3")
     return [
-        carry_out(index, replace(config, seed=seed), trace_path=folder / f"{seed}.zarr")
+        carry_out(
+            plan_run(index, replace(config, seed=seed), traced=True),
+            trace_path=folder / f"{seed}.zarr",
+        )
         for seed in (0, 1)
     ]
 

@@ -45,7 +45,7 @@ def test_brute_force_finds_what_misses_do_not(images, xt) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"k": 0}, r"k is 0\\. Give at least 1 patch"),
+        ({"k": 0}, r"k is 0\. Give at least 1 patch"),
         ({"k": 101}, r"k is 101, but a pixel has 100 patches.*use the exact machine"),
         ({"tail": -1}, r"tail is -1\. Give at least 2 draws"),
         ({"tail": 1}, r"tail is 1\. Give at least 2 draws"),
