@@ -1,7 +1,7 @@
 """Fixtures of all tests: a seeded generator, an empty home, a run without shape checks."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import jaxtyping
@@ -13,6 +13,16 @@ os.environ["MPLBACKEND"] = "Agg"  # before anything imports matplotlib
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command lines do, see cli/__init__.py
 if not torch.cuda.is_available():  # before anything imports Triton
     os.environ.setdefault("TRITON_INTERPRET", "1")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A report that can be sent between processes: names of files need not be UTF-8."""
+    report = yield
+    report.sections = [
+        (name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections
+    ]
+    return report
 
 
 @pytest.fixture
