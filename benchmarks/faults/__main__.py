@@ -46,7 +46,7 @@ from benchmarks.faults.writers import write_beside
 
 RESULTS = Path(__file__).parents[1] / "results" / "faults.jsonl"
 SIZES = {
-    "small": {"build": 3, "overwrite": 2, "run": 2, "train": 0, "interrupt": 0, "beside": 0,
+    "small": {"build": 3, "overwrite": 2, "run": 2, "train": 0, "interrupt": 0, "beside": 1,
               "damage": 0, "readers": 0, "rebuilds": 0, "limits": 0, "streams": 0, "hostile": 2},
     "moderate": {"build": 40, "overwrite": 30, "run": 30, "train": 10, "interrupt": 8,
                  "beside": 12, "damage": 150, "readers": 16, "rebuilds": 6, "limits": 32,

@@ -105,9 +105,7 @@ def kill_run(place: Place) -> str | None:
         lasting = {name: bits for name, bits in found.items() if name not in DERIVED}
         if differing and (not over or difference(lasting, old)):
             raise Fell(f"{told}: neither the old run nor the new one: {differing}")
-        if not differing and not over:
-            return None  # finished, and not to be repeated without --overwrite
-    repeat(place, job, known, told)
+    repeat(place, job, known, told, may_refuse=not over)
     return None
 
 
@@ -173,10 +171,14 @@ def kill_at_moment(place: Place, job: Job, seconds: float) -> str:
     return f"after {seconds:.3f} s"
 
 
-def repeat(place: Place, job: Job, known: Known, told: str) -> None:
-    """The same command again must leave what it leaves undisturbed, and nothing else."""
+def repeat(place: Place, job: Job, known: Known, told: str, *, may_refuse: bool = False) -> None:
+    """The same command again must leave what it leaves undisturbed, and nothing else.
+
+    Args:
+        may_refuse: where all is there already, or can be put in its place without the work.
+    """
     outcome = command(job.program, job.arguments, place.folder, before=job.before)
-    if not check_tidy(outcome, f"{told}: the same command"):
+    if not check_tidy(outcome, f"{told}: the same command") and not may_refuse:
         raise Fell(f"{told}: the same command refuses: {outcome.last_words}")
     differing = difference(contents(place.folder, place.stage.root), known.left)
     if differing:
