@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import sys
 import tempfile
 from collections import Counter
@@ -121,6 +122,7 @@ def main(
         raise click.ClickException("this needs a system with fork, such as Linux or macOS.")
     sizes = SIZES[size] | {name: count for name, count in counts.items() if count is not None}
     options = Options(seed=seed, size=size, sizes=sizes, only=only, jobs=jobs, keep=keep)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that its folder is removed
     start = perf_counter()
     load_everything()
     with workplace(scratch, keep=keep) as root:
