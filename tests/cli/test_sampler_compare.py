@@ -157,4 +157,4 @@ def test_weights_of_another_network_are_refused(network: Path, tmp_path: Path) -
     (other / "network.json").write_bytes((network / "network.json").read_bytes())
     result = compare(other, tmp_path / "out")
     assert result.exit_code == 1
-    assert "are not those that network.json was written with" in result.output
+    assert "that network.json describes. Give the pair that was written together" in result.output
