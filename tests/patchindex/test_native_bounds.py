@@ -3,6 +3,10 @@
 Under `.ci/sanitize` every access is checked; without it these tests see wrong errors and crashes.
 """
 
+import re
+import subprocess
+import sys
+import textwrap
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -319,6 +323,33 @@ def test_results_beyond_any_memory_are_a_memory_error_that_says_how_much(rng):
         arguments[name] = np.repeat(arguments[name], 30000, axis=0)
     with pytest.raises(MemoryError, match=r"PiB|Unable to allocate"):
         _native.search_lists(**arguments)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits the address space")
+def test_memory_to_work_in_that_cannot_be_had_is_an_error_that_says_how_much():
+    program = """
+        import resource, sys
+        from importlib.util import module_from_spec, spec_from_file_location
+        from pathlib import Path
+        import numpy as np
+        spec = spec_from_file_location("_native", sys.argv[1])
+        native = module_from_spec(spec)
+        spec.loader.exec_module(native)
+        pixels, y = np.zeros((1, 1, 1500, 1500), np.uint8), np.zeros((1, 1, 1500, 1500), np.float32)
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        limit = pages * resource.getpagesize() + 2**28
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+        try:
+            native.scan(pixels, y, 1.0, patch_size=3, boundary="zeros", equivariant=True, threads=2)
+        except MemoryError as error:
+            print(error)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(program), _native.__file__]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    # sanitizers have errors of their own where memory is short
+    assert re.match(
+        r"the kernels (cannot have .* MiB to work in|are out of memory)\. Give", done.stdout
+    )
 
 
 def test_ids_below_zero_are_no_members(rng):
