@@ -105,6 +105,9 @@ def opened(source: Path | io.BytesIO, name: str | None = None) -> Iterator[Image
 
 def is_lying(image: Image.Image) -> bool:
     """Whether the camera's orientation tag says that rows are to become columns."""
+    if image.format == "TIFF":  # which Pillow turns by itself; older versions tell another size
+        tags = image.getexif()
+        return tags.get(274) in (5, 6, 7, 8) and image.size == (tags.get(256), tags.get(257))
     # getexif alone would decode a whole PNG file to look for one
     return "exif" in image.info and image.getexif().get(274) in (5, 6, 7, 8)
 
