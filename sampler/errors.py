@@ -11,6 +11,10 @@ class OutputError(UserError, OSError):
     """A place that results cannot be written to."""
 
 
+class ResultsError(UserError, ValueError):
+    """A folder whose results cannot be read, or are not what their program wrote."""
+
+
 class NetworkError(UserError, ValueError):
     """A network that cannot be built, loaded, trained further, or asked about these images."""
 

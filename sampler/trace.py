@@ -193,3 +193,12 @@ class Trace:
     def shape(self) -> tuple[int, ...]:
         """Of the states: steps, samples, channels, height, width."""
         return self.store.shape("state")
+
+
+def check_image_numbers(numbers: Int[ndarray, "..."], num_images: int) -> None:
+    """Raise StoreError unless a trace names only images that there are."""
+    if numbers.size and not 0 <= numbers.min() <= numbers.max() < num_images:
+        raise StoreError(
+            f"{TRACE} names images from {numbers.min()} to {numbers.max()}, but the run has "
+            f"{num_images}. Run `sampler run --trace` again."
+        )

@@ -23,6 +23,7 @@ from sampler.explain.run_folder import RunFolder
 from sampler.reverse import sample
 from sampler.run import SamplerConfig, make_machine, noise_of
 from sampler.run_account import is_retrieved
+from sampler.trace import check_image_numbers
 
 KEPT = 1  # the class that the images which stay are given
 
@@ -194,7 +195,12 @@ def images_of_pixel(run: RunFolder, images: ImageSet, config: LeaveOutConfig) ->
 def by_weight(
     numbers: Int[ndarray, " m"], weights: Float[ndarray, " m"], num_images: int
 ) -> Int[ndarray, " n"]:
-    """The images that have any weight, heaviest first."""
+    """The images that have any weight, heaviest first.
+
+    Raises:
+        StoreError: a trace names images that are not there.
+    """
+    check_image_numbers(numbers, num_images)
     total = np.bincount(numbers, weights, minlength=num_images)
     order: Int[ndarray, " n"] = np.argsort(-total, kind="stable")[: np.count_nonzero(total)]
     return order

@@ -13,7 +13,7 @@ from sampler.errors import SamplerConfigError
 from sampler.explain.checks import read_checks
 from sampler.explain.levels import linear_levels, log_levels, share_levels
 from sampler.explain.run_folder import RunFolder
-from sampler.trace import Trace
+from sampler.trace import Trace, check_image_numbers
 
 Arrays = dict[str, Shaped[ndarray, "..."]]
 
@@ -68,7 +68,7 @@ def make_payload(
     if np.isfinite(head_mass).all():  # both are unknown where patches were left out
         arrays |= {"head_mass": linear_levels(head_mass, 0.0, 1.0), "standard_error": error}
     arrays |= source_arrays(trace, at, images)
-    checks = [check for check in read_checks(run.path) if check.sample in at]
+    checks = [check for check in read_checks(run.path, images) if check.sample in at]
     if checks:
         pairs = ((check.finished, check.without) for check in checks)
         for name, pictures in zip(
@@ -147,6 +147,7 @@ def source_arrays(trace: Trace, at: list[int], images: ImageSet) -> Arrays:
     ids = trace.source_ids(at)[..., :SOURCES_SHOWN]
     shares = trace.read("source_weights", at)[..., :SOURCES_SHOWN].astype(np.float32)
     listed, per_image = shares >= LEAST_SHOWN, images.height * images.width
+    check_image_numbers(ids[listed] // per_image, len(images))
     weights, unattributed = share_levels(shares * listed)
     return {
         "source_image": np.where(listed, ids // per_image, -1).astype(np.int32),

@@ -1,6 +1,5 @@
 """A finished run as a folder holds it: its account, its trace, and the images it was made from."""
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,9 +12,9 @@ from numpy import ndarray
 
 from patchindex import ImageSet
 from patchindex.errors import DatasetError
+from sampler.accounts import read_run
 from sampler.errors import SamplerConfigError
 from sampler.output import RUN_ACCOUNT, reserve_output
-from sampler.run_account import as_compared
 from sampler.trace import Trace
 
 
@@ -36,7 +35,8 @@ class RunFolder:
         """Read the account and open the trace.
 
         Raises:
-            SamplerConfigError: the folder holds no run, or one without a trace.
+            ResultsError: what the account says cannot be.
+        SamplerConfigError: the folder holds no run, or one without a trace.
             StoreError: the trace cannot be read.
         """
         account = read_account(path)
@@ -45,7 +45,7 @@ class RunFolder:
                 f"the run in {path} has no trace. Sample it again with `sampler run --trace`."
             )
         trace = Trace.open(path)
-        told = (len(account["steps"]), len(account["trace"].get("attribution", ())))
+        told = (len(account["steps"]), len(account["trace"]["attribution"]))
         if trace.shape[:2] != told:
             raise SamplerConfigError(
                 f"the trace in {path} has {trace.shape[0]} steps of {trace.shape[1]} samples, but "
@@ -61,15 +61,26 @@ class RunFolder:
         """
         file = self.path / "samples.npy"
         try:
-            samples: Float[ndarray, "b c h w"] = np.load(file, allow_pickle=False)
+            samples = np.load(file, allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
             raise SamplerConfigError(
                 f"{file} cannot be read ({error}). Sample the run again."
             ) from error
-        return samples
+        wanted, plain = self.trace.shape[1:], isinstance(samples, ndarray)
+        if not plain or samples.dtype != np.float32 or samples.shape != wanted:
+            raise SamplerConfigError(
+                f"{file} does not hold the samples of the trace, float32 of {wanted}. "
+                "Sample the run again."
+            )
+        found: Float[ndarray, "b c h w"] = samples
+        return found
 
     def check_images(self, images: ImageSet) -> None:
-        """Raise DatasetError unless the run was made from these images."""
+        """Raise DatasetError unless the run was made from these images.
+
+        Raises:
+            SamplerConfigError: its trace was not.
+        """
         source = self.account["source"]
         if images.sha256 != source["sha256"]:
             raise DatasetError(
@@ -77,6 +88,12 @@ class RunFolder:
                 f"{source['dataset']}, but these are {len(images)} of {images.name}, and not the "
                 "same ones. Give the --index that the run used, or its --dataset with the same "
                 "--limit and --resolution."
+            )
+        shape = (images.channels, images.height, images.width)
+        if self.trace.shape[2:] != shape:
+            raise SamplerConfigError(
+                f"the trace in {self.path} is of images of {self.trace.shape[2:]}, but the run's "
+                f"are of {shape}. Sample the run again."
             )
 
 
@@ -99,22 +116,13 @@ def read_account(path: Path) -> dict[str, Any]:
     """What `run.json` holds.
 
     Raises:
-        SamplerConfigError: there is none, or it cannot be read.
+        ResultsError: it cannot be read, or what it says cannot be.
+        SamplerConfigError: there is none, or a version of the future wrote it.
     """
-    file = path / RUN_ACCOUNT
     try:
-        account = json.loads(file.read_text(encoding="utf-8"))
+        return read_run(path / RUN_ACCOUNT)
     except FileNotFoundError:
         raise no_run(path) from None
-    except (OSError, ValueError) as error:
-        raise SamplerConfigError(
-            f"{file} cannot be read ({error}). Sample the run again."
-        ) from error
-    if not isinstance(account, dict) or not {"source", "config", "steps"} <= account.keys():
-        raise SamplerConfigError(
-            f"{file} is not the account of a run. Give the folder that `sampler run` wrote."
-        )
-    return as_compared(account, file)
 
 
 def no_run(path: Path) -> SamplerConfigError:

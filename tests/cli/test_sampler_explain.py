@@ -340,9 +340,9 @@ def test_an_index_that_has_moved_may_be_named(run_dir: Path, finished: Path) -> 
 def test_folders_without_a_trace_are_refused(finished: Path, tmp_path: Path) -> None:
     assert "holds no run: there is no run.json" in invoke("explain", tmp_path).output
     (tmp_path / "run.json").write_text("{")
-    assert "run.json cannot be read" in invoke("explain", tmp_path).output
+    assert "run.json is not JSON" in invoke("explain", tmp_path).output
     (tmp_path / "run.json").write_text("[]")
-    assert "is not the account of a run" in invoke("explain", tmp_path).output
+    assert "holds list and no account of results" in invoke("explain", tmp_path).output
     shutil.copy(finished / "run.json", tmp_path)
     assert "no trace that can be read" in invoke("explain", tmp_path).output
     account = json.loads((finished / "run.json").read_text()) | {"trace": None}

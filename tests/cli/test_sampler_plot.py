@@ -139,42 +139,41 @@ def cut(*keys: str | int) -> Callable[[dict[str, Any]], object]:
 
 
 @pytest.mark.parametrize(
-    ("by", "lost"),
+    ("by", "told"),
     [
-        (cut("config"), "config.machine"),
-        (cut("config", "tolerance"), "config.tolerance"),
-        (cut("source", "index_scales"), "source.index_scales"),
-        (cut("steps"), "steps"),
-        (lambda account: account.update(steps=[]), "steps"),
-        (lambda account: account.update(steps=[3]), r"steps\[0\].t"),
-        (cut("steps", 1, "summed_exactly"), r"steps\[1\].summed_exactly"),
-        (cut("steps", 1, "asked_patch_size"), r"steps\[1\].asked_patch_size"),
-        (lambda account: account["steps"][1].update(patch_size=None), r"steps\[1\].patch_size"),
-        (lambda account: account["steps"][0].update(t=None), r"steps\[0\].t"),
-        (lambda account: account["steps"][0].update(seconds="1 s"), r"steps\[0\].seconds"),
-        (lambda account: account.update(trace=1), "trace.attribution"),
-        (cut("trace", "attribution"), "trace.attribution"),
-        (cut("trace", "attribution", 1, "others"), r"trace.attribution\[1\].others"),
+        (cut("config"), "lacks config: another version wrote it. Make the"),
+        (cut("config", "tolerance"), "lacks config.tolerance: another version"),
+        (cut("source", "index_scales"), "lacks source.index_scales: "),
+        (cut("steps"), "lacks steps: "),
+        (lambda account: account.update(steps=[]), ": steps is a list or part, but should be a"),
+        (lambda account: account.update(steps=[3]), ": steps[0] is 3, but should be names and"),
+        (cut("steps", 1, "summed_exactly"), "lacks steps[1].summed_exactly: "),
+        (cut("steps", 1, "asked_patch_size"), "lacks steps[1].asked_patch_size: "),
+        (lambda account: account["steps"][1].update(patch_size=None), ": steps[1].patch_size is n"),
+        (lambda account: account["steps"][0].update(t=None), ": steps[0].t is null, but should"),
+        (lambda account: account["steps"][0].update(seconds="1 s"), 'steps[0].seconds is "1 s", '),
+        (lambda account: account.update(trace=1), ": trace is 1, but should be names and values"),
+        (cut("trace", "attribution"), "lacks trace.attribution: "),
+        (cut("trace", "attribution", 1, "others"), "lacks trace.attribution[1].others: "),
         (
             cut("trace", "attribution", 0, "images", 0, "label"),
-            r"trace.attribution\[0\].images.label",
+            "lacks trace.attribution[0].images[0].label: ",
         ),
     ],
 )
 def test_an_account_of_another_version_is_named_with_what_it_lacks(
-    by: Callable[[dict[str, Any]], object], lost: str, run: Path
+    by: Callable[[dict[str, Any]], object], told: str, run: Path
 ) -> None:
     change(run / "run.json", by)
     error = mistake(run)
-    pattern = rf"run\.json lacks {lost}, which is drawn: another version wrote it\. Make the"
-    with pytest.raises(AssertionError, match=pattern):
-        raise AssertionError(error)
+    assert "run.json" in error
+    assert told in error
 
 
 def test_an_old_verification_is_named_with_what_it_lacks(results: Path, tmp_path: Path) -> None:
     shutil.copy(results / "verification" / "verify.json", tmp_path)
     change(tmp_path / "verify.json", cut("steps", 0, "recall"))
-    assert "verify.json lacks steps[0].recall, which is drawn" in mistake(tmp_path)
+    assert "verify.json lacks steps[0].recall: another version wrote it" in mistake(tmp_path)
 
 
 def mistake(folder: Path, *arguments: object) -> str:

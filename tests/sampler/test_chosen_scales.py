@@ -28,7 +28,8 @@ def test_an_index_of_an_unknown_set_spreads_its_own_scales_evenly(index, caplog)
     with caplog.at_level(logging.INFO):
         chosen = choose_scales(ELSMachine(index), index, None, boundary="zeros")
     assert chosen.patch_sizes == chosen.asked == (3,) * 10 + (7,) * 10
-    (line,) = [record.getMessage() for record in caplog.records]
+    told = [record for record in caplog.records if record.name == "sampler.chosen_scales"]
+    (line,) = [record.getMessage() for record in told]
     assert line == ("scales: the index's own, spread evenly over t: 3 to t = 0.50, 7 to t = 1.00")
 
 
@@ -42,7 +43,8 @@ def test_an_index_of_a_known_set_places_its_scales_as_the_published_ones(
         chosen = choose_scales(ELSMachine(index), index, None, boundary="zeros")
     published = published_scales()["mnist_resnet_zeros"]
     assert chosen.patch_sizes == tuple(3 if scale <= 5 else 7 for scale in published)
-    (line,) = [record.getMessage() for record in caplog.records]
+    told = [record for record in caplog.records if record.name == "sampler.chosen_scales"]
+    (line,) = [record.getMessage() for record in told]
     assert "the index's own, placed where those of mnist_resnet_zeros are nearest: 3 to" in line
 
 
