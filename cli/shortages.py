@@ -12,8 +12,11 @@ MAKE_ROOM = (
     "there is one; or give --device cpu."
 )
 LESS_WORK = "Give fewer samples (--num) or images (--limit), or raise the limit of this process."
-# how torch, FAISS, the C++ kernels, the linker and OpenMP say that there is no memory
-NO_MEMORY = ("allocate memory", "not enough memory", "bad_alloc", "failed to map segment")
+# how torch, FAISS, the C++ kernels, the linker and oneDNN say that there is no memory
+NO_MEMORY = (
+    "allocate memory", "not enough memory", "bad_alloc", "failed to map segment",
+    "could not create a primitive",
+)  # fmt: skip
 NO_THREAD = ("start new thread", "resource temporarily unavailable")
 NUL = ("embedded null byte", "embedded null character")
 REMEDIES = {

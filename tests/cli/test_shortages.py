@@ -43,6 +43,7 @@ pytestmark = ignore_threads
         ),
         (MemoryError(), "there is not enough memory. Give fewer samples (--num) or images"),
         (RuntimeError("std::bad_alloc"), "there is not enough memory. "),
+        (RuntimeError("could not create a primitive"), "there is not enough memory. "),
         (
             RuntimeError("DefaultCPUAllocator: can't allocate memory: you"),
             "there is not enough mem",
