@@ -209,7 +209,7 @@ def test_the_newest_index_serves_when_none_is_named(tmp_path: Path) -> None:
         (["--dataset", "sample"], "both --index and --dataset were given"),
         (["--crop", "center"], "--resolution, --crop and --limit belong to --dataset"),
         (["--limit", 5], "--resolution, --crop and --limit belong to --dataset"),
-        (["--threads", 0], "threads is 0. Give at least 1"),
+        (["--threads", 0], "threads is 0. Give 1..1024"),
         (["--noise", "absent.npy"], "noise file absent.npy cannot be read"),
     ],
 )

@@ -207,7 +207,7 @@ def test_divergence_is_one_line_and_leaves_the_checkpoint(tmp_path: Path) -> Non
         ({"seed": 10**24}, "seed is 1000000000000000000000000. Give at most"),
         ({"learning_rate": 0}, "learning_rate is 0.0. Give a number above zero"),
         ({"seed": -1}, "seed is -1. Give"),
-        ({"threads": 0}, "threads is 0. Give at least 1"),
+        ({"threads": 0}, "threads is 0. Give 1..1024"),
         ({"steps": "many"}, "'many' is not a valid integer"),
         ({"dataset": "nowhere"}, "nowhere"),
         ({"dataset": None}, "Missing option '--dataset'"),

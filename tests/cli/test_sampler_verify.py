@@ -73,7 +73,7 @@ def test_without_any_index_the_next_step_is_named(tmp_path: Path) -> None:
         (["--steps", 0], "steps is 0. Give at least 1"),
         (["--num", 0], "num is 0. Give at least 1 sample"),
         (["--seed", -1], "seed is -1. Give a whole number, 0 or more"),
-        (["--threads", 0], "threads is 0. Give at least 1"),
+        (["--threads", 0], "threads is 0. Give 1..1024"),
         (["--index", "absent.zarr"], "absent.zarr"),
     ],
 )

@@ -60,7 +60,8 @@ def test_training_leaves_weights_account_and_loss_curve(images, tmp_path) -> Non
     assert account["training"] == job.config.values()
     assert account["training"]["seed"] == 0
     assert account["schedule"] == "cosine"
-    assert account["dataset"] == {"name": "sample", "num_images": 48, "sha256": images.sha256}
+    source = {"name": "sample", "num_images": 48, "crop": "none", "sha256": images.sha256}
+    assert account["dataset"] == source
     assert account["parameters"] == sum(
         parameter.numel() for parameter in training.network.module.parameters()
     )
