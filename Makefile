@@ -36,7 +36,7 @@ lint: $(READY)
 bench: $(READY)
 	$(BIN)/python -m benchmarks.accuracy
 
-# SIZE=goal takes about 25 minutes on two cores; needs a system with fork
+# SIZE=goal should take about half an hour on two cores; needs Linux
 faults: $(READY)
 	$(BIN)/python -m benchmarks.faults --size $(SIZE)
 
@@ -48,7 +48,7 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) $(VENV)-oldest demo build *.egg-info
+	rm -rf $(VENV) $(VENV)-oldest $(VENV)-ci demo build *.egg-info
 
 $(READY): pyproject.toml setup.py $(wildcard patchindex/kernels/native/*)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

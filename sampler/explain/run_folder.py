@@ -36,7 +36,7 @@ class RunFolder:
 
         Raises:
             ResultsError: what the account says cannot be.
-        SamplerConfigError: the folder holds no run, or one without a trace.
+            SamplerConfigError: the folder holds no run, or one without a trace.
             StoreError: the trace cannot be read.
         """
         account = read_account(path)

@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
+from json_places import places
 
 from patchindex.errors import StoreError
 from patchindex.step_store import StepStore
@@ -83,15 +84,6 @@ def test_a_store_without_checksums_still_opens(path):
         )[...] = values
     assert not (path / "zeros" / "c").exists()
     assert equal(read_all(path), [state, zeros])
-
-
-def places(value, at=()):
-    """Paths to every value within a JSON value."""
-    yield at
-    if isinstance(value, list):
-        value = dict(enumerate(value))
-    for key, child in value.items() if isinstance(value, dict) else ():
-        yield from places(child, (*at, key))
 
 
 @pytest.mark.parametrize(("name", "least"), [("zarr.json", 5), ("state/zarr.json", 50)])

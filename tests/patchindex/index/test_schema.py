@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from json_places import places
 from small_index import build_small, reseal, small_images
 
 from patchindex.errors import StoreError, UserError
@@ -29,15 +30,6 @@ def built(tmp_path_factory):
 def path(built, tmp_path):
     """A copy to damage."""
     return shutil.copytree(built.path, tmp_path / "copy.zarr")
-
-
-def places(value, at=()):
-    """Paths to every value within a JSON value."""
-    yield at
-    if isinstance(value, list):
-        value = dict(enumerate(value))
-    for key, child in value.items() if isinstance(value, dict) else ():
-        yield from places(child, (*at, key))
 
 
 def put(value, at, new):
