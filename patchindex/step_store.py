@@ -2,9 +2,12 @@
 
 The first axis is the step. A step is written once it is finished, so that memory holds one, and
 read alone, so that looking at one does not unpack the others. Every chunk carries its checksum, and
-is written even where it is all zeros: one that is missing or damaged is never read as numbers.
+is written even where it is all zeros: one that is missing or damaged is never read as numbers. The
+checksums stand once more in an array of their own, by name and step, so that no chunk can take the
+place of another.
 """
 
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +28,7 @@ UNREADABLE = (
     MemoryError, AssertionError,
 )  # fmt: skip
 NUMBERS = "fiub"  # kinds of dtypes that are written
+CHECKSUMS = "chunk_crc32"  # u4 [steps, arrays]: the arrays in the order of their names
 STORED = "stored"  # attribute: dtype and shape once more, so that a changed one is noticed
 
 
@@ -89,14 +93,19 @@ class StepStore:
             zarr.config.set({"array.write_empty_chunks": True}),
         ):
             for name, value in values.items():
-                if name not in self.group:
-                    self.group.create_array(
-                        name, shape=(num_steps, *value.shape), dtype=value.dtype,
-                        chunks=(1, *value.shape),
-                        compressors=[BloscCodec(cname="zstd", clevel=5), Crc32cCodec()],
-                        attributes={STORED: f"{value.dtype} {[num_steps, *value.shape]}"},
-                    )  # fmt: skip
-                self._array(name)[step] = value
+                self._write(name, step, num_steps, value)
+            found = [self._checksum(name, step) for name in sorted(values)]
+            self._write(CHECKSUMS, step, num_steps, np.array(found, dtype=np.uint32))
+
+    def _write(self, name: str, step: int, num_steps: int, value: ndarray) -> None:
+        """Store one array's values of one step."""
+        if name not in self.group:
+            self.group.create_array(
+                name, shape=(num_steps, *value.shape), dtype=value.dtype, chunks=(1, *value.shape),
+                compressors=[BloscCodec(cname="zstd", clevel=5), Crc32cCodec()],
+                attributes={STORED: f"{value.dtype} {[num_steps, *value.shape]}"},
+            )  # fmt: skip
+        self._array(name)[step] = value
 
     def read(self, name: str, *selection: int | list[int]) -> ndarray:
         """All steps of one array.
@@ -122,16 +131,35 @@ class StepStore:
             raise self._unreadable(name, error) from error
 
     def _check_chunks(self, name: str, array: zarr.Array[Any]) -> None:
-        """Raise FileNotFoundError if a chunk is missing, which Zarr would take for zeros.
+        """Raise an error unless every chunk is the one that was written there.
 
-        Stores that were written before chunks had checksums lack those that are all zeros.
+        Zarr itself would take a missing one for zeros. Stores that were written before chunks had
+        checksums lack those that are all zeros.
         """
         if not any(isinstance(codec, Crc32cCodec) for codec in array.compressors):
             return
         for step in range(array.shape[0]):
-            chunk = self.path.joinpath(name, "c", str(step), *["0"] * (array.ndim - 1))
-            if not chunk.is_file():
+            if not self._chunk(name, step, array.ndim).is_file():
                 raise FileNotFoundError(f"step {step} is missing")
+        if CHECKSUMS not in self.group:  # written before there were any of their own
+            return
+        stored = np.asarray(self._array(CHECKSUMS))
+        column = sorted(key for key in self.group if key != CHECKSUMS).index(name)
+        for step, wanted in enumerate(stored[:, column].tolist()):
+            if self._checksum(name, step) != wanted:
+                raise ValueError(f"step {step} is not what was written")
+
+    def _checksum(self, name: str, step: int) -> int:
+        """CRC-32 of a chunk's file, together with its name and step.
+
+        CRC-32C would be the same for all files, because they end with their own.
+        """
+        content = self._chunk(name, step, self._array(name).ndim).read_bytes()
+        return zlib.crc32(content, zlib.crc32(f"{name} {step}".encode()))
+
+    def _chunk(self, name: str, step: int, ndim: int) -> Path:
+        """The file of a step of an array with so many dimensions."""
+        return self.path.joinpath(name, "c", str(step), *["0"] * (ndim - 1))
 
     def _unreadable(self, name: str, error: BaseException) -> StoreError:
         return StoreError(

@@ -11,6 +11,7 @@ trace.zarr/          one chunk per step, zstd; S steps, b samples, m sources per
   image_numbers            i4 [S, b, n]        training images with the largest shares
   image_shares             f4 [S, b, n]        mean over the pixels, all named patches counted
   image_unattributed       f4 [S, b]           what no training image was named for
+  chunk_crc32             u4 [S, 11]          checksums of the above, in the order of their names
 """
 
 from dataclasses import dataclass
