@@ -10,6 +10,7 @@ from sampler.networks import NetworkConfig, preset_sizes
 from sampler.networks.config import Prediction
 from sampler.training.recipe import TrainConfig
 
+LARGEST_NUM_CLASSES = 10**6
 # noise as published; velocity where few steps must do
 PREDICTIONS: dict[str, Prediction] = {"paper": "noise", "small": "velocity"}
 
@@ -45,12 +46,19 @@ def network_for(
     """A network of a preset's sizes that suits the images.
 
     Raises:
-        NetworkError: no such network, images that it cannot halve, or no labels for `conditional`.
+        NetworkError: no such network, images that it cannot halve, or no labels for
+            `conditional`, or larger ones than classes can have.
     """
     if conditional and images.labels is None:
         raise NetworkError(
             f"the images of {images.name} have no labels to train a conditional network with. "
             "Leave out --conditional, or give images with labels."
+        )
+    if conditional and images.num_classes > LARGEST_NUM_CLASSES:
+        raise NetworkError(
+            f"labels of {images.name} run to {images.num_classes - 1}, and every number up to it "
+            f"would be a class with weights of its own. Number at most {LARGEST_NUM_CLASSES:,} "
+            "classes from 0 on, or leave out --conditional."
         )
     return NetworkConfig(
         sizes=preset_sizes(architecture, preset),

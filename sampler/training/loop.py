@@ -1,6 +1,6 @@
 """The training loop: prediction by least squares, block of steps by block."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -62,15 +62,38 @@ class TrainingState:
         }
 
     def restore(self, values: dict[str, Any]) -> None:
-        """Become the state that `values` came from."""
+        """Become the state that `values` came from.
+
+        Raises:
+            ValueError: the optimizer's moments are not those of the weights. What torch raises over
+                values that no such state gave is raised as well.
+        """
         self.module.load_state_dict(values["module"])
         if self.average is not None:
             self.average.load_state_dict(values["average"])
-        self.optimizer.load_state_dict(values["optimizer"])
+        moments = values["optimizer"]["state"]
+        check_moments(moments, list(self.module.parameters()))
+        # the recipe says the settings; those of a file could be anything
+        settings = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": moments, "param_groups": settings})
         self.losses = list(values["losses"])
         # checkpoints of version 0.1 have none
         self.metrics = [Metric(**metric) for metric in values.get("metrics", [])]
         self.seconds = float(values["seconds"])
+
+
+def check_moments(moments: Mapping[int, Mapping[str, Tensor]], weights: Sequence[Tensor]) -> None:
+    """Raise ValueError unless these are Adam's moments of these weights, which torch never asks."""
+    if list(moments) not in ([], list(range(len(weights)))):
+        raise ValueError("its optimizer knows other weights")
+    for number, weight in enumerate(weights if moments else ()):
+        steps, mean, square = (moments[number][key] for key in ("step", "exp_avg", "exp_avg_sq"))
+        shapes = (steps.shape, mean.shape, square.shape)
+        if shapes != (torch.Size(), weight.shape, weight.shape):
+            raise ValueError("its optimizer knows weights of other shapes")
+        finite = all(bool(value.isfinite().all()) for value in (steps, mean, square))
+        if not finite or steps < 0 or square.min() < 0:
+            raise ValueError("its optimizer's moments are no moments")
 
 
 def fresh_state(network: NetworkConfig, config: TrainConfig, device: torch.device) -> TrainingState:

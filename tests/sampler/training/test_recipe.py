@@ -107,3 +107,10 @@ def test_a_conditional_network_needs_labels() -> None:
         match=r"the images of few have no labels to train a .* Leave out --conditional, or give",
     ):
         network_for(unlabelled, "resnet", "small", "zeros", conditional=True)
+
+
+def test_labels_too_large_for_classes_are_refused() -> None:
+    images = few_images(4)
+    wild = ImageSet.from_array(images.pixels, labels=[0, 1, 2, 2**40])
+    with pytest.raises(NetworkError, match=r"run to 1099511627776, .* Number at most 1,000,000 cl"):
+        network_for(wild, "unet", "small", "zeros", conditional=True)

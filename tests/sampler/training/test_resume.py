@@ -21,9 +21,10 @@ from patchindex import ImageSet
 from sampler.errors import NetworkError, OutputError
 from sampler.training import Stopped, Training, TrainingJob, Watch, train_network
 from sampler.training.checkpoint import CHECKPOINT, read_checkpoint, write_checkpoint
-from sampler.training.loop import fresh_state
+from sampler.training.loop import fresh_state, train
 
 CPU = torch.device("cpu")
+NEGATIVE = -1.0
 
 
 @pytest.fixture(scope="module")
@@ -280,6 +281,44 @@ def test_a_checkpoint_that_holds_no_state_is_refused(images, tmp_path, change) -
     ):
         finish(job)
     assert len(finish(job, overwrite=True).losses) == 12
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("exp_avg", 1e308),
+        ("exp_avg", torch.ones(3)),
+        ("exp_avg_sq", "x"),
+        ("exp_avg_sq", NEGATIVE),
+        ("step", torch.tensor(float("nan"))),
+        ("step", None),
+    ],
+)
+def test_wild_moments_in_a_checkpoint_are_refused(images, tmp_path, key, value) -> None:
+    job = small_job(tmp_path, images)
+    state = fresh_state(job.network, job.config, CPU)
+    list(train(state, job.images, job.network, job.config, lambda: state.step == 1))
+    values = state.values()
+    moments = values["optimizer"]["state"][0]
+    moments[key] = torch.full_like(moments[key], value) if value is NEGATIVE else value
+    write_checkpoint(tmp_path, job.key(), values)
+    with pytest.raises(
+        NetworkError, match=r"cannot be read \(.*\). Give --overwrite to train from"
+    ):
+        finish(job)
+
+
+def test_settings_of_the_optimizer_are_those_of_the_recipe(images, tmp_path) -> None:
+    job, other = (small_job(tmp_path / name, images) for name in "ab")
+    job.folder.mkdir()
+    other.folder.mkdir()
+    wanted = finish(job)
+    state = fresh_state(other.network, other.config, CPU)
+    list(train(state, other.images, other.network, other.config, lambda: True))
+    values = state.values()
+    values["optimizer"]["param_groups"][0] |= {"eps": "", "betas": None, "weight_decay": 9.0}
+    write_checkpoint(other.folder, other.key(), values)
+    assert finish(other).losses == wanted.losses
 
 
 def test_a_compressed_checkpoint_is_refused_before_it_fills_the_memory(images, tmp_path) -> None:
