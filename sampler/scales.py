@@ -126,6 +126,13 @@ def in_order_of_time(scales: Mapping[object, object], origin: str) -> list[objec
     return [known[t] for t in wanted]
 
 
+class _PlainLoader(yaml.SafeLoader):
+    """A safe loader without merge keys: merges of merges would double with each line of a file."""
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Merge nothing; the key `<<` has no meaning then, which is an error."""
+
+
 def read_scales(path: Path) -> object:
     """What a scales file holds.
 
@@ -147,7 +154,7 @@ def read_scales(path: Path) -> object:
             f"{LIST_WANTED}"
         )
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, Loader=_PlainLoader)  # noqa: S506 - it is a SafeLoader
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         # ValueError: dates that cannot be, numbers of thousands of digits, bytes that are no text
         reason = "nested too deeply" if isinstance(error, RecursionError) else first_line(error)

@@ -28,6 +28,12 @@ NESTED_ANCHORS = "[[&a [9, 9, 9, 9, 9, 9, 9, 9, 9], " + ", ".join(
 )
 
 
+# 2^60 entries
+MERGES_OF_MERGES = "0: &a0 {3: 3}\n" + "\n".join(
+    f"{i}: &a{i} {{<<: [*a{i - 1}, *a{i - 1}]}}" for i in range(1, 60)
+)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -38,6 +44,7 @@ NESTED_ANCHORS = "[[&a [9, 9, 9, 9, 9, 9, 9, 9, 9], " + ", ".join(
         ("[3, 2020-01-01]", "contain datetime.date.2020, 1, 1.. Give odd"),
         ("[3, 2020-13-41]", r"is not YAML \(month must be in 1\.\.12\)"),
         ("[" * 20_000, r"is not YAML \(nested too deeply\)"),
+        (MERGES_OF_MERGES, r"is not YAML \(could not determine a constructor .*merge"),
         ("[true, 3]", "contain True. Give odd positive whole numbers"),
         ("true: 3\n0.5: 3", "have the times True, 0.5"),
         ("2020-01-01: 3", "have the times datetime.date"),
