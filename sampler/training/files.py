@@ -11,6 +11,7 @@ from sampler.errors import NetworkError
 from sampler.networks import load_network, weight_files
 from sampler.networks.pretrained import WEIGHTS
 from sampler.output import write_whole
+from sampler.training.checkpoint import CHECKPOINT, PARTIAL
 
 ACCOUNT, LOSSES = "network.json", "loss.png"
 
@@ -57,6 +58,8 @@ def write_network(
 ) -> None:
     """Write weights, loss curve and, last, the account that marks the folder complete.
 
+    The checkpoint, which nobody needs any more, vanishes in the same stroke.
+
     Raises:
         OutputError: the disk is full or the folder went away.
     """
@@ -70,4 +73,4 @@ def write_network(
         LOSSES: lambda path: write_loss_curve(losses, title, path),
         ACCOUNT: lambda path: path.write_bytes(text),
     }
-    write_whole(files, folder, account=ACCOUNT)
+    write_whole(files, folder, account=ACCOUNT, gone=(CHECKPOINT, PARTIAL))

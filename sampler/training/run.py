@@ -11,7 +11,6 @@ import torch
 from patchindex.environment import library_versions
 from sampler.networks import Network, num_parameters, receptive_field
 from sampler.output import reserve_output
-from sampler.training.checkpoint import discard_checkpoint
 from sampler.training.files import is_complete, write_network
 from sampler.training.job import TrainingJob
 from sampler.training.loop import TrainingState
@@ -87,7 +86,6 @@ def finished(
     about = describe(network, job, state.losses)
     account = about | {"seconds": state.seconds, "device": device.type}
     write_network(job.folder, module, account, state.losses, half=half)
-    discard_checkpoint(job.folder)
     return Training(network=network, losses=tuple(state.losses), account=account)
 
 

@@ -221,6 +221,33 @@ def test_stopped_after_every_step_training_loses_none_and_does_none_twice(images
     assert equal_weights(resumed.network.module, uninterrupted.network.module)
 
 
+@pytest.mark.parametrize("moved", ["network.safetensors", "loss.png", "network.json"])
+def test_cut_short_while_its_result_moves_in_training_leaves_no_checkpoint(
+    images, tmp_path, monkeypatch, moved
+) -> None:
+    job, replace = small_job(tmp_path / "cut", images, save_every=5), Path.replace
+    whole = small_job(tmp_path / "whole", images, save_every=5)
+    for folder in (whole.folder, job.folder):
+        folder.mkdir()
+    finish(whole)
+
+    def killed(path: Path, target: Path) -> Path:
+        if target == job.folder / moved:
+            raise KeyboardInterrupt
+        return replace(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            finish(job)
+    assert train_network(job, device=CPU) is None
+    assert entries(job.folder) == entries(whole.folder)
+
+
+def entries(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.name != ".lock")
+
+
 def test_stopped_before_the_first_step_nothing_is_kept(images, tmp_path) -> None:
     job = small_job(tmp_path / "out", images)
     job.folder.mkdir()
