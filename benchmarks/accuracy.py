@@ -30,7 +30,7 @@ from sampler.chosen_scales import default_scales
 from sampler.estimator.retrieval import Retrieval
 from sampler.noise import initial_noise
 from sampler.reverse import Step, StepReport
-from sampler.run import known_values
+from sampler.run_account import known_values
 from sampler.verification import StepComparison, compare_finals
 from sampler.verify import ask_beside
 

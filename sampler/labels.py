@@ -7,7 +7,6 @@ from torch import Tensor
 
 from sampler.machines import ScoreMachine
 from sampler.reverse import Denoiser, Step
-from sampler.run import SamplerConfig
 
 STREAM = 1  # apart from the random numbers that noise is drawn with
 
@@ -20,11 +19,13 @@ def draw_labels(num: int, num_classes: int, seed: int) -> Int[Tensor, " b"]:
     return torch.tensor(drawn)
 
 
-def labels_for(num_classes: int, sampling: SamplerConfig) -> Int[Tensor, " b"] | None:
+def labels_for(
+    num: int, num_classes: int, *, label: int | None, seed: int
+) -> Int[Tensor, " b"] | None:
     """The class of each sample: the one asked for, else one drawn; None without classes."""
-    if sampling.label is not None:
-        return torch.full((sampling.num,), sampling.label)
-    return draw_labels(sampling.num, num_classes, sampling.seed) if num_classes else None
+    if label is not None:
+        return torch.full((num,), label)
+    return draw_labels(num, num_classes, seed) if num_classes else None
 
 
 def machine_denoiser(machine: ScoreMachine, label: Int[Tensor, " b"] | None) -> Denoiser:

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from math import isfinite
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal, get_args
@@ -22,9 +21,8 @@ from sampler.machines import ELSMachine, ISMachine, LSMachine, ScoreMachine
 from sampler.noise import check_num, initial_noise, load_noise
 from sampler.posterior import Posterior
 from sampler.reverse import SampleResult, Step, StepReport, check_steps, plan_steps, sample
-from sampler.run_account import SCHEMA_VERSION
+from sampler.run_account import SCHEMA_VERSION, known_values
 from sampler.trace import SOURCES_PER_PIXEL, TraceWriter
-from sampler.verification import FinalComparison, StepComparison
 
 logger = logging.getLogger(__name__)
 
@@ -245,18 +243,6 @@ def boundary_of(source: ImageSet | PatchIndex, config: SamplerConfig) -> Boundar
             f"{source.boundary}. Leave it out, or build an index with --boundary {config.boundary}."
         )
     return source.boundary
-
-
-def known_values(row: StepReport | StepComparison | FinalComparison) -> dict[str, Any]:
-    """The row's values; JSON has neither nan nor inf, so what is unknown is null."""
-    return {name: known(value) for name, value in asdict(row).items()}
-
-
-def known(value: int | float | tuple[float, ...] | None) -> int | float | list[Any] | None:
-    """The number, or None if it is not finite; of several, each."""
-    if isinstance(value, tuple):
-        return [known(part) for part in value]
-    return value if value is not None and isfinite(value) else None
 
 
 def describe_source(source: ImageSet | PatchIndex, images: ImageSet) -> dict[str, Any]:

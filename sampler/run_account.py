@@ -1,11 +1,16 @@
 """What `run.json` says, whichever version wrote it."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
+from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from patchindex.geometry import nearest_scale
 from sampler.errors import SamplerConfigError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 # 1, which bears no number, has the patch sizes that were asked for in place of those compared
 SCHEMA_VERSION = 2
@@ -65,3 +70,15 @@ def compared_size(account: Mapping[str, Any], asked: int) -> int | None:
     return (
         nearest_scale(account["source"]["index_scales"], asked) if is_retrieved(account) else asked
     )
+
+
+def known_values(row: "DataclassInstance") -> dict[str, Any]:
+    """The row's values; JSON has neither nan nor inf, so what is unknown is null."""
+    return {name: known(value) for name, value in asdict(row).items()}
+
+
+def known(value: int | float | tuple[float, ...] | None) -> int | float | list[Any] | None:
+    """The number, or None if it is not finite; of several, each."""
+    if isinstance(value, tuple):
+        return [known(part) for part in value]
+    return value if value is not None and isfinite(value) else None

@@ -21,7 +21,8 @@ from sampler.machines import ScoreMachine, checked_patch_size
 from sampler.noise import initial_noise
 from sampler.posterior import Posterior
 from sampler.reverse import Step, StepReport, plan_steps, sample
-from sampler.run import SamplerConfig, describe_source, known_values, make_machine
+from sampler.run import SamplerConfig, describe_source, make_machine
+from sampler.run_account import known_values
 from sampler.verification import (
     FinalComparison,
     StepComparison,

@@ -138,7 +138,9 @@ def against_network(
     boundary = matching_boundary(network, source, sampling.boundary)
     machine = make_machine(source, replace(sampling, boundary=boundary))
     noise = initial_noise(sampling.num, images, sampling.seed).to(device)
-    label = labels_for(network.config.num_classes, sampling)
+    label = labels_for(
+        sampling.num, network.config.num_classes, label=sampling.label, seed=sampling.seed
+    )
     compare = partial(
         calibrate_to_network,
         network_denoiser(network, label),

@@ -104,7 +104,9 @@ def compare_network(
     )  # fmt: skip
     plan = plan_steps(scales.patch_sizes, sampling.steps, sampling.schedule)
     noise = initial_noise(sampling.num, images, sampling.seed)
-    label = labels_for(network.config.num_classes, sampling)
+    label = labels_for(
+        sampling.num, network.config.num_classes, label=sampling.label, seed=sampling.seed
+    )
     stopwatch = Stopwatch(noise.to(device), on_step)
     denoisers = {name: machine_denoiser(machine, label) for name, machine in machines.items()}
     denoisers[WIENER] = wiener_denoiser(images, label, device)

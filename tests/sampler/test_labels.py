@@ -8,7 +8,6 @@ from patchindex import UserError
 from sampler import ELSMachine
 from sampler.labels import draw_labels, labels_for, machine_denoiser
 from sampler.reverse import plan_steps
-from sampler.run import SamplerConfig
 
 IMAGES = small_images(30, 8)
 (STEP, *_) = plan_steps((3,), 2, "cosine")
@@ -50,7 +49,7 @@ def test_every_class_is_drawn_about_equally_often() -> None:
 
 
 def test_the_class_asked_for_is_that_of_every_sample() -> None:
-    label = labels_for(10, SamplerConfig(num=3, label=7))
+    label = labels_for(3, 10, label=7, seed=0)
     assert label is not None
     assert label.tolist() == [7, 7, 7]
-    assert labels_for(0, SamplerConfig(num=3)) is None
+    assert labels_for(3, 0, label=None, seed=0) is None
