@@ -6,7 +6,7 @@ from math import isnan
 from sampler.reverse import StepReport
 from sampler.verification import StepComparison
 
-HEADER = (
+STEPS_HEADER = (
     "    t   scale   sigma   effective samples   head mass   standard error   patches   seconds"
 )
 COMPARISON_HEADER = (
@@ -16,7 +16,7 @@ COMPARISON_HEADER = (
 
 
 def table_row(report: StepReport) -> str:
-    """One step under HEADER; a dash stands for what cannot be known.
+    """One step under STEPS_HEADER; a dash stands for what cannot be known.
 
     The scale is that of the patches that were compared, or the word image.
     """

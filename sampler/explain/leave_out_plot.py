@@ -13,7 +13,7 @@ from patchindex.images import to_unit
 from sampler.explain.leave_out import LeaveOut
 from sampler.plots.plot_style import ORANGE, STYLE
 
-COLUMNS, TILE, HEADING = 5, 2.1, 0.7  # inches
+COLUMNS, TILE, CHECK_HEADING = 5, 2.1, 0.7  # inches
 
 
 def leave_out_figure(found: LeaveOut, images: ImageSet) -> Figure:
@@ -22,7 +22,7 @@ def leave_out_figure(found: LeaveOut, images: ImageSet) -> Figure:
     shown = found.removed[: 2 * COLUMNS]
     rows = 1 + -(-len(shown) // COLUMNS)
     with mpl.rc_context(STYLE | {"axes.grid": False}):
-        figure = Figure(figsize=(COLUMNS * TILE, rows * TILE + HEADING), layout="constrained")
+        figure = Figure(figsize=(COLUMNS * TILE, rows * TILE + CHECK_HEADING), layout="constrained")
         pixel = found.config.pixel
         what = "" if pixel is None else f", pixel ({pixel[0]}, {pixel[1]})"
         figure.suptitle(
