@@ -26,13 +26,12 @@ from torch import Tensor
 from patchindex import ImageSet, IndexConfig, PatchIndex, build_index
 from patchindex.environment import library_versions
 from sampler import ELSMachine, Posterior, sample
-from sampler.chosen_scales import default_scales
-from sampler.estimator.retrieval import Retrieval
+from sampler.estimator.estimate import Retrieval
 from sampler.noise import initial_noise
-from sampler.reverse import Step, StepReport
-from sampler.run_account import known_values
-from sampler.verification import StepComparison, compare_finals
-from sampler.verify import ask_beside
+from sampler.results.run_account import known_values
+from sampler.scales import default_scales
+from sampler.studies.verify import StepComparison, ask_beside, compare_finals
+from sampler.trajectory import Step, StepReport
 
 RESULTS = Path(__file__).parent / "results" / "accuracy.jsonl"
 

@@ -28,10 +28,10 @@ from patchindex import PatchIndex
 from patchindex.environment import library_versions
 from patchindex.index.search import ScanKind
 from sampler import ELSMachine, Posterior, sample
-from sampler.chosen_scales import default_scales
 from sampler.noise import initial_noise
-from sampler.reverse import Step, StepReport
-from sampler.verification import pooled_r2
+from sampler.scales import default_scales
+from sampler.studies.verify import pooled_r2
+from sampler.trajectory import Step, StepReport
 
 RESULTS = Path(__file__).parent / "results" / "retrieval.jsonl"
 
@@ -173,7 +173,7 @@ def ask(machine: ELSMachine, setting: Setting, xt: Tensor, state: dict[str, Any]
     if setting.neighbors:
         return machine.posterior(xt, state["ab"], state["P"])
     # only to measure what the neighbors' candidates are worth
-    with patch("sampler.estimator.estimation.with_neighbors", lambda ids, *_: ids):
+    with patch("sampler.estimator.estimate.with_neighbors", lambda ids, *_: ids):
         return machine.posterior(xt, state["ab"], state["P"])
 
 

@@ -8,16 +8,15 @@ from typing import Any
 
 import click
 
-from cli.devices import device_option, open_device
-from cli.messages import Commands, progress_bars, resumable
+from cli.console import Commands, progress_bars, resumable
+from cli.options import crop_option, device_option, open_device
 from cli.patchindex_query import query
-from cli.sampler_options import crop_option
 from patchindex import Boundary, ImageSet
 from patchindex.datasets import card_names, load_card
 from patchindex.environment import describe_environment
 from patchindex.errors import IndexConfigError
-from patchindex.home import index_path
 from patchindex.index import IndexConfig, PatchIndex, build_index
+from patchindex.paths import index_path
 
 DEFAULTS = IndexConfig()
 RESUME_HINT = "Interrupted. What is finished is kept; the same command resumes."

@@ -7,15 +7,14 @@ from typing import Any
 import click
 import torch
 
-from cli.devices import device_options
-from cli.sampler_options import index_option, schedule_option, threads_option
+from cli.options import device_options, index_option, schedule_option, threads_option
 from cli.sources import open_index
 from patchindex.environment import set_threads
+from sampler.attribution.nearest_patches import LookupConfig
+from sampler.attribution.pixel_query import Answer, PixelQuery, answer
+from sampler.attribution.query_figure import provenance_lines
 from sampler.errors import OutputError, SamplerConfigError
-from sampler.output import check_writable, write_file
-from sampler.provenance.nearest_patches import LookupConfig
-from sampler.provenance.pixel_query import Answer, PixelQuery, answer
-from sampler.provenance.table import provenance_lines
+from sampler.results.output import check_writable, write_file
 
 DEFAULTS = LookupConfig()
 LOOKUP = ("k", "label", "nprobe", "exact")
@@ -115,8 +114,8 @@ def check_picture(out: Path, image: Path) -> None:
 def write_picture(found: Answer, out: Path) -> None:
     """Draw the answer; the file appears whole or not at all."""
     # matplotlib takes most of a second to import, which no other answer should wait for
-    from sampler.plots.plot_style import save_figure  # noqa: PLC0415
-    from sampler.provenance.figure import provenance_figure  # noqa: PLC0415
+    from sampler.attribution.query_figure import provenance_figure  # noqa: PLC0415
+    from sampler.results.style import save_figure  # noqa: PLC0415
 
     figure = provenance_figure(found)
     write_file(out, lambda path: save_figure(figure, path))

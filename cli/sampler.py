@@ -2,7 +2,7 @@
 
 import click
 
-from cli.messages import Commands
+from cli.console import Commands
 from cli.sampler_calibrate import calibrate
 from cli.sampler_compare import compare
 from cli.sampler_explain import explain

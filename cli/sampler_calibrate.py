@@ -6,12 +6,12 @@ from typing import Any
 import click
 import torch
 
-from cli.devices import device_options
-from cli.messages import progress_bars
-from cli.sampler_options import (
+from cli.console import progress_bars
+from cli.options import (
     IMAGE_SETTINGS,
     boundary_option,
     dataset_option,
+    device_options,
     exact_option,
     image_options,
     index_option,
@@ -26,12 +26,12 @@ from cli.sampler_options import (
 from cli.sources import open_source
 from patchindex import ImageSet
 from patchindex.environment import library_versions, set_threads
-from sampler.networks.pretrained import open_network
-from sampler.output import CALIBRATE_ACCOUNT, reserve_output, write_calibration
+from sampler.networks.weights import open_network
+from sampler.results.output import CALIBRATE_ACCOUNT, reserve_output, write_calibration
 from sampler.run import SamplerConfig
 from sampler.scales import parse_scales
-from sampler.theory.calibrate import CalibrateConfig
-from sampler.theory.calibrate import calibrate as carry_out
+from sampler.studies.calibrate import CalibrateConfig
+from sampler.studies.calibrate import calibrate as carry_out
 
 DEFAULTS = CalibrateConfig()
 

@@ -6,11 +6,11 @@ from typing import Any
 import click
 import torch
 
-from cli.devices import device_options
-from cli.messages import progress_bars
-from cli.sampler_options import (
+from cli.console import progress_bars
+from cli.options import (
     IMAGE_SETTINGS,
     dataset_option,
+    device_options,
     exact_option,
     image_options,
     index_option,
@@ -25,11 +25,11 @@ from cli.sampler_options import (
 from cli.sources import open_source
 from patchindex import ImageSet
 from patchindex.environment import library_versions, set_threads
-from sampler.networks.pretrained import DEFAULT_NETWORK, open_network
-from sampler.output import COMPARE_ACCOUNT, reserve_output, write_comparison
+from sampler.networks.weights import DEFAULT_NETWORK, open_network
+from sampler.results.output import COMPARE_ACCOUNT, reserve_output, write_comparison
+from sampler.results.tables import table_lines
 from sampler.run import SamplerConfig
-from sampler.theory.compare import CompareConfig, compare_network
-from sampler.theory.comparison_table import table_lines
+from sampler.studies.compare import CompareConfig, compare_network
 
 DEFAULTS = CompareConfig()
 

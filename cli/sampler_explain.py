@@ -4,14 +4,14 @@ from pathlib import Path
 
 import click
 
-from cli.run_source import open_run_source
-from cli.sampler_options import dataset_option, image_options, index_option
+from cli.options import dataset_option, image_options, index_option
+from cli.sources import open_run_source
 from patchindex import ImageSet
+from sampler.attribution.leave_out import REMEDY
+from sampler.attribution.run_folder import held_run
+from sampler.attribution.viewer.page import explain as build_page
 from sampler.errors import SamplerConfigError
-from sampler.explain.build import explain as build_page
-from sampler.explain.checks import REMEDY
-from sampler.explain.run_folder import held_run
-from sampler.output import write_whole
+from sampler.results.output import write_whole
 
 PAGE = "explain.html"
 

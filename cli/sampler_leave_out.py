@@ -6,16 +6,14 @@ from typing import Any
 import click
 import torch
 
-from cli.devices import device_options
+from cli.options import dataset_option, device_options, image_options, index_option, threads_option
 from cli.patchindex_query import parse_pixel
-from cli.run_source import open_run_source
-from cli.sampler_options import dataset_option, image_options, index_option, threads_option
+from cli.sources import open_run_source
 from patchindex import ImageSet
 from patchindex.environment import set_threads
-from sampler.explain.checks import REMEDY, keep_check
-from sampler.explain.leave_out import LeaveOut, LeaveOutConfig, leave_out
-from sampler.explain.run_folder import held_run
-from sampler.output import write_whole
+from sampler.attribution.leave_out import REMEDY, LeaveOut, LeaveOutConfig, keep_check, leave_out
+from sampler.attribution.run_folder import held_run
+from sampler.results.output import write_whole
 
 DEFAULTS = LeaveOutConfig()
 
@@ -73,8 +71,8 @@ def leave_out_command(
 def write_picture(found: LeaveOut, images: ImageSet, folder: Path) -> Path:
     """Draw the check into the run's folder."""
     # matplotlib takes most of a second to import, which no mistake should wait for
-    from sampler.explain.leave_out_plot import leave_out_figure  # noqa: PLC0415
-    from sampler.plots.plot_style import save_figure  # noqa: PLC0415
+    from sampler.results.attribution_figures import leave_out_figure  # noqa: PLC0415
+    from sampler.results.style import save_figure  # noqa: PLC0415
 
     pixel = found.config.pixel
     place = "" if pixel is None else f"-{pixel[0]}-{pixel[1]}"

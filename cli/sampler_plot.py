@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from sampler.plots.plot_folder import plot_folder
+from sampler.results.plot_folder import plot_folder
 
 
 @click.command()

@@ -8,11 +8,11 @@ from typing import Any
 import click
 import torch
 
-from cli.devices import device_options
-from cli.sampler_options import (
+from cli.options import (
     IMAGE_SETTINGS,
     boundary_option,
     dataset_option,
+    device_options,
     exact_option,
     image_options,
     index_option,
@@ -26,11 +26,11 @@ from cli.sampler_options import (
 )
 from cli.sources import open_source
 from patchindex.environment import library_versions, set_threads
-from sampler.output import reserve_output, write_run
-from sampler.reverse import StepReport
+from sampler.attribution.trace import TRACE
+from sampler.results.output import reserve_output, write_run
+from sampler.results.tables import STEPS_HEADER, table_row, told_ways
 from sampler.run import SamplerConfig, carry_out, plan_run
-from sampler.steps_table import HEADER, table_row, told_ways
-from sampler.trace import TRACE
+from sampler.trajectory import StepReport
 
 
 @click.command()
@@ -81,7 +81,7 @@ def run(
         reserve_output(folder, overwrite=overwrite),
         TemporaryDirectory(dir=folder, prefix=".tracing-") as scratch,
     ):
-        click.echo(HEADER)
+        click.echo(STEPS_HEADER)
         trace_path = Path(scratch, TRACE) if trace else None
         finished = carry_out(plan, on_step=show_step, trace_path=trace_path)
         finished.account["versions"] = library_versions()

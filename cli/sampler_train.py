@@ -6,15 +6,20 @@ from typing import Any
 
 import click
 
-from cli.devices import device_option, open_device
-from cli.interruption import noted_signals
-from cli.messages import SteppedProgress, progress_bars
-from cli.sampler_options import IMAGE_SETTINGS, image_options, seed_option, threads_option
+from cli.console import SteppedProgress, noted_signals, progress_bars
+from cli.options import (
+    IMAGE_SETTINGS,
+    device_option,
+    image_options,
+    open_device,
+    seed_option,
+    threads_option,
+)
 from patchindex import ImageSet
 from patchindex.environment import set_threads
-from sampler.networks.pretrained import WEIGHTS
+from sampler.networks.weights import WEIGHTS
 from sampler.training import Stopped, TrainingJob, Watch, network_for, recipe, train_network
-from sampler.training.metrics import Metric, MetricCallback
+from sampler.training.loop import Metric, MetricCallback
 
 SIGNALLED = 128  # plus the signal's number: how shells tell that a signal ended a command
 

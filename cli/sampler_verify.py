@@ -7,8 +7,8 @@ from typing import Any
 import click
 import torch
 
-from cli.devices import device_options
-from cli.sampler_options import (
+from cli.options import (
+    device_options,
     index_option,
     label_option,
     out_option,
@@ -19,12 +19,11 @@ from cli.sampler_options import (
 )
 from cli.sources import open_index
 from patchindex.environment import library_versions, set_threads
-from sampler.output import VERIFY_ACCOUNT, reserve_output, write_verification
+from sampler.results.output import VERIFY_ACCOUNT, reserve_output, write_verification
+from sampler.results.tables import COMPARISON_HEADER, comparison_row
 from sampler.run import SamplerConfig
-from sampler.steps_table import COMPARISON_HEADER, comparison_row
-from sampler.verification import FinalComparison, StepComparison
-from sampler.verify import VerifyConfig, plan_verification
-from sampler.verify import verify as carry_out
+from sampler.studies.verify import FinalComparison, StepComparison, VerifyConfig, plan_verification
+from sampler.studies.verify import verify as carry_out
 
 DEFAULTS = VerifyConfig()
 

@@ -2,7 +2,7 @@
 
 from sampler.machines import ELSMachine, ISMachine, LSMachine, ScoreMachine
 from sampler.posterior import Posterior
-from sampler.reverse import SampleResult, sample
+from sampler.trajectory import SampleResult, sample
 
 __all__ = [
     "ELSMachine",

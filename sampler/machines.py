@@ -1,4 +1,4 @@
-"""The three score machines: closed-form denoisers that differ only in their dictionary.
+"""The three score machines IS, LS and ELS: closed-form denoisers that differ in their dictionary.
 
 All compute the posterior mean of each pixel, sum_p c(p) w_p / sum_p w_p with
 log w_p = -||y - p||^2 / (2 sigma^2), over the patches p that may stand for the pixel's window
@@ -7,23 +7,98 @@ log w_p = -||y - p||^2 / (2 sigma^2), over the patches p that may stand for the 
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import sqrt
 from typing import Unpack
 
 from jaxtyping import Float
 from torch import Tensor
 
-from patchindex import Boundary, ImageSet, PosteriorRecord
-from patchindex.device_memory import images_on
-from patchindex.kernels import scan_whole
+from patchindex import Boundary, ImageSet, PatchGeometry, PosteriorRecord
+from patchindex.devices import images_on
+from patchindex.kernels import scan, scan_whole
 from sampler.errors import SamplerConfigError
-from sampler.estimator.query import NeighborSearch
-from sampler.estimator.retrieval import Retrieval, RetrievalSettings
-from sampler.estimator.source_search import settle_images
+from sampler.estimator.estimate import Retrieval, RetrievalSettings
+from sampler.estimator.query import PIXELS_PER_CHUNK, NeighborSearch, Query
+from sampler.estimator.source_search import settle_images, settle_sources
 from sampler.estimator.sources import SourceCollector
-from sampler.exact import ExactScan
 from sampler.posterior import Posterior
-from sampler.schedules import noise_level
+from sampler.schedule import noise_level
+
+
+@dataclass(frozen=True, slots=True)
+class ExactScan:
+    """Every legal patch of every image, found by the scan kernel.
+
+    Attributes:
+        finder: an index of the same images, which names sources; the sums do without it.
+    """
+
+    images: ImageSet
+    boundary: Boundary
+    equivariant: bool
+    finder: NeighborSearch | None = None
+
+    def record(
+        self,
+        y: Float[Tensor, "b c h w"],
+        sigma: float,
+        patch_size: int,
+        label: int | None,
+        sources: SourceCollector | None = None,
+    ) -> PosteriorRecord:
+        """The sums over the dictionary of each pixel; fields are [b, h, w].
+
+        Raises:
+            SamplerConfigError: sources are asked for, and no index can find them.
+        """
+        geometry = self._geometry(patch_size)
+        pixels = images_on(self.images, y.device, label)
+        if sources is None:
+            return scan(pixels, y, sigma, geometry)
+        query = Query(
+            index=checked_finder(self.finder, [patch_size]),
+            y=y, sigma=sigma, geometry=geometry, label=label, sources=sources,
+        )  # fmt: skip
+        records = []
+        for part in query.split(PIXELS_PER_CHUNK):
+            records.append(scan(pixels, part.y, sigma, geometry))
+            settle_sources(part, records[-1])
+        return PosteriorRecord.joined(records)
+
+    def served_scales(self, patch_sizes: Sequence[int]) -> tuple[int, ...]:
+        """The patch sizes themselves.
+
+        Raises:
+            GeometryError: one that the images do not admit.
+        """
+        return tuple(self._geometry(patch_size).patch_size for patch_size in patch_sizes)
+
+    def _geometry(self, patch_size: int) -> PatchGeometry:
+        return PatchGeometry(
+            height=self.images.height,
+            width=self.images.width,
+            patch_size=patch_size,
+            boundary=self.boundary,
+            equivariant=self.equivariant,
+        )
+
+
+def checked_finder(finder: NeighborSearch | None, patch_sizes: Sequence[int]) -> NeighborSearch:
+    """The index; raise SamplerConfigError unless it can find patches of all these sizes."""
+    if finder is None:
+        raise SamplerConfigError(
+            "sources can only be named with an index of all translated patches, which this machine "
+            "has not. Build one with `patchindex build` and give it with --index, for an els "
+            "machine."
+        )
+    missing = sorted(set(patch_sizes) - set(finder.scales))
+    if missing:
+        raise SamplerConfigError(
+            f"sources at scale {', '.join(map(str, missing))} cannot be named: the index has "
+            f"{list(finder.scales)}. Build an index with it, or give --scales of the index."
+        )
+    return finder
 
 
 class ScoreMachine(ABC):

@@ -13,16 +13,15 @@ from torch import Tensor
 
 from patchindex import Boundary, ImageSet, PatchIndex
 from patchindex.devices import CPU, describe_device
-from sampler.chosen_scales import ChosenScales, choose_scales
+from sampler.attribution.trace import SOURCES_PER_PIXEL, TraceWriter
 from sampler.errors import SamplerConfigError
-from sampler.estimator.retrieval import Retrieval, check_numbers
-from sampler.exact import checked_finder
-from sampler.machines import ELSMachine, ISMachine, LSMachine, ScoreMachine
+from sampler.estimator.estimate import Retrieval, check_numbers
+from sampler.machines import ELSMachine, ISMachine, LSMachine, ScoreMachine, checked_finder
 from sampler.noise import check_num, initial_noise, load_noise
 from sampler.posterior import Posterior
-from sampler.reverse import SampleResult, Step, StepReport, check_steps, plan_steps, sample
-from sampler.run_account import SCHEMA_VERSION, known_values
-from sampler.trace import SOURCES_PER_PIXEL, TraceWriter
+from sampler.results.run_account import SCHEMA_VERSION, known_values
+from sampler.scales import ChosenScales, choose_scales
+from sampler.trajectory import SampleResult, Step, StepReport, check_steps, plan_steps, sample
 
 logger = logging.getLogger(__name__)
 
@@ -37,11 +36,11 @@ class SamplerConfig:
         machine: els, ls or is.
         exact: sum over every patch instead of retrieving; LS and IS always do.
         boundary: of a machine without an index; None means zeros.
-        k, tail, nprobe, tolerance, strict_scales: see `sampler.estimator.retrieval.Retrieval`.
-        scales: published name, file, or list; None: see `sampler.chosen_scales.default_scales`.
+        k, tail, nprobe, tolerance, strict_scales: see `sampler.estimator.estimate.Retrieval`.
+        scales: published name, file, or list; None: see `sampler.scales.default_scales`.
         num, seed, noise: how much noise and from where; a noise file overrides the other two.
         label: class to sample; None for all.
-        schedule, steps, reference_steps: see `sampler.reverse.sample`.
+        schedule, steps, reference_steps: see `sampler.trajectory.sample`.
     """
 
     machine: MachineName = "els"

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from patchindex import ImageSet
 from sampler.machines import ScoreMachine
 from sampler.networks import Network, NetworkConfig, NetworkSizes
-from sampler.reverse import scale_at
-from sampler.schedules import alpha_bar
+from sampler.schedule import alpha_bar
+from sampler.trajectory import scale_at
 
 
 class MachineModule(nn.Module):

@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
-from patchindex import device_memory
-from patchindex.kernels import fronts, on_processor, torch_search
+from patchindex import devices
+from patchindex.kernels import dispatch, on_processor, torch_rescore
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 aten = torch.ops.aten
@@ -116,8 +116,8 @@ def on_gpu(x: Any) -> Any:
 class DeviceKernels:
     """Our kernels as the simulated GPU has them: the processor's, on what the tensors hold."""
 
-    moved_union = staticmethod(torch_search.moved_union)
-    nearest_rows = staticmethod(torch_search.nearest_rows)
+    moved_union = staticmethod(torch_rescore.moved_union)
+    nearest_rows = staticmethod(torch_rescore.nearest_rows)
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         kernel = getattr(on_processor, name)
@@ -168,7 +168,7 @@ def simulated_gpu(memory_bytes: int) -> Iterator[torch.device]:
         patched.setattr(torch.cuda, "get_device_name", lambda _: "simulated")
         share_out(memory_bytes, patched)
         patched.setattr(
-            fronts, "kernels_for",
+            dispatch, "kernels_for",
             lambda queries: kernels if isinstance(queries, GpuTensor) else on_processor,
         )  # fmt: skip
         torch._C._set_only_lift_cpu_tensors(True)  # torch.tensor(..., device=...) then comes here
@@ -181,5 +181,5 @@ def simulated_gpu(memory_bytes: int) -> Iterator[torch.device]:
 
 def share_out(memory_bytes: int, patched: pytest.MonkeyPatch) -> None:
     """Let so many bytes stay on each device until the patch is undone."""
-    patched.setattr(device_memory, "_memories", {})
-    patched.setattr(device_memory, "_budgets", [memory_bytes])
+    patched.setattr(devices, "_memories", {})
+    patched.setattr(devices, "_budgets", [memory_bytes])

@@ -11,11 +11,11 @@ from patchindex.geometry import PatchGeometry
 from patchindex.images import ImageSet
 from patchindex.index.build import build_index
 from patchindex.index.config import IndexConfig
-from patchindex.index.levels import cut_windows
-from patchindex.index.manifest import sealed
+from patchindex.index.lists import cut_windows
 from patchindex.index.patch_index import PatchIndex
+from patchindex.index.store import sealed
+from patchindex.paths import data_file
 from patchindex.progress import ProgressCallback
-from patchindex.resources import data_file
 
 # several lists in the larger signatures, several parts per scale
 SMALL = {

@@ -29,7 +29,7 @@ from benchmarks.device.rescoring import rescore_row
 from benchmarks.device.retrieval import Limits, retrieval_rows
 from benchmarks.device.scan import agreement_row, scan_row, tune_row
 from benchmarks.device.table import told
-from cli.devices import open_device
+from cli.options import open_device
 from patchindex.environment import describe_environment, first_version
 from patchindex.kernels.tiles import TILES
 

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from patchindex import ImageSet
 from patchindex.datasets.cards import load_card
-from patchindex.datasets.locations import find_files
+from patchindex.datasets.load import find_files
 
 PREFERRED = ("cifar10", "fashion_mnist", "sample")
 BLOCK = 2048

@@ -16,12 +16,12 @@ from torch import Tensor
 from benchmarks.device.chip import seconds_of
 from benchmarks.device.photographs import mixtures, noisy
 from patchindex import ImageSet, IndexConfig, PatchIndex, build_index
-from patchindex.device_memory import images_on
+from patchindex.devices import images_on
 from patchindex.images import to_unit
 from patchindex.index.plan import plan_build
 from sampler import ELSMachine
-from sampler.schedules import alpha_bar
-from sampler.verification import pooled_r2
+from sampler.schedule import alpha_bar
+from sampler.studies.verify import pooled_r2
 
 TIMES = (0.85, 0.5, 0.15)
 LEAST_EXACT_SECONDS = 15

@@ -56,9 +56,6 @@ def load_everything() -> None:
 
     import cli.patchindex  # noqa: PLC0415
     import cli.sampler  # noqa: F401, PLC0415
-    import sampler.plots.run_plot  # noqa: PLC0415
-    import sampler.theory.comparison_plot  # noqa: PLC0415
-    import sampler.training.loss_plot  # noqa: F401, PLC0415
 
     figure = Figure()
     figure.subplots().set(title="t", xlabel="$x$", yscale="log")

@@ -11,7 +11,7 @@ from numpy import ndarray
 from benchmarks.faults.changes import count_changes
 from benchmarks.faults.contents import Contents, contents, difference
 from benchmarks.faults.forked import Outcome, Program, command
-from patchindex.resources import data_root
+from patchindex.paths import data_root
 
 SIDE, IMAGES, PICTURES = 12, 200, 24
 SCALES = "3,5"

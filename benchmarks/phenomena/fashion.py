@@ -2,8 +2,8 @@
 
 from patchindex import ImageSet
 from patchindex.datasets.cards import load_card
-from patchindex.datasets.idx import read_idx_images
-from patchindex.datasets.locations import download_files, find_files
+from patchindex.datasets.load import download_files, find_files
+from patchindex.datasets.named import read_idx_images
 from patchindex.datasets.resize import resize_images
 
 SIDE = 32

@@ -21,7 +21,7 @@ from benchmarks.phenomena.panels import show_rows
 from patchindex.images import to_unit
 from sampler import ELSMachine, sample
 from sampler.noise import initial_noise
-from sampler.plots.plot_style import BLUE, GREEN, GREY, ORANGE, PINK, STYLE, save_figure
+from sampler.results.style import BLUE, GREEN, GREY, ORANGE, PINK, STYLE, save_figure
 from sampler.scales import resolve_scales
 
 TROUSERS, PULLOVERS = 1, 2

@@ -27,9 +27,9 @@ from patchindex import ImageSet
 from patchindex.images import to_unit
 from sampler import ELSMachine
 from sampler.noise import initial_noise
-from sampler.plots.plot_style import STYLE, save_figure
+from sampler.results.style import STYLE, save_figure
 from sampler.scales import published_scales
-from sampler.schedules import alpha_bar, noise_level
+from sampler.schedule import alpha_bar, noise_level
 
 HALO = [Stroke(linewidth=3.2, foreground="white"), Normal()]  # lines show on dark cells too
 COPYING = 2

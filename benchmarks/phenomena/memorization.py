@@ -22,9 +22,9 @@ from patchindex import ImageSet
 from patchindex.images import to_unit
 from sampler import ELSMachine, ISMachine, LSMachine, sample
 from sampler.noise import initial_noise
-from sampler.plots.plot_style import BLUE, GREEN, GREY, ORANGE, STYLE, save_figure
+from sampler.results.style import BLUE, GREEN, GREY, ORANGE, STYLE, save_figure
 from sampler.scales import resolve_scales
-from sampler.theory.nearest import nearest_images
+from sampler.studies.baselines import nearest_images
 
 MACHINES = {"IS": ISMachine, "LS": LSMachine, "ELS": ELSMachine}
 COLORS = {"IS": ORANGE, "LS": GREEN, "ELS": BLUE, "test images": GREY}

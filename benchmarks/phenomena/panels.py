@@ -8,7 +8,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.gridspec import GridSpec
 from torch import Tensor
 
-from sampler.plots.plot_style import GREY
+from sampler.results.style import GREY
 
 
 def show_image(panel: Axes, image: Float[Tensor, "1 h w"]) -> None:

@@ -23,8 +23,8 @@ from benchmarks.phenomena.panels import show_image
 from patchindex import ImageSet
 from sampler import ELSMachine
 from sampler.noise import initial_noise
-from sampler.plots.plot_style import BLUE, GREEN, GREY, ORANGE, STYLE, save_figure
-from sampler.reverse import Step, reverse
+from sampler.results.style import BLUE, GREEN, GREY, ORANGE, STYLE, save_figure
+from sampler.trajectory import Step, reverse
 
 PATCH_SIZE = 3
 TOLERANCE = 1 / 255

@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args
 import yaml
 
 from patchindex.errors import DatasetError
-from patchindex.resources import data_file
+from patchindex.paths import data_file
 
 Loader = Literal["idx", "cifar10", "celeba", "bundled"]
 

@@ -17,22 +17,23 @@ from patchindex.devices import CPU
 from patchindex.errors import StoreError
 from patchindex.geometry import PatchGeometry
 from patchindex.images import ImageSet
+from patchindex.index.assign import list_block
 from patchindex.index.config import IndexConfig
-from patchindex.index.encode import list_block
+from patchindex.index.job import IMAGES, WorkDir, describe_job, finish_arrays, locked, seal
 from patchindex.index.lists import num_patches
-from patchindex.index.manifest import (
-    Manifest,
-    hash_json,
-    read_manifest,
-)
 from patchindex.index.merge import Part, merge_scale
 from patchindex.index.patch_index import PatchIndex
 from patchindex.index.plan import check_disk, check_patches, plan_build
-from patchindex.index.seal import describe_job, finish_arrays, seal
-from patchindex.index.store import disk_errors_told, is_stray, write_array
+from patchindex.index.store import (
+    Manifest,
+    disk_errors_told,
+    hash_json,
+    is_stray,
+    read_manifest,
+    write_array,
+)
 from patchindex.index.train import train_scale
 from patchindex.index.trained import TrainedScale
-from patchindex.index.workdir import IMAGES, WorkDir, locked
 from patchindex.progress import ProgressCallback, no_progress
 
 logger = logging.getLogger(__name__)

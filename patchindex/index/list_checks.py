@@ -9,8 +9,7 @@ from jaxtyping import Bool, Int, Integer, UInt8, UInt32
 from numpy import ndarray
 
 from patchindex.errors import StoreError
-from patchindex.index.manifest import REBUILD
-from patchindex.index.store import crc32c_bytes, crc32c_value
+from patchindex.index.store import REBUILD, crc32c_bytes, crc32c_value
 
 
 def list_checksums(

@@ -13,16 +13,15 @@ from torch import Tensor
 from patchindex.errors import IndexConfigError, StoreError
 from patchindex.geometry import Boundary, PatchGeometry, nearest_scale
 from patchindex.images import ImageSet, checked_labels
-from patchindex.index.faiss_scan import FaissScan
-from patchindex.index.info import IndexInfo, describe_index
+from patchindex.index.audit import verify_index
+from patchindex.index.list_search.faiss import FaissScan
 from patchindex.index.search import CodeScan, ScaleArrays, ScanKind, ScanSource
-from patchindex.index.snapshot import Snapshot, open_snapshot
-from patchindex.index.verify import verify_index
+from patchindex.index.snapshot import IndexInfo, Snapshot, describe_index, open_snapshot
 from patchindex.kernels.backend import BACKEND, on_device
 from patchindex.progress import ProgressCallback, no_progress
 
 if TYPE_CHECKING:
-    from patchindex.index.device_search import DeviceSearch
+    from patchindex.index.list_search.triton import DeviceSearch
 
 NPROBE = 32
 
@@ -34,7 +33,7 @@ class PatchIndex:
 
     Attributes:
         path: folder of the index.
-        manifest: its attributes, see `patchindex.index.manifest`.
+        manifest: its attributes, see `patchindex.index.store`.
         config: how it was built.
     """
 
@@ -60,7 +59,7 @@ class PatchIndex:
         Args:
             scan: `lists` reads each list once for all queries of a search, `faiss` lets FAISS go
                 through them query by query; None takes `lists` where the C++ kernels were built,
-                and on a GPU what `patchindex.index.device_search` chooses.
+                and on a GPU what `patchindex.index.list_search.triton` chooses.
 
         Raises:
             StoreError: there is none, or it is incomplete, damaged, or of another schema.
@@ -199,7 +198,7 @@ class PatchIndex:
 
     @cached_property
     def _device_search(self) -> "DeviceSearch":
-        from patchindex.index.device_search import DeviceSearch  # noqa: PLC0415 - imports Triton
+        from patchindex.index.list_search.triton import DeviceSearch  # noqa: PLC0415 - imports Triton
 
         return DeviceSearch(self._source, self._scan_kind)
 
@@ -235,7 +234,7 @@ def code_scan(kind: ScanKind, source: ScanSource) -> CodeScan:
     """The scan of this kind."""
     if kind == "faiss":
         return FaissScan(source)
-    from patchindex.index.list_scan import ListScan  # noqa: PLC0415 - needs the C++ kernels
+    from patchindex.index.list_search.native import ListScan  # noqa: PLC0415 - needs the C++ kernels
 
     return ListScan(source)
 

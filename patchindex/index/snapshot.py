@@ -1,11 +1,11 @@
-"""An index as it was when it was opened: nothing of its folder is needed from then on.
+"""An open index: all arrays read or mapped at once, and what `patchindex info` tells of them.
 
 Small arrays are read and their checksums compared, large ones are mapped, and then the manifest is
 looked at again: a build that replaced the index meanwhile shows there, and reading begins again.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -18,21 +18,22 @@ from numpy import ndarray
 from patchindex.errors import StoreError
 from patchindex.geometry import PatchGeometry
 from patchindex.index.config import IndexConfig
+from patchindex.index.job import work_of
 from patchindex.index.list_checks import ListChecks
 from patchindex.index.lists import signature_lists
-from patchindex.index.manifest import (
+from patchindex.index.search import ScaleArrays
+from patchindex.index.store import (
     REBUILD,
     Manifest,
     check_checksum,
     hash_json,
     map_array,
+    num_bytes,
     read_array,
+    read_errors_told,
     read_manifest,
 )
-from patchindex.index.search import ScaleArrays
-from patchindex.index.store import read_errors_told
 from patchindex.index.trained import TrainedScale
-from patchindex.index.workdir import work_of
 
 SWAP_SECONDS, SWAP_PAUSE = 2.0, 0.02  # how long a swap of two folders is waited for
 
@@ -196,3 +197,94 @@ def geometry_of(manifest: Mapping[str, Any], config: IndexConfig, patch_size: in
 def len_images(manifest: Mapping[str, Any]) -> int:
     """Images of an index."""
     return int(manifest["arrays"]["images"]["shape"][0])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScaleInfo:
+    """One scale of an index."""
+
+    patch_size: int
+    patches: int
+    nlist: int
+    code_bytes: int
+    bytes_per_patch: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexInfo:
+    """A whole index; sizes in bytes, build times in seconds."""
+
+    path: str
+    dataset: str
+    class_names: tuple[str, ...]
+    images: tuple[int, ...]
+    images_sha256: str
+    boundary: str
+    seed: int
+    scales: tuple[ScaleInfo, ...]
+    disk_bytes: int
+    seconds: float
+    created: str
+    schema_version: int
+    versions: dict[str, str]
+
+    def lines(self) -> Iterator[str]:
+        """The numbers for people; what cannot be shown of a name is escaped."""
+        return map(printable, self._lines())
+
+    def _lines(self) -> Iterator[str]:
+        n, c, h, w = self.images
+        yield f"index     {self.path}"
+        yield f"dataset   {self.dataset}: {n:,} images of {c} x {h} x {w}"
+        yield f"boundary  {self.boundary}"
+        yield f"size      {self.disk_bytes / 1e6:,.1f} MB"
+        yield f"built     {self.created} in {self.seconds:,.0f} s, seed {self.seed}"
+        yield f"schema    {self.schema_version}"
+        versions = ", ".join(f"{name} {number}" for name, number in self.versions.items())
+        yield f"versions  {versions}"
+        yield f"{'scale':>5} {'patches':>13} {'lists':>7} {'bytes/patch':>12} {'seconds':>8}"
+        for scale in self.scales:
+            yield (
+                f"{scale.patch_size:>5} {scale.patches:>13,} {scale.nlist:>7,} "
+                f"{scale.bytes_per_patch:>12.1f} {scale.seconds:>8.0f}"
+            )
+
+
+def printable(text: str) -> str:
+    """The text, where control characters and halves of characters are escaped."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def describe_index(path: Path, manifest: Manifest) -> IndexInfo:
+    """Read everything off the manifest; no array is opened."""
+    return IndexInfo(
+        path=str(path),
+        dataset=manifest["dataset"],
+        class_names=tuple(manifest["class_names"]),
+        images=tuple(manifest["arrays"]["images"]["shape"]),
+        images_sha256=manifest["images_sha256"],
+        boundary=manifest["config"]["boundary"],
+        seed=manifest["config"]["seed"],
+        scales=tuple(describe_scale(manifest, scale) for scale in manifest["config"]["scales"]),
+        disk_bytes=sum(num_bytes(entry) for entry in manifest["arrays"].values()),
+        seconds=manifest["seconds"]["total"],
+        created=manifest["created"],
+        schema_version=manifest["schema_version"],
+        versions=dict(manifest["versions"]),
+    )
+
+
+def describe_scale(manifest: Manifest, patch_size: int) -> ScaleInfo:
+    """One scale; its bytes a patch are those of all its arrays."""
+    prefix = f"scales/{patch_size}/"
+    entries = {k: v for k, v in manifest["arrays"].items() if k.startswith(prefix)}
+    patches, code_bytes = entries[f"{prefix}codes"]["shape"]
+    return ScaleInfo(
+        patch_size=patch_size,
+        patches=patches,
+        nlist=entries[f"{prefix}count"]["shape"][0],
+        code_bytes=code_bytes,
+        bytes_per_patch=sum(num_bytes(entry) for entry in entries.values()) / patches,
+        seconds=manifest["seconds"][str(patch_size)],
+    )

@@ -1,4 +1,4 @@
-"""The index on disk: a Zarr v3 group whose arrays are single raw files, read through memory maps.
+"""The index on disk: its arrays, and the manifest that describes and seals them.
 
     NAME.zarr/                 attributes: the manifest, see `manifest.py`
       images                   u1 [N, C, H, W]
@@ -22,11 +22,23 @@
 Every array is one chunk without compression, so that the chunk's file *is* the array: readers map
 it, the build fills it through a map, and neither copies it. Chunks of 16 to 64 MiB would make each
 slice of a list a search over files, and a partial write a rewrite.
+
+format, schema_version, status      "patchindex", 1, "complete" (written last)
+dataset, class_names, resolution    where the images come from, [H, W]
+crop                                "none" or "center", before they got that size
+images_sha256, normalization        of the training set; how bytes become [-1, 1]
+config, config_hash                 `IndexConfig`; hash of it and of the images
+versions, created, seconds          libraries; UTC time; build seconds, total and by scale
+arrays                              name -> dtype, shape, crc32c, metadata_crc32c (its zarr.json)
+manifest_sha256                     of all the above, as canonical JSON
 """
 
 import errno
+import hashlib
+import json
+import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -37,7 +49,8 @@ import zarr
 from jaxtyping import Shaped
 from numpy import ndarray
 
-from patchindex.errors import StoreError
+from patchindex.errors import GeometryError, IndexConfigError, StoreError
+from patchindex.index.schema import SchemaError, check_arrays, check_facts
 
 CRC_BLOCK_BYTES = 2**24
 READ_REMEDY = "Make it readable, or build the index again with `patchindex build --overwrite`."
@@ -136,3 +149,155 @@ def read_errors_told(path: Path) -> Iterator[None]:
         reason = os.strerror(error.errno) if error.errno else str(error)
         where = error.filename or path
         raise StoreError(f"cannot read {where}: {reason}. {READ_REMEDY}") from error
+
+
+FORMAT, SCHEMA_VERSION = "patchindex", 1
+REBUILD = "Build it again with `patchindex build --overwrite`."
+
+Manifest = Mapping[str, Any]
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with one spelling for each value."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def hash_json(value: Any) -> str:
+    """SHA-256 of the canonical JSON."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def sealed(attributes: dict[str, Any]) -> dict[str, Any]:
+    """The attributes with their own hash."""
+    return attributes | {"manifest_sha256": hash_json(attributes)}
+
+
+def describe_array(root: Path, name: str) -> dict[str, Any]:
+    """The manifest's entry of an array that is written."""
+    array = zarr.open_array(root / name, mode="r")
+    return {
+        "dtype": array.dtype.str,
+        "shape": list(array.shape),
+        "crc32c": crc32c(chunk_path(root / name, array.ndim)),
+        "metadata_crc32c": crc32c(root / name / "zarr.json"),
+    }
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The manifest of a complete, undamaged index; reads attributes and file sizes only.
+
+    Raises:
+        StoreError: there is no index, or it is not complete, not ours to read, or damaged.
+    """
+    with read_errors_told(path):
+        attributes = read_attributes(path)
+        manifest = checked_attributes(path, attributes)
+        try:
+            check_facts(manifest)
+            for name, entry in manifest["arrays"].items():
+                check_size(path, name, entry)
+            check_arrays(manifest)
+        except (SchemaError, IndexConfigError, GeometryError) as error:
+            raise StoreError(f"{path / 'zarr.json'} is damaged: {error} {REBUILD}") from error
+    return manifest
+
+
+def checked_attributes(path: Path, attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """The attributes without their own hash, if they are those of a complete index of ours."""
+    if attributes.get("format") != FORMAT:
+        raise StoreError(
+            f"{path} is a Zarr group, but not an index. Give a folder that `patchindex build` made."
+        )
+    version = attributes.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise StoreError(
+            f"{path} has schema version {version!r:.99}, but this program reads {SCHEMA_VERSION}. "
+            f"{REBUILD}"
+        )
+    if attributes.get("status") != "complete":
+        raise StoreError(
+            f"{path} is not complete: its status is {attributes.get('status')!r:.99}. "
+            "Run the `patchindex build` command that made it once more; it resumes."
+        )
+    found = {key: value for key, value in attributes.items() if key != "manifest_sha256"}
+    if attributes.get("manifest_sha256") != hash_json(found):
+        raise StoreError(f"{path / 'zarr.json'} is damaged: its own checksum differs. {REBUILD}")
+    return found
+
+
+def read_attributes(path: Path) -> dict[str, Any]:
+    """Attributes of the Zarr group at `path`."""
+    if not path.exists():
+        raise StoreError(f"there is no index at {path}. Build one with `patchindex build`.")
+    metadata = path / "zarr.json"
+    if not metadata.is_file():
+        raise StoreError(f"{path} is not an index. Give a folder that `patchindex build` made.")
+    try:
+        group = json.loads(metadata.read_bytes())
+        attributes = group["attributes"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise StoreError(f"{metadata} is damaged: it is not a group's JSON. {REBUILD}") from error
+    if (group.get("zarr_format"), group.get("node_type")) != (3, "group"):
+        raise StoreError(f"{metadata} is damaged: it is not a Zarr v3 group. {REBUILD}")
+    if not isinstance(attributes, dict):
+        raise StoreError(f"{metadata} is damaged: its attributes are no table. {REBUILD}")
+    return attributes
+
+
+def check_size(path: Path, name: str, entry: Manifest) -> None:
+    """Raise StoreError unless the array's chunk is there with all its bytes."""
+    chunk = chunk_path(path / name, len(entry["shape"]))
+    if not chunk.is_file():
+        raise StoreError(f"{path} lacks the data of {name}: {chunk} is missing. {REBUILD}")
+    check_bytes(path, name, entry, chunk.stat().st_size)
+
+
+def check_bytes(path: Path, name: str, entry: Manifest, found: int) -> None:
+    """Raise StoreError unless this is how many bytes the array has."""
+    expected = num_bytes(entry)
+    if found != expected:
+        raise StoreError(
+            f"{name} of {path} is damaged: it has {found} bytes, but {expected} were written. "
+            f"{REBUILD}"
+        )
+
+
+def num_bytes(entry: Manifest) -> int:
+    """Bytes of an array."""
+    return np.dtype(entry["dtype"]).itemsize * math.prod(entry["shape"])
+
+
+def map_array(path: Path, name: str, manifest: Manifest) -> Shaped[ndarray, "..."]:
+    """An array of the index, mapped for reading only; its folder may go away from here on.
+
+    A private writable map would be counted as memory that the process may need, so that an index
+    larger than the machine's memory could not be opened.
+    """
+    entry = manifest["arrays"][name]
+    with chunk_path(path / name, len(entry["shape"])).open("rb") as file:
+        check_bytes(path, name, entry, os.fstat(file.fileno()).st_size)
+        shape = tuple(entry["shape"])
+        # a plain view: slicing a memmap takes ten times as long
+        return np.asarray(np.memmap(file, dtype=np.dtype(entry["dtype"]), mode="r", shape=shape))
+
+
+def read_array(path: Path, name: str, manifest: Manifest) -> Shaped[ndarray, "..."]:
+    """An array of the index, read into memory; its checksum is right.
+
+    Raises:
+        StoreError: it is damaged.
+    """
+    entry = manifest["arrays"][name]
+    content = chunk_path(path / name, len(entry["shape"])).read_bytes()
+    check_bytes(path, name, entry, len(content))
+    array = np.frombuffer(content, dtype=np.dtype(entry["dtype"])).reshape(entry["shape"])
+    check_checksum(path, name, manifest, array)
+    return array
+
+
+def check_checksum(
+    path: Path, name: str, manifest: Manifest, array: Shaped[ndarray, "..."]
+) -> None:
+    """Raise StoreError unless the array has the bytes that were written."""
+    if crc32c_bytes(array) != manifest["arrays"][name]["crc32c"]:
+        raise StoreError(f"{name} of {path} is damaged: its checksum differs. {REBUILD}")

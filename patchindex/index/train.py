@@ -15,9 +15,8 @@ from patchindex.environment import faiss_obstacle
 from patchindex.geometry import PatchGeometry, patch_ids
 from patchindex.images import ImageSet
 from patchindex.index.config import IndexConfig
-from patchindex.index.faiss_gpu import index_on_gpu
-from patchindex.index.levels import cut_windows
-from patchindex.index.lists import center_rectangle, signature_lists
+from patchindex.index.list_search.faiss import index_on_gpu
+from patchindex.index.lists import center_rectangle, cut_windows, signature_lists
 from patchindex.index.trained import CODE_LEVELS, TrainedScale
 from patchindex.progress import ProgressCallback
 

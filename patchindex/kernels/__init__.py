@@ -1,7 +1,8 @@
 """The operations that everything exact is made of; a back end behind each serves its device."""
 
 from patchindex.kernels.backend import BACKEND
-from patchindex.kernels.fronts import (
+from patchindex.kernels.bounds import LoanAxis
+from patchindex.kernels.dispatch import (
     moved_union,
     nearest_rows,
     rescore,
@@ -12,9 +13,8 @@ from patchindex.kernels.fronts import (
     scan_groups,
 )
 from patchindex.kernels.group_members import GroupMembers
-from patchindex.kernels.loans import LoanAxis
 from patchindex.kernels.torch_rescore import centers_of
-from patchindex.kernels.torch_whole import distances_sq, scan_whole
+from patchindex.kernels.torch_scan import distances_sq, scan_whole
 
 __all__ = [
     "BACKEND",

@@ -1,9 +1,11 @@
-"""What the back ends in torch refuse, in the words of the C++ kernels.
+"""Which arguments the kernels in torch accept, checked as the C++ kernels check theirs.
 
 Without these checks torch takes a number below zero from the end, and says of others only that some
 index is out of bounds. On a GPU they would wait for the device: what lies there is checked where it
 is loaded.
 """
+
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int, UInt8
@@ -11,7 +13,32 @@ from torch import Tensor
 
 from patchindex.errors import KernelInputError
 from patchindex.geometry import BorderSignature, PatchGeometry
-from patchindex.kernels.loans import LoanAxis
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LoanAxis:
+    """Every place has what was found for itself, and borrows from the place beside it.
+
+    Attributes:
+        lenders: places, the own one first; twice the same where there is no other.
+        steps: pixels from the lender to the place.
+        centers: coordinates that a training center may have.
+    """
+
+    lenders: Int[Tensor, "places 2"]
+    steps: Int[Tensor, "places 2"]
+    centers: range
+
+    @classmethod
+    def beside(
+        cls, num_places: int, centers: range, device: torch.device | None = None
+    ) -> "LoanAxis":
+        """The axis of this many places; the last one borrows from the one before it."""
+        own = torch.arange(num_places, device=device)
+        other = torch.where(own + 1 < num_places, own + 1, own - 1).clamp(min=0)
+        lenders = torch.stack([own, other], dim=1)
+        return cls(lenders=lenders, steps=own[:, None] - lenders, centers=centers)
+
 
 SMALLEST_SIGMA, LARGEST_SIGMA = 1e-10, 1e30
 LARGEST_STATE = 1e10  # in units of sigma; beyond it float32 says nothing

@@ -1,6 +1,6 @@
 """The kernels that serve on a GPU: in Triton, or in torch where nothing is gained by more."""
 
-from patchindex.kernels.torch_search import moved_union, nearest_rows
+from patchindex.kernels.torch_rescore import moved_union, nearest_rows
 from patchindex.kernels.triton_rescore import (
     rescore,
     rescore_groups,

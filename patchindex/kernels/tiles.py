@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from patchindex.geometry import PatchGeometry
-from patchindex.home import home
+from patchindex.paths import home
 
 logger = logging.getLogger(__name__)
 

@@ -1,8 +1,7 @@
 """Trained denoisers, to hold the theory's machines against."""
 
 from sampler.networks.config import NetworkConfig, NetworkSizes, preset_sizes
-from sampler.networks.denoiser import network_denoiser
-from sampler.networks.network import Network, make_network, num_parameters
+from sampler.networks.network import Network, make_network, network_denoiser, num_parameters
 from sampler.networks.receptive_field import receptive_field
 from sampler.networks.weights import load_network, weight_files
 

@@ -1,4 +1,4 @@
-"""Weights on disk: NAME.safetensors, and NAME.json beside it that says what they are weights of."""
+"""Weights of networks: files that training wrote, and those that come with the package."""
 
 import json
 from collections.abc import Mapping
@@ -12,10 +12,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from patchindex.paths import data_root
 from sampler.errors import NetworkError
 from sampler.networks.config import NetworkConfig
 from sampler.networks.network import Network, make_network
-from sampler.schedules import SCHEDULES
+from sampler.schedule import SCHEDULES
 
 DTYPES = ("F16", "F32")
 
@@ -143,3 +144,34 @@ def read_account(path: Path) -> dict[str, Any]:
             f"It must be one of {', '.join(SCHEDULES)}."
         )
     return account
+
+
+WEIGHTS = "network.safetensors"
+DEFAULT_NETWORK = "fashion_mnist_resnet_zeros_small"
+
+
+def bundled_networks() -> dict[str, Path]:
+    """The networks that come with the installation, by name."""
+    found = sorted(data_root().joinpath("networks").glob("*.safetensors"))
+    return {path.stem: path for path in found}
+
+
+def open_network(name: str) -> Network:
+    """A bundled network by name, or one from a .safetensors file or a folder that training wrote.
+
+    Raises:
+        NetworkError: there is none, or it cannot be read.
+    """
+    bundled = bundled_networks()
+    if name in bundled:
+        return load_network(bundled[name])
+    path = Path(name).expanduser()
+    if path.is_dir():
+        path = path / WEIGHTS
+    if not path.is_file():
+        known = ", ".join(bundled) or "none"
+        raise NetworkError(
+            f"network {name!r} is neither a file nor bundled (bundled: {known}). "
+            "Give a .safetensors file, or the folder that `sampler train` wrote."
+        )
+    return load_network(path)

@@ -1,9 +1,8 @@
 """Training the networks that the theory is compared with."""
 
-from sampler.training.job import TrainingJob, network_for
 from sampler.training.recipe import TrainConfig, recipe
 from sampler.training.run import Stopped, Training, train_network
-from sampler.training.steps import Watch
+from sampler.training.steps import TrainingJob, Watch, network_for
 
 __all__ = [
     "Stopped",

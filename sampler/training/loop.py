@@ -1,7 +1,9 @@
-"""The training loop: prediction by least squares, block of steps by block."""
+"""The training loop, and the metrics that it writes every 50 steps."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,10 +12,76 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from patchindex import ImageSet
+from patchindex.paths import whole_file
+from sampler.errors import OutputError
 from sampler.networks import NetworkConfig, make_network
-from sampler.training.batches import Batch, training_batch
-from sampler.training.metrics import METRIC_STEPS, Metric
-from sampler.training.recipe import TrainConfig
+from sampler.training.recipe import Batch, TrainConfig, training_batch
+
+METRICS, METRIC_STEPS = "metrics.jsonl", 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """How training stands after a step.
+
+    Attributes:
+        step: steps done.
+        loss: mean over the steps since the last line, of which there are up to 50.
+        learning_rate: of this step.
+        seconds: spent on training until then, interruptions left out.
+    """
+
+    step: int
+    loss: float
+    learning_rate: float
+    seconds: float
+
+    def line(self) -> str:
+        """The metric as a line of JSON."""
+        return f"{json.dumps(asdict(self))}\n"
+
+
+# Called with each metric once its line is in the file.
+MetricCallback = Callable[[Metric], None]
+
+
+def no_report(metric: Metric) -> None:
+    """Tell nobody."""
+
+
+def write_metrics(metrics: Iterable[Metric], folder: Path) -> None:
+    """Make the file hold just these: what was written after the last checkpoint is done again.
+
+    Raises:
+        OutputError: the disk is full or the folder went away.
+    """
+    try:
+        with whole_file(folder / METRICS) as path:
+            path.write_text("".join(metric.line() for metric in metrics), encoding="utf-8")
+    except OSError as error:
+        raise unwritable(folder, error) from error
+
+
+def append_metric(metric: Metric, folder: Path) -> None:
+    """Add a line to the file.
+
+    Raises:
+        OutputError: the disk is full or the folder went away.
+    """
+    try:
+        with (folder / METRICS).open("a", encoding="utf-8") as file:
+            file.write(metric.line())
+    except OSError as error:
+        raise unwritable(folder, error) from error
+
+
+def unwritable(folder: Path, error: OSError) -> OutputError:
+    """The error to raise where the file cannot be written."""
+    return OutputError(
+        f"{METRICS} cannot be written to {folder} ({error.strerror}). Free some space; the same "
+        "command goes on from the last checkpoint, if there is one."
+    )
+
 
 BLOCK_STEPS = METRIC_STEPS  # on a GPU
 # a moving average that began with the first weights would never quite forget them

@@ -9,12 +9,12 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
-from cli import devices, sampler_run
-from cli.devices import device_options, memory_bytes, open_device
-from cli.messages import Commands
+from cli import options, sampler_run
+from cli.console import Commands
+from cli.options import device_options, memory_bytes, open_device
 from cli.patchindex import main as patchindex
 from cli.sampler import main as sampler
-from patchindex import UserError, device_memory
+from patchindex import UserError, devices
 
 CPU = torch.device("cpu")
 FULL = (
@@ -26,8 +26,8 @@ FULL = (
 
 @pytest.fixture(autouse=True)
 def _no_budget_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device_memory, "_budgets", [])
-    monkeypatch.setattr(device_memory, "_memories", {})
+    monkeypatch.setattr(devices, "_budgets", [])
+    monkeypatch.setattr(devices, "_memories", {})
 
 
 def run(out: Path, *arguments: object) -> Result:
@@ -87,7 +87,7 @@ def test_the_memory_is_shared_out_before_the_command_begins() -> None:
     @device_options
     @click.option("--num", type=int)
     def command(*, device: torch.device, num: int) -> None:
-        told.append((device, device_memory.memory_of(device).budget, num))
+        told.append((device, devices.memory_of(device).budget, num))
 
     arguments = ["--device", "cpu", "--device-memory", "1.5", "--num", "3"]
     assert CliRunner().invoke(command, arguments).exit_code == 0
@@ -97,7 +97,7 @@ def test_the_memory_is_shared_out_before_the_command_begins() -> None:
 def test_auto_takes_no_gpu_that_our_kernels_cannot_use(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert open_device("auto", kernels=True) == torch.device("cuda:0")
-    monkeypatch.setattr(devices, "has_triton", lambda: False)
+    monkeypatch.setattr(options, "has_triton", lambda: False)
     assert open_device("auto", kernels=True) == CPU
     assert open_device("auto") == torch.device("cuda:0")
 

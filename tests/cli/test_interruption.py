@@ -7,11 +7,11 @@ import sys
 import pytest
 from interruptible import start_interruptible
 
-from cli.interruption import noted_signals
+from cli.console import noted_signals
 
 WAITING = """
 from time import sleep
-from cli.interruption import noted_signals
+from cli.console import noted_signals
 with noted_signals() as signals:
     print("ready", flush=True)
     while True:

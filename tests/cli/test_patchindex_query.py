@@ -12,10 +12,10 @@ from small_index import build_small, small_images
 
 from cli.patchindex import main
 from patchindex import PatchIndex
-from patchindex.home import index_path
 from patchindex.images import to_unit
+from patchindex.paths import index_path
 from sampler.noise import initial_noise
-from sampler.schedules import alpha_bar
+from sampler.schedule import alpha_bar
 
 KEYS = {"image", "y", "x", "distance", "weight", "label"}
 

@@ -11,9 +11,9 @@ from PIL import Image
 from cli.sampler import main
 from patchindex import ImageSet, IndexConfig, build_index
 from sampler import ELSMachine, sample
+from sampler.attribution.trace import Trace
 from sampler.noise import initial_noise
 from sampler.scales import published_scales
-from sampler.trace import Trace
 
 NUM_IMAGES = 60
 SCALES = (3, 9)

@@ -19,9 +19,9 @@ from traced_run import NUM_IMAGES, SAMPLES, SEED, SIDE, STEPS, few_images, trace
 from cli.sampler import main
 from patchindex import ImageSet
 from sampler import ELSMachine, sample
+from sampler.attribution.trace import Trace
 from sampler.noise import initial_noise
-from sampler.output import reserve_output
-from sampler.trace import Trace
+from sampler.results.output import reserve_output
 
 KINDS = {"Uint8": "u1", "Uint16": "u2", "Int16": "i2", "Int32": "i4"}
 
@@ -106,8 +106,8 @@ def test_some_samples_may_be_chosen(run_dir: Path) -> None:
 
 
 def test_pictures_end_where_the_page_would_be_too_large(run_dir: Path, monkeypatch) -> None:
-    monkeypatch.setattr("sampler.explain.build.SHOWN_BYTES", 0)
-    monkeypatch.setattr("sampler.explain.build.TRIAL_IMAGES", 8)
+    monkeypatch.setattr("sampler.attribution.viewer.page.SHOWN_BYTES", 0)
+    monkeypatch.setattr("sampler.attribution.viewer.page.TRIAL_IMAGES", 8)
     assert invoke("explain", run_dir).exit_code == 0
     header, arrays = read_page(run_dir / "explain.html")
     made = {entry["image"] for told in header["samples"] for entry in told["images"]}
@@ -120,7 +120,7 @@ def test_pictures_have_fewer_levels_where_more_would_not_fit(run_dir: Path, monk
     header, whole = read_page(run_dir / "explain.html")
     assert header["facts"][-1][1].endswith("256 levels a channel")
     monkeypatch.setattr(
-        "sampler.explain.build.SHOWN_BYTES", (run_dir / "explain.html").stat().st_size
+        "sampler.attribution.viewer.page.SHOWN_BYTES", (run_dir / "explain.html").stat().st_size
     )
     assert invoke("explain", run_dir).exit_code == 0
     header, reduced = read_page(run_dir / "explain.html")
@@ -131,7 +131,7 @@ def test_pictures_have_fewer_levels_where_more_would_not_fit(run_dir: Path, monk
 
 
 def test_a_page_of_many_samples_shows_the_first(run_dir: Path, monkeypatch) -> None:
-    monkeypatch.setattr("sampler.explain.payload.MOST_PIXELS", 2 * STEPS * SIDE**2)
+    monkeypatch.setattr("sampler.attribution.viewer.payload.MOST_PIXELS", 2 * STEPS * SIDE**2)
     assert "2 of 3 samples" in invoke("explain", run_dir).output
 
 

@@ -14,8 +14,8 @@ import torch
 from click.testing import CliRunner, Result
 from interruptible import start_interruptible
 
-import cli.messages
-from cli.devices import open_device
+import cli.console
+from cli.options import open_device
 from cli.sampler import main
 from patchindex import ImageSet, UserError
 from sampler.networks import load_network
@@ -155,7 +155,7 @@ def test_a_signal_before_the_first_step_keeps_nothing_and_says_so(
     def interrupt(self: object, _stage: str, _done: int, _total: int) -> None:
         signal.raise_signal(signal.SIGTERM)
 
-    monkeypatch.setattr(cli.messages.StageLines, "__call__", interrupt)
+    monkeypatch.setattr(cli.console.StageLines, "__call__", interrupt)
     before = signal.getsignal(signal.SIGTERM)
     result = invoke(tmp_path)
     assert result.exit_code == 143

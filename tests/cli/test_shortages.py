@@ -14,8 +14,7 @@ from click.testing import CliRunner
 from forked import end, ignore_threads, start
 
 from cli import patchindex, sampler
-from cli.messages import Commands
-from cli.shortages import told_shortage
+from cli.console import Commands, told_shortage
 from patchindex.errors import StoreError
 
 pytestmark = ignore_threads

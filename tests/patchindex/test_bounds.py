@@ -6,8 +6,8 @@ import torch
 
 from patchindex.errors import KernelInputError
 from patchindex.geometry import PatchGeometry
-from patchindex.kernels import torch_rescore, torch_scan, torch_search
-from patchindex.kernels.loans import LoanAxis
+from patchindex.kernels import torch_rescore, torch_scan
+from patchindex.kernels.bounds import LoanAxis
 
 
 def rescore_arguments(boundary: str = "zeros"):
@@ -82,20 +82,22 @@ def test_rows_that_have_no_distance_and_counts_of_none_are_refused():
     rows, vectors = torch.zeros(6, 3), torch.zeros(2, 3)
     for count in (0, -1, 7):
         with pytest.raises(KernelInputError, match=rf"count is {count}\. Give 1\.\.6"):
-            torch_search.nearest_rows(rows, vectors, count)
+            torch_rescore.nearest_rows(rows, vectors, count)
     with pytest.raises(KernelInputError, match="Give as many dimensions"):
-        torch_search.nearest_rows(rows, vectors[:, :2], 1)
+        torch_rescore.nearest_rows(rows, vectors[:, :2], 1)
     with pytest.raises(KernelInputError, match="rows hold values that are not finite"):
-        torch_search.nearest_rows(rows.log().log(), vectors, 1)
+        torch_rescore.nearest_rows(rows.log().log(), vectors, 1)
     with pytest.raises(KernelInputError, match="vectors hold values that are not finite"):
-        torch_search.nearest_rows(rows, vectors + torch.inf, 1)
+        torch_rescore.nearest_rows(rows, vectors + torch.inf, 1)
 
 
 def test_loans_of_places_that_are_not_there_are_refused():
     rows, cols = LoanAxis.beside(3, range(1, 5)), LoanAxis.beside(4, range(1, 6))
     found, borrowers = torch.zeros(2, 3, 4, 5, dtype=torch.int64), torch.tensor([[1, 2, 3]])
     with pytest.raises(KernelInputError, match=r"was not searched\. Give 0\.\.1"):
-        torch_search.moved_union(found[:, :2], borrowers, rows, cols, height=6, width=7)
+        torch_rescore.moved_union(found[:, :2], borrowers, rows, cols, height=6, width=7)
     for borrower in ([2, 0, 0], [0, -1, 0], [0, 0, 4]):
         with pytest.raises(KernelInputError, match="outside the searched field"):
-            torch_search.moved_union(found, torch.tensor([borrower]), rows, cols, height=6, width=7)
+            torch_rescore.moved_union(
+                found, torch.tensor([borrower]), rows, cols, height=6, width=7
+            )

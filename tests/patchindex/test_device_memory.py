@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from patchindex import ImageSet, device_memory
-from patchindex.device_memory import DeviceMemory, images_on, memory_of, set_device_memory
+from patchindex import ImageSet, devices
+from patchindex.devices import DeviceMemory, images_on, memory_of, set_device_memory
 from patchindex.errors import KernelError
 
 ELSEWHERE = torch.device("meta")  # a device that is not the processor and needs no GPU
@@ -16,8 +16,8 @@ ELSEWHERE = torch.device("meta")  # a device that is not the processor and needs
 @pytest.fixture(autouse=True)
 def _budgets() -> Iterator[None]:
     yield
-    device_memory._memories.clear()
-    device_memory._budgets.clear()
+    devices._memories.clear()
+    devices._budgets.clear()
 
 
 def kept(memory: DeviceMemory, key: str, size: int, *, images: bool = False) -> bool:

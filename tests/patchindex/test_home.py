@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from patchindex.home import (
+from patchindex.paths import (
     data_folders,
     datasets_dir,
     finished_indices,

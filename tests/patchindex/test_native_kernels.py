@@ -17,7 +17,7 @@ from interruptible import start_interruptible
 from patchindex.geometry import PatchGeometry
 
 native = pytest.importorskip("patchindex.kernels.native_backend")
-rescoring = pytest.importorskip("patchindex.kernels.native_rescore")
+rescoring = pytest.importorskip("patchindex.kernels.native_backend")
 
 BOUNDARIES = ["zeros", "circular", "circular_interior"]
 SIGMAS = [0.0781, 0.6, 11.0]

@@ -26,7 +26,7 @@ WITHOUT_POSIX = """
     for name in ("posix_fallocate", "fork", "getuid", "geteuid", "sched_getaffinity", "mkfifo"):
         delattr(os, name)
     import patchindex, sampler, cli.sampler, cli.patchindex
-    import sampler.output, patchindex.index, patchindex.index.build, sampler.training
+    import sampler.results.output, patchindex.index, patchindex.index.build, sampler.training
 """
 
 

@@ -6,9 +6,8 @@ import torch
 from small_index import small_images
 
 from patchindex.images import to_unit
-from sampler.reverse import plan_steps
-from sampler.theory.nearest import nearest_images
-from sampler.theory.wiener import WienerFilter, wiener_denoiser
+from sampler.studies.baselines import WienerFilter, nearest_images, wiener_denoiser
+from sampler.trajectory import plan_steps
 
 IMAGES = small_images(200, 6, channels=2)
 
@@ -43,7 +42,7 @@ def test_each_sample_meets_the_filter_of_its_own_class(rng) -> None:
 
 
 def test_the_nearest_image_is_the_nearest_of_all(rng, monkeypatch) -> None:
-    monkeypatch.setattr("sampler.theory.nearest.BLOCK_IMAGES", 64)
+    monkeypatch.setattr("sampler.studies.baselines.BLOCK_IMAGES", 64)
     images = rng.uniform(-1, 1, (7, 2, 6, 6)).astype(np.float32)
     where, distance = nearest_images(torch.from_numpy(images), IMAGES)
     unit = IMAGES.pixels.astype(np.float64) / 127.5 - 1

@@ -11,12 +11,16 @@ from small_index import build_small, small_images
 
 from patchindex import ImageSet, UserError
 from sampler import ELSMachine
-from sampler.labels import machine_denoiser
-from sampler.reverse import plan_steps
 from sampler.run import SamplerConfig
 from sampler.scales import published_scales, resolve_scales
-from sampler.theory.calibrate import CalibrateConfig, calibrate, hold_out
-from sampler.theory.calibration import Calibration, calibrate_to_images
+from sampler.studies.calibrate import (
+    CalibrateConfig,
+    Calibration,
+    calibrate,
+    calibrate_to_images,
+    hold_out,
+)
+from sampler.trajectory import machine_denoiser, plan_steps
 
 IMAGES = small_images(25, 10)
 HIDDEN = (3, 5, 3, 9, 7)

@@ -9,9 +9,8 @@ from small_index import build_small, small_images
 
 from patchindex import ImageSet, PatchIndex, UserError
 from sampler import ELSMachine, ISMachine, LSMachine
-from sampler.chosen_scales import choose_scales, default_scales, placement, spread
-from sampler.run_account import as_compared
-from sampler.scales import published_scales
+from sampler.results.run_account import as_compared
+from sampler.scales import choose_scales, default_scales, placement, published_scales, spread
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +27,7 @@ def test_an_index_of_an_unknown_set_spreads_its_own_scales_evenly(index, caplog)
     with caplog.at_level(logging.INFO):
         chosen = choose_scales(ELSMachine(index), index, None, boundary="zeros")
     assert chosen.patch_sizes == chosen.asked == (3,) * 10 + (7,) * 10
-    told = [record for record in caplog.records if record.name == "sampler.chosen_scales"]
+    told = [record for record in caplog.records if record.name == "sampler.scales"]
     (line,) = [record.getMessage() for record in told]
     assert line == ("scales: the index's own, spread evenly over t: 3 to t = 0.50, 7 to t = 1.00")
 
@@ -43,7 +42,7 @@ def test_an_index_of_a_known_set_places_its_scales_as_the_published_ones(
         chosen = choose_scales(ELSMachine(index), index, None, boundary="zeros")
     published = published_scales()["mnist_resnet_zeros"]
     assert chosen.patch_sizes == tuple(3 if scale <= 5 else 7 for scale in published)
-    told = [record for record in caplog.records if record.name == "sampler.chosen_scales"]
+    told = [record for record in caplog.records if record.name == "sampler.scales"]
     (line,) = [record.getMessage() for record in told]
     assert "the index's own, placed where those of mnist_resnet_zeros are nearest: 3 to" in line
 

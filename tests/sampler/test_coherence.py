@@ -3,7 +3,7 @@
 import torch
 
 from patchindex import PatchGeometry
-from sampler.estimator.coherence import with_neighbors
+from sampler.estimator.head import with_neighbors
 
 GEOMETRY = PatchGeometry(height=10, width=12, patch_size=3)
 INTERIOR = max(GEOMETRY.signatures, key=lambda signature: signature.num_centers)

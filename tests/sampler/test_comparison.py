@@ -12,11 +12,16 @@ from small_index import build_small, small_images
 from patchindex import ImageSet, UserError
 from sampler import ELSMachine, LSMachine, sample
 from sampler.noise import initial_noise
-from sampler.output import write_comparison
+from sampler.results.output import write_comparison
+from sampler.results.tables import table_lines
 from sampler.run import SamplerConfig
-from sampler.theory.compare import CompareConfig, compare_network, nearest_of
-from sampler.theory.comparison import Prediction, share_better
-from sampler.theory.comparison_table import table_lines
+from sampler.studies.compare import (
+    CompareConfig,
+    Prediction,
+    compare_network,
+    nearest_of,
+    share_better,
+)
 
 IMAGES = small_images(60, 10)
 SCALES = (3, 5, 7, 9)

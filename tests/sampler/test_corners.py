@@ -9,8 +9,7 @@ from reference.score_machines import posterior
 
 from patchindex import ImageSet, PatchGeometry
 from sampler import ELSMachine
-from sampler.estimator.corners import corner_record, is_corner
-from sampler.estimator.query import Query
+from sampler.estimator.query import Query, corner_record, is_corner
 
 ALPHA_BAR = 0.5
 

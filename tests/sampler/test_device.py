@@ -15,14 +15,12 @@ from reference.samples import noisy_states, random_images
 from simulated_gpu import real_or_simulated_gpu
 
 from patchindex import ImageSet
-from patchindex.device_memory import images_on, memory_of
+from patchindex.devices import images_on, memory_of
 from patchindex.kernels import centers_of
 from sampler import ELSMachine, ISMachine, LSMachine, sample
-from sampler.labels import machine_denoiser
 from sampler.posterior import Posterior
-from sampler.reverse import plan_steps
-from sampler.theory.nearest import nearest_images
-from sampler.theory.wiener import wiener_denoiser
+from sampler.studies.baselines import nearest_images, wiener_denoiser
+from sampler.trajectory import machine_denoiser, plan_steps
 
 # of log mass and effective sample size by float32 distances, and of the posterior mean
 SUMS_ATOL, MEAN_ATOL = (2e-3, 1e-4) if torch.cuda.is_available() else (1e-12, 1e-12)

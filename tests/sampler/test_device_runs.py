@@ -13,17 +13,17 @@ from small_index import build_small, small_images
 
 from patchindex import PatchIndex
 from sampler import ELSMachine
+from sampler.attribution.leave_out import LeaveOutConfig, leave_out
+from sampler.attribution.nearest_patches import LookupConfig
+from sampler.attribution.pixel_query import find_sources
+from sampler.attribution.run_folder import RunFolder
+from sampler.attribution.trace import Trace
 from sampler.estimator.query import NeighborSearch
-from sampler.explain.leave_out import LeaveOutConfig, leave_out
-from sampler.explain.run_folder import RunFolder
-from sampler.output import write_run
-from sampler.provenance.nearest_patches import LookupConfig
-from sampler.provenance.pixel_sources import find_sources
+from sampler.results.output import write_run
 from sampler.run import SamplerConfig, carry_out, plan_run
-from sampler.theory.calibrate import CalibrateConfig, calibrate
-from sampler.theory.compare import CompareConfig, compare_network
-from sampler.trace import Trace
-from sampler.verify import VerifyConfig, plan_verification, verify
+from sampler.studies.calibrate import CalibrateConfig, calibrate
+from sampler.studies.compare import CompareConfig, compare_network
+from sampler.studies.verify import VerifyConfig, plan_verification, verify
 
 RETRIEVAL = SamplerConfig(num=2, steps=2, scales="3", k=16, tail=350)
 SUMS = SamplerConfig(num=2, steps=2, scales="3,5", machine="ls")

@@ -23,10 +23,9 @@ from explain_payload import ABSENT, HEIGHT, PATCH_SIZES, STEPS, WIDTH, payload
 from numpy import ndarray
 from traced_run import SIDE, few_images, traced_run
 
-from sampler.explain.build import explain
-from sampler.explain.page import render_page
-from sampler.explain.run_folder import RunFolder
-from sampler.trace import Trace
+from sampler.attribution.run_folder import RunFolder
+from sampler.attribution.trace import Trace
+from sampler.attribution.viewer.page import explain, render_page
 
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium on PATH")
 LAST = STEPS - 1

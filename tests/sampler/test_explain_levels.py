@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sampler.explain.levels import linear_levels, log_levels, share_levels
+from sampler.attribution.viewer.payload import linear_levels, log_levels, share_levels
 
 
 def test_linear_levels_reach_from_end_to_end(rng) -> None:

@@ -10,8 +10,8 @@ import pytest
 from explain_payload import payload
 from numpy import ndarray
 
-from sampler.explain import page
-from sampler.explain.page import render_page
+from sampler.attribution.viewer import page
+from sampler.attribution.viewer.page import render_page
 
 KINDS = {kind: np.dtype(f"<{code}") for code, kind in page.KINDS.items()}
 HEADER = re.compile(r'<script type="application/json" id="header">(.*?)</script>', re.DOTALL)

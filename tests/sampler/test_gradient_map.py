@@ -6,8 +6,8 @@ from small_networks import network_config, random_network
 from torch import nn
 
 from sampler.networks import Network
-from sampler.networks.gradient_map import effective_width, gradient_map, gradient_maps
-from sampler.reverse import plan_steps
+from sampler.networks.receptive_field import effective_width, gradient_map, gradient_maps
+from sampler.trajectory import plan_steps
 
 
 class OneConvolution(nn.Module):

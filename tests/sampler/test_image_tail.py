@@ -11,7 +11,7 @@ from reference.score_machines import Posterior, posterior
 
 from patchindex import ImageSet
 from sampler import ELSMachine
-from sampler.estimator.image_tail import draw_images
+from sampler.estimator.tail import draw_images
 
 SIDE, PATCH_SIZE, NUM_IMAGES = 6, 3, 160
 ALPHA_BAR = 0.3  # sigma 1.5: weights differ by factors, no few images decide

@@ -6,8 +6,7 @@ from small_index import small_images
 
 from patchindex import UserError
 from sampler import ELSMachine
-from sampler.labels import draw_labels, labels_for, machine_denoiser
-from sampler.reverse import plan_steps
+from sampler.trajectory import draw_labels, labels_for, machine_denoiser, plan_steps
 
 IMAGES = small_images(30, 8)
 (STEP, *_) = plan_steps((3,), 2, "cosine")

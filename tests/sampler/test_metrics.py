@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from sampler.metrics import coefficient_of_determination, pearson_r
+from sampler.studies.metrics import coefficient_of_determination, pearson_r
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from PIL import Image
 
 from patchindex import ImageSet
 from patchindex.errors import UserError
+from sampler.attribution.image_file import read_image
 from sampler.errors import SamplerConfigError
 from sampler.noise import load_noise
-from sampler.provenance.image_file import read_image
 
 IMAGES = ImageSet.from_array(np.zeros((2, 1, 4, 5), dtype=np.uint8))
 NOISE = np.random.default_rng(0).standard_normal((3, 1, 4, 5))

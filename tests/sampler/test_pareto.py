@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from reference.pareto_shape import k_hat as reference_k_hat
 from reference.pareto_shape import zhang_stephens
 
-from sampler.estimator.pareto import pareto_k_hat, tail_length
+from sampler.estimator.intervals import pareto_k_hat, tail_length
 
 
 def pareto_draws(rng: np.random.Generator, k: float, shape: tuple[int, int]) -> torch.Tensor:

@@ -11,10 +11,10 @@ from patchindex import ImageSet, PatchIndex
 from patchindex.errors import DatasetError, GeometryError, IndexConfigError
 from patchindex.images import to_unit
 from sampler import ELSMachine
+from sampler.attribution.nearest_patches import LookupConfig
+from sampler.attribution.pixel_query import Provenance, Tie, find_sources
 from sampler.errors import SamplerConfigError
 from sampler.estimator.query import index_geometry
-from sampler.provenance.nearest_patches import LookupConfig
-from sampler.provenance.pixel_sources import Provenance, Tie, find_sources
 
 # what the index finds, and what a comparison with every patch does
 SEARCH, COMPARE = {"whole": 0, "nprobe": 1000}, {"exact": True}

@@ -5,9 +5,9 @@ import pytest
 import torch
 from small_index import all_windows, build_small
 
-import sampler.estimator.recall
+import sampler.studies.recall
 from patchindex import PatchGeometry, PatchIndex, windows_at
-from sampler.estimator.recall import random_pixels, recall_of, search_recall
+from sampler.studies.recall import random_pixels, recall_of, search_recall
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +90,7 @@ def test_a_label_narrows_what_counts_as_nearest(index, y) -> None:
 def test_chunks_change_nothing(index, y, monkeypatch) -> None:
     pixels = np.array([[0, 8, 8], [1, 0, 7], [2, 3, 3]])
     whole = search_recall(index, y, 7, pixels, k=30, nprobe=1)
-    monkeypatch.setattr(sampler.estimator.recall, "PATCHES_PER_CHUNK", 150)
+    monkeypatch.setattr(sampler.studies.recall, "PATCHES_PER_CHUNK", 150)
     assert torch.equal(search_recall(index, y, 7, pixels, k=30, nprobe=1), whole)
     assert 0 < whole.mean() < 1
 

@@ -10,7 +10,7 @@ from reference.score_machines import posterior
 
 from patchindex import ImageSet, UserError
 from sampler import ELSMachine, ISMachine, LSMachine, sample
-from sampler.reverse import plan_steps
+from sampler.trajectory import plan_steps
 
 STEPS = 6
 SCALES = [1, 3, 3, 5, 7, 9]

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from sampler.plots.attribution_plot import MOST_SHOWN, attribution_figure
-from sampler.plots.run_plot import steps_figure
-from sampler.plots.verify_plot import verification_figure
-from sampler.reverse import StepReport
+from sampler.results.attribution_figures import MOST_SHOWN, attribution_figure
+from sampler.results.step_figures import steps_figure
+from sampler.results.study_figures import verification_figure
 from sampler.run import SamplerConfig
-from sampler.verification import StepComparison
+from sampler.studies.verify import StepComparison
+from sampler.trajectory import StepReport
 
 ROWS = tuple(
     StepReport(

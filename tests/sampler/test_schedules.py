@@ -8,7 +8,7 @@ import pytest
 from reference.reverse_process import legacy_cosine
 
 from patchindex import UserError
-from sampler.schedules import alpha_bar
+from sampler.schedule import alpha_bar
 
 SCHEDULES = ["cosine", "cosine_offset", "linear", "exponential"]
 

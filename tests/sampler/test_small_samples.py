@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from sampler.estimator.small_samples import t_quantile, widening
+from sampler.estimator.intervals import t_quantile, widening
 
 # published tables of the 97.5 % quantile
 TABLE = {2: 4.303, 3: 3.182, 5: 2.571, 10: 2.228, 30: 2.042, 120: 1.980}

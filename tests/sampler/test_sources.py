@@ -77,7 +77,7 @@ def test_retrieval_names_them_too(images, xt, size, monkeypatch) -> None:
     """Every patch is in the head of some pixel, or found for its corner."""
     monkeypatch.setattr("sampler.estimator.source_search.NUM_FOUND", 1000)
     monkeypatch.setattr(
-        "sampler.estimator.retrieval.FEWEST_GROUPS", 10_000
+        "sampler.estimator.estimate.FEWEST_GROUPS", 10_000
     )  # single patches in the tail
     search = BruteSearch(images, scales=(size,))
     machine = ELSMachine(search, k=6 * (SIDE + 1 - size) ** 2, tail=2)
@@ -110,7 +110,7 @@ def test_beside_a_tail_of_whole_images_sources_have_their_true_weights(
     pixels = np.concatenate([random_images(rng, 150, 1, SIDE, SIDE)] * 2)
     images = ImageSet.from_array(pixels, np.arange(300) // 150)
     state = torch.from_numpy(noisy_states(rng, pixels[:150], 1, SIGNAL))
-    monkeypatch.setattr("sampler.estimator.estimation.ENOUGH_DRAWS", 10**9)  # search all pixels
+    monkeypatch.setattr("sampler.estimator.estimate.ENOUGH_DRAWS", 10**9)  # search all pixels
     search = BruteSearch(images, scales=(size,))
     machine = ELSMachine(search, k=40, tail=64 * 32 // size)  # 64 images are drawn
     posterior = machine.posterior(state, SIGNAL, size, label=label, num_sources=NUM_SOURCES)
@@ -165,8 +165,8 @@ def test_states_that_are_estimated_apart_have_the_same_sources(rng, monkeypatch)
     xt = torch.from_numpy(noisy_states(rng, images.pixels, 3, SIGNAL))
     machine = ELSMachine(BruteSearch(images), k=16, tail=64)
     whole = machine.posterior(xt, SIGNAL, 3, num_sources=NUM_SOURCES).sources
-    monkeypatch.setattr("sampler.estimator.retrieval.PIXELS_PER_CHUNK", 1)
-    monkeypatch.setattr("sampler.exact.PIXELS_PER_CHUNK", 1)
+    monkeypatch.setattr("sampler.estimator.estimate.PIXELS_PER_CHUNK", 1)
+    monkeypatch.setattr("sampler.machines.PIXELS_PER_CHUNK", 1)
     apart = machine.posterior(xt, SIGNAL, 3, num_sources=NUM_SOURCES).sources
     assert (whole.ids == apart.ids).all()
     assert whole.image_shares.sum() > 0.1

@@ -10,7 +10,7 @@ from reference.samples import noisy_states, random_images
 
 from patchindex import ImageSet, PosteriorRecord
 from sampler import ELSMachine
-from sampler.estimator.tolerance import accepted, to_tolerance
+from sampler.estimator.estimate import accepted, to_tolerance
 
 NUM_IMAGES, SIDE, ALPHA_BAR, PATCH_SIZE = 400, 6, 0.6, 3
 TAIL = 400  # 37 images at once, 150 in the second round

@@ -8,9 +8,8 @@ import pytest
 import torch
 
 from sampler import Posterior
-from sampler.reverse import Step
-from sampler.steps_table import COMPARISON_HEADER, comparison_row
-from sampler.verification import (
+from sampler.results.tables import COMPARISON_HEADER, comparison_row
+from sampler.studies.verify import (
     StepComparison,
     compare_finals,
     compare_step,
@@ -18,6 +17,7 @@ from sampler.verification import (
     pooled_r2,
     summarize,
 )
+from sampler.trajectory import Step
 
 STEP = Step(t=0.5, t_next=0.45, patch_size=9, alpha_bar=0.2, alpha_bar_next=0.3)
 

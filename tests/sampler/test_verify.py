@@ -14,17 +14,23 @@ from small_index import build_small, small_images
 from patchindex import PatchIndex, UserError
 from sampler import ELSMachine, sample
 from sampler.noise import initial_noise
-from sampler.output import (
+from sampler.results.output import (
     VERIFY_ACCOUNT,
     reserve_output,
     write_verification,
     write_whole,
 )
-from sampler.plots.plot_style import save_figure
-from sampler.plots.verify_plot import verification_figure
+from sampler.results.study_figures import verification_figure
+from sampler.results.style import save_figure
 from sampler.run import SamplerConfig
-from sampler.verification import StepComparison, pooled_r2
-from sampler.verify import Verification, VerifyConfig, plan_verification, verify
+from sampler.studies.verify import (
+    StepComparison,
+    Verification,
+    VerifyConfig,
+    plan_verification,
+    pooled_r2,
+    verify,
+)
 
 SAMPLING = SamplerConfig(num=2, steps=3, scales="3,7", k=16, tail=64, seed=4)
 

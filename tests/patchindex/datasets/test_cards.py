@@ -4,10 +4,10 @@ from importlib import resources
 import pytest
 import yaml
 
-import patchindex.resources
+import patchindex.paths
 from patchindex.datasets.cards import DatasetCard, card_names, load_card
 from patchindex.errors import DatasetError
-from patchindex.resources import data_file
+from patchindex.paths import data_file
 
 MINIMAL = """
 name: tiny
@@ -108,6 +108,6 @@ def test_installed_data_are_found_through_the_resource_package(monkeypatch, tmp_
 
 
 def test_an_installation_without_its_data_says_so(monkeypatch, tmp_path):
-    monkeypatch.setattr(patchindex.resources, "data_root", lambda: tmp_path)
+    monkeypatch.setattr(patchindex.paths, "data_root", lambda: tmp_path)
     with pytest.raises(DatasetError, match=r"lacks its file .*scales\.yaml\. Install patchindex"):
         data_file("scales.yaml")

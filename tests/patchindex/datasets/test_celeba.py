@@ -3,7 +3,7 @@ import pytest
 from image_files import jpeg_bytes
 
 from patchindex.datasets import load_images
-from patchindex.datasets.celeba import read_celeba
+from patchindex.datasets.named import read_celeba
 from patchindex.errors import DatasetError
 
 

@@ -8,7 +8,7 @@ from image_files import jpeg_bytes
 
 from patchindex.datasets import load_images
 from patchindex.datasets.cards import load_card
-from patchindex.datasets.cifar import read_cifar_batches, read_cifar_zip
+from patchindex.datasets.named import read_cifar_batches, read_cifar_zip
 from patchindex.errors import DatasetError
 
 CLASSES = load_card("cifar10").class_names

@@ -14,7 +14,7 @@ from PIL import Image
 from patchindex.datasets import DatasetCard, load_images
 from patchindex.errors import DatasetError
 from patchindex.images import ImageSet
-from patchindex.resources import data_file
+from patchindex.paths import data_file
 
 MOST_BYTES = 2**26  # of memory; the files hold some kilobytes
 TRIES = 60

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from image_files import write_idx
 
-from patchindex.datasets.idx import read_idx, read_idx_images
+from patchindex.datasets.named import read_idx, read_idx_images
 from patchindex.errors import DatasetError
 
 

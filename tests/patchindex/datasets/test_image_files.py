@@ -10,8 +10,7 @@ import pytest
 from image_files import write_png
 
 from patchindex.datasets import load_images
-from patchindex.datasets.image_files import image_files
-from patchindex.datasets.image_folder import list_images, load_image_folder
+from patchindex.datasets.files import image_files, list_images, load_image_folder
 from patchindex.errors import DatasetError
 
 GREY = np.arange(0, 240, 2, dtype=np.uint8).reshape(10, 12)
@@ -124,7 +123,7 @@ AS_NOBODY = """
 import os, sys
 from pathlib import Path
 from PIL import Image
-from patchindex.datasets.image_folder import load_image_folder
+from patchindex.datasets.files import load_image_folder
 Image.init()
 os.setgid(65534), os.setuid(65534)
 for root in sys.argv[1:]:

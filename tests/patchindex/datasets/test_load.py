@@ -9,8 +9,8 @@ from image_files import write_mnist
 
 from patchindex.datasets import load_images
 from patchindex.errors import DatasetError
-from patchindex.home import datasets_dir
 from patchindex.images import ImageSet
+from patchindex.paths import datasets_dir
 
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz")
 needs_fashion_mnist = pytest.mark.skipif(

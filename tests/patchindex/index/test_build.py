@@ -10,7 +10,7 @@ from small_index import all_windows, array_checksums, build_small, small_config,
 from patchindex import ImageSet
 from patchindex.errors import GeometryError
 from patchindex.index.build import build_index
-from patchindex.index.levels import cut_windows
+from patchindex.index.lists import cut_windows
 from patchindex.index.trained import decode
 
 BOUNDARIES = ["zeros", "circular", "circular_interior"]

@@ -7,9 +7,9 @@ from simulated_gpu import simulated_gpu
 from small_index import array_checksums, build_small, small_config, small_images
 
 from patchindex import PatchGeometry
-from patchindex.index import device_encode, encode
+from patchindex.index import assign, assign_on_device
 from patchindex.index.build import build_index
-from patchindex.index.statistics import ListSums
+from patchindex.index.merge import ListSums
 from patchindex.index.train import train_scale
 from patchindex.progress import no_progress
 
@@ -19,7 +19,7 @@ BOUNDARIES = ["zeros", "circular", "circular_interior"]
 
 @pytest.fixture(autouse=True)
 def small_steps(monkeypatch):
-    monkeypatch.setattr(device_encode, "STEP_BYTES", 2**19)
+    monkeypatch.setattr(assign_on_device, "STEP_BYTES", 2**19)
 
 
 @pytest.fixture
@@ -42,12 +42,12 @@ def case(request):
 
 def test_a_device_puts_patches_into_the_lists_of_the_processor(case):
     pixels, geometry, trained = case
-    found = device_encode.list_block(pixels, geometry, trained, DEVICE)
-    expected = encode.list_block(pixels, geometry, trained)
+    found = assign_on_device.list_block(pixels, geometry, trained, DEVICE)
+    expected = assign.list_block(pixels, geometry, trained)
     assert (found.shape, found.dtype) == (expected.shape, expected.dtype)
     assert (found == expected).mean() > 0.999
     lead = trained.centroids.shape[1]
-    projected = encode.project_block(pixels, geometry, trained)
+    projected = assign.project_block(pixels, geometry, trained)
     vectors = projected.reshape(-1, len(trained.pca))[:, :lead].double().numpy()
     to_found, to_expected = (
         np.square(vectors - trained.centroids[lists]).sum(1) for lists in (found, expected)
@@ -58,8 +58,8 @@ def test_a_device_puts_patches_into_the_lists_of_the_processor(case):
 
 def test_a_device_gives_patches_the_codes_of_the_processor(case):
     pixels, geometry, trained = case
-    found = device_encode.code_block(pixels, geometry, trained, DEVICE)
-    expected = encode.code_block(pixels, geometry, trained)
+    found = assign_on_device.code_block(pixels, geometry, trained, DEVICE)
+    expected = assign.code_block(pixels, geometry, trained)
     assert (found.shape, found.dtype) == (expected.shape, expected.dtype)
     assert (found == expected).mean() > 0.999
     assert np.abs(found.astype(int) - expected).max() <= 1  # a vector on the edge of two codes
@@ -70,21 +70,21 @@ def test_a_device_rounds_as_faiss_does(case, rng):
     reach = 1.5 * trained.code_span
     vectors = (trained.code_min + reach * rng.uniform(-0.3, 1, (2000, len(reach)))).astype("f4")
     first, span = (torch.from_numpy(x).to(DEVICE) for x in (trained.code_min, trained.code_span))
-    found = device_encode.encode(torch.from_numpy(vectors).to(DEVICE), first, span)
+    found = assign_on_device.encode(torch.from_numpy(vectors).to(DEVICE), first, span)
     assert np.array_equal(found.cpu().numpy(), trained.encode(vectors))
 
 
 def test_of_equal_centroids_a_device_takes_the_first():
     centroids = torch.tensor([[1.0, 0], [0, 1], [0, 1]], device=DEVICE)
     vectors = torch.tensor([[0.0, 3], [0, 2], [2, 0]], device=DEVICE)
-    assert device_encode.nearest(vectors, centroids).tolist() == [1, 1, 0]
+    assert assign_on_device.nearest(vectors, centroids).tolist() == [1, 1, 0]
 
 
 def test_float32_is_whole_only_as_long_as_it_is_needed():
     before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     torch.set_float32_matmul_precision("high")
     try:
-        with device_encode.exact_float32():
+        with assign_on_device.exact_float32():
             assert torch.get_float32_matmul_precision() == "highest"
             assert not torch.backends.cudnn.allow_tf32
         assert torch.get_float32_matmul_precision() == "high"
@@ -124,7 +124,7 @@ def test_a_build_on_a_gpu_is_whole_and_repeats_itself(tmp_path):
 
 def test_sums_are_the_same_wherever_they_are_added_up(case, gpu):
     pixels, geometry, trained = case
-    lists = encode.list_block(pixels, geometry, trained)
+    lists = assign.list_block(pixels, geometry, trained)
     sums = [ListSums.zeros(trained.nlist, 2, geometry.patch_size) for _ in range(2)]
     sums[0].add(pixels, lists, geometry)
     sums[1].add(pixels, lists, geometry, gpu)

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from patchindex import ImageSet, device_memory
+from patchindex import ImageSet, devices
 
 pytest.importorskip("triton")
-from patchindex.index import device_lists, device_scan
-from patchindex.index.device_scan import DeviceListScan, smallest
+from patchindex.index.list_search import triton as triton_search
+from patchindex.index.list_search.triton import DeviceListScan, smallest
 from patchindex.index.search import ScaleArrays, ScanSource
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -18,10 +18,10 @@ PER_IMAGE = 10
 @pytest.fixture(params=["resident", "passing"])
 def memory(request, monkeypatch):
     """The lists stay on the device, or pass through it in groups of one or two."""
-    monkeypatch.setattr(device_memory, "_memories", {})
+    monkeypatch.setattr(devices, "_memories", {})
     budget = 2**30 if request.param == "resident" else 0
-    monkeypatch.setattr(device_memory, "_budgets", [budget])
-    monkeypatch.setattr(device_lists, "GROUP_BYTES", 2**12)
+    monkeypatch.setattr(devices, "_budgets", [budget])
+    monkeypatch.setattr(triton_search, "GROUP_BYTES", 2**12)
     return request.param
 
 
@@ -135,7 +135,7 @@ def test_a_query_finds_the_same_in_any_company_and_block(memory, monkeypatch):
     lists = Lists(9, seed=5)
     vectors, probes = lists.queries(5, 4)
     together = lists.search(vectors, probes, 30)
-    monkeypatch.setattr(device_scan, "work_bytes", lambda _: 4 * 3000)
+    monkeypatch.setattr(triton_search, "work_bytes", lambda _: 4 * 3000)
     assert np.array_equal(lists.search(vectors, probes, 30), together)
     apart = [lists.search(v[None], p[None], 30)[0] for v, p in zip(vectors, probes, strict=True)]
     assert np.array_equal(np.stack(apart), together)
@@ -149,8 +149,8 @@ def test_lists_stay_on_the_device_within_the_budget(memory):
     lists.arrays.codes[:] = 0
     again = lists.search(vectors, probes, 9, scan=scan)
     assert np.array_equal(again, before) == (memory == "resident")
-    used = device_memory.memory_of(DEVICE).used
-    assert used == (device_lists.list_bytes(lists.arrays) if memory == "resident" else 0)
+    used = devices.memory_of(DEVICE).used
+    assert used == (triton_search.list_bytes(lists.arrays) if memory == "resident" else 0)
 
 
 def test_no_list_and_no_query_have_no_neighbors(memory):

@@ -7,14 +7,15 @@ import torch
 from simulated_gpu import GpuTensor, simulated_gpu
 from small_index import build_small
 
-from patchindex import PatchIndex, device_memory, windows_at
+from patchindex import PatchIndex, devices, windows_at
 from patchindex.environment import faiss_obstacle
 from patchindex.errors import DatasetError
 from patchindex.images import to_unit
 from patchindex.kernels import backend
 
 pytest.importorskip("triton")
-from patchindex.index import device_lists, device_scan, faiss_gpu
+from patchindex.index.list_search import faiss as faiss_search
+from patchindex.index.list_search import triton as triton_search
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 EVERY = 10**6
@@ -91,14 +92,14 @@ def test_no_query_has_no_neighbors_on_a_device(index, on_device):
 
 
 def test_of_one_index_with_other_labels_a_device_keeps_lists_once(index, on_device, monkeypatch):
-    monkeypatch.setattr(device_memory, "_memories", {})
-    monkeypatch.setattr(device_memory, "_budgets", [2**30])
+    monkeypatch.setattr(devices, "_memories", {})
+    monkeypatch.setattr(devices, "_budgets", [2**30])
     windows = noisy_windows(index, 3, 0, 2).to(DEVICE)
     found = index.search(3, 0, windows, 5)
-    used = device_memory.memory_of(DEVICE).used
+    used = devices.memory_of(DEVICE).used
     relabelled = index.relabelled(np.zeros(len(index.images), np.int64))
     assert torch.equal(relabelled.search(3, 0, windows, 5, label=0), found)
-    assert device_memory.memory_of(DEVICE).used == used > 0
+    assert devices.memory_of(DEVICE).used == used > 0
 
 
 class Arrived:
@@ -124,12 +125,12 @@ def test_nothing_of_a_search_leaves_the_device(index, monkeypatch, memory_bytes)
         ]
         return GpuTensor(distances(parts[0], held(vectors), parts[1], width, **held(options)))
 
-    distances = device_scan.list_distances
-    monkeypatch.setattr(device_scan, "list_distances", launch)
+    distances = triton_search.list_distances
+    monkeypatch.setattr(triton_search, "list_distances", launch)
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor)
-    monkeypatch.setattr(device_lists, "Arriving", Arrived)
-    monkeypatch.setattr(device_lists, "GROUP_BYTES", 2**12)
-    monkeypatch.setattr(device_scan, "work_bytes", lambda _: 2**20)
+    monkeypatch.setattr(triton_search, "Arriving", Arrived)
+    monkeypatch.setattr(triton_search, "GROUP_BYTES", 2**12)
+    monkeypatch.setattr(triton_search, "work_bytes", lambda _: 2**20)
     opened = PatchIndex.open(index.path, scan="lists")
     windows = noisy_windows(index, 7, 4, 2)
     expected = opened.search(7, 4, windows, 20, nprobe=2)
@@ -142,10 +143,10 @@ def test_nothing_of_a_search_leaves_the_device(index, monkeypatch, memory_bytes)
 
 
 def test_faiss_on_a_gpu_is_asked_within_its_limits_only():
-    assert faiss_gpu.within_limits(2048, 2048, None)
-    assert not faiss_gpu.within_limits(2049, 1, None)
-    assert not faiss_gpu.within_limits(1, 2049, None)
-    assert not faiss_gpu.within_limits(1, 1, 3)
+    assert faiss_search.within_limits(2048, 2048, None)
+    assert not faiss_search.within_limits(2049, 1, None)
+    assert not faiss_search.within_limits(1, 2049, None)
+    assert not faiss_search.within_limits(1, 1, 3)
 
 
 def test_the_names_that_faiss_is_asked_for_are_there():
@@ -161,10 +162,10 @@ def test_the_names_that_faiss_is_asked_for_are_there():
 def test_faiss_indices_on_gpus_share_one_workspace(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(faiss, "StandardGpuResources", object, raising=False)
     monkeypatch.setattr(faiss, "index_cpu_to_gpu", lambda *given: given, raising=False)
-    faiss_gpu.shared_resources.cache_clear()
+    faiss_search.shared_resources.cache_clear()
     flat, gpu = faiss.IndexFlatL2(2), torch.device("cuda", 0)
-    (first, _, _), (second, _, _) = (faiss_gpu.index_on_gpu(flat, gpu)[0] for _ in range(2))
-    faiss_gpu.shared_resources.cache_clear()
+    (first, _, _), (second, _, _) = (faiss_search.index_on_gpu(flat, gpu)[0] for _ in range(2))
+    faiss_search.shared_resources.cache_clear()
     assert first is second
 
 

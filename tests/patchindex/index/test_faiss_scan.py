@@ -8,7 +8,7 @@ from small_index import build_small
 
 from patchindex import PatchIndex
 from patchindex.errors import KernelInputError, StoreError
-from patchindex.index.faiss_scan import ScaleSearcher
+from patchindex.index.list_search.faiss import ScaleSearcher
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 

@@ -262,7 +262,7 @@ def test_a_faiss_header_is_not_what_faiss_searches_with(small_path, tmp_path):
 
 
 def test_lists_of_scales_not_used_for_longest_are_dropped(index, monkeypatch):
-    monkeypatch.setattr("patchindex.index.faiss_scan.CACHE_BYTES", 1)
+    monkeypatch.setattr("patchindex.index.list_search.faiss.CACHE_BYTES", 1)
     opened = PatchIndex.open(index.path, scan="faiss")
     windows = {p: noisy_windows(index, p, interior(index, p), 3) for p in (3, 7)}
     for patch_size in (3, 7, 3, 7):

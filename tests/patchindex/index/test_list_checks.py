@@ -7,7 +7,7 @@ import pytest
 import torch
 from small_index import build_small, reseal, small_images
 
-from patchindex import device_memory
+from patchindex import devices
 from patchindex.errors import StoreError
 from patchindex.index.list_checks import list_checksums
 from patchindex.index.patch_index import PatchIndex
@@ -98,10 +98,10 @@ def test_an_index_without_checksums_of_lists_is_checked_as_a_whole(path, built, 
 @pytest.mark.skipif(not has_triton(), reason="no Triton")
 @pytest.mark.parametrize("budget", [0, 2**30])
 def test_a_damaged_list_never_gets_onto_a_device(path, built, monkeypatch, budget):
-    from patchindex.index.device_lists import groups_on_device  # noqa: PLC0415 - needs Triton
+    from patchindex.index.list_search.triton import groups_on_device  # noqa: PLC0415 - needs Triton
 
-    monkeypatch.setattr(device_memory, "_memories", {})
-    monkeypatch.setattr(device_memory, "_budgets", [budget])
+    monkeypatch.setattr(devices, "_memories", {})
+    monkeypatch.setattr(devices, "_budgets", [budget])
     number = visited(built, EVERY)[-1]
     spoil(path, built, "codes", number)
     lists = torch.from_numpy(visited(built, EVERY)[None].copy())

@@ -14,8 +14,8 @@ from small_index import build_small, small_images
 from patchindex import ImageSet
 from patchindex.errors import StoreError
 from patchindex.index import snapshot
+from patchindex.index.job import WorkDir
 from patchindex.index.patch_index import PatchIndex
-from patchindex.index.workdir import WorkDir
 
 ONE, OTHER = small_images(12), ImageSet.from_array(255 - small_images(12).pixels, name="other")
 

@@ -9,8 +9,8 @@ from small_index import array_checksums, build_small, small_config, small_images
 
 from patchindex.errors import StoreError
 from patchindex.index.build import build_index
+from patchindex.index.job import WorkDir
 from patchindex.index.patch_index import PatchIndex
-from patchindex.index.workdir import WorkDir
 
 CHANGES = ("rename", "replace", "unlink", "rmdir")
 IMAGES = small_images(12)

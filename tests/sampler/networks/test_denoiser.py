@@ -12,8 +12,8 @@ from torch import nn
 from patchindex.images import to_unit
 from sampler.errors import NetworkError
 from sampler.networks import Network, network_denoiser
-from sampler.networks.denoiser import BLOCK_IMAGES
-from sampler.reverse import Step, plan_steps, reverse
+from sampler.networks.network import BLOCK_IMAGES
+from sampler.trajectory import Step, plan_steps, reverse
 
 
 class PerfectNoise(nn.Module):

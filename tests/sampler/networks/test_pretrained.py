@@ -8,11 +8,10 @@ import torch
 from patchindex import ImageSet, UserError
 from patchindex.images import to_unit
 from sampler import ELSMachine
-from sampler.labels import machine_denoiser
 from sampler.networks import network_denoiser
-from sampler.networks.pretrained import DEFAULT_NETWORK, bundled_networks, open_network
-from sampler.reverse import plan_steps
+from sampler.networks.weights import DEFAULT_NETWORK, bundled_networks, open_network
 from sampler.scales import calibrated_scales
+from sampler.trajectory import machine_denoiser, plan_steps
 
 
 @pytest.fixture

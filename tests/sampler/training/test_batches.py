@@ -10,7 +10,7 @@ from small_networks import few_images, network_config
 
 from patchindex import ImageSet
 from sampler.training import TrainConfig
-from sampler.training.batches import Batch, training_batch
+from sampler.training.recipe import Batch, training_batch
 
 SIGNAL = {"cosine": legacy_cosine, "linear": lambda t: 0.99 - 0.97 * t}
 

@@ -9,8 +9,8 @@ from torch.nn.functional import mse_loss
 from patchindex import ImageSet
 from sampler.networks import NetworkConfig
 from sampler.training import TrainConfig
-from sampler.training.batches import training_batch
 from sampler.training.loop import TrainingState, chosen_precision, fresh_state, train
+from sampler.training.recipe import training_batch
 from sampler.training.steps import never
 
 DEVICES = [

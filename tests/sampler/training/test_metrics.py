@@ -10,7 +10,7 @@ from small_networks import InterruptAt, few_images, small_job
 from patchindex import ImageSet
 from sampler.errors import OutputError
 from sampler.training import TrainingJob, Watch, train_network
-from sampler.training.metrics import METRICS, Metric, append_metric, write_metrics
+from sampler.training.loop import METRICS, Metric, append_metric, write_metrics
 
 CPU = torch.device("cpu")
 ONE = Metric(step=50, loss=0.5, learning_rate=1e-3, seconds=1.5)

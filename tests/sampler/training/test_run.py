@@ -14,9 +14,9 @@ from patchindex.environment import library_versions
 from patchindex.errors import LockedError
 from sampler.errors import NetworkError, TrainingDivergedError
 from sampler.networks import load_network
+from sampler.results.loss_figure import write_loss_curve
 from sampler.training import Training, TrainingJob, Watch, train_network
 from sampler.training.checkpoint import CHECKPOINT, read_checkpoint
-from sampler.training.loss_plot import write_loss_curve
 
 CPU = torch.device("cpu")
 FILES = ["loss.png", "metrics.jsonl", "network.json", "network.safetensors"]

@@ -1,0 +1,292 @@
+"""What commands tell their user: errors in one line, logs, progress; and signals that end them."""
+
+import errno
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import TextIOWrapper
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol, TextIO
+
+import click
+import torch
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from patchindex import UserError
+
+MAKE_ROOM = (
+    "Lower --device-memory, so that less stays there; then the number of samples (--num), where "
+    "there is one; or give --device cpu."
+)
+LESS_WORK = "Give fewer samples (--num) or images (--limit), or raise the limit of this process."
+# how torch, FAISS, the C++ kernels, the linker and oneDNN say that there is no memory
+NO_MEMORY = (
+    "allocate memory", "not enough memory", "bad_alloc", "failed to map segment",
+    "could not create a primitive",
+)  # fmt: skip
+NO_THREAD = ("start new thread", "resource temporarily unavailable")
+NUL = ("embedded null byte", "embedded null character")
+REMEDIES = {
+    errno.ENOSPC: "Free some space, or give another --out.",
+    errno.EDQUOT: "Free some space, or give another --out.",
+    errno.EFBIG: "Raise the largest size of a file for this process (`ulimit -f unlimited`).",
+    errno.EMFILE: "Let this process open more files (`ulimit -n 1024`).",
+    errno.ENFILE: "Close other programs, or let the system open more files.",
+    errno.ENOMEM: LESS_WORK,
+    errno.EACCES: "Mend its permissions, or give another path.",
+    errno.EPERM: "Mend its permissions, or give another path.",
+    errno.EROFS: "Give a path that can be written to.",
+    errno.ENAMETOOLONG: "Give a shorter one.",
+    errno.ELOOP: "Give a path whose links lead somewhere.",
+    errno.EIO: "Look after the disk, or give another path.",
+}
+# these are the user's only of a path that is not ours
+OF_A_PATH = {
+    errno.ENOENT: "Give a path that exists.",
+    errno.ENOTDIR: "Give a path that exists.",
+    errno.EISDIR: "Give the path of a file.",
+}
+OURS = tuple(
+    Path(__file__).resolve().parents[1] / name for name in ("patchindex", "sampler", "cli")
+)
+LONGEST = 80
+
+
+def told_shortage(error: BaseException) -> str | None:
+    """What was refused and what to do; None if the error is none of the user's."""
+    for each in chain(error):
+        if isinstance(each, OSError) and (told := told_refusal(each)):
+            return told
+        if is_full_gpu(each):
+            return f"{what_was_full(each)} {MAKE_ROOM}"
+        if isinstance(each, MemoryError) or says(each, NO_MEMORY):
+            return f"there is not enough memory. {LESS_WORK}"
+        if says(each, NO_THREAD):
+            return f"no thread can be started: memory or processes are too few. {LESS_WORK}"
+        if isinstance(each, ValueError) and str(each).startswith(NUL):
+            return "a path or name holds a NUL character. Give one without."
+    return None
+
+
+def chain(error: BaseException | None) -> Iterator[BaseException]:
+    """The error, and those that it is said to have come of."""
+    while error is not None:
+        yield error
+        error = error.__cause__
+
+
+def says(error: BaseException, words: tuple[str, ...]) -> bool:
+    """Whether the error of a library has any of these words."""
+    of_a_library = isinstance(error, RuntimeError | ImportError)
+    return of_a_library and any(word in str(error).lower() for word in words)
+
+
+def told_refusal(error: OSError) -> str | None:
+    """What the operating system refused; None where it may be our own bug."""
+    remedy = REMEDIES.get(error.errno or 0)
+    name = None if error.filename is None else os.fsdecode(error.filename)
+    if remedy is None and name is not None and not is_ours(name):
+        remedy = OF_A_PATH.get(error.errno or 0)
+    if remedy is None:
+        return None
+    where = "" if name is None else f"{shortened(name)}: "
+    return f"{where}{os.strerror(error.errno or 0)}. {remedy}"
+
+
+def is_ours(name: str) -> bool:
+    """Whether a path lies in this installation, whose files no user names."""
+    return any(Path(name).absolute().is_relative_to(folder) for folder in OURS)
+
+
+def shortened(name: str) -> str:
+    """A path that fits into a line."""
+    return name if len(name) <= LONGEST else f"{name[: LONGEST // 2]}...{name[-LONGEST // 4 :]}"
+
+
+def is_full_gpu(error: BaseException) -> bool:
+    """Whether torch, CUDA itself or FAISS found no room on the GPU."""
+    told = str(error).lower()
+    full = isinstance(error, RuntimeError) and "out of memory" in told and "cuda" in told
+    return full or isinstance(error, torch.cuda.OutOfMemoryError)
+
+
+def what_was_full(error: BaseException) -> str:
+    """The first sentences of the message, which say how much was wanted and what there was."""
+    known, _, _ = str(error).partition("\n")[0].partition(" Including ")
+    return f"the GPU's memory is full ({known.strip().rstrip('.')})."
+
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextmanager
+def noted_signals() -> Iterator[list[int]]:
+    """The SIGINT or SIGTERM that came, in a list that is empty until then.
+
+    The first signal is only noted. A second one ends the process at once, as the system would,
+    in the middle of a long computation too. Signals that the process was told to ignore, as
+    jobs in the background are of Ctrl-C, are ignored still.
+    """
+    received: list[int] = []
+    heeded = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        received.append(number)
+        for each in heeded:
+            signal.signal(each, signal.SIG_DFL)
+
+    before = {number: signal.signal(number, note) for number in heeded}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            # None: it was not set from Python, and cannot be set again from here
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+PACKAGES = ("patchindex", "sampler", "cli")
+INTERRUPTED = 130
+
+
+class Commands(click.Group):
+    """A command group whose users see one line where they erred, and our bugs as tracebacks."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; exit code 1 after a user's error, 130 after Ctrl-C."""
+        open_streams()
+        log_to_stderr()
+        try:
+            return super().invoke(ctx)
+        except UserError as error:
+            raise click.ClickException(one_line(str(error))) from error
+        except click.UsageError as error:
+            error.show()
+            ctx.exit(1)  # not click's 2: all that a user can mend ends alike
+        except KeyboardInterrupt:
+            click.echo("\nInterrupted.", err=True)
+            ctx.exit(INTERRUPTED)
+        except Exception as error:
+            told = told_failure(error)
+            if told is None:
+                raise
+            raise click.ClickException(one_line(told)) from error
+
+
+def told_failure(error: Exception) -> str | None:
+    """What the user can mend of an error; None if it is our bug, or the reader went away."""
+    if isinstance(error, OSError) and error.errno == errno.EPIPE:
+        return None  # click ends quietly
+    try:
+        sys.stdout.flush()
+    except OSError as refused:
+        sys.stdout = nowhere()  # or the interpreter tries once more as it ends
+        return f"results cannot be printed ({refused.strerror}). Send them elsewhere."
+    return told_shortage(error)
+
+
+def open_streams() -> None:
+    """Print nowhere where a stream is closed, and any name of a file where it is open."""
+    sys.stdout, sys.stderr = sys.stdout or nowhere(), sys.stderr or nowhere()
+    if isinstance(sys.stdout, TextIOWrapper):  # names of files that are not UTF-8 pass
+        sys.stdout.reconfigure(errors="surrogateescape")
+
+
+def nowhere() -> TextIO:
+    """A stream that takes everything."""
+    return Path(os.devnull).open("w", encoding="utf-8")
+
+
+def one_line(message: str) -> str:
+    """The message without line breaks."""
+    return " ".join(message.split())
+
+
+def log_to_stderr(level: int = logging.INFO) -> None:
+    """Show our packages' log records on stderr, and only there."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    for name in PACKAGES:
+        logger = logging.getLogger(name)
+        logger.setLevel(level)
+        logger.handlers = [handler]
+
+
+@contextmanager
+def resumable(hint: str) -> Iterator[None]:
+    """After Ctrl-C, tell the user how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        click.echo(f"\n{hint}", err=True)
+        raise
+
+
+@contextmanager
+def progress_bars() -> Iterator["SteppedProgress"]:
+    """A callback for long work: a bar for each stage on a terminal, else a line for each."""
+    if not sys.stderr.isatty():
+        yield StageLines()
+        return
+    bars = StageBars()
+    with logging_redirect_tqdm([logging.getLogger(name) for name in PACKAGES]):
+        try:
+            yield bars
+        finally:
+            bars.close()
+
+
+class SteppedProgress(Protocol):
+    """A progress callback that can show a word beside the numbers."""
+
+    def __call__(self, stage: str, done: int, total: int, /) -> None:
+        """Report that `done` of `total` steps of `stage` are done."""
+
+    def note(self, text: str) -> None:
+        """Show the text from now on, where there is room for it."""
+
+
+class StageLines:
+    """Names each stage once."""
+
+    def __init__(self) -> None:
+        self.stage = ""
+
+    def __call__(self, stage: str, _done: int, _total: int) -> None:
+        """Report a step of `stage`."""
+        if stage != self.stage:
+            self.stage = stage
+            click.echo(stage, err=True)
+
+    def note(self, text: str) -> None:
+        """Show nothing: there is no room beside a stage's name."""
+
+
+class StageBars:
+    """Shows one bar at a time."""
+
+    def __init__(self) -> None:
+        self.bar: tqdm[Any] | None = None
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Report that `done` of `total` steps of `stage` are done."""
+        if self.bar is None or self.bar.desc != stage:
+            self.close()
+            self.bar = tqdm(desc=stage, total=total, file=sys.stderr, leave=False)
+            self.bar.desc = stage
+        self.bar.update(done - self.bar.n)
+
+    def note(self, text: str) -> None:
+        """Show the text behind the bar."""
+        if self.bar is not None:
+            self.bar.set_postfix_str(text)
+
+    def close(self) -> None:
+        """Remove the bar."""
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None

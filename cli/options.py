@@ -1,0 +1,204 @@
+"""Options that several commands share, and the device that they choose."""
+
+from collections.abc import Callable
+from functools import wraps
+from math import isfinite
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import torch
+
+from patchindex.devices import set_device_memory, share_scans
+from patchindex.kernels.backend import has_triton
+from sampler.errors import SamplerConfigError
+from sampler.run import SamplerConfig
+
+GIGABYTE = 1e9
+
+device_option = click.option(
+    "--device", metavar="auto|cpu|cuda[:N]", default="auto", show_default=True,
+    help="Where to compute; auto takes a GPU if there is one, cuda shares exact scans among all.",
+)  # fmt: skip
+memory_option = click.option(
+    "--device-memory", type=float, metavar="GB",
+    help="Images and lists that may stay on the GPU; the rest is streamed. "
+    "[default: 70 % of what is free]",
+)  # fmt: skip
+
+
+def device_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Both options; the command is given the torch.device, and memory is shared out before."""
+
+    @wraps(command)
+    def opened(*, device: str, device_memory: float | None, **settings: Any) -> None:
+        if device_memory is not None:
+            set_device_memory(memory_bytes(device_memory))
+        command(device=open_device(device, kernels=True), **settings)
+
+    return device_option(memory_option(opened))
+
+
+def open_device(name: str, *, kernels: bool = False) -> torch.device:
+    """The device.
+
+    Args:
+        kernels: not torch alone computes there, but our kernels too; where these cannot, auto
+            takes no GPU.
+
+    Raises:
+        SamplerConfigError: no such device, or none here.
+    """
+    if name == "auto":
+        usable = torch.cuda.is_available() and (has_triton() or not kernels)
+        return torch.device("cuda", 0) if usable else torch.device("cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in {"cpu", "cuda"}:
+        raise SamplerConfigError(f"device is {name!r}. Give auto, cpu or cuda.")
+    if device.type == "cpu":
+        return device
+    shared, device = device.index is None, torch.device("cuda", device.index or 0)
+    if device.index >= torch.cuda.device_count():
+        raise SamplerConfigError(
+            f"device {name} was asked for, but torch finds {torch.cuda.device_count() or 'no'} GPU "
+            "here. Give --device cpu."
+        )
+    everything = [torch.device("cuda", index) for index in range(torch.cuda.device_count())]
+    share_scans(everything if shared else [])
+    return device
+
+
+def memory_bytes(gigabytes: float) -> int:
+    """So many gigabytes of device memory.
+
+    Raises:
+        SamplerConfigError: a negative number, or none at all.
+    """
+    if not (isfinite(gigabytes) and gigabytes >= 0):
+        raise SamplerConfigError(
+            f"device memory is {gigabytes:g} GB. Give 0, to keep nothing on the GPU, or more."
+        )
+    return round(gigabytes * GIGABYTE)
+
+
+DEFAULTS = SamplerConfig()
+Command = TypeVar("Command", bound=Callable[..., None])
+
+
+def with_default(name: str) -> dict[str, Any]:
+    """Default and its display, from the one place that holds it."""
+    return {"default": getattr(DEFAULTS, name), "show_default": True}
+
+
+def options(*group: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """A decorator that gives a command all options of a group, in their order."""
+
+    def decorate(command: Command) -> Command:
+        for option in reversed(group):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+index_option = click.option(
+    "--index",
+    "index_path",
+    metavar="PATH",
+    type=click.Path(path_type=Path),
+    help="Index to retrieve from. [default: the newest in the user's home]",
+)
+
+dataset_option = click.option(
+    "--dataset",
+    metavar="NAME|folder:PATH|npz:PATH",
+    help="Sum over these images exactly, without an index.",
+)
+boundary_option = click.option(
+    "--boundary",
+    metavar="zeros|circular|circular_interior",
+    help="Border rule with --dataset; an index has its own. [default: zeros]",
+)
+exact_option = click.option(
+    "--exact", is_flag=True, help="Sum over every patch of the index's images."
+)
+
+IMAGE_SETTINGS = ("resolution", "crop", "limit")  # as `ImageSet.load` calls them
+crop_option = click.option(
+    "--crop",
+    metavar="none|center",
+    help="Stretch images of another aspect ratio than --resolution, or cut them to it around their "
+    "center. [default: none]",
+)
+image_options = options(
+    click.option(
+        "--resolution",
+        metavar="PIXELS|HxW|native",
+        help="Size of a --dataset's images: a side, or height x width, such as 48x32. "
+        "[default: the dataset's own]",
+    ),
+    crop_option,
+    click.option("--limit", type=int, metavar="IMAGES", help="Take the first of a --dataset only."),
+)
+
+retrieval_options = options(
+    click.option(
+        "--k",
+        type=int,
+        metavar="PATCHES",
+        **with_default("k"),
+        help="Retrieved per pixel that is searched.",
+    ),
+    click.option(
+        "--tail",
+        type=int,
+        metavar="NUMBER",
+        **with_default("tail"),
+        help="Sets what is drawn at random besides, P x tail / 32 whole images; "
+        "0 gives the biased naive average.",
+    ),
+    click.option(
+        "--nprobe",
+        type=int,
+        metavar="LISTS",
+        **with_default("nprobe"),
+        help="Inverted lists visited per pixel that is searched.",
+    ),
+    click.option(
+        "--tolerance",
+        type=float,
+        metavar="ERROR",
+        help="Estimate pixels again whose standard error is larger, or unknown, with four times "
+        "the probes and draws; then sum exactly. [default: accept all]",
+    ),
+)
+
+scales_option = click.option(
+    "--scales",
+    metavar="NAME|FILE|P,P,...",
+    help="Patch size per noise level, lowest noise first. [default: an index's own, placed as the "
+    "published ones of its dataset; without an index the published ones]",
+)
+steps_option = click.option("--steps", type=int, **with_default("steps"))
+schedule_option = click.option(
+    "--schedule", metavar="cosine|cosine_offset|linear|exponential", **with_default("schedule")
+)
+process_options = options(scales_option, steps_option, schedule_option)
+
+seed_option = click.option("--seed", type=int, **with_default("seed"))
+label_option = click.option(
+    "--label", type=int, help="Class number to sample; others are left out."
+)
+threads_option = click.option(
+    "--threads", type=int, metavar="N", help="Processor threads. [default: all cores]"
+)
+
+
+def out_option(default: str) -> Callable[[Command], Command]:
+    """--out, with the default folder as words."""
+    return click.option(
+        "--out", type=click.Path(path_type=Path), metavar="DIR", help=f"[default: {default}]"
+    )

@@ -1,0 +1,355 @@
+"""A folder of image files as an ImageSet: listing, decoding, one class per sub-folder."""
+
+import io
+import logging
+import os
+import struct
+import warnings
+import zlib
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from einops import rearrange
+from jaxtyping import UInt8
+from numpy import ndarray
+from PIL import Image, ImageOps
+from torchvision.datasets.folder import IMG_EXTENSIONS
+
+from patchindex.datasets.resize import Size, report_shapes, stack_resized
+from patchindex.errors import DatasetError
+from patchindex.images import Crop, ImageSet, printable
+
+logger = logging.getLogger(__name__)
+
+HIDDEN = (".", "__MACOSX")  # macOS puts a `._photo.jpg` that is no image beside each photo.jpg
+
+
+def image_files(root: Path) -> list[Path]:
+    """All image files below a folder, sorted by the bytes of their names, folder by folder.
+
+    Links are followed, but each folder is read once, however many links lead to it, and by a path
+    without links if it has one. Hidden files and folders are left out.
+
+    Raises:
+        DatasetError: a folder cannot be read, a link leads nowhere, or what has the name of an
+            image is neither a file nor a folder; names it.
+    """
+    try:
+        files, repeated = walk(root)
+    except OSError as error:
+        raise DatasetError(
+            f"{error.filename} cannot be read ({error.strerror}). "
+            "Mend it or change its permissions, or take it out of the folder of images."
+        ) from error
+    if repeated:
+        logger.warning(
+            "%s: links lead to folders that are read already, %d times, such as %s: "
+            "each folder is read once",
+            root, len(repeated), repeated[0].relative_to(root),
+        )  # fmt: skip
+    return sorted(files, key=lambda path: sort_key(path.relative_to(root)))
+
+
+def walk(root: Path) -> tuple[list[Path], list[Path]]:
+    """The image files below a folder, and the ways to folders that had been visited before."""
+    files, repeated = [], []
+    seen: set[tuple[int, int]] = set()
+    waiting = deque([root])
+    while waiting:
+        folder = waiting.popleft()
+        status = folder.stat()
+        if (status.st_dev, status.st_ino) in seen:
+            repeated.append(folder)
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        for entry in visible_entries(folder):
+            if not entry.is_dir():
+                files += [Path(entry.path)] if is_image(entry) else []
+            elif entry.is_symlink():  # last, as what it leads to may have a path without links
+                waiting.append(Path(entry.path))
+            else:
+                waiting.appendleft(Path(entry.path))
+    return files, repeated
+
+
+def visible_entries(folder: Path) -> list["os.DirEntry[str]"]:
+    """What a folder holds and does not hide, sorted."""
+    with os.scandir(folder) as entries:
+        visible = [entry for entry in entries if not entry.name.startswith(HIDDEN)]
+    return sorted(visible, key=lambda entry: os.fsencode(entry.name))
+
+
+def is_image(entry: "os.DirEntry[str]") -> bool:
+    """Whether what is no folder is a file with the name of an image.
+
+    Raises:
+        DatasetError: it is a link that leads nowhere, or a pipe or device with such a name.
+    """
+    path = Path(entry.path)
+    if entry.is_symlink() and not path.exists():
+        raise DatasetError(
+            f"{path} is a link to {path.readlink()}, which does not exist. "
+            "Mend the link or take it away."
+        )
+    if path.suffix.lower() not in IMG_EXTENSIONS:
+        return False
+    if not entry.is_file():
+        raise DatasetError(
+            f"{path} has the name of an image, but is neither a file nor a folder. Take it away."
+        )
+    return True
+
+
+def sort_key(path: Path) -> tuple[bytes, ...]:
+    """The bytes of the names on a path: neither language nor file system decides on the order."""
+    return tuple(os.fsencode(part) for part in path.parts)
+
+
+GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N")
+# what Pillow raises on damaged files, by format and place of the damage
+DAMAGE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageHeader:
+    """What an image file says of itself before its pixels are decoded.
+
+    Attributes:
+        is_animated: it holds several pictures, as animations and stacks of pages do.
+    """
+
+    path: Path
+    channels: int
+    height: int
+    width: int
+    is_animated: bool = False
+
+
+def read_header(path: Path) -> ImageHeader:
+    """Channels (1 for grey, 3 for everything else) and size, seen upright.
+
+    Raises:
+        DatasetError: the file is not an image that we can read.
+    """
+    with opened(path) as image:
+        channels = 1 if image.mode in GREY_MODES else 3
+        width, height = image.size
+        if is_lying(image):
+            width, height = height, width
+        is_animated = getattr(image, "is_animated", False)  # some formats never are
+        return ImageHeader(
+            path=path, channels=channels, height=height, width=width, is_animated=is_animated
+        )
+
+
+def decode_image(
+    source: Path | io.BytesIO, *, channels: int, name: str | None = None
+) -> UInt8[ndarray, "{channels} h w"]:
+    """Pixels of an image file, upright, as grey (1) or RGB (3) values.
+
+    16-bit grey is scaled to 8 bits, transparency is laid over white, palettes are looked up. Of an
+    animation the first picture is taken.
+
+    Args:
+        source: the file, or its bytes.
+        channels: 1 or 3.
+        name: what errors call it, if not by its path.
+
+    Raises:
+        DatasetError: there is no such file, it is not an image, or it is damaged.
+    """
+    with opened(source, name) as image:
+        upright = ImageOps.exif_transpose(image) if "exif" in image.info else image
+        opaque = over_white(eight_bit(upright))
+        values = np.array(opaque.convert("L" if channels == 1 else "RGB"))
+    return rearrange(values.reshape(*values.shape[:2], channels), "h w c -> c h w")
+
+
+@contextmanager
+def opened(source: Path | io.BytesIO, name: str | None = None) -> Iterator[Image.Image]:
+    """The image file, closed afterwards; whatever is wrong with it is a DatasetError."""
+    try:
+        # Pillow warns of metadata that it skips and of sizes below those that it refuses, neither
+        # of which harms the pixels, and before it raises
+        with warnings.catch_warnings(action="ignore"), Image.open(source) as image:
+            if 0 in image.size:
+                raise ValueError("it has no pixels")
+            yield image
+    except DAMAGE as error:
+        reason = str(error) or type(error).__name__
+        raise DatasetError(
+            f"cannot read the image {name or source}: {reason}. Mend the file or take it away."
+        ) from error
+
+
+def is_lying(image: Image.Image) -> bool:
+    """Whether the camera's orientation tag says that rows are to become columns."""
+    if image.format == "TIFF":  # which Pillow turns by itself; older versions tell another size
+        tags = image.getexif()
+        return tags.get(274) in (5, 6, 7, 8) and image.size == (tags.get(256), tags.get(257))
+    # getexif alone would decode a whole PNG file to look for one
+    return "exif" in image.info and image.getexif().get(274) in (5, 6, 7, 8)
+
+
+def eight_bit(image: Image.Image) -> Image.Image:
+    """The image with 8 bits per value; Pillow's own conversion of 16-bit grey clips at 255."""
+    if image.mode == "F":
+        raise ValueError("its pixels are floating point numbers, not 8 or 16 bit integers")
+    if not image.mode.startswith("I"):
+        return image
+    values = np.asarray(image).astype(np.int64)
+    if values.min() < 0 or values.max() > 65535:
+        raise ValueError("its pixels are 32 bit integers outside 0..65535")
+    return Image.fromarray(((values + 128) // 257).astype(np.uint8))
+
+
+def over_white(image: Image.Image) -> Image.Image:
+    """The image as a viewer with a white background shows it."""
+    if not image.has_transparency_data:
+        return image
+    layer = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageListing:
+    """Image files in the order they are loaded in; `labels` is empty where there are no classes."""
+
+    files: tuple[Path, ...]
+    labels: tuple[int, ...] = ()
+    class_names: tuple[str, ...] = ()
+
+
+def load_image_folder(
+    root: Path, *, size: Size | None = None, crop: Crop = "none", limit: int | None = None
+) -> ImageSet:
+    """The images of a folder: grey if all files are, else RGB; sorted by class, then by path.
+
+    The order is that of the names' bytes, compared name by name from the class to the file.
+
+    Args:
+        root: holds one folder per class, or image files.
+        size: height and width that every image is resized to; None keeps the size of the files,
+            which then must all have the same.
+        crop: whether images of another aspect ratio are cut around their center, or stretched.
+        limit: keep the first so many.
+
+    Raises:
+        DatasetError: no such folder, no image in it, a folder or image that cannot be read, or
+            images of several sizes and no `size`.
+    """
+    listing = limited(list_images(root), limit)
+    headers = [read_header(path) for path in listing.files]
+    shape = common_shape(headers, size)
+    report_shapes(str(root), Counter((file.height, file.width) for file in headers), size, crop)
+    report_animations(root, headers)
+    logger.info("%s: decoding %d images of %dx%dx%d", root, len(headers), *shape)
+    return ImageSet.from_array(
+        stack_resized(
+            listing.files, partial(decode_image, channels=shape[0]), shape=shape, crop=crop
+        ),
+        np.asarray(listing.labels) if listing.labels else None,
+        class_names=listing.class_names,
+        name=f"folder:{root}",
+    )
+
+
+def list_images(root: Path) -> ImageListing:
+    """All image files below `root`, with the immediate sub-folders that hold some as classes.
+
+    Raises:
+        DatasetError: `root` is not a folder, or there is no image file in it.
+    """
+    check_folder(root)
+    files = image_files(root)
+    if not files:
+        raise DatasetError(
+            f"there is no image in {root}. "
+            f"Files with these suffixes are looked for: {', '.join(IMG_EXTENSIONS)}."
+        )
+    loose = [path for path in files if path.parent == root]
+    if len(loose) == len(files):
+        return ImageListing(files=tuple(files))
+    if loose:
+        logger.warning(
+            "%s: %d images lie beside the class folders and are left out, such as %s",
+            root, len(loose), loose[0].name,
+        )  # fmt: skip
+    inside = [path for path in files if path.parent != root]
+    classes = [path.relative_to(root).parts[0] for path in inside]
+    numbers = {name: i for i, name in enumerate(dict.fromkeys(classes))}
+    return ImageListing(
+        files=tuple(inside),
+        labels=tuple(numbers[name] for name in classes),
+        class_names=tuple(printable(name) for name in numbers),
+    )
+
+
+def check_folder(root: Path) -> None:
+    """Raise DatasetError unless there is such a folder."""
+    try:
+        root.stat()
+        what = "" if root.is_dir() else "is a file, not a folder"
+    except FileNotFoundError:
+        what = "does not exist"
+    except (OSError, ValueError) as error:  # the latter for zero bytes
+        what = f"cannot be read ({error})"
+    if what:
+        raise DatasetError(f"the image folder {root} {what}. Give the path of a folder of images.")
+
+
+def report_animations(root: Path, headers: Sequence[ImageHeader]) -> None:
+    """Log of how many files only the first picture is taken."""
+    several = [header.path for header in headers if header.is_animated]
+    if several:
+        logger.warning(
+            "%s: %d files hold several pictures, such as %s: the first of each is taken",
+            root, len(several), several[0].name,
+        )  # fmt: skip
+
+
+def limited(listing: ImageListing, limit: int | None) -> ImageListing:
+    """The first so many files; all for None."""
+    if limit is None or limit >= len(listing.files):
+        return listing
+    labels = listing.labels[:limit]
+    if len(set(labels)) < len(listing.class_names):
+        logger.warning(
+            "the first %d images are of %d of the %d classes only: files are sorted by class",
+            limit, len(set(labels)), len(listing.class_names),
+        )  # fmt: skip
+    return ImageListing(files=listing.files[:limit], labels=labels, class_names=listing.class_names)
+
+
+def common_shape(headers: Sequence[ImageHeader], size: Size | None) -> tuple[int, int, int]:
+    """Channels, height and width that all images get.
+
+    Raises:
+        DatasetError: the files have several sizes, and no `size` was given.
+    """
+    channels = max(header.channels for header in headers)
+    if size is not None:
+        return channels, *size
+    first = headers[0]
+    for other in headers:
+        if (other.height, other.width) != (first.height, first.width):
+            raise DatasetError(
+                f"the images have different sizes: {first.path} is {first.height}x{first.width}, "
+                f"{other.path} is {other.height}x{other.width} (height x width). "
+                "Pass --resolution to resize all of them to one."
+            )
+    return channels, first.height, first.width

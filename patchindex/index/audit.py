@@ -1,0 +1,121 @@
+"""Reading a whole index again: every checksum, and that it holds each legal patch exactly once."""
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from patchindex.errors import StoreError
+from patchindex.geometry import PatchGeometry
+from patchindex.index.lists import num_patches, signature_map
+from patchindex.index.search import ScaleArrays
+from patchindex.index.snapshot import Snapshot
+from patchindex.index.store import (
+    REBUILD,
+    Manifest,
+    chunk_path,
+    crc32c,
+    hash_json,
+    read_errors_told,
+    read_manifest,
+)
+from patchindex.progress import ProgressCallback
+
+BLOCK_PATCHES = 2**22
+
+
+def verify_index(snapshot: Snapshot, progress: ProgressCallback) -> None:
+    """Raise StoreError, naming the arrays, unless every checksum and every count is right."""
+    check_unreplaced(snapshot)
+    try:
+        with read_errors_told(snapshot.path):
+            check_files(snapshot.path, snapshot.manifest, progress)
+        for patch_size in snapshot.config.scales:
+            check_lists(snapshot, patch_size, progress)
+    except StoreError:
+        check_unreplaced(snapshot)
+        raise
+
+
+def check_unreplaced(snapshot: Snapshot) -> None:
+    """Raise StoreError if another index lies where this one was."""
+    if hash_json(read_manifest(snapshot.path)) != snapshot.digest:
+        raise StoreError(f"{snapshot.path} was replaced since it was opened. Open it again.")
+
+
+def check_files(path: Path, manifest: Manifest, progress: ProgressCallback) -> None:
+    """Raise StoreError, naming the arrays, unless every file has the checksum that was noted."""
+    arrays, damaged = manifest["arrays"], []
+    for done, (name, entry) in enumerate(arrays.items()):
+        progress("verify checksums", done, len(arrays))
+        if crc32c(chunk_path(path / name, len(entry["shape"]))) != entry["crc32c"]:
+            damaged.append(name)
+        if crc32c(path / name / "zarr.json") != entry["metadata_crc32c"]:
+            damaged.append(f"{name}/zarr.json")
+    progress("verify checksums", len(arrays), len(arrays))
+    groups = ["scales", *(f"scales/{scale}" for scale in manifest["config"]["scales"])]
+    damaged += [f"{name}/zarr.json" for name in groups if not is_group(path / name)]
+    if damaged:
+        raise StoreError(
+            f"{path} is damaged: the checksum differs in {', '.join(damaged)}. {REBUILD}"
+        )
+
+
+def is_group(path: Path) -> bool:
+    """Whether the folder says of itself that it is a Zarr group, and nothing else."""
+    try:
+        found = json.loads((path / "zarr.json").read_bytes())
+    except (ValueError, RecursionError):
+        return False
+    if not isinstance(found, dict):
+        return False
+    # some versions of Zarr add what they know of the members, or no attributes
+    said = {k: v for k, v in found.items() if v and k != "consolidated_metadata"}
+    return said == {"zarr_format": 3, "node_type": "group"}
+
+
+def check_lists(snapshot: Snapshot, patch_size: int, progress: ProgressCallback) -> None:
+    """Raise StoreError unless each legal patch is in exactly one list of its own signature."""
+    arrays = snapshot.scales[patch_size]
+    fault = find_fault(
+        snapshot.geometry(patch_size),
+        len(snapshot.mapped_pixels),
+        arrays,
+        partial(progress, f"verify scale {patch_size}"),
+    )
+    if fault:
+        raise StoreError(f"{snapshot.path} is wrong at scale {patch_size}: {fault}. {REBUILD}")
+    arrays.check(np.arange(len(arrays.count)))
+
+
+def find_fault(
+    geometry: PatchGeometry,
+    num_images: int,
+    arrays: ScaleArrays,
+    progress: Callable[[int, int], None],
+) -> str | None:
+    """What is wrong with the lists of a scale; None if each patch is where it belongs, once."""
+    ids, offsets = arrays.ids, arrays.offsets
+    signature_of_list = np.repeat(
+        np.arange(len(geometry.signatures)), np.diff(arrays.signature_lists)
+    )
+    signature_at = signature_map(geometry).reshape(-1)
+    seen = np.zeros(num_images * signature_at.size, dtype=np.bool_)
+    for start in range(0, len(ids), BLOCK_PATCHES):
+        progress(start, len(ids))
+        block = ids[max(start - 1, 0) : start + BLOCK_PATCHES].astype(np.int64)
+        places = np.arange(max(start - 1, 0), start + BLOCK_PATCHES)[: len(block)]
+        lists = np.searchsorted(offsets, places, side="right") - 1
+        if block.min() < 0 or block.max() >= seen.size:
+            return "ids has patches of images that are not there"
+        if (np.diff(block)[np.diff(lists) == 0] <= 0).any():
+            return "ids do not ascend in every list"
+        if (signature_at[block % signature_at.size] != signature_of_list[lists]).any():
+            return "ids has patches in lists of another border signature"
+        seen[block] = True
+    progress(len(ids), len(ids))
+    if not seen.sum() == len(ids) == num_patches(geometry, num_images):
+        return "ids does not hold each patch exactly once"
+    return None

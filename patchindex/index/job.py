@@ -1,0 +1,214 @@
+"""The work folder of a build, and the last step that turns it into an index.
+
+    NAME.zarr.building/
+      lock                 held by the process that builds
+      job.json             config and hash of the images; another job here is thrown away
+      store/               the index to be; renamed to NAME.zarr when complete
+      images.json          marks that the images are in the store; a scale has {P}.json
+      scale-{P}/           trained.npz and lists {first image}.npz, gone once the scale is merged
+      replaced/            the old index on its way out
+
+Every file appears whole or not at all (written beside, then renamed); npz files carry the zip
+format's checksums, so that one a power cut has torn counts as absent. What is here belongs to
+nobody once job.json is gone, which is therefore removed before anything that a build relies on.
+"""
+
+import json
+import logging
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+import zarr
+from numpy import ndarray
+
+from patchindex.environment import library_versions
+from patchindex.images import ImageSet
+from patchindex.index.config import IndexConfig
+from patchindex.index.store import (
+    FORMAT,
+    SCHEMA_VERSION,
+    canonical_json,
+    chunk_path,
+    describe_array,
+    hash_json,
+    is_stray,
+    sealed,
+)
+from patchindex.paths import LOCK, locked_folder, sync, whole_file
+
+logger = logging.getLogger(__name__)
+
+IMAGES = "images"  # marks in IMAGES.json that the store was begun
+
+
+@dataclass(frozen=True, slots=True)
+class WorkDir:
+    """The work folder of one target; use `locked` to get one."""
+
+    path: Path
+
+    @property
+    def store(self) -> Path:
+        """The index to be."""
+        return self.path / "store"
+
+    @property
+    def replaced(self) -> Path:
+        """The old index on its way out."""
+        return self.path / "replaced"
+
+    def adopt(self, job: Mapping[str, Any]) -> None:
+        """Keep what is here if it belongs to this job, else start clean."""
+        found = self.read_json("job")
+        if found == job and not self.was_emptied():
+            logger.info("resuming the build in %s", self.path)
+            return
+        if found not in (None, job):
+            logger.warning("%s belongs to another build; starting from the beginning", self.path)
+        self.clear()
+        self.write_json("job", job)
+
+    def swap_in(self, target: Path) -> None:
+        """Put the finished store where `target` is, and only then remove what was there."""
+        if target.exists():
+            self.remove(self.replaced.name)
+            target.rename(self.replaced)
+        self.store.rename(target)
+        sync(target.parent)
+        self.clear()
+
+    def finish_swap(self, target: Path, job: Mapping[str, Any]) -> bool:
+        """Do what is left of a swap that was cut short; True if this job's index is in place now.
+
+        A swap of another job is finished too: until then neither index is where it is looked for.
+        """
+        owner = self.read_json("job")
+        if self.replaced.exists() and self.store.exists() and not target.exists():
+            self.store.rename(target)
+            sync(target.parent)
+        done = target.exists() and self.was_emptied() and owner == job
+        if done or owner is None:
+            self.clear()
+        return done
+
+    def was_emptied(self) -> bool:
+        """Whether a store was begun here, and is not here any more: it was swapped in."""
+        return self.read_json(IMAGES) is not None and not self.store.exists()
+
+    def clear(self) -> None:
+        """Remove everything but the lock."""
+        self.remove(self.replaced.name)  # large; until it is gone, the swap can still be finished
+        self.remove("job.json")
+        for name in sorted({entry.name for entry in self.path.iterdir()} - {LOCK}):
+            self.remove(name)
+
+    def num_bytes(self) -> int:
+        """Bytes of all files here."""
+        return sum(path.stat().st_size for path in self.path.rglob("*") if path.is_file())
+
+    def read_json(self, name: str) -> Any:
+        """Content of NAME.json; None if it is not there, or torn."""
+        try:
+            return json.loads((self.path / f"{name}.json").read_bytes())
+        except (FileNotFoundError, ValueError):
+            return None
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Write NAME.json."""
+        with whole_file(self.path / f"{name}.json") as path:
+            path.write_text(canonical_json(value))
+
+    def read_arrays(self, name: str, *keys: str) -> dict[str, ndarray] | None:
+        """These arrays of NAME.npz, or all; None if the file is not there, or torn."""
+        try:
+            # opened here: NumPy leaks the file that it finds torn
+            with (self.path / f"{name}.npz").open("rb") as file, np.load(file) as arrays:
+                return {key: arrays[key] for key in keys or arrays.files}
+        except (FileNotFoundError, BadZipFile, ValueError, EOFError):
+            return None
+
+    def write_arrays(self, name: str, arrays: Mapping[str, ndarray]) -> None:
+        """Write NAME.npz."""
+        target = self.path / f"{name}.npz"
+        target.parent.mkdir(exist_ok=True)
+        with whole_file(target) as path, path.open("wb") as file:
+            np.savez(file, allow_pickle=False, **arrays)
+
+    def remove(self, name: str) -> None:
+        """Remove a file or folder, if it is there; of a link only the link."""
+        path = self.path / name
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def work_of(target: Path) -> WorkDir:
+    """The work folder of a target, whether it is there or not."""
+    return WorkDir(target.with_name(f"{target.name}.building"))
+
+
+@contextmanager
+def locked(target: Path) -> Iterator[WorkDir]:
+    """The target's work folder, for this process alone; it is gone afterwards if it is empty.
+
+    Raises:
+        LockedError: another process builds the same target.
+    """
+    path = work_of(target).path
+    with locked_folder(path, busy=f"another process is building {target}"):
+        yield WorkDir(path)
+    with suppress(OSError):  # one that a killed process left, unless there is something in it
+        path.rmdir()
+
+
+def describe_job(images: ImageSet, config: IndexConfig) -> dict[str, Any]:
+    """All that decides the arrays of an index, and its names."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "dataset": images.name,
+        "class_names": list(images.class_names),
+        "images_sha256": images.sha256,
+        "config": config.to_json(),
+    }
+
+
+def finish_arrays(work: WorkDir, name: str, arrays: list[str], seconds: float) -> None:
+    """Put arrays on the disk for good, and note their checksums under NAME.json."""
+    described = {}
+    for array in arrays:
+        described[array] = describe_array(work.store, array)
+        sync(chunk_path(work.store / array, len(described[array]["shape"])))
+    work.write_json(name, {"arrays": described, "seconds": seconds})
+
+
+def seal(work: WorkDir, images: ImageSet, config: IndexConfig, job: dict[str, Any]) -> None:
+    """Write the manifest: from here on the store is an index."""
+    notes = {name: work.read_json(name) for name in [IMAGES, *map(str, config.scales)]}
+    seconds = {name: note["seconds"] for name, note in notes.items()}
+    attributes = {
+        "format": FORMAT,
+        "status": "complete",
+        **job,
+        "config_hash": hash_json(job),
+        "resolution": [images.height, images.width],
+        "crop": images.crop,
+        "normalization": "pixel / 127.5 - 1",
+        "versions": library_versions(),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": seconds | {"total": sum(seconds.values())},
+        "arrays": {
+            name: entry for note in notes.values() for name, entry in note["arrays"].items()
+        },
+    }
+    zarr.open_group(work.store, mode="r+").attrs.put(sealed(attributes))
+    for path in filter(is_stray, work.store.rglob("*.partial")):
+        path.unlink()
+    sync(work.store / "zarr.json")

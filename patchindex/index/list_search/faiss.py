@@ -1,0 +1,251 @@
+"""List search by FAISS: query by query on the processor, and on a GPU.
+
+Everything that is asked of FAISS's GPU classes is in this file. Their search takes no filter by
+label, and selects at most MOST_SELECTED lists or neighbors.
+"""
+
+from dataclasses import dataclass, field
+from functools import cache, lru_cache
+from typing import Any
+
+import faiss
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from numpy import ndarray
+from torch import Tensor
+
+from patchindex.devices import memory_of
+from patchindex.errors import KernelInputError, StoreError
+from patchindex.index.search import ScaleArrays, ScanSource
+
+FAISS_ID_BYTES = 8
+CACHE_BYTES = 4 * 2**30
+CACHED_LABELS = 16
+
+
+class FaissScan:
+    """Copies the lists it visits into FAISS; those of scales not used for longest go first."""
+
+    def __init__(self, source: ScanSource) -> None:
+        self._source = source
+        self._searchers: dict[int, ScaleSearcher] = {}
+        self._members = lru_cache(CACHED_LABELS)(self._select_label)
+
+    def nearest(
+        self,
+        patch_size: int,
+        vectors: Float[ndarray, "q r"],
+        lists: Int[ndarray, "q nprobe"],
+        k: int,
+        label: int | None,
+    ) -> Int[ndarray, "q k"]:
+        """See `CodeScan`."""
+        selector = None if label is None else self._members(label)
+        return self._searcher(patch_size).search(vectors, lists, k, selector)
+
+    def _searcher(self, patch_size: int) -> "ScaleSearcher":
+        """The scale's FAISS index, kept while memory lasts."""
+        searcher = self._searchers.pop(patch_size, None)
+        if searcher is None:
+            searcher = ScaleSearcher(self._source.scales[patch_size])
+        others = sum(other.cached_bytes for other in self._searchers.values())
+        while self._searchers and others + searcher.full_bytes > CACHE_BYTES:
+            oldest = next(iter(self._searchers))
+            others -= self._searchers.pop(oldest).cached_bytes
+        self._searchers[patch_size] = searcher
+        return searcher
+
+    def _select_label(self, label: int) -> faiss.IDSelector:
+        """FAISS's filter for the patches of a class: one bit per patch id."""
+        images = self._source.images
+        per_patch = np.repeat(self._source.has_label(label), images.height * images.width)
+        return faiss.IDSelectorBitmap(np.packbits(per_patch, bitorder="little"))
+
+
+@dataclass(slots=True, eq=False)
+class ScaleSearcher:
+    """A FAISS index whose lists are read from the maps when they are first visited."""
+
+    arrays: ScaleArrays
+    index: faiss.IndexIVFScalarQuantizer = field(init=False)
+    filled: Bool[ndarray, " nlist"] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.index = self.arrays.trained().empty_index()
+        self.filled = np.zeros(len(self.arrays.count), dtype=np.bool_)
+        check_lists_fit(self.arrays, self.index)
+
+    def search(
+        self,
+        vectors: Float[ndarray, "q r"],
+        lists: Int[ndarray, "q nprobe"],
+        k: int,
+        selector: faiss.IDSelector | None,
+    ) -> Int[ndarray, "q k"]:
+        """See `CodeScan`."""
+        check_queries(self.index, vectors, lists, k)
+        self.fill(lists)
+        q, nprobe = lists.shape
+        if not lists.size:  # which FAISS refuses
+            return np.full((q, k), -1, dtype=np.int64)
+        coarse = np.zeros((q, nprobe), dtype=np.float32)  # unused: codes are not residuals
+        dist_sq, found = np.empty((q, k), dtype=np.float32), np.empty((q, k), dtype=np.int64)
+        # held here until the search has ended: FAISS is given addresses
+        vectors, lists = (
+            np.require(array, dtype, ["C", "A"])
+            for array, dtype in ((vectors, np.float32), (lists, np.int64))
+        )
+        self.index.nprobe = nprobe
+        params = faiss.SearchParametersIVF(nprobe=nprobe, sel=selector)
+        self.index.search_preassigned_c(
+            q, faiss.swig_ptr(vectors), k, faiss.swig_ptr(lists), faiss.swig_ptr(coarse),
+            faiss.swig_ptr(dist_sq), faiss.swig_ptr(found), False, params,
+        )  # fmt: skip
+        return found
+
+    def fill(self, lists: Int[ndarray, "q nprobe"]) -> None:
+        """Copy the lists that are not there yet from the maps into FAISS."""
+        self.arrays.check(lists)
+        wanted = np.unique(lists[lists >= 0])
+        for number in wanted[~self.filled[wanted]]:
+            first, end = self.arrays.offsets[number : number + 2]
+            if end > first:
+                ids = self.arrays.ids[first:end].astype(np.int64)
+                codes = np.ascontiguousarray(self.arrays.codes[first:end])
+                self.index.invlists.add_entries(
+                    int(number), int(end - first), faiss.swig_ptr(ids), faiss.swig_ptr(codes)
+                )
+                self.index.ntotal += int(end - first)
+            self.filled[number] = True
+
+    @property
+    def cached_bytes(self) -> int:
+        """Memory that the lists in FAISS take."""
+        return int(self.index.ntotal) * (int(self.arrays.codes.shape[1]) + FAISS_ID_BYTES)
+
+    @property
+    def full_bytes(self) -> int:
+        """Memory that they take once every list was visited."""
+        return len(self.arrays.ids) * (int(self.arrays.codes.shape[1]) + FAISS_ID_BYTES)
+
+
+def check_lists_fit(arrays: ScaleArrays, index: faiss.IndexIVFScalarQuantizer) -> None:
+    """Refuse lists that are not inside the codes: FAISS reads what it is told to, there or not.
+
+    Raises:
+        StoreError: offsets, ids and codes do not belong together, or not to the FAISS index.
+    """
+    offsets, (num_codes, width) = np.asarray(arrays.offsets), arrays.codes.shape
+    problem = None
+    if arrays.codes.dtype != np.uint8 or width != index.code_size:
+        problem = f"codes are {arrays.codes.dtype} of {width}, but FAISS reads {index.code_size}"
+    elif arrays.ids.dtype.kind not in "iu" or len(arrays.ids) != num_codes:
+        problem = f"there are {len(arrays.ids)} ids as {arrays.ids.dtype} for {num_codes} codes"
+    elif len(offsets) != index.nlist + 1 or len(arrays.count) != index.nlist:
+        problem = f"there are {len(offsets)} offsets for {index.nlist} lists and their end"
+    elif offsets.dtype.kind not in "iu" or offsets[0] < 0 or (offsets[1:] < offsets[:-1]).any():
+        problem = "offsets do not ascend from 0"
+    elif offsets[-1] > num_codes:
+        problem = f"lists end at {offsets[-1]}, behind the last of {num_codes} codes"
+    if problem is not None:
+        raise StoreError(f"the index is damaged: {problem}. Build it again with --overwrite.")
+
+
+def check_queries(
+    index: faiss.IndexIVFScalarQuantizer,
+    vectors: Float[ndarray, "q r"],
+    lists: Int[ndarray, "q nprobe"],
+    k: int,
+) -> None:
+    """Refuse what would have FAISS read or write beyond these arrays, or search other lists.
+
+    Raises:
+        KernelInputError: shapes or numbers that are not those of the index.
+    """
+    q = len(lists)
+    if vectors.shape != (q, index.d):
+        raise KernelInputError(
+            f"vectors are {vectors.shape}. Give {q} of {index.d}, as there are {q} rows of lists."
+        )
+    if k < 1:
+        raise KernelInputError(f"k is {k}. Give at least 1.")
+    if not np.isfinite(vectors).all():
+        raise KernelInputError("vectors hold values that are not finite. Give finite queries.")
+    beyond = lists[(lists < -1) | (lists >= index.nlist)]
+    if beyond.size:
+        raise KernelInputError(f"there is no list {beyond[0]}. Give -1..{index.nlist - 1}.")
+
+
+MOST_SELECTED = 2048  # GPU_MAX_SELECTION_K of FAISS
+
+
+def within_limits(k: int, nprobe: int, label: int | None) -> bool:
+    """Whether FAISS's GPU index can search so."""
+    return label is None and max(k, nprobe) <= MOST_SELECTED
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GpuLists:
+    """The lists of a scale in a FAISS index on a GPU."""
+
+    index: Any
+    resources: Any
+    device: torch.device
+
+    def nearest(
+        self, vectors: Float[Tensor, "q r"], lists: Int[Tensor, "q nprobe"], k: int
+    ) -> Int[Tensor, "q k"]:
+        """Ids of the k nearest codes in each query's lists, -1 where there are fewer."""
+        q, nprobe = lists.shape
+        if vectors.shape != (q, self.index.d) or k < 1:
+            raise KernelInputError(
+                f"vectors are {tuple(vectors.shape)} and k is {k}. Give {q} of {self.index.d}, as "
+                f"there are {q} rows of lists, and a k of at least 1."
+            )
+        # FAISS takes addresses, and knows neither types nor devices
+        vectors = vectors.to(self.device, torch.float32).contiguous()
+        lists = lists.to(self.device, torch.int64).contiguous()
+        coarse = torch.zeros(q, nprobe, device=self.device)  # unused: codes are not residuals
+        dist_sq = torch.empty(q, k, device=self.device)
+        found = torch.empty(q, k, dtype=torch.int64, device=self.device)
+        stream = torch.cuda.current_stream(self.device).cuda_stream
+        self.resources.setDefaultStream(
+            self.device.index or 0, faiss.cast_integer_to_cudastream_t(stream)
+        )
+        self.index.nprobe = nprobe
+        self.index.search_preassigned_c(
+            q, faiss.cast_integer_to_float_ptr(vectors.data_ptr()), k,
+            faiss.cast_integer_to_idx_t_ptr(lists.data_ptr()),
+            faiss.cast_integer_to_float_ptr(coarse.data_ptr()),
+            faiss.cast_integer_to_float_ptr(dist_sq.data_ptr()),
+            faiss.cast_integer_to_idx_t_ptr(found.data_ptr()), False,
+        )  # fmt: skip
+        return found
+
+
+def lists_on_gpu(source: ScanSource, patch_size: int, device: torch.device) -> GpuLists | None:
+    """A scale's index on the device, which stays there; None if it is over the budget."""
+    arrays = source.scales[patch_size]
+    num_bytes = arrays.codes.nbytes + FAISS_ID_BYTES * len(arrays.ids)
+
+    def load() -> GpuLists:
+        searcher = ScaleSearcher(arrays)
+        searcher.fill(np.arange(len(arrays.count))[None])
+        torch.cuda.empty_cache()  # FAISS allocates by itself, and cannot have what torch keeps
+        index, resources = index_on_gpu(searcher.index, device)
+        return GpuLists(index, resources, device)
+
+    return memory_of(device).keep((arrays, "faiss"), num_bytes, load)
+
+
+def index_on_gpu(index: faiss.Index, device: torch.device) -> tuple[Any, Any]:
+    """A copy of the index on the device, and the FAISS resources that it computes with."""
+    resources = shared_resources()
+    return faiss.index_cpu_to_gpu(resources, device.index or 0, index), resources
+
+
+@cache
+def shared_resources() -> Any:
+    """What all FAISS indices compute with: one workspace takes up to 1.5 GiB of a GPU."""
+    return faiss.StandardGpuResources()

@@ -1,0 +1,343 @@
+"""List search on a GPU: lists stay there or pass through; Triton compares, torch selects.
+
+Of equal distances the patch that lies first on disk is nearer, which in a list is the one with the
+smaller id. Where equal ones are cut off at k, it is up to `torch.topk` which are taken: its CUDA
+kernels take the first of a row in every run, though its documentation promises nothing.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt8
+from numpy import ndarray
+from torch import Tensor
+
+from patchindex.devices import memory_of
+from patchindex.environment import faiss_obstacle
+from patchindex.images import shared_tensor
+from patchindex.index.list_search.faiss import lists_on_gpu, within_limits
+from patchindex.index.search import ScaleArrays, ScanKind, ScanSource
+from patchindex.index.trained import CODE_LEVELS
+from patchindex.kernels.streaming import Arriving
+from patchindex.kernels.torch_rescore import nearest_rows
+from patchindex.kernels.triton_lists import DeviceLists, Visits, list_distances
+
+LOAD_BYTES = 2**26  # pinned at once on the way to stay
+GROUP_BYTES = 2**28  # of lists that pass through, but for the last list; two groups are there
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ListGroup:
+    """Lists that lie on the device together.
+
+    Attributes:
+        lists: that each query visits, as positions in `inverted`; -1 for none.
+        width: the most codes that a query visits.
+    """
+
+    inverted: DeviceLists
+    lists: Int[Tensor, "q nprobe"]
+    width: int
+
+
+def groups_on_device(arrays: ScaleArrays, lists: Int[Tensor, "q nprobe"]) -> Iterator[ListGroup]:
+    """Every visited list, where the visits lie: all at once, or in groups in the order of lists."""
+    device = lists.device
+    whole = memory_of(device).keep(
+        (arrays, "lists"), list_bytes(arrays), lambda: whole_lists(arrays, device)
+    )
+    if whole is None:
+        yield from passing_groups(arrays, lists)
+    elif lists.numel():
+        sizes = whole.offsets.diff()[lists.clamp(min=0)].where(lists >= 0, 0)
+        yield ListGroup(inverted=whole, lists=lists, width=int(sizes.sum(1).max()))
+
+
+def list_bytes(arrays: ScaleArrays) -> int:
+    """What all lists of a scale take on a device."""
+    return int(arrays.codes.nbytes + arrays.ids.nbytes + arrays.offsets.nbytes)
+
+
+def whole_lists(arrays: ScaleArrays, device: torch.device) -> DeviceLists:
+    """All lists of a scale, copied through pinned memory."""
+    arrays.check(np.arange(len(arrays.count)))
+    ids = copied(id_bytes(arrays.ids), device)
+    return DeviceLists(
+        codes=copied(arrays.codes, device),
+        ids=ids.view(signed_type(arrays.ids)),
+        offsets=torch.from_numpy(np.array(arrays.offsets)).to(device),
+        **code_values(arrays, device),
+    )
+
+
+def passing_groups(arrays: ScaleArrays, lists: Int[Tensor, "q nprobe"]) -> Iterator[ListGroup]:
+    """The visited lists, read from disk group by group while the one before is searched."""
+    visits = lists.cpu().numpy()
+    wanted = np.unique(visits[visits >= 0])
+    bytes_each = np.asarray(arrays.count)[wanted] * (arrays.codes[:1].nbytes + arrays.ids.itemsize)
+    starts = np.flatnonzero(np.diff((bytes_each.cumsum() - bytes_each) // GROUP_BYTES)) + 1
+    coming: list[PassingLists] = []
+    for numbers in np.split(wanted, starts) if len(wanted) else []:
+        coming.append(PassingLists(arrays, numbers, lists.device))
+        if len(coming) > 1:
+            yield coming.pop(0).group(visits)
+    for last in coming:
+        yield last.group(visits)
+
+
+class PassingLists:
+    """Some lists on their way to a device."""
+
+    def __init__(
+        self, arrays: ScaleArrays, numbers: Int[ndarray, " m"], device: torch.device
+    ) -> None:
+        arrays.check(numbers)
+        places = [slice(*arrays.offsets[number : number + 2]) for number in numbers]
+        ids = np.concatenate([arrays.ids[place] for place in places])
+        codes = np.concatenate([arrays.codes[place] for place in places])
+        self._arrays, self._numbers, self._device = arrays, numbers, device
+        self._codes = Arriving(torch.from_numpy(codes), device)
+        self._ids = Arriving(torch.from_numpy(id_bytes(ids)), device)
+
+    def group(self, visits: Int[ndarray, "q nprobe"]) -> ListGroup:
+        """They, once they are there, and the visits to them."""
+        at = np.searchsorted(self._numbers, visits).clip(max=len(self._numbers) - 1)
+        lists = np.where(self._numbers[at] == visits, at, -1)
+        sizes = np.asarray(self._arrays.count)[self._numbers]
+        width = np.where(lists >= 0, sizes[lists], 0).sum(axis=1).max()
+        return ListGroup(
+            inverted=DeviceLists(
+                codes=self._codes.tensor(),
+                ids=self._ids.tensor().view(signed_type(self._arrays.ids)),
+                offsets=on(np.concatenate([[0], sizes.cumsum()]), self._device),
+                **code_values(self._arrays, self._device),
+            ),
+            lists=on(lists, self._device),
+            width=int(width),
+        )
+
+
+def code_values(arrays: ScaleArrays, device: torch.device) -> dict[str, Float[Tensor, " r"]]:
+    """What code 0 stands for, and how far the next is."""
+    span = arrays.code_span.astype(np.float64)
+    first = (arrays.code_min + span / (2 * CODE_LEVELS)).astype(np.float32)
+    step = (span / CODE_LEVELS).astype(np.float32)
+    return {"code_first": on(first, device), "code_step": on(step, device)}
+
+
+def id_bytes(ids: ndarray) -> UInt8[ndarray, " bytes"]:
+    """The ids as bytes: torch can do little with unsigned numbers of 4 or 8."""
+    found: UInt8[ndarray, " bytes"] = np.asarray(ids).view(np.uint8)
+    return found
+
+
+def signed_type(ids: ndarray) -> torch.dtype:
+    """The signed type of the same width."""
+    return torch.int32 if ids.itemsize == 4 else torch.int64
+
+
+def copied(array: UInt8[ndarray, "p *rest"], device: torch.device) -> UInt8[Tensor, "p *rest"]:
+    """An array on the device, whose blocks are read while the one before is copied."""
+    source = shared_tensor(array)
+    target = torch.empty(source.shape, dtype=torch.uint8, device=device)
+    step = max(1, LOAD_BYTES // max(1, source[:1].numel()))
+    for to, block in zip(target.split(step), source.split(step), strict=True):
+        to.copy_(block.pin_memory() if device.type == "cuda" else block, non_blocking=True)
+    return target
+
+
+def on(array: ndarray, device: torch.device) -> Tensor:
+    """A small array on the device."""
+    return torch.from_numpy(array).to(device)
+
+
+# Of a device's memory, for the distances of a block of queries: the more queries there are in a
+# block, the more of them share a list and what it takes to read and decode it.
+WORK_SHARE = 1 / 16
+LEAST_WORK_BYTES = 2**28  # on the processor, too
+CACHED_LABELS = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Found:
+    """The nearest so far, nearest first; behind the last, infinity and id -1."""
+
+    dist_sq: Float[Tensor, "q m"]
+    ids: Int[Tensor, "q m"]
+
+    @classmethod
+    def nothing(cls, vectors: Float[Tensor, "q r"]) -> "Found":
+        """No neighbor at all."""
+        dist_sq = vectors[:, :0]
+        return cls(dist_sq=dist_sq, ids=dist_sq.long())
+
+    def with_more(self, more: "Found", k: int) -> "Found":
+        """The k nearest of both; of equal ones first those that were there."""
+        dist_sq, at = smallest(torch.cat([self.dist_sq, more.dist_sq], dim=1), k)
+        return Found(dist_sq=dist_sq, ids=torch.cat([self.ids, more.ids], dim=1).gather(1, at))
+
+
+class DeviceListScan:
+    """Scans lists where the queries are; those of a whole scale stay there if they fit."""
+
+    def __init__(self, source: ScanSource) -> None:
+        self._source = source
+        self._members = lru_cache(CACHED_LABELS)(self._flag_members)
+
+    def nearest(
+        self,
+        patch_size: int,
+        vectors: Float[Tensor, "q r"],
+        lists: Int[Tensor, "q nprobe"],
+        k: int,
+        label: int | None,
+    ) -> Int[Tensor, "q k"]:
+        """Ids of the k nearest codes in each query's lists, -1 where there are fewer.
+
+        Args:
+            vectors, lists: on one device; -1 for no list.
+            label: only patches of images of this class.
+        """
+        images = self._source.images
+        members = None if label is None else self._members(label, vectors.device)
+        found = Found.nothing(vectors)
+        for group in groups_on_device(self._source.scales[patch_size], lists):
+            more = nearest_in_group(group, vectors, k, members, images.height * images.width)
+            found = found.with_more(more, k) if found.ids.shape[1] else more
+        return torch.nn.functional.pad(found.ids, (0, k - found.ids.shape[1]), value=-1)
+
+    def _flag_members(self, label: int, device: torch.device) -> UInt8[Tensor, " n"]:
+        return torch.from_numpy(self._source.has_label(label)).to(device, torch.uint8)
+
+
+def nearest_in_group(
+    group: ListGroup,
+    vectors: Float[Tensor, "q r"],
+    k: int,
+    members: UInt8[Tensor, " n"] | None,
+    patches_per_image: int,
+) -> Found:
+    """The k nearest in these lists, or all if they are fewer; some queries at a time."""
+    if not group.width:
+        return Found.nothing(vectors)
+    inverted, blocks = group.inverted, []
+    visits = Visits.of(group.lists, inverted.offsets)
+    step = max(1, work_bytes(vectors.device) // (4 * group.width))
+    for start in range(0, len(vectors), step):
+        rows = slice(start, start + step)
+        all_dist_sq = list_distances(
+            inverted, vectors[rows], visits[rows], group.width,
+            members=members, patches_per_image=patches_per_image,
+        )  # fmt: skip
+        dist_sq, columns = smallest(all_dist_sq, k)
+        ids = inverted.ids_at(visits[rows].places(columns, inverted.offsets))
+        blocks.append(Found(dist_sq=dist_sq, ids=ids.where(dist_sq < torch.inf, -1)))
+    return Found(
+        dist_sq=torch.cat([block.dist_sq for block in blocks]),
+        ids=torch.cat([block.ids for block in blocks]),
+    )
+
+
+def work_bytes(device: torch.device) -> int:
+    """For the distances of a block of queries; a longer row of one query takes what it takes."""
+    if device.type != "cuda":
+        return LEAST_WORK_BYTES
+    total = torch.cuda.get_device_properties(device).total_memory
+    return max(LEAST_WORK_BYTES, int(WORK_SHARE * total))
+
+
+def smallest(
+    dist_sq: Float[Tensor, "q columns"], k: int
+) -> tuple[Float[Tensor, "q m"], Int[Tensor, "q m"]]:
+    """The k smallest of each row, or all, ascending, and their columns; equal ones by column."""
+    count = min(k, dist_sq.shape[1])
+    columns = dist_sq.topk(count, largest=False, sorted=False).indices.sort(dim=1).values
+    values, order = dist_sq.gather(1, columns).sort(dim=1, stable=True)
+    return values, columns.gather(1, order)
+
+
+CACHED_SCALES = 64  # each takes as much as some images
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ScaleTensors:
+    """The small arrays of a scale on a device, see `ScaleArrays`."""
+
+    pca: Float[Tensor, "r d"]
+    pca_bias: Float[Tensor, " r"]
+    centroids: Float[Tensor, "nlist lead"]
+    count: Int[Tensor, " nlist"]
+
+    @classmethod
+    def on(cls, arrays: ScaleArrays, device: torch.device) -> "ScaleTensors":
+        """They on the device; what projects is float64 there."""
+        return cls(
+            pca=torch.from_numpy(np.array(arrays.pca, np.float64)).to(device),
+            pca_bias=torch.from_numpy(np.array(arrays.pca_bias, np.float64)).to(device),
+            centroids=torch.from_numpy(np.array(arrays.centroids)).to(device),
+            count=torch.from_numpy(np.array(arrays.count)).to(device),
+        )
+
+    def project(self, windows: Float[Tensor, "q d"]) -> Float[Tensor, "q r"]:
+        """The vectors that lists and codes see, in float64, rounded to float32."""
+        return (windows.float().double() @ self.pca.T + self.pca_bias).float()
+
+    def rank_lists(
+        self, vectors: Float[Tensor, "q r"], lists: range, nprobe: int
+    ) -> Int[Tensor, "q nprobe"]:
+        """Those of these lists with the nearest centroids, nearest first; all if fewer."""
+        centroids = self.centroids[lists.start : lists.stop]
+        lead = vectors[:, : centroids.shape[1]]
+        return nearest_rows(centroids, lead, min(nprobe, len(lists))) + lists.start
+
+
+class DeviceSearch:
+    """Searches an index for queries on a device; this is where FAISS or Triton is chosen."""
+
+    def __init__(self, source: ScanSource, scan: ScanKind | None) -> None:
+        self._source, self._kind = source, scan
+        self._list_scan = DeviceListScan(source)
+        self._tensors = lru_cache(CACHED_SCALES)(self._load_tensors)
+
+    def search(
+        self,
+        patch_size: int,
+        signature: int,
+        windows: Float[Tensor, "q d"],
+        k: int,
+        *,
+        nprobe: int,
+        label: int | None,
+        longest_list: int | None,
+    ) -> Int[Tensor, "q k"]:
+        """See `PatchIndex.search`."""
+        scale = self._tensors(patch_size, windows.device)
+        own_lists = self._source.scales[patch_size].lists_of(signature)
+        vectors = scale.project(windows.detach())
+        lists = scale.rank_lists(vectors, own_lists, nprobe)
+        if longest_list is not None and len(own_lists) > 1:
+            lists = lists.where(scale.count[lists] <= longest_list, -1)
+        return self._nearest(patch_size, vectors, lists, k, label)
+
+    def _nearest(
+        self,
+        patch_size: int,
+        vectors: Float[Tensor, "q r"],
+        lists: Int[Tensor, "q nprobe"],
+        k: int,
+        label: int | None,
+    ) -> Int[Tensor, "q k"]:
+        """By FAISS where it can and may, else by the list scan; see `CodeScan`."""
+        device = vectors.device
+        may = self._kind != "lists" and len(vectors) and within_limits(k, lists.shape[1], label)
+        if may and faiss_obstacle(device) is None:
+            gpu_lists = lists_on_gpu(self._source, patch_size, device)
+            if gpu_lists is not None:
+                return gpu_lists.nearest(vectors, lists, k)
+        return self._list_scan.nearest(patch_size, vectors, lists, k, label)
+
+    def _load_tensors(self, patch_size: int, device: torch.device) -> ScaleTensors:
+        return ScaleTensors.on(self._source.scales[patch_size], device)

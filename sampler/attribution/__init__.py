@@ -1,0 +1,1 @@
+"""Where the pixels of a sample come from: sources, leave-out checks, the page."""

@@ -1,0 +1,133 @@
+"""A finished run as a folder holds it: its account, its trace, and the images it was made from."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
+from patchindex import ImageSet
+from patchindex.errors import DatasetError
+from sampler.attribution.trace import Trace
+from sampler.errors import SamplerConfigError
+from sampler.results.accounts import read_run
+from sampler.results.output import RUN_ACCOUNT, reserve_output
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """A run with a trace.
+
+    Attributes:
+        account: what `run.json` holds.
+    """
+
+    path: Path
+    account: dict[str, Any]
+    trace: Trace
+
+    @classmethod
+    def open(cls, path: Path) -> "RunFolder":
+        """Read the account and open the trace.
+
+        Raises:
+            ResultsError: what the account says cannot be.
+            SamplerConfigError: the folder holds no run, or one without a trace.
+            StoreError: the trace cannot be read.
+        """
+        account = read_account(path)
+        if not account.get("trace"):
+            raise SamplerConfigError(
+                f"the run in {path} has no trace. Sample it again with `sampler run --trace`."
+            )
+        trace = Trace.open(path)
+        told = (len(account["steps"]), len(account["trace"]["attribution"]))
+        if trace.shape[:2] != told:
+            raise SamplerConfigError(
+                f"the trace in {path} has {trace.shape[0]} steps of {trace.shape[1]} samples, but "
+                f"{RUN_ACCOUNT} tells of {told[0]} and {told[1]}. Sample the run again."
+            )
+        return cls(path, account, trace)
+
+    def samples(self) -> Float[ndarray, "b c h w"]:
+        """The finished samples.
+
+        Raises:
+            SamplerConfigError: they cannot be read.
+        """
+        file = self.path / "samples.npy"
+        try:
+            samples = np.load(file, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise SamplerConfigError(
+                f"{file} cannot be read ({error}). Sample the run again."
+            ) from error
+        wanted, plain = self.trace.shape[1:], isinstance(samples, ndarray)
+        if not plain or samples.dtype != np.float32 or samples.shape != wanted:
+            raise SamplerConfigError(
+                f"{file} does not hold the samples of the trace, float32 of {wanted}. "
+                "Sample the run again."
+            )
+        found: Float[ndarray, "b c h w"] = samples
+        return found
+
+    def check_images(self, images: ImageSet) -> None:
+        """Raise DatasetError unless the run was made from these images.
+
+        Raises:
+            SamplerConfigError: its trace was not.
+        """
+        source = self.account["source"]
+        if images.sha256 != source["sha256"]:
+            raise DatasetError(
+                f"the run in {self.path} was made from {source['num_images']} images of "
+                f"{source['dataset']}, but these are {len(images)} of {images.name}, and not the "
+                "same ones. Give the --index that the run used, or its --dataset with the same "
+                "--limit and --resolution."
+            )
+        shape = (images.channels, images.height, images.width)
+        if self.trace.shape[2:] != shape:
+            raise SamplerConfigError(
+                f"the trace in {self.path} is of images of {self.trace.shape[2:]}, but the run's "
+                f"are of {shape}. Sample the run again."
+            )
+
+
+@contextmanager
+def held_run(path: Path) -> Iterator[RunFolder]:
+    """A run with a trace, into whose folder no other process writes meanwhile.
+
+    Raises:
+        LockedError: another process writes into it.
+        OutputError: it cannot be written to.
+        SamplerConfigError, StoreError: as for `RunFolder.open`.
+    """
+    if not path.is_dir():  # which must not be made
+        raise no_run(path)
+    with reserve_output(path, overwrite=True):
+        yield RunFolder.open(path)
+
+
+def read_account(path: Path) -> dict[str, Any]:
+    """What `run.json` holds.
+
+    Raises:
+        ResultsError: it cannot be read, or what it says cannot be.
+        SamplerConfigError: there is none, or a version of the future wrote it.
+    """
+    try:
+        return read_run(path / RUN_ACCOUNT)
+    except FileNotFoundError:
+        raise no_run(path) from None
+
+
+def no_run(path: Path) -> SamplerConfigError:
+    """The error of a folder without a run."""
+    return SamplerConfigError(
+        f"{path} holds no run: there is no {RUN_ACCOUNT}. Give the folder that "
+        "`sampler run --trace` wrote."
+    )

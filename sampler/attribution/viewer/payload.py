@@ -1,0 +1,264 @@
+"""The data inside the page: a JSON header, and arrays of small whole numbers."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int, Shaped, UInt8, UInt16
+from numpy import ndarray
+
+from patchindex import ImageSet
+from sampler.attribution.leave_out import read_checks
+from sampler.attribution.run_folder import RunFolder
+from sampler.attribution.trace import Trace, check_image_numbers
+from sampler.errors import SamplerConfigError
+
+FINEST = 65535
+
+
+def linear_levels(values: Float[ndarray, "..."], low: float, high: float) -> UInt8[ndarray, "..."]:
+    """0 for `low` and less, 255 for `high` and more."""
+    scaled = (values.astype(np.float32) - low) * (255 / (high - low))
+    levels: UInt8[ndarray, "..."] = scaled.round().clip(0, 255).astype(np.uint8)
+    return levels
+
+
+def log_levels(
+    values: Float[ndarray, "..."],
+) -> tuple[UInt8[ndarray, "..."], tuple[float, float]]:
+    """1 to 255 over the logarithms of the positive values, 0 for zero; and log10 of both ends."""
+    positive = values > 0
+    logs = np.log10(values, where=positive, out=np.zeros(values.shape, np.float32))
+    known = logs[positive]
+    low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
+    high = max(high, low + 0.1)  # equal values need some range, too
+    levels = 1 + ((logs - low) * (254 / (high - low))).round().clip(0, 254)
+    kept: UInt8[ndarray, "..."] = np.where(positive, levels, 0).astype(np.uint8)
+    return kept, (low, high)
+
+
+def share_levels(
+    weights: Float[ndarray, "*q m"],
+) -> tuple[UInt16[ndarray, "*q m"], UInt16[ndarray, "*q"]]:
+    """Shares in steps of 1 / 65535, and what they leave of the whole."""
+    levels = (weights.astype(np.float64) * FINEST).round().astype(np.int64)
+    rest = (FINEST - levels.sum(axis=-1)).clip(0)
+    return levels.astype(np.uint16), rest.astype(np.uint16)
+
+
+Arrays = dict[str, Shaped[ndarray, "..."]]
+
+SOURCES_SHOWN = 4
+# lighter ones say little, and the page could not hold the pictures of all their images
+LEAST_SHOWN = 0.005
+# pixels of all steps and samples that make a page of about ten megabytes
+MOST_PIXELS = 400_000
+SHOWN_BYTES = 14_800_000  # of the whole page; pictures of training images fill it up
+NOISE_QUANTILE = 0.998
+
+
+def chosen_samples(run: RunFolder, wanted: Sequence[int] | None) -> list[int]:
+    """The samples that the page shows: those asked for, or as many as a page of fair size holds.
+
+    Raises:
+        SamplerConfigError: there is no such sample.
+    """
+    steps, num, _, height, width = run.trace.shape
+    if wanted is None:
+        return list(range(max(1, min(num, MOST_PIXELS // (steps * height * width)))))
+    for sample in wanted:
+        if not 0 <= sample < num:
+            raise SamplerConfigError(
+                f"there is no sample {sample} in {run.path}. Give numbers from 0 to {num - 1}."
+            )
+    return list(dict.fromkeys(wanted))
+
+
+def make_payload(
+    run: RunFolder, images: ImageSet, samples: Sequence[int]
+) -> tuple[dict[str, Any], Arrays]:
+    """Header and arrays for `render_page`, without the training images' pictures.
+
+    Args:
+        images: what the run was made from.
+        samples: numbers of the samples to show.
+    """
+    run.check_images(images)
+    trace, at = run.trace, list(samples)
+    state = trace.read("state", at)
+    ranges = state_ranges(state)
+    states = [linear_levels(part, -end, end) for part, end in zip(state, ranges, strict=True)]
+    effective, effective_range = log_levels(trace.read("effective_sample_size", at))
+    arrays: Arrays = {
+        "state": np.stack(states),
+        "mean": linear_levels(trace.read("mean", at), -1.0, 1.0),
+        "effective_sample_size": effective,
+    }
+    error, error_range = log_levels(trace.read("standard_error", at).astype(np.float32))
+    head_mass = trace.read("head_mass", at).astype(np.float32)
+    if np.isfinite(head_mass).all():  # both are unknown where patches were left out
+        arrays |= {"head_mass": linear_levels(head_mass, 0.0, 1.0), "standard_error": error}
+    arrays |= source_arrays(trace, at, images)
+    checks = [check for check in read_checks(run.path, images) if check.sample in at]
+    if checks:
+        pairs = ((check.finished, check.without) for check in checks)
+        for name, pictures in zip(
+            ("held_against", "left_out"), zip(*pairs, strict=True), strict=True
+        ):
+            arrays[name] = linear_levels(np.stack(pictures), -1.0, 1.0)
+    header = {
+        "title": title_of(run.account, len(at)),
+        "facts": facts_of(run, images),
+        "steps": [
+            {
+                "t": step["t"],
+                "sigma": step["sigma"],
+                "patch_size": step["patch_size"] or whole_side(images),
+                "state_range": [-end, end],
+            }
+            for step, end in zip(run.account["steps"], ranges, strict=True)
+        ],
+        "whole_images": compares_whole_images(run.account),
+        "boundary": border_of(run.account),
+        "samples": [
+            {"number": number, "label": run.account["config"]["label"]}
+            | run.account["trace"]["attribution"][number]
+            for number in at
+        ],
+        "leave_out": [
+            {
+                "sample": at.index(check.sample),
+                "removed": check.account["removed"],
+                "distance": check.account["distance"],
+                "control_distance": check.account["control_distance"],
+            }
+            for check in checks
+        ]
+        or None,
+        "log_ranges": {
+            "effective_sample_size": list(effective_range),
+            "standard_error": list(error_range),
+        },
+        "least_share": LEAST_SHOWN,
+        "class_names": list(images.class_names) or None,
+        "num_training_images": len(images.members(run.account["config"]["label"])),
+    }
+    return header, arrays
+
+
+def whole_side(images: ImageSet) -> int:
+    """Side of a window that holds the whole image, wherever its pixel lies."""
+    return 2 * max(images.height, images.width) - 1
+
+
+def compares_whole_images(account: dict[str, Any]) -> bool:
+    """Whether the run's machine had no patches."""
+    return account["scales"]["patch_sizes"] is None
+
+
+def sizes_of(scales: dict[str, Any]) -> str:
+    """Patch sizes that were compared, what placed them, and which were asked for if others."""
+    if scales["patch_sizes"] is None:
+        return "whole images are compared"
+    listed = ", ".join(map(str, sorted(set(scales["patch_sizes"]))))
+    asked = sorted(set(scales["asked"]) - set(scales["patch_sizes"]))
+    instead = f"; {', '.join(map(str, asked))} were asked for too" if asked else ""
+    return f"{listed} ({scales['name']}{instead})"
+
+
+def state_ranges(state: Float[ndarray, "s b c h w"]) -> list[float]:
+    """For each step the largest value but for outliers, at least 1: what the picture spans."""
+    sizes = np.abs(state.astype(np.float32)).reshape(len(state), -1)
+    ends: list[float] = np.quantile(sizes, NOISE_QUANTILE, axis=1).clip(1).tolist()
+    return ends
+
+
+def source_arrays(trace: Trace, at: list[int], images: ImageSet) -> Arrays:
+    """The heaviest sources of each pixel; light ones count as unattributed."""
+    ids = trace.source_ids(at)[..., :SOURCES_SHOWN]
+    shares = trace.read("source_weights", at)[..., :SOURCES_SHOWN].astype(np.float32)
+    listed, per_image = shares >= LEAST_SHOWN, images.height * images.width
+    check_image_numbers(ids[listed] // per_image, len(images))
+    weights, unattributed = share_levels(shares * listed)
+    return {
+        "source_image": np.where(listed, ids // per_image, -1).astype(np.int32),
+        # two bytes are enough for images of up to 256 x 256
+        "source_place": np.where(listed, ids % per_image, 0).astype(
+            np.uint16 if per_image <= 2**16 else np.int32
+        ),
+        "source_weight": weights,
+        "unattributed": unattributed,
+    }
+
+
+def heaviest_images(header: dict[str, Any], arrays: Arrays) -> Int[ndarray, " n"]:
+    """Training images that the page names: those that made the samples, then by weight."""
+    made = [entry["image"] for sample in header["samples"] for entry in sample["images"]]
+    made += [image for entry in header["leave_out"] or [] for image in entry["removed"]]
+    named = arrays["source_image"]
+    listed = named >= 0
+    weight = np.bincount(named[listed], arrays["source_weight"][listed].astype(np.float64))
+    by_weight = np.argsort(-weight, kind="stable")[: np.count_nonzero(weight)]
+    return np.array(list(dict.fromkeys([*made, *by_weight.tolist()])), dtype=np.int64)
+
+
+def picture_arrays(images: ImageSet, numbers: Int[ndarray, " n"], bits: int = 8) -> Arrays:
+    """Pictures and labels of these training images, ascending.
+
+    Args:
+        bits: of a pixel that are kept; the fewer, the better pictures deflate.
+    """
+    ordered, finest = np.sort(numbers), 2**bits - 1
+    levels = (np.asarray(images.pixels[ordered]) * np.float32(finest / 255)).round()
+    labels = None if images.labels is None else images.labels[ordered]
+    return {
+        "embedded_number": ordered.astype(np.int32),
+        "embedded": (levels * np.float32(255 / finest)).round().astype(np.uint8),
+        "embedded_label": np.full(len(ordered), -1, np.int32)
+        if labels is None
+        else labels.astype(np.int32),
+    }
+
+
+def title_of(account: dict[str, Any], num: int) -> str:
+    """Which machine made what, in a line."""
+    machine, dataset = account["config"]["machine"].upper(), account["source"]["dataset"]
+    return f"{machine} machine over {dataset}: {num} sample{'s' if num > 1 else ''}"
+
+
+def border_of(account: dict[str, Any]) -> str:
+    """What windows do at the border; whole images never wrap."""
+    config = account["config"]
+    return "zeros" if config["machine"] == "is" else str(config["boundary"])
+
+
+def class_of(account: dict[str, Any], images: ImageSet) -> str:
+    """The class that was sampled; empty for all."""
+    label: int | None = account["config"]["label"]
+    if label is None:
+        return ""
+    names = images.class_names
+    return f"{label}, {names[label]}" if label < len(names) else str(label)
+
+
+def facts_of(run: RunFolder, images: ImageSet) -> list[list[str]]:
+    """What determines the samples, as names and values for people."""
+    config, source = run.account["config"], run.account["source"]
+    shape = " x ".join(str(size) for size in source["shape"])
+    exact = config["exact"] or config["machine"] != "els"
+    facts = {
+        "Machine": config["machine"].upper(),
+        "Sums": "exact" if exact else f"retrieved: k {config['k']}, tail {config['tail']}",
+        "Training images": f"{source['num_images']:,} of {source['dataset']}, {shape}",
+        "Checksum of the images": source["sha256"],
+        "Border rule": border_of(run.account),
+        "Class": class_of(run.account, images),
+        "Patch sizes": sizes_of(run.account["scales"]),
+        "Steps": f"{len(run.account['steps'])}, schedule {config['schedule']}",
+        "Noise": config["noise"] or f"seed {config['seed']}",
+        "Samples in the run": str(config["num"]),
+        "Seconds": str(timedelta(seconds=round(run.account["seconds"]))),
+        "Versions": ", ".join(f"{k} {v}" for k, v in run.account.get("versions", {}).items()),
+    }
+    return [[name, value] for name, value in facts.items() if value]

@@ -1,1 +1,0 @@
-"""One self-contained HTML page that shows where every pixel of a run comes from."""

@@ -1,1 +1,0 @@
-"""Where one pixel of any image comes from."""

@@ -1,0 +1,1 @@
+"""Results on disk: accounts, output folders, tables and figures."""

@@ -1,0 +1,337 @@
+"""Write the results of a command into its output folder: all files appear, or none.
+
+What is written replaces what was there in one stroke. All new files are put into a hidden folder;
+its renaming to `.replacing` decides that they count, and whoever holds the folder next moves in
+what a killed process has not. Without its account, which moves in last, no folder holds results.
+"""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from math import ceil, sqrt
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from numpy import ndarray
+from PIL import Image
+from torch import Tensor
+
+from patchindex.images import to_uint8
+from patchindex.paths import locked_folder, sync
+from sampler.attribution.trace import TRACE
+from sampler.errors import OutputError
+from sampler.run import Run
+from sampler.studies.calibrate import CalibrationRun
+from sampler.studies.compare import ComparisonRun
+from sampler.studies.verify import Verification
+
+GAP = 2
+BACKGROUND = 255
+SMALLEST_SIDE = 96
+
+
+def image_grid(
+    images: Float[Tensor, "b c h w"], columns: int | None = None
+) -> UInt8[ndarray, "H W c"]:
+    """Images in [-1, 1] side by side, near to a square unless `columns` says otherwise."""
+    pixels = to_uint8(images).transpose(0, 2, 3, 1)
+    zoom = max(1, ceil(SMALLEST_SIDE / max(pixels.shape[1:3])))
+    pixels = pixels.repeat(zoom, axis=1).repeat(zoom, axis=2)
+    num, height, width, channels = pixels.shape
+    columns = columns or ceil(sqrt(num))
+    gap = GAP * zoom
+    rows = ceil(num / columns)
+    shape = (rows * (height + gap) + gap, columns * (width + gap) + gap, channels)
+    canvas = np.full(shape, BACKGROUND, dtype=np.uint8)
+    for i, image in enumerate(pixels):
+        top, left = (
+            place * (side + gap) + gap
+            for place, side in zip(divmod(i, columns), (height, width), strict=True)
+        )
+        canvas[top : top + height, left : left + width] = image
+    return canvas
+
+
+def save_png(picture: UInt8[ndarray, "H W c"], path: Path) -> None:
+    """Write a picture with 1 or 3 channels as a PNG."""
+    Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture).save(path, "PNG")
+
+
+RUN_ACCOUNT, VERIFY_ACCOUNT = "run.json", "verify.json"
+CALIBRATE_ACCOUNT, COMPARE_ACCOUNT = "calibrate.json", "compare.json"
+HOLDING = {
+    RUN_ACCOUNT: "a run",
+    VERIFY_ACCOUNT: "a verification",
+    CALIBRATE_ACCOUNT: "a calibration",
+    COMPARE_ACCOUNT: "a comparison",
+}
+
+
+# what other commands make of a run, and what would be wrong beside the next one
+OF_ANOTHER_RUN = ("explain.html", "leave_out*", "steps.png", "steps.svg", "attribution.*")
+LOCK, REPLACING, PLAN = ".lock", ".replacing", ".plan.json"
+# left by a process that was killed
+SCRATCH = (".writing-*", ".tracing-*")
+
+
+@contextmanager
+def reserve_output(folder: Path, *, overwrite: bool, account: str = RUN_ACCOUNT) -> Iterator[None]:
+    """Make the folder, and keep every other process from writing into it.
+
+    Args:
+        account: the file that says that the folder holds results of this kind.
+
+    Raises:
+        LockedError: another process writes into it.
+        OutputError: it cannot be made or written, or holds results that may not be replaced.
+    """
+    with ExitStack() as held:
+        try:
+            held.enter_context(locked_folder(folder, name=LOCK))
+            settle(folder)
+        except OutputError:
+            raise
+        except OSError as error:
+            raise unwritable(folder, error) from error
+        if (folder / account).exists() and not overwrite:
+            raise OutputError(
+                f"{folder} already holds {HOLDING[account]}. "
+                "Give another --out, or --overwrite to replace it."
+            )
+        yield
+
+
+def settle_output(folder: Path) -> None:
+    """Finish a replacement of the results that was cut short, before they are read.
+
+    Raises:
+        LockedError: another process is replacing them.
+        OutputError: it cannot be finished.
+    """
+    if (folder / REPLACING).exists():
+        with reserve_output(folder, overwrite=True):
+            pass
+
+
+def write_run(run: Run, folder: Path) -> None:
+    """Write samples.npy, samples.png, the trace if there is one and, last, run.json.
+
+    Raises:
+        OutputError: the disk is full or the folder went away.
+    """
+    files: dict[str, Callable[[Path], object]] = {
+        "samples.npy": lambda path: np.save(path, run.result.images.cpu().numpy()),
+        "samples.png": lambda path: save_png(image_grid(run.result.images), path),
+    }
+    if run.trace_path is not None:
+        files[TRACE] = run.trace_path.rename
+    files[RUN_ACCOUNT] = lambda path: write_json(run.account, path)
+    write_whole(files, folder, account=RUN_ACCOUNT, gone=(*OF_ANOTHER_RUN, TRACE))
+
+
+def write_verification(verification: Verification, folder: Path) -> None:
+    """Write verify.png, verify.svg and, last, verify.json.
+
+    Raises:
+        OutputError: the disk is full or the folder went away.
+    """
+    # matplotlib takes most of a second to import, which no other command should wait for
+    from sampler.results.study_figures import verification_figure  # noqa: PLC0415
+    from sampler.results.style import save_figure  # noqa: PLC0415
+
+    figure = verification_figure(verification.rows, verification.title)
+    files: dict[str, Callable[[Path], None]] = {
+        "verify.png": lambda path: save_figure(figure, path),
+        "verify.svg": lambda path: save_figure(figure, path),
+        VERIFY_ACCOUNT: lambda path: write_json(verification.account, path),
+    }
+    write_whole(files, folder, account=VERIFY_ACCOUNT)
+
+
+def write_calibration(run: CalibrationRun, folder: Path) -> None:
+    """Write scales.yaml, scales.png, receptive_field.png and, last, calibrate.json.
+
+    Raises:
+        OutputError: the disk is full or the folder went away.
+    """
+    from sampler.results.study_figures import maps_figure, scales_figure  # noqa: PLC0415 - as above
+    from sampler.results.style import save_figure  # noqa: PLC0415
+
+    curve = scales_figure(run, run.title)
+    files: dict[str, Callable[[Path], object]] = {
+        "scales.yaml": lambda path: path.write_text(run.scales_yaml()),
+        "scales.png": lambda path: save_figure(curve, path),
+    }
+    if run.maps is not None:
+        heat = maps_figure(run.maps, run.calibration.times, run.account["effective_width"])
+        files["receptive_field.png"] = lambda path: save_figure(heat, path)
+    files[CALIBRATE_ACCOUNT] = lambda path: write_json(run.account, path)
+    write_whole(files, folder, account=CALIBRATE_ACCOUNT, gone=("receptive_field.png",))
+
+
+def write_comparison(run: ComparisonRun, folder: Path) -> None:
+    """Write samples.png, scatter.png, images.npz and, last, compare.json.
+
+    Raises:
+        OutputError: the disk is full or the folder went away.
+    """
+    from sampler.results.study_figures import grid_figure, scatter_figure  # noqa: PLC0415 - as above
+    from sampler.results.style import save_figure  # noqa: PLC0415
+
+    images = run.predicted | {f"network_{steps}": found for steps, found in run.outputs.items()}
+    arrays = {name: found.numpy() for name, found in images.items()}
+    grid, scatter = grid_figure(run), scatter_figure(run)
+    files: dict[str, Callable[[Path], object]] = {
+        "images.npz": lambda path: np.savez(path, allow_pickle=False, **arrays),
+        "samples.png": lambda path: save_figure(grid, path),
+        "scatter.png": lambda path: save_figure(scatter, path),
+        COMPARE_ACCOUNT: lambda path: write_json(run.account, path),
+    }
+    write_whole(files, folder, account=COMPARE_ACCOUNT)
+
+
+def write_whole(
+    files: Mapping[str, Callable[[Path], object]],
+    folder: Path,
+    remedy: str = "Free some space or give another --out.",
+    *,
+    account: str | None = None,
+    gone: Iterable[str] = (),
+) -> None:
+    """Write the named files into a folder that is held: all appear, or none.
+
+    Args:
+        remedy: what to do where that fails.
+        account: the one of them that says that the others are there.
+        gone: patterns of what vanishes in the same stroke, unless it is among the files.
+
+    Raises:
+        OutputError: the disk is full or the folder went away.
+    """
+    old = {path.name for pattern in gone for path in folder.glob(pattern)} - files.keys()
+    plan = {"account": account, "gone": sorted(old)}
+    try:
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".writing-") as scratch:
+            staged = Path(scratch, REPLACING)
+            staged.mkdir()
+            for name, write in files.items():
+                write(staged / name)
+            write_json(plan, staged / PLAN)
+            for name in (*files, PLAN, "."):
+                sync(staged / name)
+            staged.rename(folder / REPLACING)
+        settle(folder)
+    except OutputError:
+        raise
+    except OSError as error:
+        raise OutputError(
+            f"the results cannot be written to {folder} ({reason(error)}). {remedy}"
+        ) from error
+
+
+def settle(folder: Path) -> None:
+    """Finish what was decided for a folder that is held, and remove what never was."""
+    if (folder / REPLACING / PLAN).exists():
+        move_in(folder / REPLACING, folder)
+    for path in [path for pattern in (REPLACING, *SCRATCH) for path in folder.glob(pattern)]:
+        remove(path)
+
+
+def move_in(staged: Path, folder: Path) -> None:
+    """Put staged files in the place of the old ones; may be cut short, and done again."""
+    account, gone = read_plan(staged / PLAN)
+    names = sorted(path.name for path in staged.iterdir() if path.name != PLAN)
+    if account is not None and account in names:
+        remove(folder / account)  # what it tells of is not whole from here on
+        names.sort(key=lambda name: name == account)
+    for name in gone:
+        remove(folder / name)
+    for name in names:
+        if (staged / name).is_dir():  # which replaces no other in one stroke
+            remove(folder / name)
+        (staged / name).replace(folder / name)
+    sync(folder)
+    remove(staged / PLAN)
+
+
+def read_plan(file: Path) -> tuple[str | None, list[str]]:
+    """The account among the staged files, and the names of what vanishes.
+
+    Raises:
+        OutputError: the plan is none of ours.
+    """
+    try:
+        plan = json.loads(file.read_text(encoding="utf-8"))
+        account, gone = plan["account"], list(plan["gone"])
+        if all(is_name(name) for name in gone) and (account is None or is_name(account)):
+            return account, gone
+    except (ValueError, LookupError, TypeError, RecursionError):
+        pass  # told below
+    raise OutputError(
+        f"{file.parent} holds no results that can be moved into its folder. Remove it."
+    )
+
+
+def is_name(text: str) -> bool:
+    """Whether it names an entry of a folder, and nothing outside."""
+    return text not in ("", "..") and Path(text).name == text
+
+
+def check_writable(folder: Path) -> None:
+    """Make the folder and prove that it can be written to.
+
+    Raises:
+        OutputError: it cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise unwritable(folder, error) from error
+
+
+def write_file(path: Path, write: Callable[[Path], object]) -> None:
+    """Write one file into a folder that nobody need hold; it appears whole or not at all.
+
+    Raises:
+        OutputError: the disk is full or the folder went away.
+    """
+    try:
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".drawing-") as scratch:
+            write(Path(scratch, path.name))
+            Path(scratch, path.name).replace(path)
+    except OSError as error:
+        raise OutputError(
+            f"{path} cannot be written ({reason(error)}). Free some space or give another --out."
+        ) from error
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def unwritable(folder: Path, error: OSError) -> OutputError:
+    """The error of a folder that cannot be made or written."""
+    return OutputError(
+        f"output folder {folder} cannot be written ({reason(error)}). "
+        "Give another --out, or mend its permissions."
+    )
+
+
+def reason(error: OSError) -> str:
+    """What the operating system says, or else the error."""
+    return error.strerror or str(error)
+
+
+def write_json(account: Mapping[str, Any], path: Path) -> None:
+    """Write JSON that people can read."""
+    path.write_text(json.dumps(account, indent=1) + "\n")

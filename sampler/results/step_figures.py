@@ -1,0 +1,280 @@
+"""Figures of a run: what happened at each step, over time t."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from itertools import groupby, pairwise
+from math import ceil, floor, isfinite, log10
+from pathlib import Path
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import MaxNLocator, NullFormatter, PercentFormatter
+
+from sampler.results.run_account import is_retrieved
+from sampler.results.style import BLUE, GREEN, GREY, LIGHT_GREY, ORANGE, STYLE
+from sampler.trajectory import StepReport
+
+
+@runtime_checkable
+class TimedStep(Protocol):
+    """What every panel needs of a step."""
+
+    @property
+    def t(self) -> float:
+        """Time in [0, 1]; 1 is noise."""
+
+    @property
+    def patch_size(self) -> int | None:
+        """Of the patches that were compared; None for whole images."""
+
+
+Row = TypeVar("Row", bound=TimedStep)
+TARGET, CHANGE = GREY, LIGHT_GREY
+WIDTH, HEIGHT = 4.0, 3.3  # inches of a panel
+
+
+def figure_of_steps(
+    rows: Sequence[Row],
+    title: str,
+    panels: Sequence[Sequence[Callable[[Axes, Sequence[Row]], None]]],
+) -> Figure:
+    """Panels in lines; one that is named twice in a line is twice as wide."""
+    with mpl.rc_context(STYLE):
+        layout = ConstrainedLayoutEngine(w_pad=0.09, h_pad=0.09)
+        size = (WIDTH * len(panels[0]), HEIGHT * len(panels))
+        figure = Figure(figsize=size, layout=layout)
+        figure.suptitle(title, x=0.01, ha="left", fontsize=11.5, fontweight="bold")
+        axes = figure.subplot_mosaic([list(line) for line in panels], sharex=True)
+        for draw_panel, panel in axes.items():
+            draw_panel(panel, rows)
+            mark_patch_sizes(panel, rows)
+        first = axes[panels[0][0]]
+        # t falls along the trajectory; a margin keeps the first and the last marker whole
+        first.set_xlim(rows[0].t + 0.03, -0.01)
+        for line in panels:
+            if line is panels[-1] or len(set(line)) < len(line):  # a wide one aligns with no other
+                for draw_panel in line:
+                    axes[draw_panel].set_xlabel("t, from noise to image")
+                    axes[draw_panel].tick_params(labelbottom=True)
+        return figure
+
+
+def draw(
+    panel: Axes,
+    rows: Sequence[TimedStep],
+    values: Sequence[float],
+    color: str,
+    label: str | None = None,
+) -> None:
+    """One line over t; a note in its place where nothing of it is known."""
+    if any(isfinite(value) for value in values):
+        panel.plot([row.t for row in rows], values, color=color, label=label, clip_on=False)
+    elif label is None:
+        note(panel, "not known")
+    else:
+        panel.plot([], [], color=color, label=f"{label}: not known")
+
+
+def note(panel: Axes, text: str) -> None:
+    """Words in the middle, where no line can be."""
+    panel.text(
+        0.5,
+        0.5,
+        text,
+        transform=panel.transAxes,
+        ha="center",
+        color=TARGET,
+        backgroundcolor="white",
+    )
+
+
+def draw_target(panel: Axes, value: float, label: str) -> None:
+    """A dashed line, named at its right end."""
+    panel.axhline(value, color=TARGET, linewidth=1, linestyle="--", marker="")
+    panel.annotate(
+        label, (1, value), xycoords=("axes fraction", "data"), xytext=(-2, 3),
+        textcoords="offset points", ha="right", color=TARGET, fontsize=8,
+    )  # fmt: skip
+
+
+def mark_patch_sizes(panel: Axes, rows: Sequence[TimedStep]) -> None:
+    """A dotted line wherever the patch size changes, which explains most jumps."""
+    for row, following in pairwise(rows):
+        if row.patch_size != following.patch_size:
+            middle = (row.t + following.t) / 2
+            panel.axvline(middle, color=CHANGE, linewidth=0.9, linestyle=":", marker="")
+
+
+def name_patch_sizes(panel: Axes, rows: Sequence[TimedStep]) -> None:
+    """The patch size between the dotted lines, at the bottom."""
+    for patch_size, steps in groupby(rows, key=lambda row: row.patch_size):
+        times = [row.t for row in steps]
+        panel.annotate(
+            f"P {patch_size}", (sum(times) / len(times), 0), ha="center", color=TARGET, fontsize=8,
+            xycoords=("data", "axes fraction"), xytext=(0, 4), textcoords="offset points",
+        )  # fmt: skip
+
+
+def whole_decades(panel: Axes, values: Sequence[float]) -> None:
+    """A logarithmic axis that ends at powers of ten, so that its labels are plain."""
+    known = [value for value in values if isfinite(value) and value > 0]
+    panel.set_yscale("log")
+    panel.yaxis.set_minor_formatter(NullFormatter())
+    if known:
+        low, high = floor(log10(min(known))), ceil(log10(max(known)))
+        panel.set_ylim(10.0**low, 10.0 ** max(high, low + 1))
+
+
+def decades_and_zero(panel: Axes, values: Sequence[float]) -> None:
+    """Like whole_decades, with a place for zero below the lowest power of ten."""
+    known = [value for value in values if isfinite(value) and value > 0]
+    if not any(value == 0 for value in values):
+        whole_decades(panel, values)
+    elif known:
+        low, high = floor(log10(min(known))), ceil(log10(max(known)))
+        panel.set_yscale("symlog", linthresh=10.0**low, linscale=0.5)
+        panel.set_ylim(0, 10.0 ** max(high, low + 1))
+    else:
+        panel.set_ylim(0, 1)
+        panel.set_yticks([0])
+
+
+def legend(panel: Axes) -> None:
+    """The names of the lines, where they hide least."""
+    panel.legend(loc="best", fontsize=8)
+
+
+VALUE, ASKED, AGAIN, EXACTLY = BLUE, ORANGE, GREEN, ORANGE
+MOST_TICKS = 8
+
+
+def steps_figure(rows: Sequence[StepReport], account: Mapping[str, Any]) -> Figure:
+    """Patch size, effective sample size, head mass, standard error, patches compared, seconds.
+
+    With a tolerance also how many pixels needed more than the first estimate.
+
+    Args:
+        rows: steps, whose patch sizes are those that were compared.
+        account: what `run.json` holds, as `sampler.results.run_account.as_compared` gives it.
+    """
+    config = account["config"]
+    asked = [step["asked_patch_size"] for step in account["steps"]]
+    sizes = draw_whole_images if config["machine"] == "is" else partial(draw_sizes, asked=asked)
+    errors = partial(draw_standard_error, tolerance=config["tolerance"])
+    panels: tuple[tuple[Callable[[Axes, Sequence[StepReport]], None], ...], ...] = (
+        (sizes, draw_sample_size, draw_head_mass),
+        (errors, draw_num_scored, draw_seconds),
+    )
+    if config["tolerance"] is not None:
+        panels = (
+            (sizes, sizes, sizes),
+            (draw_sample_size, draw_head_mass, errors),
+            (draw_ways, draw_num_scored, draw_seconds),
+        )
+    return figure_of_steps(rows, title_of(account), panels)
+
+
+def title_of(account: Mapping[str, Any]) -> str:
+    """Images, machine and samples, in one line."""
+    config, source = account["config"], account["source"]
+    how = f"exact {config['machine'].upper()}"
+    if is_retrieved(account):
+        how = (
+            f"ELS by retrieval (k {config['k']:,}, tail {config['tail']:,}, "
+            f"nprobe {config['nprobe']:,})"
+        )
+    return (
+        f"{Path(source['dataset']).name}, {source['num_images']:,} images: {how}, "
+        f"{config['num']:,} {'sample' if config['num'] == 1 else 'samples'}"
+    )
+
+
+def draw_sizes(panel: Axes, rows: Sequence[StepReport], *, asked: Sequence[int]) -> None:
+    """The patch size in steps; where the index lacks some of those asked for, these too."""
+    times = [row.t for row in rows]
+    used = [row.patch_size for row in rows if row.patch_size is not None]
+    panel.set_title("patch size P, pixels")
+    style: dict[str, Any] = {"where": "mid", "clip_on": False}
+    if list(asked) != used:
+        panel.step(
+            times, asked, color=ASKED, linestyle="--", markerfacecolor="white",
+            label="asked for", **style,
+        )  # fmt: skip
+    panel.step(times, used, color=VALUE, label="of the index, compared", **style)
+    if list(asked) != used:
+        legend(panel)
+    sizes = sorted({*used, *asked})
+    if len(sizes) <= MOST_TICKS:
+        panel.set_yticks(sizes)
+    else:
+        panel.yaxis.set_major_locator(MaxNLocator(integer=True))
+    panel.set_ylim(0, max(sizes) + 1)
+
+
+def draw_whole_images(panel: Axes, rows: Sequence[StepReport]) -> None:  # noqa: ARG001 - none matters
+    """Words, since the IS machine has no patches."""
+    panel.set_title("patch size P, pixels")
+    panel.set_yticks([])
+    note(panel, "the IS machine compares whole images")
+
+
+def draw_sample_size(panel: Axes, rows: Sequence[StepReport]) -> None:
+    """Over how many patches the weight is spread."""
+    values = [row.effective_sample_size for row in rows]
+    panel.set_title("effective sample size, median")
+    draw(panel, rows, values, VALUE)
+    whole_decades(panel, values)
+
+
+def draw_head_mass(panel: Axes, rows: Sequence[StepReport]) -> None:
+    """Which share of the weight was summed and not sampled."""
+    panel.set_title("head mass, median")
+    draw(panel, rows, [row.head_mass for row in rows], VALUE)
+    shares(panel)
+
+
+def draw_standard_error(
+    panel: Axes, rows: Sequence[StepReport], *, tolerance: float | None
+) -> None:
+    """The error that the machine states, and how much of it was tolerated."""
+    values = [row.standard_error for row in rows]
+    panel.set_title("standard error (image: -1 to 1)")
+    draw(panel, rows, values, VALUE)
+    if tolerance:
+        draw_target(panel, tolerance, f"tolerance {tolerance:g}")
+    decades_and_zero(panel, [*values, tolerance or float("nan")])
+    if all(value == 0 for value in values):
+        note(panel, "exact at every step")
+
+
+def draw_num_scored(panel: Axes, rows: Sequence[StepReport]) -> None:
+    """How many patches were compared with a window."""
+    values = [row.num_scored for row in rows]
+    panel.set_title("patches compared per pixel, mean")
+    draw(panel, rows, values, VALUE)
+    whole_decades(panel, values)
+
+
+def draw_seconds(panel: Axes, rows: Sequence[StepReport]) -> None:
+    """Wall time."""
+    panel.set_title("seconds per step, all samples")
+    draw(panel, rows, [row.seconds for row in rows], VALUE)
+    panel.set_ylim(0, None)
+
+
+def draw_ways(panel: Axes, rows: Sequence[StepReport]) -> None:
+    """Pixels whose first estimate, and whose second one too, were not within the tolerance."""
+    panel.set_title("pixels beyond the tolerance at first")
+    draw(panel, rows, [row.estimated_again for row in rows], AGAIN, "estimated again")
+    draw(panel, rows, [row.summed_exactly for row in rows], EXACTLY, "summed exactly")
+    shares(panel)
+    legend(panel)
+
+
+def shares(panel: Axes) -> None:
+    """An axis from nothing to all."""
+    panel.set_ylim(-0.03, 1.03)
+    panel.yaxis.set_major_formatter(PercentFormatter(1))

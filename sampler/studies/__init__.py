@@ -1,0 +1,1 @@
+"""Studies of machines and networks: verification, calibration, comparison."""

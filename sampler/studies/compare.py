@@ -1,0 +1,290 @@
+"""Compare a network's images with those that the theory predicts from the same noise."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from time import perf_counter
+from typing import Any, get_args
+
+import torch
+import yaml
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from patchindex import Boundary, ImageSet, PatchIndex
+from patchindex.devices import CPU, describe_device
+from patchindex.images import to_unit
+from patchindex.paths import data_file
+from sampler.errors import SamplerConfigError
+from sampler.machines import ScoreMachine
+from sampler.networks import Network, network_denoiser
+from sampler.networks.network import check_fit, matching_boundary
+from sampler.noise import initial_noise
+from sampler.run import MachineName, SamplerConfig, describe_source, make_machine
+from sampler.scales import calibrated_scales, choose_scales, paper_name, published_name
+from sampler.studies.baselines import nearest_images, wiener_denoiser
+from sampler.studies.metrics import coefficient_of_determination, pearson_r
+from sampler.trajectory import (
+    Denoiser,
+    Step,
+    check_steps,
+    labels_for,
+    machine_denoiser,
+    plan_steps,
+    reverse,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Prediction:
+    """One predictor's images beside the network's, from the same noise.
+
+    Attributes:
+        r, R2: of each image.
+    """
+
+    r: Float[Tensor, " b"]
+    R2: Float[Tensor, " b"]
+
+    @classmethod
+    def of(
+        cls, predicted: Float[Tensor, "b c h w"], network: Float[Tensor, "b c h w"]
+    ) -> "Prediction":
+        """The agreement of these images."""
+        return cls(
+            r=pearson_r(predicted, network),
+            R2=coefficient_of_determination(predicted, network),
+        )
+
+    def medians(self) -> dict[str, float]:
+        """Over images: Pearson r (the paper's "r^2"), its square, and R2 = 1 - SSE / SST."""
+        return {
+            "r": middle(self.r),
+            "r2": middle(self.r.square()),
+            "R2": middle(self.R2),
+        }
+
+
+def middle(values: Float[Tensor, " b"]) -> float:
+    """The median, which of an even number is the mean of the two in the middle."""
+    return float(values.double().quantile(0.5))
+
+
+def share_better(one: Prediction, other: Prediction) -> float:
+    """Share of images that the one predicts with the larger r."""
+    return float((one.r > other.r).double().mean())
+
+
+def compare(
+    predicted: Mapping[str, Float[Tensor, "b c h w"]], network: Float[Tensor, "b c h w"]
+) -> dict[str, Prediction]:
+    """Each predictor's agreement with the network; all images are clipped to [-1, 1] first."""
+    target = network.clamp(-1, 1)
+    return {name: Prediction.of(images.clamp(-1, 1), target) for name, images in predicted.items()}
+
+
+def summary(predictions: Mapping[str, Prediction]) -> dict[str, object]:
+    """Medians of each predictor, and how often the local machines beat the ideal one."""
+    medians = {name: prediction.medians() for name, prediction in predictions.items()}
+    ideal = predictions["is"]
+    better = {
+        name: share_better(predictions[name], ideal)
+        for name in ("els", "ls")
+        if name in predictions
+    }
+    return {"medians": medians, "better_than_is": better}
+
+
+Images = Float[Tensor, "b c h w"]
+# Called with the name of a predictor, the steps it has done, and how many there are.
+OnStep = Callable[[str, int, int], None]
+
+WIENER, NEAREST = "wiener", "nearest"
+MANY_SAMPLES = SamplerConfig(num=32)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompareConfig:
+    """What is compared, besides network and images.
+
+    Attributes:
+        sampling: of the machines: retrieval settings, scales, steps, samples and seed.
+        network_steps: numbers of steps that the network samples in.
+    """
+
+    sampling: SamplerConfig = MANY_SAMPLES
+    network_steps: tuple[int, ...] = (150, 20)
+
+    def __post_init__(self) -> None:
+        if not self.network_steps or min(self.network_steps) < 1:
+            raise SamplerConfigError(
+                f"network_steps is {self.network_steps}. Give at least one number above 0."
+            )
+        check_steps(max(self.network_steps))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ComparisonRun:
+    """A finished comparison.
+
+    Attributes:
+        outputs: the network's images by its number of steps.
+        predicted: each predictor's images; those of the nearest training image by network steps.
+        predictions: agreement by network steps and predictor.
+        account: what `compare.json` holds.
+    """
+
+    noise: Images
+    outputs: dict[int, Images]
+    predicted: dict[str, Images]
+    nearest: dict[int, Images]
+    predictions: dict[int, dict[str, Prediction]]
+    account: dict[str, Any]
+
+
+def compare_network(
+    source: ImageSet | PatchIndex,
+    network: Network,
+    config: CompareConfig,
+    on_step: OnStep | None = None,
+    *,
+    device: torch.device = CPU,
+) -> ComparisonRun:
+    """Let network, machines and baselines make images of the same noise.
+
+    Args:
+        device: where machines and baselines compute.
+
+    Raises:
+        UserError: images that are not the network's, or a setting that these do not admit.
+    """
+    images = source if isinstance(source, ImageSet) else source.images
+    check_fit(network, images)
+    sampling = replace(config.sampling, schedule=network.schedule)
+    boundary = matching_boundary(network, source, sampling.boundary)
+    machines = theory(source, sampling, boundary)
+    # LS compares what ELS does, so that they differ in their dictionaries alone
+    scales = choose_scales(
+        machines["els"], source, sampling.scales,
+        boundary=boundary, own=own_scales(images, network),
+    )  # fmt: skip
+    plan = plan_steps(scales.patch_sizes, sampling.steps, sampling.schedule)
+    noise = initial_noise(sampling.num, images, sampling.seed)
+    label = labels_for(
+        sampling.num, network.config.num_classes, label=sampling.label, seed=sampling.seed
+    )
+    stopwatch = Stopwatch(noise.to(device), on_step)
+    denoisers = {name: machine_denoiser(machine, label) for name, machine in machines.items()}
+    denoisers[WIENER] = wiener_denoiser(images, label, device)
+    outputs = network_images(network, label, config.network_steps, stopwatch)
+    predicted = {name: stopwatch.images(name, by, plan) for name, by in denoisers.items()}
+    nearest = {count: nearest_of(found, images, label) for count, found in outputs.items()}
+    predictions = {
+        count: compare(predicted | {NEAREST: nearest[count]}, found)
+        for count, found in outputs.items()
+    }
+    account = {
+        "config": asdict(sampling) | {"network_steps": list(config.network_steps)},
+        "network": {"name": network.name, **network.config.values()},
+        "scales": scales.account(),
+        "source": describe_source(source, images),
+        "device": describe_device(device),
+        "labels": None if label is None else label.tolist(),
+        "published": published_rows(images, network),
+        "seconds": stopwatch.seconds,
+    } | describe_predictions(predictions)
+    return ComparisonRun(
+        noise=noise, outputs=outputs, predicted=predicted, nearest=nearest,
+        predictions=predictions, account=account,
+    )  # fmt: skip
+
+
+def network_images(
+    network: Network,
+    label: Int[Tensor, " b"] | None,
+    network_steps: tuple[int, ...],
+    stopwatch: "Stopwatch",
+) -> dict[int, Images]:
+    """What the network makes of the noise in each of these numbers of steps."""
+    denoiser = network_denoiser(network, label)
+    return {
+        count: stopwatch.images(
+            f"network in {count} steps", denoiser, plan_steps((None,), count, network.schedule)
+        )
+        for count in network_steps
+    }
+
+
+def describe_predictions(predictions: dict[int, dict[str, Prediction]]) -> dict[str, Any]:
+    """Medians, and r of every sample, by network steps; keys as JSON has them."""
+    return {
+        "results": {str(count): summary(found) for count, found in predictions.items()},
+        "r": {
+            str(count): {name: row.r.tolist() for name, row in found.items()}
+            for count, found in predictions.items()
+        },
+    }
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stopwatch:
+    """Makes images of the same noise by several denoisers, tells of each step, and times each.
+
+    Attributes:
+        seconds: of each denoiser so far, by name.
+    """
+
+    noise: Images
+    on_step: OnStep | None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def images(self, name: str, denoiser: Denoiser, steps: list[Step]) -> Images:
+        """The denoiser's images, on the host."""
+        start, positions = perf_counter(), {step.t: i for i, step in enumerate(steps)}
+
+        def reporting(xt: Images, step: Step) -> Images:
+            if self.on_step is not None:
+                self.on_step(name, positions[step.t], len(steps))
+            return denoiser(xt, step)
+
+        found = reverse(reporting, self.noise, steps).cpu()
+        self.seconds[name] = perf_counter() - start
+        return found
+
+
+def theory(
+    source: ImageSet | PatchIndex, sampling: SamplerConfig, boundary: Boundary
+) -> dict[str, ScoreMachine]:
+    """ELS as `sampling` says, LS and IS exactly, all with this boundary."""
+    return {
+        str(name): make_machine(source, replace(sampling, boundary=boundary, machine=name))
+        for name in get_args(MachineName)
+    }
+
+
+def nearest_of(images: Images, training: ImageSet, label: Int[Tensor, " b"] | None) -> Images:
+    """The training image nearest to each, of its own class: the best that memorising could do."""
+    found = torch.empty_like(images)
+    for value in [None] if label is None else label.unique().tolist():
+        members = torch.ones(len(images), dtype=torch.bool) if label is None else label == value
+        among = training.with_label(value)
+        where, _ = nearest_images(images[members].clamp(-1, 1), among)
+        found[members] = to_unit(among.tensor[where])
+    return found
+
+
+def own_scales(images: ImageSet, network: Network) -> str | None:
+    """Name of the scales calibrated for this network, else of those published for its kind."""
+    config, own = network.config, Path(network.name).stem
+    if own in calibrated_scales():
+        return own
+    return published_name(images.name, config.architecture, config.padding)
+
+
+def published_rows(images: ImageSet, network: Network) -> dict[str, list[float]]:
+    """The paper's medians for such a network by network steps: ELS, LS, IS, share ELS > IS."""
+    config = network.config
+    key = paper_name(images.name, config.architecture, config.padding)
+    table = yaml.safe_load(data_file("table1.yaml").read_text())
+    rows = {name.removeprefix("network_steps_"): found.get(key) for name, found in table.items()}
+    return {steps: row for steps, row in rows.items() if row is not None}

@@ -1,0 +1,356 @@
+"""Verify retrieval against the exact scan, along the exact machine's own trajectory.
+
+What cannot be known is nan: coverage without an interval, recall that was not measured, head mass
+where patches were left out.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from math import isfinite, sqrt
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from patchindex import PatchIndex
+from patchindex.devices import CPU, describe_device, wait_for
+from sampler.errors import SamplerConfigError
+from sampler.estimator.estimate import LARGEST_K_HAT
+from sampler.machines import ScoreMachine, checked_patch_size
+from sampler.noise import initial_noise
+from sampler.posterior import Posterior
+from sampler.results.run_account import known_values
+from sampler.run import SamplerConfig, describe_source, make_machine
+from sampler.scales import ChosenScales, choose_scales
+from sampler.schedule import noise_level
+from sampler.studies.metrics import coefficient_of_determination, pearson_r
+from sampler.studies.recall import random_pixels, search_recall
+from sampler.trajectory import Step, StepReport, plan_steps, sample
+
+TARGET_R2 = 0.995
+TARGET_COVERAGE = 0.95
+STANDARD_ERRORS = 1.96
+# the exact scan skips up to 1e-6 of a pixel's mass, and means are float32
+ROUNDING = 1e-6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepComparison:
+    """Retrieval beside the exact scan at one step, over all pixels of all samples.
+
+    Attributes:
+        patch_size: of both machines.
+        sigma: noise in data units.
+        R2: of retrieval's posterior mean, 1 - SSE / SST pooled over all values.
+        rmse: of the same mean.
+        standard_error: that retrieval states, root mean square; equals `rmse` where it is honest.
+        coverage: share of values whose 95 % interval holds the exact one.
+        recall: share of the k nearest patches that the search finds, mean over the pixels tried.
+        head_mass: share of the mass that was summed and not sampled, median.
+        effective_sample_size: of the exact weights, median; then its 10 % and 90 % quantiles.
+        estimated_effective_sample_size: what retrieval states, median.
+        num_scored: patches per pixel whose distance retrieval computed, mean.
+    """
+
+    t: float
+    patch_size: int | None
+    sigma: float
+    R2: float
+    rmse: float
+    standard_error: float
+    coverage: float
+    recall: float
+    head_mass: float
+    effective_sample_size: float
+    effective_sample_size_10: float
+    effective_sample_size_90: float
+    estimated_effective_sample_size: float
+    num_scored: float
+    exact_seconds: float
+    retrieval_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinalComparison:
+    """Images that each machine reached on its own way from the same noise.
+
+    Attributes:
+        r: Pearson correlation of each pair of images.
+        r2_median: of the squares of `r`.
+        R2_median: of 1 - SSE / SST of each pair.
+    """
+
+    r: tuple[float, ...]
+    r_median: float
+    r_lowest: float
+    r2_median: float
+    R2_median: float
+
+
+def compare_step(
+    step: Step,
+    exact: Posterior,
+    found: Posterior,
+    *,
+    exact_seconds: float,
+    retrieval_seconds: float,
+    recall: float = float("nan"),
+) -> StepComparison:
+    """The row of one step, from both machines' posteriors of the same states."""
+    sizes = exact.effective_sample_size.double().flatten()
+    low, middle, high = sizes.quantile(sizes.new_tensor([0.1, 0.5, 0.9])).tolist()
+    return StepComparison(
+        t=step.t,
+        patch_size=step.patch_size,
+        sigma=noise_level(step.alpha_bar),
+        R2=pooled_r2(found.mean, exact.mean),
+        rmse=root_mean_square(found.mean - exact.mean),
+        standard_error=root_mean_square(found.standard_error),
+        coverage=coverage(found, exact),
+        recall=recall,
+        head_mass=float(found.head_mass.median()),
+        effective_sample_size=middle,
+        effective_sample_size_10=low,
+        effective_sample_size_90=high,
+        estimated_effective_sample_size=float(found.effective_sample_size.median()),
+        num_scored=float(found.num_scored.double().mean()),
+        exact_seconds=exact_seconds,
+        retrieval_seconds=retrieval_seconds,
+    )
+
+
+def compare_finals(
+    own: Float[Tensor, "b c h w"], exact: Float[Tensor, "b c h w"]
+) -> FinalComparison:
+    """Final images of retrieval's own trajectories beside those of the exact machine."""
+    r = pearson_r(own, exact)
+    return FinalComparison(
+        r=tuple(r.tolist()),
+        r_median=float(r.quantile(0.5)),
+        r_lowest=float(r.min()),
+        r2_median=float(r.square().quantile(0.5)),
+        R2_median=float(coefficient_of_determination(own, exact).quantile(0.5)),
+    )
+
+
+def pooled_r2(estimate: Float[Tensor, "b c h w"], exact: Float[Tensor, "b c h w"]) -> float:
+    """R2 over all values of all samples together."""
+    return float(coefficient_of_determination(estimate.flatten()[None], exact.flatten()[None]))
+
+
+def root_mean_square(values: Float[Tensor, "*shape"]) -> float:
+    """Root of the mean square over all values."""
+    return float(values.double().square().mean().sqrt())
+
+
+def coverage(found: Posterior, exact: Posterior) -> float:
+    """Share of the values whose 95 % interval holds the exact one, of those that have one."""
+    inside = (found.mean - exact.mean).abs() <= STANDARD_ERRORS * found.standard_error + ROUNDING
+    stated = has_interval(found)
+    return float(inside[stated].double().mean()) if stated.any() else float("nan")
+
+
+def has_interval(found: Posterior) -> Bool[Tensor, "b c h w"]:
+    """Where the posterior states an error that it vouches for.
+
+    Not where it is exact, nor where it is biased (nan), nor where few weights carry the tail.
+    """
+    return (found.standard_error > 0) & (found.k_hat < LARGEST_K_HAT)[:, None]
+
+
+def summarize(rows: Sequence[StepComparison]) -> dict[str, Any]:
+    """Worst and middle of the steps, and the seconds of all."""
+    return {
+        **{name: worst_and_median(rows, name) for name in ("R2", "coverage", "recall")},
+        "steps_below_target_R2": sum(row.R2 < TARGET_R2 for row in rows),
+        "exact_seconds": sum(row.exact_seconds for row in rows),
+        "retrieval_seconds": sum(row.retrieval_seconds for row in rows),
+    }
+
+
+def worst_and_median(rows: Sequence[StepComparison], name: str) -> dict[str, float | None]:
+    """Lowest and median of a field over the steps where it is known; None where it never is."""
+    known = [value for row in rows if isfinite(value := getattr(row, name))]
+    return {"lowest": min(known, default=None), "median": median(known) if known else None}
+
+
+FOUR_SAMPLES = SamplerConfig(num=4)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifyConfig:
+    """What is compared with exact, and how closely.
+
+    Attributes:
+        sampling: settings of retrieval and of the trajectory; the exact machine differs in nothing
+            else than `exact`.
+        recall_pixels: pixels per step whose true k nearest patches are found by brute force; 0
+            leaves recall unknown.
+        finals: let retrieval also follow its own trajectory, and compare the images it ends in.
+    """
+
+    sampling: SamplerConfig = FOUR_SAMPLES
+    recall_pixels: int = 32
+    finals: bool = False
+
+    def __post_init__(self) -> None:
+        if self.recall_pixels < 0:
+            raise SamplerConfigError(
+                f"recall_pixels is {self.recall_pixels}. Give a number of pixels per step, "
+                "or 0 to leave recall out."
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class VerificationPlan:
+    """Everything that a verification needs, checked.
+
+    Attributes:
+        scales: what retrieval compares; the exact machine compares the same.
+        noise: initial states.
+    """
+
+    index: PatchIndex
+    config: VerifyConfig
+    scales: ChosenScales
+    noise: Float[Tensor, "b c h w"]
+    exact: ScoreMachine
+    retrieval: ScoreMachine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    """A finished verification: a row per step, and the account that `verify.json` holds."""
+
+    rows: tuple[StepComparison, ...]
+    finals: FinalComparison | None
+    account: dict[str, Any]
+
+    @property
+    def title(self) -> str:
+        """What was compared, in one line."""
+        config, source = self.account["config"], self.account["source"]
+        return (
+            f"{Path(source['dataset']).name}, {source['num_images']:,} images: "
+            f"retrieval (k {config['k']:,}, tail {config['tail']:,}, nprobe {config['nprobe']:,}) "
+            "against the exact scan"
+        )
+
+
+def plan_verification(
+    index: PatchIndex, config: VerifyConfig, device: torch.device = CPU
+) -> VerificationPlan:
+    """Machines, scales and noise, before any work is done.
+
+    Args:
+        device: where both machines compute.
+
+    Raises:
+        UserError: a setting, file or label that this index does not admit.
+    """
+    sampling = config.sampling
+    index.images.members(sampling.label)
+    retrieval = make_machine(index, sampling)
+    scales = choose_scales(retrieval, index, sampling.scales, boundary=index.boundary)
+    plan_steps(scales.patch_sizes, sampling.steps, sampling.schedule)  # refuses what is no schedule
+    return VerificationPlan(
+        index=index,
+        config=config,
+        scales=scales,
+        noise=initial_noise(sampling.num, index.images, sampling.seed).to(device),
+        exact=make_machine(index, replace(sampling, exact=True)),
+        retrieval=retrieval,
+    )
+
+
+def verify(
+    plan: VerificationPlan, on_row: Callable[[StepComparison], None] | None = None
+) -> Verification:
+    """Follow the exact trajectory; `on_row` is called with each row as soon as it is known."""
+    sampling = plan.config.sampling
+    rows: list[StepComparison] = []
+    process: dict[str, Any] = {
+        "scales": plan.scales.patch_sizes,
+        "steps": sampling.steps,
+        "schedule": sampling.schedule,
+        "label": sampling.label,
+    }
+
+    def compare(step: Step, xt: Tensor, posterior: Posterior, report: StepReport) -> None:
+        recall = mean_recall(plan, step, xt, np.random.default_rng([sampling.seed, len(rows)]))
+        rows.append(
+            ask_beside(
+                plan.retrieval, step, xt, posterior, report, label=sampling.label, recall=recall
+            )
+        )
+        if on_row is not None:
+            on_row(rows[-1])
+
+    start = perf_counter()
+    exact = sample(plan.exact, plan.noise, callback=compare, **process)
+    finals = None
+    if plan.config.finals:
+        finals = compare_finals(sample(plan.retrieval, plan.noise, **process).images, exact.images)
+    account = {
+        "config": asdict(sampling)
+        | {"boundary": plan.index.boundary}
+        | {"recall_pixels": plan.config.recall_pixels, "finals": plan.config.finals},
+        "scales": plan.scales.account(),
+        "source": describe_source(plan.index, plan.index.images),
+        "device": describe_device(plan.noise.device),
+        "seconds": perf_counter() - start,
+        "steps": [known_values(row) for row in rows],
+        "summary": summarize(rows),
+        "finals": None if finals is None else known_values(finals),
+    }
+    return Verification(rows=tuple(rows), finals=finals, account=account)
+
+
+def ask_beside(
+    retrieval: ScoreMachine,
+    step: Step,
+    xt: Float[Tensor, "b c h w"],
+    exact: Posterior,
+    report: StepReport,
+    *,
+    label: int | None = None,
+    recall: float = float("nan"),
+) -> StepComparison:
+    """The row of a step that the exact machine has just done: retrieval asked at the same state."""
+    start = perf_counter()
+    found = retrieval.posterior(xt, step.alpha_bar, step.patch_size, label=label)
+    wait_for(xt.device)
+    return compare_step(
+        step,
+        exact,
+        found,
+        recall=recall,
+        exact_seconds=report.seconds,
+        retrieval_seconds=perf_counter() - start,
+    )
+
+
+def mean_recall(
+    plan: VerificationPlan, step: Step, xt: Float[Tensor, "b c h w"], rng: np.random.Generator
+) -> float:
+    """Recall of the search over random pixels of a step; nan where none is searched."""
+    sampling = plan.config.sampling
+    patch_size = checked_patch_size(step.patch_size)
+    geometry = plan.index.geometry(patch_size)
+    pixels = random_pixels(geometry, len(xt), plan.config.recall_pixels, rng)
+    y = xt / sqrt(step.alpha_bar)
+    shares = search_recall(
+        plan.index,
+        y,
+        patch_size,
+        pixels,
+        k=sampling.k,
+        nprobe=sampling.nprobe,
+        label=sampling.label,
+    )
+    return float(shares.mean())

@@ -1,1 +1,0 @@
-"""Score machines beside trained networks: calibration of the scales, and the comparison."""

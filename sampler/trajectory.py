@@ -1,0 +1,237 @@
+"""The deterministic reverse process: from noise to an image along posterior means."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import sqrt
+from time import perf_counter
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from patchindex.devices import wait_for
+from sampler.errors import SamplerConfigError
+from sampler.machines import ScoreMachine
+from sampler.posterior import Posterior
+from sampler.schedule import alpha_bar, noise_level
+
+MOST_STEPS = 100_000  # many more than any schedule can tell apart in float32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One noise level of a run.
+
+    Attributes:
+        t, t_next: times in [0, 1]; `t_next` is the one that the step leads to.
+        patch_size: the locality scale at t; None where whole images are compared.
+        alpha_bar, alpha_bar_next: signal shares at the two times; exactly 1 at the end.
+    """
+
+    t: float
+    t_next: float
+    patch_size: int | None
+    alpha_bar: float
+    alpha_bar_next: float
+
+
+# The posterior mean of each state at a step.
+Denoiser = Callable[[Float[Tensor, "b c h w"], Step], Float[Tensor, "b c h w"]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepReport:
+    """What a step did, over all pixels of all samples.
+
+    Attributes:
+        patch_size: of the windows that were compared; None for whole images.
+        sigma: noise in data units.
+        effective_sample_size, head_mass: medians.
+        standard_error: root mean square over pixels; nan where `tail=0` leaves it unknown.
+        num_scored: mean number of patches per pixel whose distance was computed.
+        estimated_again, summed_exactly: shares of the pixels whose first estimate, and whose second
+            one too, were not within the tolerance; 0 without one.
+        seconds: wall time of the step.
+    """
+
+    t: float
+    patch_size: int | None
+    sigma: float
+    effective_sample_size: float
+    head_mass: float
+    standard_error: float
+    num_scored: float
+    estimated_again: float
+    summed_exactly: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampleResult:
+    """Finished samples, about in [-1, 1], and the report of every step in order."""
+
+    images: Float[Tensor, "b c h w"]
+    steps: tuple[StepReport, ...]
+
+
+def sample(
+    machine: ScoreMachine,
+    noise: Float[Tensor, "b c h w"],
+    *,
+    scales: Sequence[int | None],
+    steps: int = 20,
+    schedule: str = "cosine",
+    label: int | None = None,
+    reference_steps: bool = False,
+    num_sources: int = 0,
+    callback: Callable[[Step, Float[Tensor, "b c h w"], Posterior, StepReport], None] | None = None,
+) -> SampleResult:
+    """Denoise standard normal noise in equal steps of t (arXiv 2412.20292, equations 1, 48, 49).
+
+    Every step keeps the noise that the machine sees in the state and lowers its share:
+    `xt' = sqrt(alpha_bar') mean + sqrt(1 - alpha_bar') eps`. The last one returns the mean.
+
+    Args:
+        noise: the state at t = 1; it determines the sample. All is computed where it lies.
+        scales: patch sizes from the lowest noise level to the highest, evenly spaced in t; the
+            reports have those that the machine compares in their place.
+        label: class to sample, for training images with labels.
+        reference_steps: repeat the reference code's off-by-one: start at t = 1 - 1/steps and use
+            the scale of the next noisier level.
+        num_sources: have the machine name so many of the heaviest patches of each pixel.
+        callback: called after every step with the state it started from.
+
+    Raises:
+        SamplerConfigError: noise that is no state of the machine's images, or no step or scale.
+    """
+    reports: list[StepReport] = []
+
+    def denoise(xt: Float[Tensor, "b c h w"], step: Step) -> Float[Tensor, "b c h w"]:
+        start = perf_counter()
+        posterior = machine.posterior(
+            xt, step.alpha_bar, step.patch_size, label=label, num_sources=num_sources
+        )
+        wait_for(xt.device)
+        reports.append(report_step(step, posterior, perf_counter() - start))
+        if callback is not None:
+            callback(step, xt, posterior, reports[-1])
+        return posterior.mean
+
+    compared = machine.compared_sizes(scales)
+    plan = plan_steps(compared, steps, schedule, reference_steps=reference_steps)
+    images = reverse(denoise, noise, plan)
+    return SampleResult(images=images, steps=tuple(reports))
+
+
+def reverse(
+    denoiser: Denoiser, noise: Float[Tensor, "b c h w"], steps: Sequence[Step]
+) -> Float[Tensor, "b c h w"]:
+    """The images that any denoiser makes of this noise, step by step."""
+    xt = noise.float()
+    for step in steps:
+        xt = step_down(xt, denoiser(xt, step), step)
+    return xt
+
+
+def plan_steps(
+    scales: Sequence[int | None], steps: int, schedule: str, *, reference_steps: bool = False
+) -> list[Step]:
+    """The noise levels t = 1, 1 - 1/steps, ..., 1/steps with their scales.
+
+    Raises:
+        SamplerConfigError: too few steps or too many, or no scales.
+    """
+    check_steps(steps, fewest=2 if reference_steps else 1)
+    if not scales:
+        raise SamplerConfigError("there are no scales. Give at least one odd patch size.")
+    shift = 1 if reference_steps else 0
+    return [
+        Step(
+            t=i / steps,
+            t_next=(i - 1) / steps,
+            patch_size=scale_at(scales, (i + shift) / steps),
+            alpha_bar=alpha_bar(i / steps, schedule),
+            alpha_bar_next=1.0 if i == 1 else alpha_bar((i - 1) / steps, schedule),
+        )
+        for i in range(steps - shift, 0, -1)
+    ]
+
+
+def check_steps(steps: int, fewest: int = 1) -> None:
+    """Raise SamplerConfigError unless a run can have so many steps."""
+    if steps < fewest:
+        raise SamplerConfigError(f"steps is {steps}. Give at least {fewest}.")
+    if steps > MOST_STEPS:
+        raise SamplerConfigError(f"steps is {steps}. Give at most {MOST_STEPS:,}.")
+
+
+def scale_at(scales: Sequence[int | None], t: float) -> int | None:
+    """The scale calibrated nearest to time t, where scales[j] belongs to t = (j + 1) / len."""
+    return scales[min(max(round(t * len(scales)), 1), len(scales)) - 1]
+
+
+def step_down(
+    xt: Float[Tensor, "b c h w"], mean: Float[Tensor, "b c h w"], step: Step
+) -> Float[Tensor, "b c h w"]:
+    """The state at the next time: the same noise, less of it."""
+    if step.alpha_bar_next == 1:
+        return mean
+    eps = (xt - sqrt(step.alpha_bar) * mean) / sqrt(1 - step.alpha_bar)
+    return sqrt(step.alpha_bar_next) * mean + sqrt(1 - step.alpha_bar_next) * eps
+
+
+def report_step(step: Step, posterior: Posterior, seconds: float) -> StepReport:
+    """The step's summary over all pixels."""
+    return StepReport(
+        t=step.t,
+        patch_size=step.patch_size,
+        sigma=noise_level(step.alpha_bar),
+        effective_sample_size=float(posterior.effective_sample_size.median()),
+        head_mass=float(posterior.head_mass.median()),
+        standard_error=float(posterior.standard_error.square().mean().sqrt()),
+        num_scored=float(posterior.num_scored.double().mean()),
+        estimated_again=float((posterior.rounds == 1).double().mean()),
+        summed_exactly=float((posterior.rounds == 2).double().mean()),
+        seconds=seconds,
+    )
+
+
+STREAM = 1  # apart from the random numbers that noise is drawn with
+
+
+def draw_labels(num: int, num_classes: int, seed: int) -> Int[Tensor, " b"]:
+    """A class for each sample; that of sample i depends on (seed, i) alone."""
+    drawn = [
+        int(np.random.default_rng([seed, i, STREAM]).integers(num_classes)) for i in range(num)
+    ]
+    return torch.tensor(drawn)
+
+
+def labels_for(
+    num: int, num_classes: int, *, label: int | None, seed: int
+) -> Int[Tensor, " b"] | None:
+    """The class of each sample: the one asked for, else one drawn; None without classes."""
+    if label is not None:
+        return torch.full((num,), label)
+    return draw_labels(num, num_classes, seed) if num_classes else None
+
+
+def machine_denoiser(machine: ScoreMachine, label: Int[Tensor, " b"] | None) -> Denoiser:
+    """The machine's posterior mean, each sample's over the images of its own class.
+
+    Args:
+        label: class of each sample; None for all images.
+    """
+
+    def mean(xt: Float[Tensor, "b c h w"], step: Step) -> Float[Tensor, "b c h w"]:
+        if label is None:
+            return machine.posterior(xt, step.alpha_bar, step.patch_size).mean
+        means = torch.empty_like(xt)
+        for value in label.unique().tolist():
+            members = (label == value).to(xt.device)
+            found = machine.posterior(xt[members], step.alpha_bar, step.patch_size, label=value)
+            means[members] = found.mean
+        return means
+
+    return mean
