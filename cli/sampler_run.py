@@ -28,7 +28,7 @@ from cli.sources import open_source
 from patchindex.environment import library_versions, set_threads
 from sampler.attribution.trace import TRACE
 from sampler.results.output import reserve_output, write_run
-from sampler.results.tables import STEPS_HEADER, table_row, told_ways
+from sampler.results.tables import RUN_HEADER, run_row, told_ways
 from sampler.run import SamplerConfig, carry_out, plan_run
 from sampler.trajectory import StepReport
 
@@ -81,7 +81,7 @@ def run(
         reserve_output(folder, overwrite=overwrite),
         TemporaryDirectory(dir=folder, prefix=".tracing-") as scratch,
     ):
-        click.echo(STEPS_HEADER)
+        click.echo(RUN_HEADER)
         trace_path = Path(scratch, TRACE) if trace else None
         finished = carry_out(plan, on_step=show_step, trace_path=trace_path)
         finished.account["versions"] = library_versions()
@@ -106,5 +106,5 @@ def told_trace(account: dict[str, Any], folder: Path) -> str:
 
 def show_step(report: StepReport) -> None:
     """One row of the table as soon as it is known."""
-    click.echo(table_row(report))
+    click.echo(run_row(report))
     sys.stdout.flush()

@@ -20,7 +20,7 @@ from cli.options import (
 from cli.sources import open_index
 from patchindex.environment import library_versions, set_threads
 from sampler.results.output import VERIFY_ACCOUNT, reserve_output, write_verification
-from sampler.results.tables import COMPARISON_HEADER, comparison_row
+from sampler.results.tables import VERIFICATION_HEADER, verification_row
 from sampler.run import SamplerConfig
 from sampler.studies.verify import FinalComparison, StepComparison, VerifyConfig, plan_verification
 from sampler.studies.verify import verify as carry_out
@@ -74,7 +74,7 @@ def verify(
     name = f"verify-{Path(index.images.name).stem}-{config.sampling.seed}"
     folder = out or Path("runs", name)
     with reserve_output(folder, overwrite=overwrite, account=VERIFY_ACCOUNT):
-        click.echo(COMPARISON_HEADER)
+        click.echo(VERIFICATION_HEADER)
         finished = carry_out(plan, on_row=show_row)
         finished.account["versions"] = library_versions()
         write_verification(finished, folder)
@@ -86,7 +86,7 @@ def verify(
 
 def show_row(row: StepComparison) -> None:
     """One row of the table as soon as it is known."""
-    click.echo(comparison_row(row))
+    click.echo(verification_row(row))
     sys.stdout.flush()
 
 

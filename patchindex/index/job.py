@@ -139,7 +139,7 @@ class WorkDir:
         target = self.path / f"{name}.npz"
         target.parent.mkdir(exist_ok=True)
         with whole_file(target) as path, path.open("wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
+            np.savez(file, **arrays)  # type: ignore[arg-type]
 
     def remove(self, name: str) -> None:
         """Remove a file or folder, if it is there; of a link only the link."""

@@ -356,7 +356,7 @@ def keep_check(folder: Path, found: LeaveOut, images: ImageSet) -> None:
     } | {name: np.stack([getattr(kept, name) for kept in checks]) for name in IMAGES}
     write_whole(
         {
-            PICTURES: lambda path: np.savez(path, allow_pickle=False, **arrays),
+            PICTURES: lambda path: np.savez(path, **arrays),  # type: ignore[arg-type]
             CHECKS: lambda path: write_json({"checks": accounts}, path),
         },
         folder,

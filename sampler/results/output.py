@@ -186,7 +186,7 @@ def write_comparison(run: ComparisonRun, folder: Path) -> None:
     arrays = {name: found.numpy() for name, found in images.items()}
     grid, scatter = grid_figure(run), scatter_figure(run)
     files: dict[str, Callable[[Path], object]] = {
-        "images.npz": lambda path: np.savez(path, allow_pickle=False, **arrays),
+        "images.npz": lambda path: np.savez(path, **arrays),  # type: ignore[arg-type]
         "samples.png": lambda path: save_figure(grid, path),
         "scatter.png": lambda path: save_figure(scatter, path),
         COMPARE_ACCOUNT: lambda path: write_json(run.account, path),

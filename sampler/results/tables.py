@@ -7,17 +7,17 @@ from typing import Any
 from sampler.studies.verify import StepComparison
 from sampler.trajectory import StepReport
 
-STEPS_HEADER = (
+RUN_HEADER = (
     "    t   scale   sigma   effective samples   head mass   standard error   patches   seconds"
 )
-COMPARISON_HEADER = (
+VERIFICATION_HEADER = (
     "    t   scale   sigma         R2   recall   head mass   effective samples   coverage"
     "   exact s   retrieval s"
 )
 
 
-def table_row(report: StepReport) -> str:
-    """One step under STEPS_HEADER; a dash stands for what cannot be known.
+def run_row(report: StepReport) -> str:
+    """One step under RUN_HEADER; a dash stands for what cannot be known.
 
     The scale is that of the patches that were compared, or the word image.
     """
@@ -29,8 +29,8 @@ def table_row(report: StepReport) -> str:
     )
 
 
-def comparison_row(row: StepComparison) -> str:
-    """One step under COMPARISON_HEADER; a dash stands for what is not known."""
+def verification_row(row: StepComparison) -> str:
+    """One step under VERIFICATION_HEADER; a dash stands for what is not known."""
     return (
         f"{row.t:5.2f} {row.patch_size or 'image':>7} {row.sigma:7.3f} {row.R2:10.6f} "
         f"{or_dash(row.recall, '.3f'):>8} {or_dash(row.head_mass, '.3f'):>11} "

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sampler import Posterior
-from sampler.results.tables import COMPARISON_HEADER, comparison_row
+from sampler.results.tables import VERIFICATION_HEADER, verification_row
 from sampler.studies.verify import (
     StepComparison,
     compare_finals,
@@ -114,8 +114,8 @@ def test_the_summary_gives_the_worst_and_the_median_of_what_is_known(rng) -> Non
 
 def test_the_table_lines_up_and_shows_a_dash_for_the_unknown(rng) -> None:
     exact = posterior(rng.standard_normal((1, 1, 4, 4)))
-    row = comparison_row(compare(exact, exact))
-    assert len(row) == len(COMPARISON_HEADER)
+    row = verification_row(compare(exact, exact))
+    assert len(row) == len(VERIFICATION_HEADER)
     assert row.split() == [
         "0.50",
         "9",
