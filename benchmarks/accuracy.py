@@ -21,17 +21,16 @@ from typing import Any
 
 import click
 import torch
-from torch import Tensor
 
 from patchindex import ImageSet, IndexConfig, PatchIndex, build_index
 from patchindex.environment import library_versions
-from sampler import ELSMachine, Posterior, sample
+from sampler import ELSMachine, sample, sample_steps
 from sampler.estimator.estimate import Retrieval
 from sampler.noise import initial_noise
 from sampler.results.run_account import known_values
 from sampler.scales import default_scales
 from sampler.studies.verify import StepComparison, ask_beside, compare_finals
-from sampler.trajectory import Step, StepReport
+from sampler.trajectory import StepReport, report_step
 
 RESULTS = Path(__file__).parent / "results" / "accuracy.jsonl"
 
@@ -85,19 +84,19 @@ def compare(
     machines = {tail: ELSMachine(index, k=k, tail=tail, nprobe=nprobe) for tail in tails}
     steps: list[dict[str, Any]] = []
 
-    def ask(step: Step, xt: Tensor, exact: Posterior, report: StepReport) -> None:
-        rows = {tail: ask_beside(machine, step, xt, exact, report)
-                for tail, machine in machines.items()}  # fmt: skip
+    exact = noise
+    for done in sample_steps(ELSMachine(index.images, index.boundary), noise, scales=scales):
+        report = report_step(done)
+        rows = {tail: ask_beside(machine, done) for tail, machine in machines.items()}
         steps.append(
             asdict(report) | {f"tail_{tail}": known_values(row) for tail, row in rows.items()}
         )
         click.echo(step_line(report, rows))
-
-    exact = sample(ELSMachine(index.images, index.boundary), noise, scales=scales, callback=ask)
+        exact = done.reached
     yield {"part": "steps", "steps": steps}
     for tail, machine in machines.items():
         own = sample(machine, noise, scales=scales)
-        final = compare_finals(own.images, exact.images)
+        final = compare_finals(own.images, exact)
         click.echo(f"tail {tail}: final images, median r {final.r_median:.4f}, "
                    f"lowest {final.r_lowest:.4f}, median R2 {final.R2_median:.4f}")  # fmt: skip
         yield {"part": "finals", "tail": tail} | known_values(final)

@@ -27,11 +27,10 @@ from benchmarks.error_time_plot import draw_error_time
 from patchindex import PatchIndex
 from patchindex.environment import library_versions
 from patchindex.index.search import ScanKind
-from sampler import ELSMachine, Posterior, sample
+from sampler import ELSMachine, Posterior, sample_steps
 from sampler.noise import initial_noise
 from sampler.scales import default_scales
 from sampler.studies.verify import pooled_r2
-from sampler.trajectory import Step, StepReport
 
 RESULTS = Path(__file__).parent / "results" / "retrieval.jsonl"
 
@@ -119,16 +118,15 @@ def exact_states(index: PatchIndex, seeds: int) -> list[dict[str, Any]]:
     """State, exact mean and seconds of every step of the exact trajectory."""
     states: list[dict[str, Any]] = []
 
-    def keep(step: Step, xt: Tensor, exact: Posterior, report: StepReport) -> None:
-        states.append(
-            {"t": step.t, "P": step.patch_size, "ab": step.alpha_bar, "xt": xt.clone(),
-             "mean": exact.mean, "sec": report.seconds}
-        )  # fmt: skip
-        click.echo(f"exact t {step.t:.2f} P {step.patch_size} {report.seconds:.1f} s")
-
     _, scales = default_scales(index, index.boundary)
     noise = initial_noise(seeds, index.images, seed=0)
-    sample(ELSMachine(index.images, index.boundary), noise, scales=scales, callback=keep)
+    for done in sample_steps(ELSMachine(index.images, index.boundary), noise, scales=scales):
+        step = done.step
+        states.append(
+            {"t": step.t, "P": step.patch_size, "ab": step.alpha_bar, "xt": done.xt,
+             "mean": done.answer.mean, "sec": done.seconds}
+        )  # fmt: skip
+        click.echo(f"exact t {step.t:.2f} P {step.patch_size} {done.seconds:.1f} s")
     return states
 
 

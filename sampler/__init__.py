@@ -2,7 +2,7 @@
 
 from sampler.machines import ELSMachine, ISMachine, LSMachine, ScoreMachine
 from sampler.posterior import Posterior
-from sampler.trajectory import SampleResult, sample
+from sampler.trajectory import SampleResult, Transition, sample, sample_steps, trajectory
 
 __all__ = [
     "ELSMachine",
@@ -11,5 +11,8 @@ __all__ = [
     "Posterior",
     "SampleResult",
     "ScoreMachine",
+    "Transition",
     "sample",
+    "sample_steps",
+    "trajectory",
 ]

@@ -18,10 +18,16 @@ from sampler.errors import SamplerConfigError
 from sampler.estimator.estimate import Retrieval, check_numbers
 from sampler.machines import ELSMachine, ISMachine, LSMachine, ScoreMachine, checked_finder
 from sampler.noise import check_num, initial_noise, load_noise
-from sampler.posterior import Posterior
 from sampler.results.run_account import SCHEMA_VERSION, known_values
 from sampler.scales import ChosenScales, choose_scales
-from sampler.trajectory import SampleResult, Step, StepReport, check_steps, plan_steps, sample
+from sampler.trajectory import (
+    SampleResult,
+    StepReport,
+    check_steps,
+    plan_steps,
+    report_step,
+    sample_steps,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -144,16 +150,9 @@ def carry_out(
     num_steps = config.steps - config.reference_steps  # which begin one later
     trace = None if trace_path is None else TraceWriter(trace_path, images, num_steps)
 
-    def after_step(
-        _: Step, xt: Float[Tensor, "b c h w"], posterior: Posterior, report: StepReport
-    ) -> None:
-        if trace:
-            trace.write(xt, posterior)
-        if on_step:
-            on_step(report)
-
-    start = perf_counter()
-    result = sample(
+    start, reports = perf_counter(), []
+    samples = plan.noise
+    for done in sample_steps(
         plan.machine,
         plan.noise,
         scales=plan.scales.patch_sizes,
@@ -162,8 +161,14 @@ def carry_out(
         label=config.label,
         reference_steps=config.reference_steps,
         num_sources=SOURCES_PER_PIXEL if trace else 0,
-        callback=after_step,
-    )
+    ):
+        if trace:
+            trace.write(done.xt, done.answer)
+        samples = done.reached
+        reports.append(report_step(done))
+        if on_step:
+            on_step(reports[-1])
+    result = SampleResult(images=samples, steps=tuple(reports))
     account = {
         "schema_version": SCHEMA_VERSION,
         "config": asdict(config) | {"boundary": plan.boundary, "num": len(plan.noise)},

@@ -1,9 +1,10 @@
 """The deterministic reverse process: from noise to an image along posterior means."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from time import perf_counter
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -38,6 +39,56 @@ class Step:
 
 # The posterior mean of each state at a step.
 Denoiser = Callable[[Float[Tensor, "b c h w"], Step], Float[Tensor, "b c h w"]]
+
+Answer = TypeVar("Answer", Tensor, Posterior)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Transition(Generic[Answer]):
+    """A step that was done.
+
+    Attributes:
+        xt: the states that it began with.
+        answer: what the denoiser said of them: their posterior mean, or posterior.
+        reached: the states that it led to.
+        seconds: that the denoiser took.
+    """
+
+    step: Step
+    xt: Float[Tensor, "b c h w"]
+    answer: Answer
+    reached: Float[Tensor, "b c h w"]
+    seconds: float
+
+
+def trajectory(
+    denoiser: Callable[[Float[Tensor, "b c h w"], Step], Answer],
+    noise: Float[Tensor, "b c h w"],
+    steps: Iterable[Step],
+) -> Iterator[Transition[Answer]]:
+    """The reverse process of any denoiser (arXiv 2412.20292, equations 1, 48, 49), step by step.
+
+    Every step keeps the noise that the denoiser sees in the state and lowers its share:
+    `xt' = sqrt(alpha_bar') mean + sqrt(1 - alpha_bar') eps`. The last one returns the mean.
+
+    Args:
+        denoiser: asked with states and step; says their posterior mean, or a `Posterior`.
+        noise: the states at the first step's time; they determine all that follows.
+
+    Example:
+        >>> for done in trajectory(denoiser, noise, plan_steps([3, 5], 20, "cosine")):
+        ...     print(done.step.t, done.reached.std())
+    """
+    xt = noise.float()
+    for step in steps:
+        start = perf_counter()
+        answer = denoiser(xt, step)
+        wait_for(xt.device)
+        seconds = perf_counter() - start
+        mean = answer.mean if isinstance(answer, Posterior) else answer
+        reached = step_down(xt, mean, step)
+        yield Transition(step=step, xt=xt, answer=answer, reached=reached, seconds=seconds)
+        xt = reached
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,54 +135,61 @@ def sample(
     schedule: str = "cosine",
     label: int | None = None,
     reference_steps: bool = False,
-    num_sources: int = 0,
-    callback: Callable[[Step, Float[Tensor, "b c h w"], Posterior, StepReport], None] | None = None,
 ) -> SampleResult:
-    """Denoise standard normal noise in equal steps of t (arXiv 2412.20292, equations 1, 48, 49).
+    """Denoise standard normal noise; arguments, errors and equations as for `sample_steps`."""
+    done = list(
+        sample_steps(
+            machine, noise, scales=scales, steps=steps, schedule=schedule, label=label,
+            reference_steps=reference_steps,
+        )
+    )  # fmt: skip
+    return SampleResult(images=done[-1].reached, steps=tuple(map(report_step, done)))
 
-    Every step keeps the noise that the machine sees in the state and lowers its share:
-    `xt' = sqrt(alpha_bar') mean + sqrt(1 - alpha_bar') eps`. The last one returns the mean.
+
+def sample_steps(
+    machine: ScoreMachine,
+    noise: Float[Tensor, "b c h w"],
+    *,
+    scales: Sequence[int | None],
+    steps: int = 20,
+    schedule: str = "cosine",
+    label: int | None = None,
+    reference_steps: bool = False,
+    num_sources: int = 0,
+) -> Iterator[Transition[Posterior]]:
+    """Denoise standard normal noise in equal steps of t, each of which can be looked at.
 
     Args:
         noise: the state at t = 1; it determines the sample. All is computed where it lies.
         scales: patch sizes from the lowest noise level to the highest, evenly spaced in t; the
-            reports have those that the machine compares in their place.
+            steps have those that the machine compares in their place.
         label: class to sample, for training images with labels.
         reference_steps: repeat the reference code's off-by-one: start at t = 1 - 1/steps and use
             the scale of the next noisier level.
         num_sources: have the machine name so many of the heaviest patches of each pixel.
-        callback: called after every step with the state it started from.
 
     Raises:
         SamplerConfigError: noise that is no state of the machine's images, or no step or scale.
     """
-    reports: list[StepReport] = []
-
-    def denoise(xt: Float[Tensor, "b c h w"], step: Step) -> Float[Tensor, "b c h w"]:
-        start = perf_counter()
-        posterior = machine.posterior(
-            xt, step.alpha_bar, step.patch_size, label=label, num_sources=num_sources
-        )
-        wait_for(xt.device)
-        reports.append(report_step(step, posterior, perf_counter() - start))
-        if callback is not None:
-            callback(step, xt, posterior, reports[-1])
-        return posterior.mean
-
     compared = machine.compared_sizes(scales)
     plan = plan_steps(compared, steps, schedule, reference_steps=reference_steps)
-    images = reverse(denoise, noise, plan)
-    return SampleResult(images=images, steps=tuple(reports))
+
+    def posterior(xt: Float[Tensor, "b c h w"], step: Step) -> Posterior:
+        return machine.posterior(
+            xt, step.alpha_bar, step.patch_size, label=label, num_sources=num_sources
+        )
+
+    return trajectory(posterior, noise, plan)
 
 
 def reverse(
     denoiser: Denoiser, noise: Float[Tensor, "b c h w"], steps: Sequence[Step]
 ) -> Float[Tensor, "b c h w"]:
-    """The images that any denoiser makes of this noise, step by step."""
-    xt = noise.float()
-    for step in steps:
-        xt = step_down(xt, denoiser(xt, step), step)
-    return xt
+    """The images that any denoiser makes of this noise."""
+    images = noise.float()
+    for done in trajectory(denoiser, noise, steps):
+        images = done.reached
+    return images
 
 
 def plan_steps(
@@ -181,8 +239,9 @@ def step_down(
     return sqrt(step.alpha_bar_next) * mean + sqrt(1 - step.alpha_bar_next) * eps
 
 
-def report_step(step: Step, posterior: Posterior, seconds: float) -> StepReport:
+def report_step(done: Transition[Posterior]) -> StepReport:
     """The step's summary over all pixels."""
+    step, posterior = done.step, done.answer
     return StepReport(
         t=step.t,
         patch_size=step.patch_size,
@@ -193,7 +252,7 @@ def report_step(step: Step, posterior: Posterior, seconds: float) -> StepReport:
         num_scored=float(posterior.num_scored.double().mean()),
         estimated_again=float((posterior.rounds == 1).double().mean()),
         summed_exactly=float((posterior.rounds == 2).double().mean()),
-        seconds=seconds,
+        seconds=done.seconds,
     )
 
 

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from sampler.networks.network import Network, network_denoiser
-from sampler.trajectory import Step, step_down
+from sampler.trajectory import Step, trajectory
 
 PROBES = 8
 
@@ -65,10 +65,10 @@ def gradient_maps(
     which the score depends on in any case, is left at 0.
     """
     denoise = network_denoiser(network, label)
-    xt, maps = noise.float(), []
-    for step in steps:
-        maps.append(gradient_map(network, xt, step, label))
-        xt = step_down(xt, denoise(xt, step), step)
+    maps = [
+        gradient_map(network, done.xt, done.step, label)
+        for done in trajectory(denoise, noise, steps)
+    ]
     return torch.stack(maps)
 
 

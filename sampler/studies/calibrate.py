@@ -28,7 +28,7 @@ from sampler.networks.receptive_field import effective_width, gradient_maps
 from sampler.noise import initial_noise
 from sampler.run import SamplerConfig, boundary_of, describe_source, make_machine
 from sampler.scales import are_admitted, checked_scales, published_name, published_scales
-from sampler.trajectory import Denoiser, Step, labels_for, machine_denoiser, plan_steps, step_down
+from sampler.trajectory import Denoiser, Step, labels_for, machine_denoiser, plan_steps, trajectory
 
 # Called with the number of machines asked so far, and how many there are to ask.
 OnScore = Callable[[int, int], None]
@@ -78,10 +78,10 @@ def calibrate_to_network(
         machine: asked with each candidate as the step's patch size.
         steps: the reverse process; their patch sizes are not used.
     """
-    xt, rows = noise.float(), []
-    for number, step in enumerate(steps):
-        mean = network(xt, step)
-        target = score(xt, mean, step)
+    rows = []
+    for number, done in enumerate(trajectory(network, noise, steps)):
+        step, xt = done.step, done.xt
+        target = score(xt, done.answer, step)
         merits = []
         for patch_size in candidates:
             found = score(xt, machine(xt, replace(step, patch_size=patch_size)), step)
@@ -89,7 +89,6 @@ def calibrate_to_network(
             if on_score is not None:
                 on_score(number * len(candidates) + len(merits), len(steps) * len(candidates))
         rows.append(torch.stack(merits))
-        xt = step_down(xt, mean, step)
     return collect(rows, candidates, steps)
 
 

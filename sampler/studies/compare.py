@@ -31,7 +31,7 @@ from sampler.trajectory import (
     labels_for,
     machine_denoiser,
     plan_steps,
-    reverse,
+    trajectory,
 )
 
 
@@ -240,16 +240,13 @@ class Stopwatch:
 
     def images(self, name: str, denoiser: Denoiser, steps: list[Step]) -> Images:
         """The denoiser's images, on the host."""
-        start, positions = perf_counter(), {step.t: i for i, step in enumerate(steps)}
-
-        def reporting(xt: Images, step: Step) -> Images:
+        start, found = perf_counter(), self.noise
+        for number, done in enumerate(trajectory(denoiser, self.noise, steps), 1):
+            found = done.reached
             if self.on_step is not None:
-                self.on_step(name, positions[step.t], len(steps))
-            return denoiser(xt, step)
-
-        found = reverse(reporting, self.noise, steps).cpu()
+                self.on_step(name, number, len(steps))
         self.seconds[name] = perf_counter() - start
-        return found
+        return found.cpu()
 
 
 def theory(

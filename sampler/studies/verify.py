@@ -30,7 +30,7 @@ from sampler.scales import ChosenScales, choose_scales
 from sampler.schedule import noise_level
 from sampler.studies.metrics import coefficient_of_determination, pearson_r
 from sampler.studies.recall import random_pixels, search_recall
-from sampler.trajectory import Step, StepReport, plan_steps, sample
+from sampler.trajectory import Step, Transition, plan_steps, sample, sample_steps
 
 TARGET_R2 = 0.995
 TARGET_COVERAGE = 0.95
@@ -281,21 +281,18 @@ def verify(
         "label": sampling.label,
     }
 
-    def compare(step: Step, xt: Tensor, posterior: Posterior, report: StepReport) -> None:
-        recall = mean_recall(plan, step, xt, np.random.default_rng([sampling.seed, len(rows)]))
-        rows.append(
-            ask_beside(
-                plan.retrieval, step, xt, posterior, report, label=sampling.label, recall=recall
-            )
+    start, exact = perf_counter(), plan.noise
+    for done in sample_steps(plan.exact, plan.noise, **process):
+        recall = mean_recall(
+            plan, done.step, done.xt, np.random.default_rng([sampling.seed, len(rows)])
         )
+        rows.append(ask_beside(plan.retrieval, done, label=sampling.label, recall=recall))
         if on_row is not None:
             on_row(rows[-1])
-
-    start = perf_counter()
-    exact = sample(plan.exact, plan.noise, callback=compare, **process)
+        exact = done.reached
     finals = None
     if plan.config.finals:
-        finals = compare_finals(sample(plan.retrieval, plan.noise, **process).images, exact.images)
+        finals = compare_finals(sample(plan.retrieval, plan.noise, **process).images, exact)
     account = {
         "config": asdict(sampling)
         | {"boundary": plan.index.boundary}
@@ -313,24 +310,21 @@ def verify(
 
 def ask_beside(
     retrieval: ScoreMachine,
-    step: Step,
-    xt: Float[Tensor, "b c h w"],
-    exact: Posterior,
-    report: StepReport,
+    done: Transition[Posterior],
     *,
     label: int | None = None,
     recall: float = float("nan"),
 ) -> StepComparison:
-    """The row of a step that the exact machine has just done: retrieval asked at the same state."""
-    start = perf_counter()
-    found = retrieval.posterior(xt, step.alpha_bar, step.patch_size, label=label)
-    wait_for(xt.device)
+    """The row of a step that the exact machine has done: retrieval asked at the same states."""
+    step, start = done.step, perf_counter()
+    found = retrieval.posterior(done.xt, step.alpha_bar, step.patch_size, label=label)
+    wait_for(done.xt.device)
     return compare_step(
         step,
-        exact,
+        done.answer,
         found,
         recall=recall,
-        exact_seconds=report.seconds,
+        exact_seconds=done.seconds,
         retrieval_seconds=perf_counter() - start,
     )
 

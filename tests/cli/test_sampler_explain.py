@@ -294,6 +294,7 @@ def test_a_run_in_which_no_source_was_named_is_explained(run_dir: Path) -> None:
     with zarr.config.set({"array.write_empty_chunks": True}):  # as the trace was written
         for name, value in nothing:
             trace[name][...] = value
+    shutil.rmtree(run_dir / "trace.zarr" / "chunk_crc32")  # as traces had none before
     account = json.loads((run_dir / "run.json").read_text())
     for told in account["trace"]["attribution"]:
         told["images"] = []

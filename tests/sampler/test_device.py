@@ -17,7 +17,7 @@ from simulated_gpu import real_or_simulated_gpu
 from patchindex import ImageSet
 from patchindex.devices import images_on, memory_of
 from patchindex.kernels import centers_of
-from sampler import ELSMachine, ISMachine, LSMachine, sample
+from sampler import ELSMachine, ISMachine, LSMachine, sample, sample_steps
 from sampler.posterior import Posterior
 from sampler.studies.baselines import nearest_images, wiener_denoiser
 from sampler.trajectory import machine_denoiser, plan_steps
@@ -131,12 +131,10 @@ def test_sources_are_those_of_the_processor(gpu, images, xt, make, label) -> Non
 def test_a_whole_reverse_process_stays_on_the_device(gpu, images, rng) -> None:
     noise = torch.from_numpy(rng.standard_normal((2, 2, 6, 7), "f4"))
     machine = ELSMachine(BruteSearch(images), k=5, tail=350)
-    states = []
-    found = sample(
-        machine, noise.to(gpu), scales=[3], steps=3, callback=lambda _, xt, *__: states.append(xt)
-    )
+    states = sample_steps(machine, noise.to(gpu), scales=[3], steps=3)
+    assert all(tensor.device == gpu for done in states for tensor in (done.xt, done.reached))
+    found = sample(machine, noise.to(gpu), scales=[3], steps=3)
     expected = sample(machine, noise, scales=[3], steps=3)
-    assert all(tensor.device == gpu for tensor in [found.images, *states])
     assert_near(found.images, expected.images, max(1e-6, MEAN_ATOL))
     for ours, theirs in zip(found.steps, expected.steps, strict=True):
         assert ours.effective_sample_size == pytest.approx(theirs.effective_sample_size, rel=1e-3)

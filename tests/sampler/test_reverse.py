@@ -1,5 +1,7 @@
 """The sampling loop against the published one written out in float64."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from reference.samples import random_images
 from reference.score_machines import posterior
 
 from patchindex import ImageSet, UserError
-from sampler import ELSMachine, ISMachine, LSMachine, sample
+from sampler import ELSMachine, ISMachine, LSMachine, sample, sample_steps
 from sampler.trajectory import plan_steps
 
 STEPS = 6
@@ -107,11 +109,16 @@ def test_a_label_reaches_the_machine(images, noise) -> None:
     np.testing.assert_allclose(result.images, expected, atol=1e-5)
 
 
-def test_the_callback_is_called_once_per_step(images, noise) -> None:
-    calls: list[tuple[object, ...]] = []
+def test_each_step_leads_to_the_next_and_the_last_to_the_sample(images, noise) -> None:
     machine = LSMachine(ImageSet.from_array(images))
-    sample(machine, noise, scales=SCALES, steps=STEPS, callback=lambda *args: calls.append(args))
-    assert len(calls) == STEPS
+    done = list(sample_steps(machine, noise, scales=SCALES, steps=STEPS))
+    assert len(done) == STEPS
+    assert torch.equal(done[0].xt, noise)
+    for before, after in pairwise(done):
+        assert after.xt is before.reached
+        assert after.step.t == before.step.t_next
+    assert torch.equal(done[-1].reached, sample(machine, noise, scales=SCALES, steps=STEPS).images)
+    assert torch.equal(done[-1].reached, done[-1].answer.mean)
 
 
 def test_the_noise_is_left_alone(images, noise) -> None:

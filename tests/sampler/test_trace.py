@@ -5,16 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from reference.brute_search import BruteSearch
 from reference.samples import random_images
 
 from patchindex import ImageSet, UserError
 from patchindex.step_store import StepStore
-from sampler import ELSMachine, sample
+from sampler import ELSMachine, sample_steps
 from sampler.attribution.trace import IMAGES_PER_STEP, Trace, TraceWriter
 from sampler.noise import initial_noise
-from sampler.posterior import Posterior
 
 STEPS, NUM = 3, 2
 
@@ -25,15 +23,12 @@ def traced(rng: np.random.Generator, tmp_path: Path) -> tuple[Trace, TraceWriter
     images = ImageSet.from_array(random_images(rng, 90, 1, 7, 6), labels=np.arange(90) % 4)
     writer, given = TraceWriter(tmp_path / "trace.zarr", images, STEPS), []
 
-    def keep(_step: object, xt: torch.Tensor, posterior: Posterior, _report: object) -> None:
-        posterior.sources.ids[0, 0, 0, -1] = -1  # as where fewer were found
-        given.append((xt, posterior))
-        writer.write(xt, posterior)
-
-    sample(
-        ELSMachine(BruteSearch(images), k=16, tail=64), initial_noise(NUM, images, 0),
-        scales=[3], steps=STEPS, num_sources=4, callback=keep,
-    )  # fmt: skip
+    machine = ELSMachine(BruteSearch(images), k=16, tail=64)
+    noise = initial_noise(NUM, images, 0)
+    for done in sample_steps(machine, noise, scales=[3], steps=STEPS, num_sources=4):
+        done.answer.sources.ids[0, 0, 0, -1] = -1  # as where fewer were found
+        given.append((done.xt, done.answer))
+        writer.write(done.xt, done.answer)
     return Trace.open(tmp_path), writer, given
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 from small_index import build_small, small_images
 
 from patchindex import PatchIndex, UserError
-from sampler import ELSMachine, sample
+from sampler import ELSMachine, sample, sample_steps
 from sampler.noise import initial_noise
 from sampler.results.output import (
     VERIFY_ACCOUNT,
@@ -56,17 +56,16 @@ def test_states_are_those_of_the_exact_trajectory(index, verification) -> None:
     machine = ELSMachine(index, k=16, tail=64, seed=4)
     expected = []
 
-    def ask(step, xt, exact, report) -> None:
-        found = machine.posterior(xt, step.alpha_bar, step.patch_size)
-        expected.append((step.t, step.patch_size, pooled_r2(found.mean, exact.mean)))
-
     noise = initial_noise(2, index.images, 4)
-    exact = sample(ELSMachine(index.images), noise, scales=[3, 7], steps=3, callback=ask)
+    for done in sample_steps(ELSMachine(index.images), noise, scales=[3, 7], steps=3):
+        step = done.step
+        found = machine.posterior(done.xt, step.alpha_bar, step.patch_size)
+        expected.append((step.t, step.patch_size, pooled_r2(found.mean, done.answer.mean)))
     own = sample(machine, noise, scales=[3, 7], steps=3)
     rows = [(row.t, row.patch_size, row.R2) for row in verification.rows]
     for row, other in zip(rows, expected, strict=True):
         assert row == pytest.approx(other, abs=1e-6)
-    r = np.corrcoef(own.images[1].flatten(), exact.images[1].flatten())[0, 1]
+    r = np.corrcoef(own.images[1].flatten(), done.reached[1].flatten())[0, 1]
     assert verification.finals.r[1] == pytest.approx(r, abs=1e-5)
 
 

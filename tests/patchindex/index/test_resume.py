@@ -137,7 +137,10 @@ def test_an_interrupted_swap_is_finished(out, built, monkeypatch, renames_done):
         return rename(self, target)
 
     monkeypatch.setattr(type(out), "rename", rename_or_stop)
-    monkeypatch.setattr("patchindex.index.job.sync", lambda path: rename_or_stop(path, path))
+    monkeypatch.setattr(
+        "patchindex.index.job.sync",
+        lambda path: rename_or_stop(path, path) if path == out.parent else None,
+    )
     with pytest.raises(KeyboardInterrupt):
         build_index(small_images(), small_config(), out, overwrite=True)
     monkeypatch.undo()
