@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 
 SIZE ?= moderate
 
-.PHONY: demo test test-oldest versions lint bench faults sanitize format clean
+.PHONY: demo test test-slow test-oldest versions lint bench faults sanitize format clean
 
 demo: $(READY)
 	$(BIN)/patchindex build --dataset sample --scales 3,5,9,15 --out demo/sample.zarr
@@ -16,13 +16,17 @@ demo: $(READY)
 	@echo "Open demo/run/explain.html in a browser to see where each pixel comes from."
 
 test: $(READY)
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4
+	$(BIN)/python -m pytest -m "not slow" --numprocesses auto --maxprocesses 4
+
+# The rest: kills and signals, back ends in processes of their own, kernels compiled for GPUs.
+test-slow: $(READY)
+	$(BIN)/python -m pytest -m slow --numprocesses auto --maxprocesses 4
 
 # The same tests with the oldest version that pyproject.toml admits of each package that it bounds.
 test-oldest:
 	mkdir -p build
 	$(PYTHON) .ci/oldest > build/oldest.txt
-	$(MAKE) versions test VENV=$(VENV)-oldest PIP_OPTIONS="--constraint build/oldest.txt"
+	$(MAKE) versions test test-slow VENV=$(VENV)-oldest PIP_OPTIONS="--constraint build/oldest.txt"
 
 versions: $(READY)
 	@$(BIN)/python .ci/versions

@@ -124,6 +124,7 @@ def test_the_innermost_loop_is_found_and_its_units_weighed() -> None:
     assert cost.opcodes == {"FFMA": 1, "MUFU": 1, "BRA": 1}
 
 
+@pytest.mark.slow
 def test_the_loop_of_the_compiled_scan_has_an_exponential_for_each_weight() -> None:
     environment = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
     done = subprocess.run(

@@ -91,6 +91,7 @@ def test_times_and_places_do_not_make_a_difference_and_bits_do(tmp_path: Path) -
     assert python(COMPARED, tmp_path) == ["", "other bits run.json", "left behind run.json"]
 
 
+@pytest.mark.slow
 def test_a_small_part_of_the_attacks_falls_nowhere(tmp_path: Path) -> None:
     out = tmp_path / "faults.jsonl"
     command = [sys.executable, "-m", "benchmarks.faults", "--size", "small", "--out", str(out)]

@@ -106,6 +106,7 @@ def some_of(taken, seed):
     return [taken[number] for number in chosen]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["explain", "plot", "leave-out"])
 def test_any_edit_of_a_run_is_refused_in_a_line_or_served(run_dir, command):
     file = run_dir / "run.json"
@@ -116,6 +117,7 @@ def test_any_edit_of_a_run_is_refused_in_a_line_or_served(run_dir, command):
         checked(invoke(command, run_dir))
 
 
+@pytest.mark.slow
 def test_any_edit_of_a_verification_is_refused_in_a_line_or_served(verified, tmp_path):
     folder = shutil.copytree(verified, tmp_path / "verify")
     file = folder / "verify.json"

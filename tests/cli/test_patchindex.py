@@ -165,6 +165,7 @@ class Build:
         return self.process.wait()
 
 
+@pytest.mark.slow
 def test_a_killed_or_interrupted_build_is_finished_by_the_same_command(tmp_path):
     out = tmp_path / "killed.zarr"
     np.savez(tmp_path / "few.npz", images=small_images(300, side=28).pixels)

@@ -107,6 +107,7 @@ def whole_weights(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return (folder / "network.safetensors").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_a_signalled_training_is_finished_by_the_same_command(
     tmp_path: Path, whole_weights: bytes, number: signal.Signals

@@ -51,6 +51,7 @@ def test_without_the_extension_torch_serves_and_says_so(
         choose_backend()
 
 
+@pytest.mark.slow
 def test_both_back_ends_give_the_same_posterior(tmp_path: Path) -> None:
     if choose_backend() != "native":
         pytest.skip("the C++ kernels were not built")
@@ -85,6 +86,7 @@ numpy.savez(sys.argv[1], few=few.mean, whole=whole.mean, backend=BACKEND)
 """
 
 
+@pytest.mark.slow
 def test_triton_gives_the_posterior_of_the_processor_from_end_to_end(tmp_path: Path) -> None:
     pytest.importorskip("triton")
     found = {}

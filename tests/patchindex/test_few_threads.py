@@ -96,6 +96,7 @@ def environment(library: Path) -> dict[str, str]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("back_end", ["native_backend", "torch_scan"])
 def test_fewer_threads_than_asked_for_compute_the_same_until_ctrl_c(limited, back_end):
     native = back_end == "native_backend"

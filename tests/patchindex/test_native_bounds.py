@@ -76,7 +76,6 @@ def record_arguments(rng: np.random.Generator) -> Arguments:
     arguments = rescore_arguments(rng)
     return arguments | {
         "sigma": 0.7,
-        "log_multiplicity": rng.random(arguments["ids"].shape, dtype=np.float32),
         "group_of": rng.integers(-1, 3, 5),
     }
 
@@ -256,12 +255,6 @@ ids_beyond = np.full((3, 20), 5 * 6 * 7)
             record_arguments,
             {"group_of": np.zeros(4, np.int64)},
             "Give one value per image",
-        ),
-        (
-            "rescore_record",
-            record_arguments,
-            {"log_multiplicity": np.full((3, 20), np.nan, np.float32)},
-            "within 1000 of 0, and not NaN",
         ),
         (
             "search_lists",

@@ -295,21 +295,6 @@ def test_patches_shared_by_all_queries_give_the_same_as_lists_of_their_own(
     assert torch.equal(listwise.num_scored, querywise.num_scored)
 
 
-def test_multiplicity_counts_a_patch_as_so_many(isa):
-    pixels, windows, ids, geometry, signature = interior_problem(9, 30)
-    times = torch.arange(30) % 4 + 1
-    repeated = ids.repeat_interleave(times)
-    expected = rescoring.rescore_record(pixels, windows, repeated, geometry, signature, sigma=2.0)
-    record = rescoring.rescore_record(
-        pixels, windows, ids, geometry, signature, sigma=2.0, log_multiplicity=times.log()
-    )
-    torch.testing.assert_close(log_mass(record), log_mass(expected), rtol=1e-6, atol=1e-5)
-    torch.testing.assert_close(mean(record), mean(expected), rtol=0, atol=1e-5)
-    torch.testing.assert_close(
-        effective_sample_size(record), effective_sample_size(expected), rtol=1e-5, atol=0
-    )
-
-
 def test_absent_ids_are_infinitely_far_and_weigh_nothing(isa):
     pixels, windows, ids, geometry, signature = interior_problem(2, 3)
     ids = torch.stack([torch.cat([ids, torch.tensor([-1])]), torch.full((4,), -1)])

@@ -127,6 +127,7 @@ def test_a_folder_that_cannot_be_made_is_refused_at_once(tmp_path, place):
         pass
 
 
+@pytest.mark.slow
 def test_what_windows_lacks_is_not_needed_to_import():
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(WITHOUT_POSIX)],

@@ -72,6 +72,7 @@ print(json.dumps(globals()[sys.argv[1]]()))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kernel", ["scan", "rules", "rescore", "lists"])
 def test_kernels_compile_for_a_gpu_and_spill_nothing(kernel: str) -> None:
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}

@@ -55,6 +55,7 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> PatchIndex:
     return build_small(tmp_path_factory.mktemp("indices") / "small.zarr", images)
 
 
+@pytest.mark.slow
 def test_a_traced_run_and_its_leave_out_check(index, gpu, tmp_path: Path) -> None:
     made = {}
     for device in (torch.device("cpu"), gpu):

@@ -57,6 +57,7 @@ def is_corner() -> np.ndarray:
     return border[:, None] & border[None]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("search", "boundary"),
     [

@@ -70,6 +70,7 @@ def die_before_change(number):
     sys.addaudithook(count)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("traced", [(True, True), (True, False)])
 def test_a_run_that_is_killed_at_any_change_leaves_the_old_or_the_new_one(runs, tmp_path, traced):
     old, new = tmp_path / "old", tmp_path / "new"

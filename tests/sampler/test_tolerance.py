@@ -67,6 +67,7 @@ def test_every_way_is_taken_and_counted(images, xt, exact) -> None:
     assert float(error) < 0.8 * float((first.mean - exact.mean).square().mean().sqrt())
 
 
+@pytest.mark.slow
 def test_intervals_of_accepted_pixels_cover_the_exact_value(images, xt, exact) -> None:
     covered = []
     for seed in range(25):

@@ -84,6 +84,7 @@ def test_what_an_interrupted_build_has_left_is_not_needed_again(tmp_path):
         check_disk(plan, tmp_path, already=0)
 
 
+@pytest.mark.slow
 def test_more_patches_than_can_be_searched_are_refused_before_the_build(tmp_path):
     pixels = np.broadcast_to(np.zeros((1, 1, 1, 1), np.uint8), (4_194_305, 1, 32, 32))
     told = (

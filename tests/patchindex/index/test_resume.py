@@ -52,6 +52,7 @@ def largest_file(num_bytes):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
+@pytest.mark.slow
 def test_a_build_interrupted_at_every_step_gives_the_same_bits(out, built):
     interruptions = 0
     for step in range(1, 100):
