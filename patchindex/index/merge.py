@@ -1,6 +1,6 @@
 """Sort the patches of all blocks into inverted lists, and compute the statistics of each list.
 
-Sums are taken over levels (whole numbers, see `levels.py`) in float64, where they are exact below
+Sums are taken over levels (whole numbers, see `lists.py`) in float64, where they are exact below
 2**53: no order of adding and no interruption changes a bit of them, and a mean squared radius as
 the difference $E|p|^2 - |E p|^2$ loses nothing that float64 could have kept.
 """

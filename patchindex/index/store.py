@@ -1,6 +1,6 @@
 """The index on disk: its arrays, and the manifest that describes and seals them.
 
-    NAME.zarr/                 attributes: the manifest, see `manifest.py`
+    NAME.zarr/                 attributes: the manifest, described below
       images                   u1 [N, C, H, W]
       labels                   i8 [N], if the images have labels
       scales/{P}/

@@ -32,7 +32,6 @@ def rescore_record(
     ids: NDArray[np.int64],
     sigma: float,
     *,
-    log_multiplicity: NDArray[np.float32] | None,
     group_of: NDArray[np.int64] | None,
     rows: tuple[int, int],
     cols: tuple[int, int],

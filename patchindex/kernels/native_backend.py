@@ -148,7 +148,6 @@ def rescore_record(
     signature: BorderSignature,
     *,
     sigma: float,
-    log_multiplicity: Float[Tensor, "q k"] | Float[Tensor, " k"] | None = None,
     threads: int | None = None,
 ) -> PosteriorRecord:
     """Sum the given patches for each query window, without storing distances; fields are [q].
@@ -157,7 +156,6 @@ def rescore_record(
         windows: query windows in [-1, 1] data units; all of one signature.
         ids: legal patches of that signature, a row per query or one list for all; -1 for none.
         sigma: noise in data units.
-        log_multiplicity: log of how many equal patches each id stands for.
         threads: torch's number of threads if None.
     """
     fields = _native.rescore_record(
@@ -165,9 +163,6 @@ def rescore_record(
         as_array(windows, np.float32),
         as_array(ids, np.int64),
         float(sigma),
-        log_multiplicity=None
-        if log_multiplicity is None
-        else as_array(log_multiplicity, np.float32),
         group_of=None,
         **options(geometry, signature, threads),
     )
@@ -195,7 +190,6 @@ def rescore_groups(
         as_array(windows, np.float32),
         as_array(ids, np.int64),
         float(sigma),
-        log_multiplicity=None,
         group_of=as_array(group_of, np.int64),
         **options(geometry, signature, None),
     )

@@ -3,7 +3,8 @@
 What retrieval missed can still be drawn in the tail, so recall costs variance and never bias.
 A pixel in a corner has one legal center per image: a small dictionary that is always summed whole.
 
-Each round draws afresh: the draws by which an estimate was found wanting say nothing about the next
+With a tolerance, pixels whose error is above it are estimated again with more effort. Each round
+draws afresh: the draws by which an estimate was found wanting say nothing about the next
 one. A first estimate is accepted by the error that its own draws tell, so that a pixel they flatter
 passes; intervals were therefore checked against the exact scan.
 """

@@ -1,6 +1,7 @@
 """A query: states, the index they are compared with, and pixels that need no search.
 
-Their windows lie in four blocks, which for small patches are a small part of the image.
+A pixel in a corner has one legal center per training image, so that it is summed whole. The windows
+of such pixels lie in four blocks, which for small patches are a small part of the image.
 """
 
 from dataclasses import dataclass, replace

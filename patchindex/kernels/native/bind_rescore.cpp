@@ -10,7 +10,6 @@
 namespace patchindex {
 namespace {
 
-constexpr float MOST_LOG = 1000;  // of a multiplicity: no memory holds so many patches
 
 // Arguments that both ways of rescoring share; `rows` and `cols` are the compared offsets.
 RescoreInput rescore_input(const py::array& pixels, const py::array& windows, const py::array& ids,
@@ -86,25 +85,11 @@ void add_grouped(py::dict& result, const std::vector<Grouped>& grouped) {
 
 py::dict rescore_record_arrays(const py::array& pixels, const py::array& windows,
                                const py::array& ids, double sigma,
-                               const std::optional<py::array>& log_multiplicity,
                                const std::optional<py::array>& group_of, std::pair<int, int> rows, std::pair<int, int> cols, bool wraps,
                                int threads, const std::string& isa) {
     RescoreInput in = rescore_input(pixels, windows, ids, rows, cols, wraps, threads, isa);
     require_sigma(sigma);
     in.sigma = sigma;
-    if (log_multiplicity) {
-        in.log_multiplicity = checked<float>(*log_multiplicity, "log_multiplicity",
-                                             "as ids", int(ids.ndim()));
-        for (int axis = 0; axis < ids.ndim(); ++axis)
-            require(log_multiplicity->shape(axis) == ids.shape(axis),
-                    "log_multiplicity is " + described(*log_multiplicity) + " but ids are " +
-                        described(ids) + ". Give one value per id.");
-        const float* const values = in.log_multiplicity;
-        require(std::all_of(values, values + log_multiplicity->size(),
-                            [](float value) { return std::abs(value) <= MOST_LOG; }),
-                "log_multiplicity must be within " + std::to_string(int(MOST_LOG)) +
-                    " of 0, and not NaN.");
-    }
     const int64_t* groups = nullptr;
     if (group_of) {
         groups = checked<int64_t>(*group_of, "group_of", "images", 1);
@@ -135,7 +120,7 @@ void bind_rescore(py::module_& module) {
                py::kw_only(), "rows"_a, "cols"_a, "wraps"_a, "threads"_a, "isa"_a = "",
                "Squared distances of given patches, per query.");
     module.def("rescore_record", &rescore_record_arrays, "pixels"_a, "windows"_a,
-               "ids"_a, "sigma"_a, py::kw_only(), "log_multiplicity"_a, "group_of"_a, "rows"_a, "cols"_a,
+               "ids"_a, "sigma"_a, py::kw_only(), "group_of"_a, "rows"_a, "cols"_a,
                "wraps"_a, "threads"_a, "isa"_a = "", "Sums over given patches, per query.");
 }
 

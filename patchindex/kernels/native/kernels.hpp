@@ -105,11 +105,10 @@ struct Kernels {
     // `scratch` holds cells * lanes floats.
     void (*shared_distances)(const PatchTask& task, const float* queries, int64_t num_queries,
                              float* dist, int64_t stride, float* scratch);
-    // Adds sums of w, m w^2 / m, w c to sums[2 + channels], with w = 2^(log2_w[i] - reference) and
-    // m = 2^log2_m[i] (1 if null); centers are [channels][stride]. `num` is a multiple of lanes.
-    void (*add_weights)(const float* log2_w, const float* log2_m, const float* centers,
-                        int64_t stride, int channels, int64_t num, float reference,
-                        double* sums);
+    // Adds sums of w, w^2, w c to sums[2 + channels], with w = 2^(log2_w[i] - reference);
+    // centers are [channels][stride]. `num` is a multiple of lanes.
+    void (*add_weights)(const float* log2_w, const float* centers, int64_t stride, int channels,
+                        int64_t num, float reference, double* sums);
     // Codes [num][dims], at most CODE_BLOCK, to vectors [dims][CODE_BLOCK] relative to the middle of
     // their range, and their squared lengths.
     void (*decode_codes)(const CodeTask& task, const uint8_t* codes, int64_t num, float* decoded,

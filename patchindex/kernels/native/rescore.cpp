@@ -88,8 +88,7 @@ bool rescore_records(const RescoreInput& in, const RecordOutput& output, const i
     const auto add = [&](Worker& worker, const Unit& unit, int64_t query, int64_t id,
                          const float* dist) {
         const int64_t at = (in.shared ? 0 : query * in.num_ids) + id;
-        worker.add_to(worker.records[query - unit.first_query], dist,
-                      in.log_multiplicity ? in.log_multiplicity + at : nullptr);
+        worker.add_to(worker.records[query - unit.first_query], dist);
         if (!group_of) return;
         const int64_t num = std::min(PATCH_BLOCK, unit.first_id + unit.num_ids - id);
         for (int64_t i = 0; i < num; ++i) {

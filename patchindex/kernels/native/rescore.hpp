@@ -21,14 +21,12 @@ struct RescoreInput {
     const int64_t* ids;  // [num_queries][num_ids], or [num_ids] if shared; -1 stands for no patch
     int64_t num_ids;
     bool shared;
-    const float* log_multiplicity;  // as ids, or null
-    double sigma;                   // of records
+    double sigma;  // of records
     int threads;
     std::string isa;
 };
 
-// Sums per query as records.py defines them; log_max is the largest log weight, multiplicity
-// included. A patch of multiplicity m counts as m patches of the same weight.
+// Sums per query as records.py defines them; log_max is the largest log weight.
 struct RecordOutput {
     double* log_max;  // [num_queries]
     double* sum_w;

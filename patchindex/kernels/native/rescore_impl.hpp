@@ -134,17 +134,16 @@ static void shared_distances(const PatchTask& task, const float* queries, int64_
     }
 }
 
-static void add_weights_of_list(const float* log2_w, const float* log2_m, const float* centers,
+static void add_weights_of_list(const float* log2_w, const float* centers,
                                 int64_t stride, int channels, int64_t num, float reference,
                                 double* sums) {
     const Vec* const logs = reinterpret_cast<const Vec*>(log2_w);
-    const Vec* const log_m = reinterpret_cast<const Vec*>(log2_m);
     const int64_t vectors = num / LANES;
     Vec sum_w = {}, sum_w2 = {};
     for (int64_t i = 0; i < vectors; ++i) {
         const Vec w = exp2_of(logs[i] - reference);
         sum_w = sum_w + w;
-        sum_w2 = sum_w2 + w * (log2_m ? exp2_of(logs[i] - log_m[i] - reference) : w);
+        sum_w2 = sum_w2 + w * w;
     }
     sums[0] += lane_sum(sum_w);
     sums[1] += lane_sum(sum_w2);

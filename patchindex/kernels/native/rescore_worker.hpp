@@ -76,7 +76,7 @@ class Worker {
     Worker(const RescoreInput& in, const Kernels& kernels)
         : in_(in), kernels_(kernels), patches_(in),
           shared_(shares_patches(in)), dist_((shared_ ? QUERIES_PER_TILE : 1) * PATCH_BLOCK), logs_(PATCH_BLOCK),
-          log_m_(PATCH_BLOCK), centers_(PATCH_BLOCK * in.channels),
+          centers_(PATCH_BLOCK * in.channels),
           packed_(int64_t(in.channels) * (in.row_stop - in.row_first) *
                   (in.col_stop - in.col_first) * kernels.lanes) {}
 
@@ -95,22 +95,17 @@ class Worker {
     }
 
     // Adds the block last measured to one query's record; `dist` is that query's row.
-    void add_to(RunningRecord& record, const float* dist, const float* log_multiplicity) {
+    void add_to(RunningRecord& record, const float* dist) {
         const int64_t num = patches_.task().num_patches;
         const int64_t whole = (num + kernels_.lanes - 1) / kernels_.lanes * kernels_.lanes;
         const float factor = float(0.5 / (std::log(2.0) * in_.sigma * in_.sigma * GREY_LEVELS_SQ));
         float* const logs = logs_.data();
         float largest = NO_WEIGHT;
         for (int64_t i = 0; i < num; ++i) {
-            float log2_w = std::max(-dist[i] * factor, NO_WEIGHT);
-            if (log_multiplicity) {
-                log_m_.data()[i] = log_multiplicity[i] * float(1 / std::log(2.0));
-                log2_w += log_m_.data()[i];
-            }
-            logs[i] = log2_w;
-            largest = std::max(largest, log2_w);
+            logs[i] = std::max(-dist[i] * factor, NO_WEIGHT);
+            largest = std::max(largest, logs[i]);
         }
-        for (int64_t i = num; i < whole; ++i) logs[i] = NO_WEIGHT, log_m_.data()[i] = 0.0f;
+        for (int64_t i = num; i < whole; ++i) logs[i] = NO_WEIGHT;
         RunningRecord block;
         block.num_scored = patches_.num_present();
         if (largest > 0.5f * NO_WEIGHT) {
@@ -118,8 +113,7 @@ class Worker {
             centered_ = decoded_;
             block.reference = largest;
             block.sums.assign(2 + in_.channels, 0.0);
-            kernels_.add_weights(logs, log_multiplicity ? log_m_.data() : nullptr,
-                                 centers_.data(), PATCH_BLOCK, in_.channels, whole, largest,
+            kernels_.add_weights(logs, centers_.data(), PATCH_BLOCK, in_.channels, whole, largest,
                                  block.sums.data());
         }
         record.add(block);
@@ -134,7 +128,7 @@ class Worker {
     const Kernels& kernels_;
     PatchBlock patches_;
     const bool shared_;
-    AlignedFloats dist_, logs_, log_m_, centers_, packed_;
+    AlignedFloats dist_, logs_, centers_, packed_;
     const int64_t *decoded_ = nullptr, *centered_ = nullptr;
 };
 
