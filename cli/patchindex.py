@@ -69,6 +69,7 @@ def build(
         images = ImageSet.load(dataset, **which)  # resolution, crop, limit
         target = out or index_path(
             dataset, height=images.height, width=images.width, boundary=boundary,
+            cropped=images.crop == "center",
             first=len(images) if which["limit"] == len(images) else None,
         )  # fmt: skip
         with progress_bars() as progress:

@@ -43,9 +43,15 @@ def data_folders() -> tuple[Path, ...]:
 
 
 def index_path(
-    source: str, *, height: int, width: int, boundary: str, first: int | None = None
+    source: str,
+    *,
+    height: int,
+    width: int,
+    boundary: str,
+    cropped: bool = False,
+    first: int | None = None,
 ) -> Path:
-    """`DATASET-RESOLUTION-BOUNDARY.zarr` among this user's indices; of a part, `...-firstN.zarr`.
+    """Where an index goes by default: `DATASET-RESOLUTION-BOUNDARY[-crop][-firstN].zarr`.
 
     Args:
         source: what the images were loaded from; `folder:PATH` and `npz:PATH` give the last part
@@ -53,6 +59,7 @@ def index_path(
         height: of the images, in pixels; the resolution is HEIGHTxWIDTH unless they are square.
         width: of the images, in pixels.
         boundary: how windows meet the image border.
+        cropped: whether the images were cut to their shape.
         first: how many images, where the source has more.
     """
     kind, _, place = source.partition(":")
@@ -60,8 +67,9 @@ def index_path(
     stem = dataset.stem if kind == "npz" else dataset.name
     safe = "".join(char if char.isalnum() or char in "._" else "_" for char in stem) or kind
     resolution = f"{height}" if height == width else f"{height}x{width}"
+    crop = "-crop" if cropped else ""
     part = "" if first is None else f"-first{first}"
-    return indices_dir() / f"{safe}-{resolution}-{boundary}{part}.zarr"
+    return indices_dir() / f"{safe}-{resolution}-{boundary}{crop}{part}.zarr"
 
 
 def finished_indices() -> list[Path]:

@@ -64,6 +64,11 @@ def test_an_index_of_a_part_has_another_name_than_that_of_the_whole_set():
     assert path == indices_dir() / "fashion_mnist-32-zeros-first5000.zarr"
 
 
+def test_an_index_of_cropped_images_is_named_apart(home: Path) -> None:
+    path = index_path("celeba", height=32, width=32, boundary="zeros", cropped=True, first=9)
+    assert path == home / "indices" / "celeba-32-zeros-crop-first9.zarr"
+
+
 def test_a_relative_folder_gives_an_index_its_real_name(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     path = index_path("folder:.", height=8, width=8, boundary="zeros")
