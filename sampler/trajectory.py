@@ -137,13 +137,14 @@ def sample(
     reference_steps: bool = False,
 ) -> SampleResult:
     """Denoise standard normal noise; arguments, errors and equations as for `sample_steps`."""
-    done = list(
-        sample_steps(
-            machine, noise, scales=scales, steps=steps, schedule=schedule, label=label,
-            reference_steps=reference_steps,
-        )
-    )  # fmt: skip
-    return SampleResult(images=done[-1].reached, steps=tuple(map(report_step, done)))
+    images, reports = noise, []
+    for done in sample_steps(
+        machine, noise, scales=scales, steps=steps, schedule=schedule, label=label,
+        reference_steps=reference_steps,
+    ):  # fmt: skip
+        images = done.reached
+        reports.append(report_step(done))
+    return SampleResult(images=images, steps=tuple(reports))
 
 
 def sample_steps(

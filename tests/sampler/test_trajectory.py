@@ -1,5 +1,6 @@
 """The sampling loop against the published one written out in float64."""
 
+import weakref
 from itertools import pairwise
 
 import numpy as np
@@ -11,7 +12,7 @@ from reference.samples import random_images
 from reference.score_machines import posterior
 
 from patchindex import ImageSet, UserError
-from sampler import ELSMachine, ISMachine, LSMachine, sample, sample_steps
+from sampler import ELSMachine, ISMachine, LSMachine, Posterior, sample, sample_steps
 from sampler.trajectory import plan_steps
 
 STEPS = 6
@@ -119,6 +120,22 @@ def test_each_step_leads_to_the_next_and_the_last_to_the_sample(images, noise) -
         assert after.step.t == before.step.t_next
     assert torch.equal(done[-1].reached, sample(machine, noise, scales=SCALES, steps=STEPS).images)
     assert torch.equal(done[-1].reached, done[-1].answer.mean)
+
+
+def test_a_run_holds_no_posterior_but_the_last(images, noise) -> None:
+    machine = LSMachine(ImageSet.from_array(images))
+    posterior, told, held = machine.posterior, [], []
+
+    def watched(*arguments, **options) -> Posterior:
+        found = posterior(*arguments, **options)
+        told.append(weakref.ref(found.standard_error))
+        held.append(sum(reference() is not None for reference in told))
+        return found
+
+    machine.posterior = watched
+    sample(machine, noise, scales=SCALES, steps=STEPS)
+    assert len(held) == STEPS > 2
+    assert max(held) == 2
 
 
 def test_the_noise_is_left_alone(images, noise) -> None:
