@@ -24,7 +24,6 @@ from cli.options import (
     threads_option,
 )
 from cli.sources import open_source
-from patchindex import ImageSet
 from patchindex.environment import library_versions, set_threads
 from sampler.networks.weights import open_network
 from sampler.results.output import CALIBRATE_ACCOUNT, reserve_output, write_calibration
@@ -82,7 +81,7 @@ def calibrate(
     if threads is not None:
         set_threads(threads)
     trained = None if network is None else open_network(network).to(device)
-    images = source if isinstance(source, ImageSet) else source.images
+    images = source.images
     name = f"calibrate-{Path(images.name).stem}-{config.sampling.seed}"
     folder = out or Path("runs", name)
     with (

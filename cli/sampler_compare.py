@@ -23,7 +23,6 @@ from cli.options import (
     threads_option,
 )
 from cli.sources import open_source
-from patchindex import ImageSet
 from patchindex.environment import library_versions, set_threads
 from sampler.networks.weights import DEFAULT_NETWORK, open_network
 from sampler.results.output import COMPARE_ACCOUNT, reserve_output, write_comparison
@@ -76,7 +75,7 @@ def compare(
     config = CompareConfig(sampling=SamplerConfig(**settings), network_steps=network_steps)
     if threads is not None:
         set_threads(threads)
-    images = source if isinstance(source, ImageSet) else source.images
+    images = source.images
     folder = out or Path("runs", f"compare-{Path(images.name).stem}-{config.sampling.seed}")
     with (
         reserve_output(folder, overwrite=overwrite, account=COMPARE_ACCOUNT),

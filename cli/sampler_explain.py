@@ -6,7 +6,6 @@ import click
 
 from cli.options import dataset_option, image_options, index_option
 from cli.sources import open_run_source
-from patchindex import ImageSet
 from sampler.attribution.leave_out import REMEDY
 from sampler.attribution.run_folder import held_run
 from sampler.attribution.viewer.page import explain as build_page
@@ -44,7 +43,7 @@ def explain(
         source = open_run_source(
             run, index_path, dataset, resolution=resolution, crop=crop, limit=limit
         )
-        images = source if isinstance(source, ImageSet) else source.images
+        images = source.images
         page = build_page(run, images, wanted)
         write_whole(
             {PAGE: lambda path: path.write_text(page.html, "utf-8", "backslashreplace")},

@@ -60,7 +60,7 @@ def leave_out_command(
             run, index_path, dataset, resolution=resolution, crop=crop, limit=limit
         )
         found = leave_out(run, source, config, device)
-        images = source if isinstance(source, ImageSet) else source.images
+        images = source.images
         keep_check(run_dir, found, images)
         picture = write_picture(found, images, run_dir)
     for line in told(found):

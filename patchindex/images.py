@@ -114,6 +114,11 @@ class ImageSet:
         return f"ImageSet({self.name}: {n:,} images of {c} x {h} x {w}, {labels})"
 
     @property
+    def images(self) -> "ImageSet":
+        """The set itself, so that an image set and an index of one are asked alike."""
+        return self
+
+    @property
     def channels(self) -> int:
         """1 for grey images, 3 for colour."""
         return int(self.pixels.shape[1])
