@@ -27,11 +27,11 @@ def initial_noise(num: int, images: ImageSet, seed: int) -> Float[Tensor, "b c h
     check_num(num)
     check_seed(seed)
     shape = (images.channels, images.height, images.width)
-    check_memory(num, shape)
+    _check_memory(num, shape)
     try:
         samples = np.empty((num, *shape), np.float32)
     except (MemoryError, OverflowError, ValueError):  # the latter beyond any address
-        raise too_many(num, shape, "there is not so much") from None
+        raise _too_many(num, shape, "there is not so much") from None
     for i in range(num):
         np.random.default_rng([seed, i]).standard_normal(dtype=np.float32, out=samples[i])
     return torch.from_numpy(samples)
@@ -51,23 +51,23 @@ def check_seed(seed: int) -> None:
         )
 
 
-def check_memory(num: int, shape: tuple[int, ...]) -> None:
+def _check_memory(num: int, shape: tuple[int, ...]) -> None:
     """Raise SamplerConfigError if the states of a run are sure not to fit into memory."""
     there = main_memory()
-    if there is not None and state_bytes(num, shape) > there:
-        raise too_many(num, shape, f"this machine has {there / 1e9:,.1f} GB")
+    if there is not None and _state_bytes(num, shape) > there:
+        raise _too_many(num, shape, f"this machine has {there / 1e9:,.1f} GB")
 
 
-def too_many(num: int, shape: tuple[int, ...], there: str) -> SamplerConfigError:
+def _too_many(num: int, shape: tuple[int, ...], there: str) -> SamplerConfigError:
     """The error of more samples than fit into memory."""
-    needed = state_bytes(num, shape) / 1e9
+    needed = _state_bytes(num, shape) / 1e9
     return SamplerConfigError(
         f"num is {num}: so many samples of {'x'.join(map(str, shape))} need {needed:,.1f} GB "
         f"of memory at the least, but {there}. Give fewer, and other seeds for the rest."
     )
 
 
-def state_bytes(num: int, shape: tuple[int, ...]) -> int:
+def _state_bytes(num: int, shape: tuple[int, ...]) -> int:
     """Bytes of the states that a run holds at once."""
     return STATES_HELD * num * prod(shape) * np.dtype(np.float32).itemsize
 

@@ -21,12 +21,15 @@ from patchindex.paths import data_file
 from sampler.errors import SamplerConfigError
 from sampler.machines import ScoreMachine
 
+LEVELS = 20  # noise levels of a list that is spread here, as many as the published ones have
 LARGEST_FILE = 100_000  # bytes; a thousand noise levels take a tenth of it
 LARGEST_SCALE = 10**9  # pixels; no images are so large, and larger numbers fit into no array
 MOST_NAMED = 5  # times in a message
 SHORT = reprlib.Repr()
 SHORT.maxlevel, SHORT.maxlist = 2, 3  # a small file may nest anchors into a value of gigabytes
 LIST_WANTED = "Give odd patch sizes, the one for the lowest noise first, like [3, 3, 5, 9]."
+
+logger = logging.getLogger(__name__)
 
 
 class NoListError(SamplerConfigError):
@@ -45,7 +48,7 @@ def calibrated_scales() -> dict[str, tuple[int, ...]]:
     return {name: tuple(scales) for name, scales in table.items()}
 
 
-def known_scales() -> dict[str, tuple[int, ...]]:
+def _known_scales() -> dict[str, tuple[int, ...]]:
     """All scales that have a name, published or ours."""
     return published_scales() | calibrated_scales()
 
@@ -60,20 +63,20 @@ def resolve_scales(name: str) -> tuple[int, ...]:
         SamplerConfigError: none of these, entries that are not odd positive numbers, or a time
             that is missing.
     """
-    known = known_scales()
+    known = _known_scales()
     if name in known:
         return known[name]
-    if is_file(name):
-        scales = read_scales(Path(name))
+    if _is_file(name):
+        scales = _read_scales(Path(name))
         return checked_scales(
-            in_order_of_time(scales, name) if isinstance(scales, Mapping) else scales, name
+            _in_order_of_time(scales, name) if isinstance(scales, Mapping) else scales, name
         )
     try:
         return parse_scales(name)
     except NoListError as error:
         raise SamplerConfigError(
-            f"scales {shown(name)} are neither a file, nor a list like 3,3,5,9, nor known by name. "
-            f"Known are: {', '.join(known)}."
+            f"scales {_shown(name)} are neither a file, nor a list like 3,3,5,9, nor known by "
+            f"name. Known are: {', '.join(known)}."
         ) from error
 
 
@@ -88,12 +91,12 @@ def parse_scales(text: str) -> tuple[int, ...]:
         entries = [int(entry) for entry in text.split(",")]
     except ValueError as error:
         raise NoListError(
-            f"patch sizes {shown(text)} are no list. Give whole numbers like 3,3,5,9."
+            f"patch sizes {_shown(text)} are no list. Give whole numbers like 3,3,5,9."
         ) from error
-    return checked_scales(entries, shown(text))
+    return checked_scales(entries, _shown(text))
 
 
-def published_for(dataset: str, boundary: str) -> str | None:
+def _published_for(dataset: str, boundary: str) -> str | None:
     """Name of the published scales that suit a dataset, or None if it is not in the paper."""
     padding = "zeros" if boundary == "zeros" else "circular"
     names = (published_name(dataset, "resnet", padding), published_name(dataset, "resnet", "zeros"))
@@ -112,7 +115,7 @@ def published_name(dataset: str, architecture: str, padding: str) -> str | None:
     return name if name in published_scales() else None
 
 
-def in_order_of_time(scales: Mapping[object, object], origin: str) -> list[object]:
+def _in_order_of_time(scales: Mapping[object, object], origin: str) -> list[object]:
     """The patch sizes by time, which must be 1/n, 2/n, ..., 1.
 
     Raises:
@@ -122,8 +125,8 @@ def in_order_of_time(scales: Mapping[object, object], origin: str) -> list[objec
     known = {round(t, 6): scales[t] for t in times if 0 < t <= 1}
     if len(known) < len(scales) or not known:
         raise SamplerConfigError(
-            f"scales {origin} have the times {first_few([shown(t) for t in scales])}. Give a patch "
-            "size for each time t = 1/n, 2/n, ..., 1."
+            f"scales {origin} have the times {_first_few([_shown(t) for t in scales])}. Give a "
+            "patch size for each time t = 1/n, 2/n, ..., 1."
         )
     ends = [0.0, *sorted(known), 1.0]
     steps = round(1 / min(after - t for t, after in pairwise(ends) if after > t))
@@ -131,7 +134,7 @@ def in_order_of_time(scales: Mapping[object, object], origin: str) -> list[objec
     if lacking := [t for t in wanted if t not in known]:
         raise SamplerConfigError(
             f"scales {origin} lack a patch size for t = "
-            f"{first_few([f'{t:g}' for t in lacking])}. "
+            f"{_first_few([f'{t:g}' for t in lacking])}. "
             f"Give one for each of the {steps} noise levels t = {wanted[0]:g}, ..., 1."
         )
     return [known[t] for t in wanted]
@@ -144,7 +147,7 @@ class _PlainLoader(yaml.SafeLoader):
         """Merge nothing; the key `<<` has no meaning then, which is an error."""
 
 
-def read_scales(path: Path) -> object:
+def _read_scales(path: Path) -> object:
     """What a scales file holds.
 
     Raises:
@@ -168,7 +171,7 @@ def read_scales(path: Path) -> object:
         return yaml.load(text, Loader=_PlainLoader)  # noqa: S506 - it is a SafeLoader
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         # ValueError: dates that cannot be, numbers of thousands of digits, bytes that are no text
-        reason = "nested too deeply" if isinstance(error, RecursionError) else first_line(error)
+        reason = "nested too deeply" if isinstance(error, RecursionError) else _first_line(error)
         raise SamplerConfigError(
             f"scales file {path} is not YAML ({reason}). {LIST_WANTED}"
         ) from error
@@ -182,13 +185,13 @@ def checked_scales(scales: object, origin: str) -> tuple[int, ...]:
         is_whole = isinstance(scale, int) and not isinstance(scale, bool)  # True is an int
         if not is_whole or not 0 < scale <= LARGEST_SCALE or scale % 2 == 0:
             raise SamplerConfigError(
-                f"scales {origin} contain {shown(scale)}. Give odd positive whole numbers, so that "
-                "every patch has a center pixel."
+                f"scales {origin} contain {_shown(scale)}. Give odd positive whole numbers, so "
+                "that every patch has a center pixel."
             )
     return tuple(scales)
 
 
-def is_file(name: str) -> bool:
+def _is_file(name: str) -> bool:
     """Whether there is such a file; a list may be longer than any file's name can be."""
     try:
         return Path(name).is_file()
@@ -196,28 +199,23 @@ def is_file(name: str) -> bool:
         return False
 
 
-def first_few(words: Sequence[str]) -> str:
+def _first_few(words: Sequence[str]) -> str:
     """The first of these words, and how many more there are."""
     more = f" and {len(words) - MOST_NAMED} more" if len(words) > MOST_NAMED else ""
     return ", ".join(words[:MOST_NAMED]) + more
 
 
-def first_line(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     """What went wrong, without the place, which YAML draws over several lines."""
     return str(error).partition("\n")[0].strip().rstrip(".") or type(error).__name__
 
 
-def shown(value: object) -> str:
+def _shown(value: object) -> str:
     """The value for a message, cut where it is long: a file may hold anything."""
     try:
         return SHORT.repr(value)
     except ValueError:  # Python writes no numbers of more than 4,300 digits
         return "a number of thousands of digits"
-
-
-logger = logging.getLogger(__name__)
-
-LEVELS = 20  # noise levels of a list that is spread here, as many as the published ones have
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -246,7 +244,7 @@ class ChosenScales:
 
 def choose_scales(
     machine: ScoreMachine,
-    source: ImageSet | PatchIndex,
+    training_set: ImageSet | PatchIndex,
     asked: str | None,
     *,
     boundary: Boundary,
@@ -270,24 +268,24 @@ def choose_scales(
     if asked is not None:
         sizes = resolve_scales(asked)
         return ChosenScales(name=asked, asked=sizes, patch_sizes=machine.compared_sizes(sizes))
-    name, sizes = default_scales(source, boundary, own)
+    name, sizes = default_scales(training_set, boundary, own)
     logger.info("scales: %s: %s", name, placement(sizes))
     return ChosenScales(name=name, asked=sizes, patch_sizes=machine.compared_sizes(sizes))
 
 
 def default_scales(
-    source: ImageSet | PatchIndex, boundary: Boundary, own: str | None = None
+    training_set: ImageSet | PatchIndex, boundary: Boundary, own: str | None = None
 ) -> tuple[str, tuple[int, ...]]:
     """What a run compares that asks for no scales, and what places it, in words."""
-    images = source if isinstance(source, ImageSet) else source.images
-    name = own or published_for(images.name, boundary)
-    if isinstance(source, PatchIndex):
+    images = training_set.images
+    name = own or _published_for(images.name, boundary)
+    if isinstance(training_set, PatchIndex):
         if name is None:
-            return "the index's own, spread evenly over t", spread(source.scales)
-        sizes = tuple(nearest_scale(source.scales, scale) for scale in known_scales()[name])
+            return "the index's own, spread evenly over t", spread(training_set.scales)
+        sizes = tuple(nearest_scale(training_set.scales, scale) for scale in _known_scales()[name])
         return f"the index's own, placed where those of {name} are nearest", sizes
-    if name is not None and are_admitted(known_scales()[name], images, boundary):
-        return name, known_scales()[name]
+    if name is not None and are_admitted(_known_scales()[name], images, boundary):
+        return name, _known_scales()[name]
     defaults = IndexConfig().scales
     admitted = [scale for scale in defaults if are_admitted([scale], images, boundary)]
     # a window of one pixel fits into any image

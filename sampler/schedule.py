@@ -9,14 +9,16 @@ from sampler.errors import SamplerConfigError
 Schedule = Literal["cosine", "cosine_offset", "linear", "exponential"]
 
 OFFSET = 0.008
+# cosine_offset reaches 0 at t = 1, where a state in data units would be infinite
+SMALLEST_ALPHA_BAR = 1e-6
 
 
-def cosine(t: float) -> float:
+def _cosine(t: float) -> float:
     """cos(pi t / 2.016)^2: the schedule of the paper's code, exactly 1 at t = 0."""
     return cos(pi * t / (2 * (1 + OFFSET))) ** 2
 
 
-def cosine_offset(t: float) -> float:
+def _cosine_offset(t: float) -> float:
     """cos((t + 0.008) / 1.008 pi/2)^2 divided by its value at 0 (arXiv 2102.09672, equation 17)."""
 
     def signal(time: float) -> float:
@@ -25,25 +27,22 @@ def cosine_offset(t: float) -> float:
     return signal(t) / signal(0.0)
 
 
-def linear(t: float) -> float:
+def _linear(t: float) -> float:
     """1 - (0.01 + 0.97 t)."""
     return 0.99 - 0.97 * t
 
 
-def exponential(t: float) -> float:
+def _exponential(t: float) -> float:
     """exp(-2 t)."""
     return exp(-2 * t)
 
 
 SCHEDULES: dict[str, Callable[[float], float]] = {
-    "cosine": cosine,
-    "cosine_offset": cosine_offset,
-    "linear": linear,
-    "exponential": exponential,
+    "cosine": _cosine,
+    "cosine_offset": _cosine_offset,
+    "linear": _linear,
+    "exponential": _exponential,
 }
-
-# cosine_offset reaches 0 at t = 1, where a state in data units would be infinite
-SMALLEST_ALPHA_BAR = 1e-6
 
 
 def alpha_bar(t: float, schedule: str = "cosine") -> float:

@@ -18,6 +18,7 @@ from sampler.posterior import Posterior
 from sampler.schedule import alpha_bar, noise_level
 
 MOST_STEPS = 100_000  # many more than any schedule can tell apart in float32
+STREAM = 1  # of labels, apart from the random numbers that noise is drawn with
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +87,7 @@ def trajectory(
         wait_for(xt.device)
         seconds = perf_counter() - start
         mean = answer.mean if isinstance(answer, Posterior) else answer
-        reached = step_down(xt, mean, step)
+        reached = _step_down(xt, mean, step)
         yield Transition(step=step, xt=xt, answer=answer, reached=reached, seconds=seconds)
         xt = reached
 
@@ -230,7 +231,7 @@ def scale_at(scales: Sequence[int | None], t: float) -> int | None:
     return scales[min(max(round(t * len(scales)), 1), len(scales)) - 1]
 
 
-def step_down(
+def _step_down(
     xt: Float[Tensor, "b c h w"], mean: Float[Tensor, "b c h w"], step: Step
 ) -> Float[Tensor, "b c h w"]:
     """The state at the next time: the same noise, less of it."""
@@ -255,9 +256,6 @@ def report_step(done: Transition[Posterior]) -> StepReport:
         summed_exactly=float((posterior.rounds == 2).double().mean()),
         seconds=done.seconds,
     )
-
-
-STREAM = 1  # apart from the random numbers that noise is drawn with
 
 
 def draw_labels(num: int, num_classes: int, seed: int) -> Int[Tensor, " b"]:
@@ -289,9 +287,9 @@ def machine_denoiser(machine: ScoreMachine, label: Int[Tensor, " b"] | None) -> 
             return machine.posterior(xt, step.alpha_bar, step.patch_size).mean
         means = torch.empty_like(xt)
         for value in label.unique().tolist():
-            members = (label == value).to(xt.device)
-            found = machine.posterior(xt[members], step.alpha_bar, step.patch_size, label=value)
-            means[members] = found.mean
+            of_class = (label == value).to(xt.device)
+            found = machine.posterior(xt[of_class], step.alpha_bar, step.patch_size, label=value)
+            means[of_class] = found.mean
         return means
 
     return mean

@@ -13,10 +13,11 @@ from sampler.networks.config import NetworkConfig
 
 # radians over t in [0, 1]: neighbors among 20 noise levels differ by up to 5 at the fast end
 SLOWEST, FASTEST = 1.0, 100.0
-GROUPS = 8
+GROUPS = 8  # of channels that are normalized together
+HEAD_CHANNELS = 32  # of an attention head
 
 
-class TimeEmbedding(nn.Module):
+class _TimeEmbedding(nn.Module):
     """Sines and cosines of t, plus a learned vector per class."""
 
     frequencies: Tensor
@@ -35,7 +36,7 @@ class TimeEmbedding(nn.Module):
         return embedding if self.classes is None else embedding + self.classes(label)
 
 
-class ChannelShift(nn.Module):
+class _ChannelShift(nn.Module):
     """A number per channel from the vector of time and class, added at every pixel.
 
     Linear, normalized in groups, ReLU: as in the paper's networks (arXiv 2412.20292, C.1).
@@ -57,10 +58,7 @@ class ChannelShift(nn.Module):
         return state + shift[:, :, None, None]
 
 
-HEAD_CHANNELS = 32
-
-
-class SelfAttention(nn.Module):
+class _SelfAttention(nn.Module):
     """state + projection of softmax(q k) v, with heads of 32 channels over normalized groups."""
 
     def __init__(self, width: int) -> None:
@@ -92,12 +90,12 @@ class ResNet(nn.Module):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         (width,), depth = config.sizes.widths, config.sizes.depth
-        self.embedding = TimeEmbedding(config.sizes.embedding, config.num_classes)
-        self.first = conv3x3(config.channels, width, config)
-        self.middle = nn.ModuleList(conv3x3(width, width, config) for _ in range(depth))
-        self.last = conv3x3(width, config.channels, config)
+        self.embedding = _TimeEmbedding(config.sizes.embedding, config.num_classes)
+        self.first = _conv3x3(config.channels, width, config)
+        self.middle = nn.ModuleList(_conv3x3(width, width, config) for _ in range(depth))
+        self.last = _conv3x3(width, config.channels, config)
         self.shifts = nn.ModuleList(
-            ChannelShift(config.sizes.embedding, width) for _ in range(depth + 1)
+            _ChannelShift(config.sizes.embedding, width) for _ in range(depth + 1)
         )
 
     def forward(
@@ -115,7 +113,7 @@ class ResNet(nn.Module):
         return noise
 
 
-def conv3x3(channels: int, out: int, config: NetworkConfig) -> nn.Conv2d:
+def _conv3x3(channels: int, out: int, config: NetworkConfig) -> nn.Conv2d:
     """A 3x3 convolution that keeps the size, with the network's padding."""
     return nn.Conv2d(channels, out, 3, padding=1, padding_mode=config.padding)
 
@@ -131,9 +129,9 @@ class UNet(nn.Module):
     def __init__(self, config: NetworkConfig, *, attention: bool = False) -> None:
         super().__init__()
         widths = config.sizes.widths
-        self.embedding = TimeEmbedding(config.sizes.embedding, config.num_classes)
+        self.embedding = _TimeEmbedding(config.sizes.embedding, config.num_classes)
         self.down = nn.ModuleList(
-            Block(before, width, config, attention=attention and scale > 0)
+            _Block(before, width, config, attention=attention and scale > 0)
             for scale, (before, width) in enumerate(pairwise((config.channels, *widths)))
         )
         coarser = list(enumerate(pairwise(widths)))[::-1]
@@ -141,10 +139,10 @@ class UNet(nn.Module):
             nn.ConvTranspose2d(coarse, fine, 2, stride=2) for _, (fine, coarse) in coarser
         )
         self.up = nn.ModuleList(
-            Block(2 * fine, fine, config, attention=attention and scale > 0)
+            _Block(2 * fine, fine, config, attention=attention and scale > 0)
             for scale, (fine, _) in coarser
         )
-        self.last = conv3x3(widths[0], config.channels, config)
+        self.last = _conv3x3(widths[0], config.channels, config)
 
     def forward(
         self,
@@ -164,20 +162,20 @@ class UNet(nn.Module):
         return noise
 
 
-class Block(nn.Module):
+class _Block(nn.Module):
     """Convolutions with ReLU, a residual around all of them, and perhaps attention after."""
 
     def __init__(
         self, channels: int, width: int, config: NetworkConfig, *, attention: bool
     ) -> None:
         super().__init__()
-        self.shift = ChannelShift(config.sizes.embedding, width)
+        self.shift = _ChannelShift(config.sizes.embedding, width)
         self.project = nn.Conv2d(channels, width, 1)
         self.convolutions = nn.ModuleList(
-            conv3x3(before, width, config)
+            _conv3x3(before, width, config)
             for before, _ in pairwise([channels, *[width] * config.sizes.depth])
         )
-        self.attention = SelfAttention(width) if attention else nn.Identity()
+        self.attention = _SelfAttention(width) if attention else nn.Identity()
 
     def forward(
         self, state: Float[Tensor, "b v h w"], embedding: Float[Tensor, "b e"]

@@ -14,6 +14,8 @@ from sampler.networks.config import NetworkConfig
 from sampler.schedule import alpha_bar
 from sampler.trajectory import Denoiser, Step
 
+BLOCK_IMAGES = 64  # that a network is asked about at once
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Network:
@@ -67,9 +69,6 @@ def num_parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-BLOCK_IMAGES = 64
-
-
 def network_denoiser(network: Network, label: Int[Tensor, " b"] | None) -> Denoiser:
     """The network's posterior mean (xt - sqrt(1 - alpha_bar) eps) / sqrt(alpha_bar) at any step.
 
@@ -80,17 +79,17 @@ def network_denoiser(network: Network, label: Int[Tensor, " b"] | None) -> Denoi
         NetworkError: labels for a network that knows none, none for one that needs them, or
             others than it knows.
     """
-    check_labels(network, label)
+    _check_labels(network, label)
 
     def mean(xt: Float[Tensor, "b c h w"], step: Step) -> Float[Tensor, "b c h w"]:
-        eps = predicted_noise(network, xt, step.t, label)
+        eps = _predicted_noise(network, xt, step.t, label)
         return (xt - sqrt(1 - step.alpha_bar) * eps) / sqrt(step.alpha_bar)
 
     return mean
 
 
 @torch.no_grad()
-def predicted_noise(
+def _predicted_noise(
     network: Network, xt: Float[Tensor, "b c h w"], t: float, label: Int[Tensor, " b"] | None
 ) -> Float[Tensor, "b c h w"]:
     """Eps as the network sees it in the states, block by block, on the device it lives on."""
@@ -104,7 +103,7 @@ def predicted_noise(
     return torch.cat(blocks)
 
 
-def check_labels(network: Network, label: Int[Tensor, " b"] | None) -> None:
+def _check_labels(network: Network, label: Int[Tensor, " b"] | None) -> None:
     """Raise NetworkError unless the network can be asked with these labels."""
     known = network.config.num_classes
     if known == 0 and label is not None:
@@ -142,13 +141,13 @@ def check_fit(network: Network, images: ImageSet) -> None:
         )
 
 
-def boundary_for(network: Network) -> Boundary:
+def _boundary_for(network: Network) -> Boundary:
     """The boundary of the machine that sees borders as the network's padding does."""
     return "zeros" if network.config.padding == "zeros" else "circular"
 
 
 def matching_boundary(
-    network: Network, source: ImageSet | PatchIndex, asked: Boundary | None
+    network: Network, training_set: ImageSet | PatchIndex, asked: Boundary | None
 ) -> Boundary:
     """The boundary of the machine that is held against the network.
 
@@ -158,11 +157,11 @@ def matching_boundary(
     Raises:
         SamplerConfigError: an index was built for another boundary, or another one is asked for.
     """
-    boundary, padding = boundary_for(network), network.config.padding
-    if isinstance(source, PatchIndex) and source.boundary != boundary:
+    boundary, padding = _boundary_for(network), network.config.padding
+    if isinstance(training_set, PatchIndex) and training_set.boundary != boundary:
         raise SamplerConfigError(
             f"{network.name} pads with {padding}, but the index was built for "
-            f"boundary {source.boundary}. Give an index built with --boundary {boundary}."
+            f"boundary {training_set.boundary}. Give an index built with --boundary {boundary}."
         )
     if asked not in (None, boundary):
         raise SamplerConfigError(

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from sampler.networks.network import Network, network_denoiser
 from sampler.trajectory import Step, trajectory
 
-PROBES = 8
+PROBES = 8  # random inputs that gradients are asked of
+MASS_SHARE = 0.9  # of a gradient map, by which its width is told
 
 
 def receptive_field(network: Network) -> tuple[int, int]:
@@ -20,14 +21,14 @@ def receptive_field(network: Network) -> tuple[int, int]:
     Found on a copy with positive weights, in which nothing cancels and every ReLU lets pass. Zero
     padding keeps windows from wrapping round; the answer is at most the image.
     """
-    seen = pixels_seen(network)
+    seen = _pixels_seen(network)
     rows, cols = seen.any(1).nonzero(), seen.any(0).nonzero()
     return int(rows.max() - rows.min()) + 1, int(cols.max() - cols.min()) + 1
 
 
-def pixels_seen(network: Network) -> Bool[Tensor, "h w"]:
+def _pixels_seen(network: Network) -> Bool[Tensor, "h w"]:
     """Where the prediction at the image's center has a gradient, over a few random inputs."""
-    module = positive_copy(network.module)
+    module = _positive_copy(network.module)
     config = network.config
     generator = torch.Generator().manual_seed(0)
     # several: maximum pooling looks at one pixel of four, at another one in each input
@@ -39,7 +40,7 @@ def pixels_seen(network: Network) -> Bool[Tensor, "h w"]:
     return (gradient != 0).any(0).any(0)
 
 
-def positive_copy(module: nn.Module) -> nn.Module:
+def _positive_copy(module: nn.Module) -> nn.Module:
     """The same network on the CPU with weights and biases all positive, and zero padding."""
     copy = deepcopy(module).cpu().requires_grad_(requires_grad=False)
     for parameter in copy.parameters():
@@ -48,9 +49,6 @@ def positive_copy(module: nn.Module) -> nn.Module:
         if isinstance(part, nn.Conv2d) and part.padding_mode != "zeros":
             part.padding_mode = "zeros"
     return copy.float()
-
-
-MASS_SHARE = 0.9
 
 
 def gradient_maps(

@@ -19,6 +19,8 @@ from sampler.networks.network import Network, make_network
 from sampler.schedule import SCHEDULES
 
 DTYPES = ("F16", "F32")
+WEIGHTS = "network.safetensors"
+DEFAULT_NETWORK = "fashion_mnist_resnet_zeros_small"
 
 
 def weight_files(module: nn.Module, account: dict[str, Any], *, half: bool) -> tuple[bytes, bytes]:
@@ -48,10 +50,10 @@ def load_network(path: Path) -> Network:
         NetworkError: a file is not there or damaged, the weights fit another network, or are no
             finite numbers.
     """
-    account = read_account(path.with_suffix(".json"))
+    account = _read_account(path.with_suffix(".json"))
     config = NetworkConfig.from_values(account["network"], str(path.with_suffix(".json")))
     try:
-        check_header(path, config)
+        _check_header(path, config)
         weights = path.read_bytes()
         tensors = load(weights)
     except (OSError, SafetensorError) as error:
@@ -65,14 +67,14 @@ def load_network(path: Path) -> Network:
             f"weights {path} are not those that {path.with_suffix('.json').name} was written with, "
             "or are damaged: their checksum differs. Give the pair that was written together."
         )
-    check_numbers(tensors, path)
+    _check_numbers(tensors, path)
     module = make_network(config)
     module.load_state_dict({name: value.float() for name, value in tensors.items()})
     module.requires_grad_(requires_grad=False).eval()
     return Network(module, config, schedule=account["schedule"], name=str(path))
 
 
-def check_header(path: Path, config: NetworkConfig) -> None:
+def _check_header(path: Path, config: NetworkConfig) -> None:
     """Raise NetworkError unless the file holds tensors of the network's names and shapes."""
     with safe_open(path, framework="pt") as file:
         parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - no mapping
@@ -83,14 +85,14 @@ def check_header(path: Path, config: NetworkConfig) -> None:
             f"weights {path} are stored as {', '.join(sorted(strange))}. Give weights stored as "
             f"{' or '.join(DTYPES)}, as `sampler train` writes them."
         )
-    if shapes != expected_shapes(config, num_tensors=len(shapes), num_numbers=total(shapes)):
+    if shapes != _expected_shapes(config, num_tensors=len(shapes), num_numbers=_total(shapes)):
         raise NetworkError(
             f"weights {path} do not fit the {config.architecture} with sizes {config.sizes} that "
             f"{path.with_suffix('.json').name} describes. Give the pair that was written together."
         )
 
 
-def expected_shapes(
+def _expected_shapes(
     config: NetworkConfig, *, num_tensors: int, num_numbers: int
 ) -> dict[str, tuple[int, ...]] | None:
     """Shapes of a network's tensors by name; None if so few numbers cannot hold its weights.
@@ -108,12 +110,12 @@ def expected_shapes(
     return {name: tuple(value.shape) for name, value in module.state_dict().items()}
 
 
-def total(shapes: Mapping[str, tuple[int, ...]]) -> int:
+def _total(shapes: Mapping[str, tuple[int, ...]]) -> int:
     """How many numbers tensors of these shapes hold."""
     return sum(prod(shape) for shape in shapes.values())
 
 
-def check_numbers(tensors: Mapping[str, Tensor], path: Path) -> None:
+def _check_numbers(tensors: Mapping[str, Tensor], path: Path) -> None:
     """Raise NetworkError unless all weights are finite."""
     for name, value in tensors.items():
         if not bool(value.isfinite().all()):
@@ -123,7 +125,7 @@ def check_numbers(tensors: Mapping[str, Tensor], path: Path) -> None:
             )
 
 
-def read_account(path: Path) -> dict[str, Any]:
+def _read_account(path: Path) -> dict[str, Any]:
     """What the file beside the weights says.
 
     Raises:
@@ -144,10 +146,6 @@ def read_account(path: Path) -> dict[str, Any]:
             f"It must be one of {', '.join(SCHEDULES)}."
         )
     return account
-
-
-WEIGHTS = "network.safetensors"
-DEFAULT_NETWORK = "fashion_mnist_resnet_zeros_small"
 
 
 def bundled_networks() -> dict[str, Path]:
