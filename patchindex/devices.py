@@ -138,7 +138,7 @@ def images_on(
     """
     if device.type == "cpu":
         return images.with_label(label).tensor
-    num_bytes = len(images.members(label)) * images.pixels[0].nbytes
+    num_bytes = len(images.label_indices(label)) * images.pixels[0].nbytes
     kept = memory_of(device).keep(
         (images, label),
         num_bytes,

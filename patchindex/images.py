@@ -154,7 +154,7 @@ class ImageSet:
             digest.update(np.ascontiguousarray(self.labels, dtype="<i8").data)
         return digest.hexdigest()
 
-    def members(self, label: int | None) -> Int[ndarray, " m"]:
+    def label_indices(self, label: int | None) -> Int[ndarray, " m"]:
         """Positions of the images with this label, ascending; of all images for None.
 
         Raises:
@@ -179,10 +179,10 @@ class ImageSet:
         """The images of one class, in their order; the set itself for None."""
         if label is None:
             return self
-        members = self.members(label)
+        chosen = self.label_indices(label)
         return ImageSet(
-            pixels=self.pixels[members],
-            labels=None if self.labels is None else self.labels[members],
+            pixels=self.pixels[chosen],
+            labels=None if self.labels is None else self.labels[chosen],
             class_names=self.class_names,
             name=f"{self.name}, label {label}",
             crop=self.crop,

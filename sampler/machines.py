@@ -1,104 +1,34 @@
-"""The three score machines IS, LS and ELS: closed-form denoisers that differ in their dictionary.
+r"""The three score machines IS, LS and ELS: closed-form denoisers that differ in their dictionary.
 
-All compute the posterior mean of each pixel, sum_p c(p) w_p / sum_p w_p with
-log w_p = -||y - p||^2 / (2 sigma^2), over the patches p that may stand for the pixel's window
+All compute the posterior mean of each pixel x from the noisy state y = xt / sqrt(alpha_bar),
+
+    E[x0(x) | y] = \sum_p c(p) w_p / \sum_p w_p,     log w_p = -||y(x) - p||^2 / (2 sigma^2),
+
+over the patches p, with center pixel c(p), that may stand for the window y(x) around the pixel
 (arXiv 2412.20292: IS equations 3-4, LS equations 7-8, ELS equations 9-10, border rule 41).
 """
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import sqrt
 from typing import Unpack
 
 from jaxtyping import Float
 from torch import Tensor
 
-from patchindex import Boundary, ImageSet, PatchGeometry, PosteriorRecord
+from patchindex import Boundary, ImageSet, PatchGeometry
 from patchindex.devices import images_on
 from patchindex.kernels import scan, scan_whole
 from sampler.errors import SamplerConfigError
-from sampler.estimator.estimate import Retrieval, RetrievalSettings
+from sampler.estimator.estimate import Estimate, Retrieval, RetrievalSettings
 from sampler.estimator.query import PIXELS_PER_CHUNK, NeighborSearch, Query
-from sampler.estimator.source_search import settle_images, settle_sources
-from sampler.estimator.sources import SourceCollector
+from sampler.estimator.sources import find_sources, image_sources
+from sampler.estimator.tolerance import within_tolerance
 from sampler.posterior import Posterior
 from sampler.schedule import noise_level
 
-
-@dataclass(frozen=True, slots=True)
-class ExactScan:
-    """Every legal patch of every image, found by the scan kernel.
-
-    Attributes:
-        finder: an index of the same images, which names sources; the sums do without it.
-    """
-
-    images: ImageSet
-    boundary: Boundary
-    equivariant: bool
-    finder: NeighborSearch | None = None
-
-    def record(
-        self,
-        y: Float[Tensor, "b c h w"],
-        sigma: float,
-        patch_size: int,
-        label: int | None,
-        sources: SourceCollector | None = None,
-    ) -> PosteriorRecord:
-        """The sums over the dictionary of each pixel; fields are [b, h, w].
-
-        Raises:
-            SamplerConfigError: sources are asked for, and no index can find them.
-        """
-        geometry = self._geometry(patch_size)
-        pixels = images_on(self.images, y.device, label)
-        if sources is None:
-            return scan(pixels, y, sigma, geometry)
-        query = Query(
-            index=checked_finder(self.finder, [patch_size]),
-            y=y, sigma=sigma, geometry=geometry, label=label, sources=sources,
-        )  # fmt: skip
-        records = []
-        for part in query.split(PIXELS_PER_CHUNK):
-            records.append(scan(pixels, part.y, sigma, geometry))
-            settle_sources(part, records[-1])
-        return PosteriorRecord.joined(records)
-
-    def served_scales(self, patch_sizes: Sequence[int]) -> tuple[int, ...]:
-        """The patch sizes themselves.
-
-        Raises:
-            GeometryError: one that the images do not admit.
-        """
-        return tuple(self._geometry(patch_size).patch_size for patch_size in patch_sizes)
-
-    def _geometry(self, patch_size: int) -> PatchGeometry:
-        return PatchGeometry(
-            height=self.images.height,
-            width=self.images.width,
-            patch_size=patch_size,
-            boundary=self.boundary,
-            equivariant=self.equivariant,
-        )
-
-
-def checked_finder(finder: NeighborSearch | None, patch_sizes: Sequence[int]) -> NeighborSearch:
-    """The index; raise SamplerConfigError unless it can find patches of all these sizes."""
-    if finder is None:
-        raise SamplerConfigError(
-            "sources can only be named with an index of all translated patches, which this machine "
-            "has not. Build one with `patchindex build` and give it with --index, for an els "
-            "machine."
-        )
-    missing = sorted(set(patch_sizes) - set(finder.scales))
-    if missing:
-        raise SamplerConfigError(
-            f"sources at scale {', '.join(map(str, missing))} cannot be named: the index has "
-            f"{list(finder.scales)}. Build an index with it, or give --scales of the index."
-        )
-    return finder
+logger = logging.getLogger(__name__)
 
 
 class ScoreMachine(ABC):
@@ -137,15 +67,9 @@ class ScoreMachine(ABC):
             DatasetError: no image has the label.
         """
         alpha_bar = float(alpha_bar)
-        check_state(xt, alpha_bar, self.images)
-        y, sources = xt.float() / sqrt(alpha_bar), None
-        if num_sources:
-            sources = SourceCollector.empty(
-                len(xt), *self.images.pixels.shape[2:],
-                num_sources=num_sources, num_images=len(self.images), device=xt.device,
-            )  # fmt: skip
-        record = self._record(y, noise_level(alpha_bar), patch_size, label, sources)
-        return Posterior.from_record(record, None if sources is None else sources.found)
+        _check_state(xt, alpha_bar, self.images)
+        y, sigma = xt.float() / sqrt(alpha_bar), noise_level(alpha_bar)
+        return self._posterior(y, sigma, patch_size, label=label, num_sources=num_sources)
 
     def score(
         self,
@@ -169,15 +93,20 @@ class ScoreMachine(ABC):
         """
 
     @abstractmethod
-    def _record(
+    def check_sources(self, patch_sizes: Sequence[int | None]) -> None:
+        """Raise SamplerConfigError unless sources can be named at all these patch sizes."""
+
+    @abstractmethod
+    def _posterior(
         self,
         y: Float[Tensor, "b c h w"],
         sigma: float,
         patch_size: int | None,
+        *,
         label: int | None,
-        sources: SourceCollector | None,
-    ) -> PosteriorRecord:
-        """The sums over the dictionary; fields are [b, h, w]. Heavy patches go to `sources`."""
+        num_sources: int,
+    ) -> Posterior:
+        """The posterior of states in data units."""
 
 
 class ISMachine(ScoreMachine):
@@ -192,41 +121,30 @@ class ISMachine(ScoreMachine):
         """Whole images, whatever is asked for."""
         return (None,) * len(patch_sizes)
 
-    def _record(
+    def check_sources(self, patch_sizes: Sequence[int | None]) -> None:
+        """Whole images can always be named."""
+
+    def _posterior(
         self,
         y: Float[Tensor, "b c h w"],
         sigma: float,
         patch_size: int | None,  # noqa: ARG002 - the window is the image
+        *,
         label: int | None,
-        sources: SourceCollector | None,
-    ) -> PosteriorRecord:
+        num_sources: int,
+    ) -> Posterior:
+        r"""\sum_n x_n w_n / \sum_n w_n over the images x_n (arXiv 2412.20292, equations 3-4)."""
         pixels = images_on(self.images, y.device, label)
-        if sources is not None:
-            settle_images(sources, pixels, y, sigma, members=self.images.members(label))
-        return scan_whole(pixels, y, sigma)
+        sources = None
+        if num_sources:
+            sources = image_sources(
+                pixels, y, sigma, label_indices=self.images.label_indices(label),
+                num_images=len(self.images), num_sources=num_sources,
+            )  # fmt: skip
+        return Posterior.from_record(scan_whole(pixels, y, sigma), sources)
 
 
-class PatchMachine(ScoreMachine):
-    """A machine whose dictionary is of patches, which are summed or retrieved."""
-
-    _source: ExactScan | Retrieval
-
-    def compared_sizes(self, patch_sizes: Sequence[int | None]) -> tuple[int, ...]:
-        """Themselves; of an index those that it has, the nearest in place of others."""
-        return self._source.served_scales([checked_patch_size(size) for size in patch_sizes])
-
-    def _record(
-        self,
-        y: Float[Tensor, "b c h w"],
-        sigma: float,
-        patch_size: int | None,
-        label: int | None,
-        sources: SourceCollector | None,
-    ) -> PosteriorRecord:
-        return self._source.record(y, sigma, checked_patch_size(patch_size), label, sources)
-
-
-class LSMachine(PatchMachine):
+class LSMachine(ScoreMachine):
     """Local score: a pixel's window meets only windows at its own place.
 
     Args:
@@ -240,38 +158,128 @@ class LSMachine(PatchMachine):
                 "for it. Give boundary zeros or circular."
             )
         self.images = images
-        self._source = ExactScan(images, boundary, equivariant=False)
+        self._boundary = boundary
+
+    def compared_sizes(self, patch_sizes: Sequence[int | None]) -> tuple[int, ...]:
+        """The patch sizes themselves."""
+        return tuple(self._geometry(size).patch_size for size in patch_sizes)
+
+    def check_sources(self, patch_sizes: Sequence[int | None]) -> None:
+        """Raise SamplerConfigError: no index has the patches of one place alone."""
+        _index_with(None, patch_sizes)
+
+    def _posterior(
+        self,
+        y: Float[Tensor, "b c h w"],
+        sigma: float,
+        patch_size: int | None,
+        *,
+        label: int | None,
+        num_sources: int,
+    ) -> Posterior:
+        r"""\sum_n x_n(x) w_n / \sum_n w_n over all images' windows around the same pixel x
+        (arXiv 2412.20292, equations 7-8).
+        """
+        geometry = self._geometry(patch_size)
+        pixels = images_on(self.images, y.device, label)
+        if num_sources:
+            self.check_sources([patch_size])
+        return Posterior.from_record(scan(pixels, y, sigma, geometry))
+
+    def _geometry(self, patch_size: int | None) -> PatchGeometry:
+        return _geometry_of(self.images, patch_size, self._boundary, equivariant=False)
 
 
-class ELSMachine(PatchMachine):
+class ELSMachine(ScoreMachine):
     """Equivariant local score: a pixel's window meets all translated windows of all images.
 
     Args:
-        source: an ImageSet, for the exact sum over every patch; or an index, for retrieval.
+        training_set: an ImageSet, for the exact sum over every patch; or an index, for retrieval.
         boundary: for an ImageSet, `zeros` if None; an index has its own.
-        finder: for an ImageSet, an index of it that can name sources.
-        settings: of retrieval; an ImageSet needs none.
+        exact: sum over every patch although there is an index, which then only names sources.
+        settings: of retrieval, see `sampler.estimator.estimate.Retrieval`; exact sums need none.
     """
 
     def __init__(
         self,
-        source: ImageSet | NeighborSearch,
+        training_set: ImageSet | NeighborSearch,
         boundary: Boundary | None = None,
         *,
-        finder: NeighborSearch | None = None,
+        exact: bool = False,
         **settings: Unpack[RetrievalSettings],
     ) -> None:
-        if isinstance(source, ImageSet):
-            self.images = source
-            self._source = ExactScan(source, boundary or "zeros", equivariant=True, finder=finder)
-            return
-        if boundary not in (None, source.boundary):
+        self._index = None if isinstance(training_set, ImageSet) else training_set
+        if self._index is not None and boundary not in (None, self._index.boundary):
             raise SamplerConfigError(
                 f"boundary {boundary} was asked for, but the index was built for "
-                f"{source.boundary}. Leave the boundary out, or build an index with it."
+                f"{self._index.boundary}. Leave the boundary out, or build an index with it."
             )
-        self.images = source.images
-        self._source = Retrieval(source, **settings)
+        self.images = training_set.images
+        self._boundary = self._index.boundary if self._index else boundary or "zeros"
+        self._retrieval = None
+        if self._index is not None and not exact:
+            self._retrieval = Retrieval(self._index, **settings)
+        self._announced: set[int] = set()  # sizes that the log says the index lacks
+
+    def compared_sizes(self, patch_sizes: Sequence[int | None]) -> tuple[int, ...]:
+        """Themselves; of an index those that it has, the nearest in place of others."""
+        sizes = [checked_patch_size(size) for size in patch_sizes]
+        if self._retrieval is None:
+            return tuple(self._geometry(size).patch_size for size in sizes)
+        nearest = self._retrieval.nearest_scales(sizes)
+        self._announce(nearest)
+        return tuple(nearest[size] for size in sizes)
+
+    def check_sources(self, patch_sizes: Sequence[int | None]) -> None:
+        """Raise SamplerConfigError unless sources can be named at all these patch sizes."""
+        if self._retrieval is None:
+            _index_with(self._index, patch_sizes)
+
+    def _posterior(
+        self,
+        y: Float[Tensor, "b c h w"],
+        sigma: float,
+        patch_size: int | None,
+        *,
+        label: int | None,
+        num_sources: int,
+    ) -> Posterior:
+        r"""\sum_p c(p) w_p / \sum_p w_p over the windows p of all images around all pixels
+        (arXiv 2412.20292, equations 9-10), at the borders those that equation 41 admits.
+        """
+        geometry = self._geometry(self.compared_sizes([patch_size])[0])
+        if self._retrieval is None and not num_sources:
+            return Posterior.from_record(
+                scan(images_on(self.images, y.device, label), y, sigma, geometry)
+            )
+        index = _index_with(self._index, [geometry.patch_size])
+        query = Query(index=index, y=y, sigma=sigma, geometry=geometry, label=label)
+        parts = query.split(PIXELS_PER_CHUNK)
+        return Posterior.joined([self._answer(part, num_sources) for part in parts])
+
+    def _answer(self, query: Query, num_sources: int) -> Posterior:
+        """The posterior of a few states, retrieved or exact, and then its sources."""
+        if self._retrieval is None:
+            estimate = Estimate(record=query.exact_record())
+        else:
+            estimate = self._retrieval.estimate(query, keep_head=num_sources > 0)
+            estimate = within_tolerance(query, estimate, self._retrieval)
+        sources = None
+        if num_sources:
+            sources = find_sources(query, estimate.record, estimate.head, num_sources)
+        return Posterior.from_record(estimate.record, sources)
+
+    def _geometry(self, patch_size: int | None) -> PatchGeometry:
+        return _geometry_of(self.images, patch_size, self._boundary, equivariant=True)
+
+    def _announce(self, nearest: dict[int, int]) -> None:
+        """Log once which scales serve in place of those that the index lacks."""
+        lacking = {size for size, scale in nearest.items() if size != scale}
+        new = sorted(lacking - self._announced)
+        self._announced |= lacking
+        if new:
+            told = [f"scale {size} (scale {nearest[size]} serves in its place)" for size in new]
+            logger.warning("the index lacks %s", ", ".join(told))
 
 
 def checked_patch_size(patch_size: int | None) -> int:
@@ -284,7 +292,37 @@ def checked_patch_size(patch_size: int | None) -> int:
     return patch_size
 
 
-def check_state(xt: Float[Tensor, "b c h w"], alpha_bar: float, images: ImageSet) -> None:
+def _geometry_of(
+    images: ImageSet, patch_size: int | None, boundary: Boundary, *, equivariant: bool
+) -> PatchGeometry:
+    """What may stand for what in these images, by equation 41 or as the boundary says."""
+    return PatchGeometry(
+        height=images.height,
+        width=images.width,
+        patch_size=checked_patch_size(patch_size),
+        boundary=boundary,
+        equivariant=equivariant,
+    )
+
+
+def _index_with(index: NeighborSearch | None, patch_sizes: Sequence[int | None]) -> NeighborSearch:
+    """The index; raise SamplerConfigError unless it can find patches of all these sizes."""
+    if index is None:
+        raise SamplerConfigError(
+            "sources can only be named with an index of all translated patches, which this machine "
+            "has not. Build one with `patchindex build` and give it with --index, for an els "
+            "machine."
+        )
+    missing = sorted({checked_patch_size(size) for size in patch_sizes} - set(index.scales))
+    if missing:
+        raise SamplerConfigError(
+            f"sources at scale {', '.join(map(str, missing))} cannot be named: the index has "
+            f"{list(index.scales)}. Build an index with it, or give --scales of the index."
+        )
+    return index
+
+
+def _check_state(xt: Float[Tensor, "b c h w"], alpha_bar: float, images: ImageSet) -> None:
     """Raise SamplerConfigError unless these can be states of these images."""
     expected = (images.channels, images.height, images.width)
     if xt.ndim != 4 or tuple(xt.shape[1:]) != expected or not len(xt):

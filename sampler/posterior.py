@@ -1,7 +1,9 @@
-"""What a machine says about every pixel: the posterior mean, and how far it can be trusted."""
+"""The posterior of every pixel: its mean, and how far the mean can be trusted."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
+import torch
 from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -55,3 +57,14 @@ class Posterior:
             rounds=record.rounds,
             sources=sources,
         )
+
+    @classmethod
+    def joined(cls, parts: Sequence["Posterior"]) -> "Posterior":
+        """The posteriors of several batches of states as one; all have sources, or none."""
+        named = [part.sources for part in parts if part.sources is not None]
+        tensors = {
+            field.name: torch.cat([getattr(part, field.name) for part in parts])
+            for field in fields(cls)
+            if field.name != "sources"
+        }
+        return cls(**tensors, sources=Sources.joined(named) if named else None)

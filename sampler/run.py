@@ -16,7 +16,7 @@ from patchindex.devices import CPU, describe_device
 from sampler.attribution.trace import SOURCES_PER_PIXEL, TraceWriter
 from sampler.errors import SamplerConfigError
 from sampler.estimator.estimate import Retrieval, check_numbers
-from sampler.machines import ELSMachine, ISMachine, LSMachine, ScoreMachine, checked_finder
+from sampler.machines import ELSMachine, ISMachine, LSMachine, ScoreMachine
 from sampler.noise import check_num, initial_noise, load_noise
 from sampler.results.run_account import SCHEMA_VERSION, known_values
 from sampler.scales import ChosenScales, choose_scales
@@ -86,7 +86,7 @@ class RunPlan:
         noise: the states that it begins with, where everything is computed.
     """
 
-    source: ImageSet | PatchIndex
+    training_set: ImageSet | PatchIndex
     config: SamplerConfig
     machine: ScoreMachine
     boundary: Boundary
@@ -105,7 +105,7 @@ class Run:
 
 
 def plan_run(
-    source: ImageSet | PatchIndex,
+    training_set: ImageSet | PatchIndex,
     config: SamplerConfig,
     *,
     traced: bool = False,
@@ -120,19 +120,24 @@ def plan_run(
     Raises:
         UserError: a setting, file or label that these images do not admit.
     """
-    machine = make_machine(source, config)
-    boundary = boundary_of(source, config)
-    machine.images.members(config.label)
-    scales = choose_scales(machine, source, config.scales, boundary=boundary)
+    machine = make_machine(training_set, config)
+    boundary = boundary_of(training_set, config)
+    machine.images.label_indices(config.label)
+    scales = choose_scales(machine, training_set, config.scales, boundary=boundary)
     # which no one reads yet; it says what is wrong with the schedule
     plan_steps(
         scales.patch_sizes, config.steps, config.schedule, reference_steps=config.reference_steps
     )
     if traced:
-        check_traceable(source, config, scales)
+        machine.check_sources(scales.patch_sizes)
     noise = noise_of(config, machine.images).to(device)
     return RunPlan(
-        source=source, config=config, machine=machine, boundary=boundary, scales=scales, noise=noise
+        training_set=training_set,
+        config=config,
+        machine=machine,
+        boundary=boundary,
+        scales=scales,
+        noise=noise,
     )
 
 
@@ -173,7 +178,7 @@ def carry_out(
         "schema_version": SCHEMA_VERSION,
         "config": asdict(config) | {"boundary": plan.boundary, "num": len(plan.noise)},
         "scales": plan.scales.account(),
-        "source": describe_source(plan.source, images),
+        "source": describe_source(plan.training_set, images),
         "device": describe_device(plan.noise.device),
         "seconds": perf_counter() - start,
         "steps": step_accounts(result, plan),
@@ -200,30 +205,17 @@ def noise_of(config: SamplerConfig, images: ImageSet) -> Float[Tensor, "b c h w"
     return initial_noise(config.num, images, config.seed)
 
 
-def check_traceable(
-    source: ImageSet | PatchIndex, config: SamplerConfig, scales: ChosenScales
-) -> None:
-    """Raise SamplerConfigError unless the machine can name sources at every step."""
-    if config.machine == "is":
-        return
-    finder = None if isinstance(source, ImageSet) or config.machine == "ls" else source
-    if config.exact or finder is None:
-        checked_finder(finder, [size for size in scales.patch_sizes if size is not None])
-
-
-def make_machine(source: ImageSet | PatchIndex, config: SamplerConfig) -> ScoreMachine:
+def make_machine(training_set: ImageSet | PatchIndex, config: SamplerConfig) -> ScoreMachine:
     """The machine over an index, or over images alone, which is always exact."""
-    images = source if isinstance(source, ImageSet) else source.images
-    boundary = boundary_of(source, config)
+    boundary = boundary_of(training_set, config)
     if config.machine == "is":
-        return ISMachine(images)
+        return ISMachine(training_set.images)
     if config.machine == "ls":
-        return LSMachine(images, boundary)
-    if config.exact or isinstance(source, ImageSet):
-        finder = None if isinstance(source, ImageSet) else source
-        return ELSMachine(images, boundary, finder=finder)
+        return LSMachine(training_set.images, boundary)
     return ELSMachine(
-        source,
+        training_set,
+        boundary,
+        exact=config.exact,
         k=config.k,
         tail=config.tail,
         nprobe=config.nprobe,
@@ -233,27 +225,29 @@ def make_machine(source: ImageSet | PatchIndex, config: SamplerConfig) -> ScoreM
     )
 
 
-def boundary_of(source: ImageSet | PatchIndex, config: SamplerConfig) -> Boundary:
+def boundary_of(training_set: ImageSet | PatchIndex, config: SamplerConfig) -> Boundary:
     """The boundary rule of the run: the index's own, unless there is none.
 
     Raises:
         SamplerConfigError: another one was asked for than the index has.
     """
-    if isinstance(source, ImageSet):
+    if isinstance(training_set, ImageSet):
         return config.boundary or "zeros"
-    if config.boundary not in (None, source.boundary):
+    if config.boundary not in (None, training_set.boundary):
         raise SamplerConfigError(
             f"boundary {config.boundary} was asked for, but the index was built for "
-            f"{source.boundary}. Leave it out, or build an index with --boundary {config.boundary}."
+            f"{training_set.boundary}. Leave it out, or build an index with --boundary "
+            f"{config.boundary}."
         )
-    return source.boundary
+    return training_set.boundary
 
 
-def describe_source(source: ImageSet | PatchIndex, images: ImageSet) -> dict[str, Any]:
+def describe_source(training_set: ImageSet | PatchIndex, images: ImageSet) -> dict[str, Any]:
     """What the samples were made from, enough to find it again."""
+    index = None if isinstance(training_set, ImageSet) else training_set
     return {
-        "index": None if isinstance(source, ImageSet) else str(source.path),
-        "index_scales": None if isinstance(source, ImageSet) else list(source.scales),
+        "index": None if index is None else str(index.path),
+        "index_scales": None if index is None else list(index.scales),
         "dataset": images.name,
         "num_images": len(images),
         "shape": list(images.pixels.shape[1:]),

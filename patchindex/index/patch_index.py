@@ -23,7 +23,7 @@ from patchindex.progress import ProgressCallback, no_progress
 if TYPE_CHECKING:
     from patchindex.index.list_search.triton import DeviceSearch
 
-NPROBE = 32
+DEFAULT_NPROBE = 16
 
 
 class PatchIndex:
@@ -134,7 +134,7 @@ class PatchIndex:
         windows: Float[Tensor, "q d"],
         k: int,
         *,
-        nprobe: int = NPROBE,
+        nprobe: int = DEFAULT_NPROBE,
         label: int | None = None,
         longest_list: int | None = None,
     ) -> Int[Tensor, "q k"]:

@@ -90,7 +90,7 @@ class ScanSource:
     def has_label(self, label: int) -> Bool[ndarray, " n"]:
         """Which images are of this class."""
         chosen = np.zeros(len(self.images), dtype=np.bool_)
-        chosen[self.images.members(label)] = True
+        chosen[self.images.label_indices(label)] = True
         return chosen
 
 

@@ -108,7 +108,7 @@ def leave_out(
         DatasetError: these are not the run's images.
         SamplerConfigError: there is no such sample or pixel, or no image was named for it.
     """
-    images = source if isinstance(source, ImageSet) else source.images
+    images = source.images
     run.check_images(images)
     finished = run.samples()
     if not 0 <= config.sample < len(finished):
@@ -119,7 +119,7 @@ def leave_out(
     name = images_of_pixel if config.pixel else images_of_sample
     named = name(run, images, config)
     removed = heaviest_images(named, config)
-    members = images.members(run.account["config"]["label"])
+    members = images.label_indices(run.account["config"]["label"])
     compared = other_images(members, named, config)
     dictionaries = [removed, compared]
     if config.exact and is_retrieved(run.account):
@@ -224,7 +224,7 @@ def without_images(
     device: torch.device,
 ) -> Float[ndarray, "c h w"]:
     """What the sample's noise becomes without these images."""
-    images = source if isinstance(source, ImageSet) else source.images
+    images = source.images
     kept: Bool[ndarray, " n"] = np.zeros(len(images), dtype=np.bool_)
     kept[members] = True
     kept[list(removed)] = False

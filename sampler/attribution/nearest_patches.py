@@ -16,11 +16,12 @@ from numpy import ndarray
 from torch import Tensor
 
 from patchindex.errors import IndexConfigError
+from patchindex.index.patch_index import DEFAULT_NPROBE
 from patchindex.kernels import rescore_record, rescore_shared
 from patchindex.kernels.torch_rescore import regather, seen_cells
 from sampler.errors import SamplerConfigError
 from sampler.estimator.query import Candidates, Query
-from sampler.estimator.tail import members_of_head, patch_tail, uniform_draws
+from sampler.estimator.tail import is_in_head, patch_tail, uniform_draws
 from sampler.studies.recall import TIE, dictionary_chunks
 
 MOST_SOURCES = 10_000
@@ -53,7 +54,7 @@ class LookupConfig:
     label: int | None = None
     exact: bool = False
     whole: int = 2_000_000
-    nprobe: int = 256
+    nprobe: int = 16 * DEFAULT_NPROBE  # for one pixel many are cheap
     candidates: int = 4096
     draws: int = 2**18
     seed: int = 0
@@ -114,7 +115,7 @@ def compared(
     candidates = query.candidates(number)
     ids, dist_sq = np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float64)
     num_nearest, log_mass = 0, -inf
-    for chunk in dictionary_chunks(query.members, query.geometry, candidates.signature):
+    for chunk in dictionary_chunks(query.label_indices, query.geometry, candidates.signature):
         ids_here = torch.from_numpy(chunk).to(window.device)
         found = rescore_shared(
             candidates.pixels, window, ids_here, query.geometry, candidates.signature
@@ -211,7 +212,7 @@ def estimated_ties(
         signature=candidates.signature,
     )
     reach = tie_reach(float(rescored(nearest[0]).max()))
-    hits = (rescored(drawn) <= reach) & ~members_of_head(nearest, drawn)
+    hits = (rescored(drawn) <= reach) & ~is_in_head(nearest, drawn)
     share, num_patches = float(hits.double().mean()), candidates.num_patches
     total = nearest.shape[1] + share * num_patches
     unseen = 1 - len(drawn) / num_patches
@@ -222,7 +223,7 @@ def draw(query: Query, number: int, config: LookupConfig) -> Int[Tensor, " m"]:
     """Ids of patches drawn uniformly from a dictionary."""
     candidates = query.candidates(number)
     drawn = uniform_draws(
-        query.members,
+        query.label_indices,
         candidates.signature,
         query.geometry,
         min(config.draws, candidates.num_patches),

@@ -36,6 +36,8 @@ SMALLEST_QUARTILE = 1e-30
 FACTORS = 8
 # an exponential tail is theta = 0, where k / theta is 0 / 0
 SMALLEST_THETA = 1e-9
+NORMAL = 1.959964  # 97.5 % quantile of the normal distribution
+FEWEST_DEGREES = 2.0  # of freedom, where few draws carry an error
 
 
 def pareto_k_hat(weights: Float[Tensor, "q m"]) -> Float[Tensor, " q"]:
@@ -52,10 +54,10 @@ def pareto_k_hat(weights: Float[Tensor, "q m"]) -> Float[Tensor, " q"]:
     tail = tail_length(weights.shape[1])
     if tail < FEWEST_EXCEEDANCES:
         return torch.full(weights.shape[:1], torch.inf, dtype=torch.float64, device=weights.device)
-    largest = largest_ascending(weights, tail + 1)
+    largest = _largest_ascending(weights, tail + 1)
     threshold, exceedances = largest[0], largest[1:] - largest[0]
     count = (exceedances > 0).sum(0)
-    k_hat = fitted_shape(exceedances, count).masked_fill(count < FEWEST_EXCEEDANCES, torch.inf)
+    k_hat = _fitted_shape(exceedances, count).masked_fill(count < FEWEST_EXCEEDANCES, torch.inf)
     return k_hat.masked_fill((count == 0) & (threshold > 0), -torch.inf)
 
 
@@ -64,7 +66,7 @@ def tail_length(num_draws: int) -> int:
     return ceil(min(num_draws / 5, 3 * sqrt(num_draws)))
 
 
-def largest_ascending(weights: Float[Tensor, "q m"], count: int) -> Float[Tensor, "count q"]:
+def _largest_ascending(weights: Float[Tensor, "q m"], count: int) -> Float[Tensor, "count q"]:
     """The largest weights of each query in float64; queries last, so that sums run over rows."""
     if weights.device.type != "cpu":
         return weights.double().topk(count, dim=1).values.flip(1).T.contiguous()
@@ -74,7 +76,7 @@ def largest_ascending(weights: Float[Tensor, "q m"], count: int) -> Float[Tensor
     return torch.from_numpy(ascending)
 
 
-def fitted_shape(
+def _fitted_shape(
     exceedances: Float[Tensor, "tail q"], count: Int[Tensor, " q"]
 ) -> Float[Tensor, " q"]:
     """The fitted k, drawn towards 1/2 as if by 10 further weights (PSIS, appendix C).
@@ -86,16 +88,16 @@ def fitted_shape(
     # in units of the largest, so that the scale of the weights cannot over- or underflow
     x = exceedances / exceedances[-1].where(count > 0, 1.0)
     count = count.clamp(min=1)
-    theta = theta_grid(x, count)
+    theta = _theta_grid(x, count)
     # one grid point at a time: all of them together would leave the cache
-    k = torch.stack([shape_given(point, x, count) for point in theta])
+    k = torch.stack([_shape_given(point, x, count) for point in theta])
     log_likelihood = count * ((-theta / k).log() - k - 1)
     mean_theta = (log_likelihood.softmax(0) * theta).sum(0)
-    k_hat = shape_given(mean_theta, x, count)
+    k_hat = _shape_given(mean_theta, x, count)
     return (count * k_hat + PRIOR_COUNT * PRIOR_SHAPE) / (count + PRIOR_COUNT)
 
 
-def theta_grid(x: Float[Tensor, "tail q"], count: Int[Tensor, " q"]) -> Float[Tensor, "points q"]:
+def _theta_grid(x: Float[Tensor, "tail q"], count: Int[Tensor, " q"]) -> Float[Tensor, "points q"]:
     """1 / max(x) + (1 - sqrt(points / (j - 1/2))) / (3 quartile) for j = 1 .. points.
 
     The largest x is 1; the quartile of n exceedances is number floor(n/4 + 1/2), ascending.
@@ -108,7 +110,7 @@ def theta_grid(x: Float[Tensor, "tail q"], count: Int[Tensor, " q"]) -> Float[Te
     return theta.where(theta.abs() > SMALLEST_THETA, SMALLEST_THETA)
 
 
-def shape_given(
+def _shape_given(
     theta: Float[Tensor, " q"], x: Float[Tensor, "tail q"], count: Int[Tensor, " q"]
 ) -> Float[Tensor, " q"]:
     """The k that is most likely for this theta: the mean of log(1 - theta x)."""
@@ -118,10 +120,6 @@ def shape_given(
     products = terms[:whole].unflatten(0, (FACTORS, -1)).prod(0)
     log_sum: Float[Tensor, " q"] = products.log().sum(0) + terms[whole:].log().sum(0)
     return log_sum / count
-
-
-NORMAL = 1.959964  # its 97.5 % quantile
-FEWEST_DEGREES = 2.0
 
 
 def widening(influence: Float[Tensor, "g q c"]) -> Float[Tensor, " q"]:

@@ -1,16 +1,10 @@
-"""A query: states, the index they are compared with, and pixels that need no search.
-
-A pixel in a corner has one legal center per training image, so that it is summed whole. The windows
-of such pixels lie in four blocks, which for small patches are a small part of the image.
-"""
+"""A query: states, the noise in them, and the index whose patches they are compared with."""
 
 from dataclasses import dataclass, replace
-from functools import partial
-from itertools import product
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Float, Int, Shaped, UInt8
+from jaxtyping import Float, Int, UInt8
 from numpy import ndarray
 from torch import Tensor
 
@@ -23,8 +17,7 @@ from patchindex import (
     windows_at,
 )
 from patchindex.devices import images_on
-from patchindex.kernels import rescore, scan
-from sampler.estimator.sources import SourceCollector
+from patchindex.kernels import scan
 
 # Lists with a larger share of a dictionary than 1 / LONGEST_SHARE are of plain patches: a tail
 # meets so many equal ones that they need no head, and they would take most of the time.
@@ -93,8 +86,9 @@ class Query:
     """The states of one call, in data units, and the dictionary that they are compared with.
 
     Attributes:
+        y: states in data units, xt / sqrt(alpha_bar).
+        sigma: noise in the same units.
         label: class of the images to compare with; None for all.
-        sources: where the heaviest patches of each pixel are noted; None if nobody asks for them.
     """
 
     index: NeighborSearch
@@ -102,12 +96,11 @@ class Query:
     sigma: float
     geometry: PatchGeometry
     label: int | None
-    sources: SourceCollector | None = None
 
     @property
-    def members(self) -> Int[ndarray, " n"]:
+    def label_indices(self) -> Int[ndarray, " n"]:
         """The images that the label admits."""
-        return self.index.images.members(self.label)
+        return self.index.images.label_indices(self.label)
 
     @property
     def pixels(self) -> UInt8[Tensor, "n c h w"]:
@@ -124,12 +117,7 @@ class Query:
         height, width = self.geometry.height, self.geometry.width
         step = max(1, num_pixels // (height * width))
         return [
-            replace(
-                self,
-                y=self.y[start : start + step],
-                sources=self.sources and self.sources.of_states(start, start + step),
-            )
-            for start in range(0, len(self.y), step)
+            replace(self, y=self.y[start : start + step]) for start in range(0, len(self.y), step)
         ]
 
     def candidates(self, number: int) -> Candidates:
@@ -139,27 +127,33 @@ class Query:
             pixels=self.pixels,
             geometry=self.geometry,
             signature=signature,
-            num_patches=len(self.members) * signature.num_centers,
+            num_patches=len(self.label_indices) * signature.num_centers,
         )
+
+    def places(self, number: int) -> Int[Tensor, "b rows cols"]:
+        """Positions in the flattened states of all pixels with one border signature."""
+        b, _, height, width = self.y.shape
+        places = torch.arange(b * height * width, device=self.y.device)
+        return cut(places.reshape(b, height, width), self.geometry.signatures[number])
 
     def windows(self, number: int) -> Float[Tensor, "b rows cols c s s"]:
         """The windows of all pixels with one border signature."""
         signature = self.geometry.signatures[number]
         return windows_at(self.y, signature.rows.pixels, signature.cols.pixels, self.geometry)
 
-    def found_ids(
+    def search(
         self,
         number: int,
         windows: Float[Tensor, "q c s s"],
         *,
         k: int,
         nprobe: int,
-        plain_too: bool = False,
+        long_lists: bool = False,
     ) -> Int[Tensor, "q k"]:
         """Patches found for these windows of one signature; -1 where there are fewer.
 
         Args:
-            plain_too: search long lists, too, which a tail can stand for.
+            long_lists: search those, too, for which a tail can stand.
         """
         num_patches = self.candidates(number).num_patches
         return self.index.search(
@@ -169,22 +163,12 @@ class Query:
             min(k, num_patches),
             nprobe=nprobe,
             label=self.label,
-            longest_list=None if plain_too else max(LONGEST_LIST, num_patches // LONGEST_SHARE),
+            longest_list=None if long_lists else max(LONGEST_LIST, num_patches // LONGEST_SHARE),
         )
 
-    def note(
-        self,
-        number: int,
-        at: Int[Tensor, " q"],
-        windows: Float[Tensor, "q c s s"],
-        ids: Int[Tensor, "q k"],
-    ) -> None:
-        """Have these patches noted for these pixels of one signature, if anyone asked."""
-        if self.sources is None:
-            return
-        signature = self.geometry.signatures[number]
-        dist_sq = rescore(self.pixels, windows, ids, self.geometry, signature)
-        self.sources.note(at, ids, dist_sq / (-2 * self.sigma**2))
+    def exact_record(self) -> PosteriorRecord:
+        """The sums over every legal patch; fields are [b, h, w]."""
+        return scan(self.admitted_pixels, self.y, self.sigma, self.geometry)
 
 
 def cut(sums: Tensor, signature: BorderSignature) -> Tensor:
@@ -204,47 +188,3 @@ def index_geometry(
         boundary=index.boundary,
         equivariant=equivariant,
     )
-
-
-def corner_record(query: Query) -> tuple[Int[Tensor, " m"], PosteriorRecord]:
-    """Places of all these pixels in the flattened states, and their exact sums [m]."""
-    corner, device = is_corner(query.geometry), query.y.device
-    b, c, height, width = query.y.shape
-    places = torch.arange(b * height * width, device=device).reshape(b, height, width)
-    r = query.geometry.radius
-    if not corner.any():
-        return places[:0].flatten(), PosteriorRecord.empty((0,), c, device)
-    pixels = query.admitted_pixels  # a copy, where a class does not fit on the device
-    if (4 * r) ** 2 >= height * width:  # the blocks are no smaller than the image
-        same_place = index_geometry(query.index, query.geometry.patch_size, equivariant=False)
-        whole, corner = scan(pixels, query.y, query.sigma, same_place), corner.to(device)
-        return places[:, corner].flatten(), whole.map(lambda sums: sums[:, corner].flatten(0, 1))
-    block = PatchGeometry(
-        height=2 * r, width=2 * r, patch_size=query.geometry.patch_size, equivariant=False
-    )
-    found, records = [], []
-    for top, left in product((True, False), repeat=2):
-        y, y_corner = (slice(2 * r), slice(r)) if top else (slice(-2 * r, None), slice(r, None))
-        x, x_corner = (slice(2 * r), slice(r)) if left else (slice(-2 * r, None), slice(r, None))
-        sums = scan(pixels[:, :, y, x].contiguous(), query.y[:, :, y, x], query.sigma, block)
-        records.append(sums.map(partial(part_of, y=y_corner, x=x_corner)))
-        found.append(part_of(places[:, y, x], y_corner, x_corner))
-    return torch.cat(found), PosteriorRecord.joined(records)
-
-
-def part_of(sums: Shaped[Tensor, "b rows cols *c"], y: slice, x: slice) -> Shaped[Tensor, "m *c"]:
-    """Some rows and columns of all states, with one axis for all their pixels."""
-    return sums[:, y, x].flatten(0, 2)
-
-
-def is_corner(geometry: PatchGeometry) -> Bool[Tensor, "h w"]:
-    """Pixels whose only legal center in each image is their own place."""
-    corner = torch.zeros(geometry.height, geometry.width, dtype=torch.bool)
-    for signature in geometry.signatures:
-        rows, cols = signature.rows, signature.cols
-        if signature.num_centers == 1 and (rows.pixels, cols.pixels) == (
-            rows.centers,
-            cols.centers,
-        ):
-            corner[rows.pixels.start, cols.pixels.start] = True
-    return corner

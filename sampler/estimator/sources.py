@@ -1,18 +1,31 @@
-"""The heaviest patches of every pixel, noted while its posterior is summed.
+"""The heaviest patches of every pixel, named once its posterior is known.
 
-A posterior is a sum, which forgets its terms. A collector that is handed along keeps the heaviest
-patches of each pixel, and what each training image adds to all pixels of a state.
+A posterior is a sum, which forgets its terms. The patches that a search found for a pixel are
+weighed again, and their weights divided by the pixel's mass, which also counts all others.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from itertools import chain
 from math import log
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
+from numpy import ndarray
 from torch import Tensor
+
+from patchindex import PosteriorRecord
+from patchindex.index.patch_index import DEFAULT_NPROBE
+from patchindex.kernels import distances_sq, rescore
+from sampler.estimator.head import FoundPatches, search_head
+from sampler.estimator.query import Query
 
 # a patch of less counts as unattributed: there are hundreds, and together they come to nothing
 LEAST_SHARE = 1e-6
+# a few of those found are listed: as many more make up for the codes' rounding
+NUM_FOUND, NUM_PROBES = 32, DEFAULT_NPROBE // 2
+# no patch of a pixel with a larger effective sample size has a weight that is worth a search
+MOST_SHARED = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,109 +43,114 @@ class Sources:
     weights: Float[Tensor, "b h w m"]
     image_shares: Float[Tensor, "b n"]
 
+    @classmethod
+    def joined(cls, parts: Sequence["Sources"]) -> "Sources":
+        """The sources of several batches of states as one."""
+        names = [field.name for field in fields(cls)]
+        return cls(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
+
     @property
     def unattributed(self) -> Float[Tensor, "b h w"]:
         """Share of the posterior outside the list; with the weights it sums to 1."""
         return 1 - self.weights.sum(-1)
 
 
-@dataclass(frozen=True, slots=True)
-class SourceCollector:
-    """Room for the sources of some states, filled in place: `note` patches, then `settle`.
+def find_sources(
+    query: Query, record: PosteriorRecord, head: Sequence[FoundPatches], num_sources: int
+) -> Sources:
+    """The heaviest patches of each pixel, as shares of its mass.
 
-    Attributes:
-        is_noted: pixels for which patches were noted.
+    Pixels that no patches were found for, because they were summed without a search, are searched
+    now, unless very many patches share them.
+
+    Args:
+        record: the sums of all pixels; fields are [b, h, w].
+        head: what was found while they were estimated; each pixel is in it once at most.
+        num_sources: patches listed for each pixel.
     """
-
-    found: Sources
-    is_noted: Bool[Tensor, "b h w"]
-    _noted: list[tuple[Tensor, Tensor, Tensor]] = field(default_factory=list)
-
-    @classmethod
-    def empty(
-        cls,
-        num_states: int,
-        height: int,
-        width: int,
-        *,
-        num_sources: int,
-        num_images: int,
-        device: torch.device | None = None,
-    ) -> "SourceCollector":
-        """Room for so many patches of each pixel, and so many training images."""
-        shape = (num_states, height, width, num_sources)
-        return cls(
-            Sources(
-                ids=torch.full(shape, -1, device=device),
-                weights=torch.zeros(shape, device=device),
-                image_shares=torch.zeros(
-                    num_states, num_images, dtype=torch.float64, device=device
-                ),
-            ),
-            torch.zeros(num_states, height, width, dtype=torch.bool, device=device),
-        )
-
-    def of_states(self, start: int, stop: int) -> "SourceCollector":
-        """The room of some of the states; what is settled there is settled here."""
-        found = self.found
-        return SourceCollector(
-            Sources(
-                ids=found.ids[start:stop],
-                weights=found.weights[start:stop],
-                image_shares=found.image_shares[start:stop],
-            ),
-            self.is_noted[start:stop],
-        )
-
-    def note(
-        self, at: Int[Tensor, " q"], ids: Int[Tensor, "q k"], log_weights: Float[Tensor, "q k"]
-    ) -> None:
-        """Remember patches of some pixels, each of which is noted once at most.
-
-        Args:
-            at: places of the pixels in the flattened states.
-            ids: distinct patches; -1 for none, with a log weight of -inf.
-            log_weights: -||y - p||^2 / (2 sigma^2).
-        """
-        self._noted.append((at, ids, log_weights))
-        self.is_noted.flatten()[at] = True
-
-    def settle(self, log_mass: Float[Tensor, "b h w"]) -> None:
-        """Turn what was noted into shares of each pixel's mass."""
-        for at, ids, log_weights in self._noted:
-            log_shares = log_weights - log_mass.flatten()[at, None].to(log_weights.dtype)
-            query, column = (log_shares > log(LEAST_SHARE)).nonzero(as_tuple=True)
-            shares = log_shares[query, column].exp()
-            # an estimated mass may fall short of what was noted, which is a part of it
-            total = torch.zeros(len(at), dtype=torch.float64, device=at.device)
-            total = add_at(total, query, shares).to(shares.dtype).clamp(min=1)
-            self._add_up(at[query], ids[query, column], shares / total[query])
-            self._list(at, ids, log_shares, total)
-        self._noted.clear()
-
-    def _list(
-        self,
-        at: Int[Tensor, " q"],
-        ids: Int[Tensor, "q k"],
-        log_shares: Float[Tensor, "q k"],
-        total: Float[Tensor, " q"],
-    ) -> None:
-        listed = min(ids.shape[1], self.found.ids.shape[-1])
+    log_mass = (record.log_max + record.sum_w.log()).flatten()
+    (b, _, height, width), device = query.y.shape, query.y.device
+    all_ids = torch.full((b * height * width, num_sources), -1, device=device)
+    all_weights = torch.zeros(all_ids.shape, device=device)
+    num_images, per_image = len(query.index.images), height * width
+    image_shares = torch.zeros(b * num_images, dtype=torch.float64, device=device)
+    for found in chain(head, _search_missing(query, record, head)):
+        at, ids = query.places(found.signature)[found.pixels], found.ids
+        log_shares = _log_weights(query, found)
+        log_shares = log_shares - log_mass[at, None].to(log_shares.dtype)
+        pixel, column = (log_shares > log(LEAST_SHARE)).nonzero(as_tuple=True)
+        shares = log_shares[pixel, column].exp()
+        # an estimated mass may fall short of what was found, which is a part of it
+        total = torch.zeros(len(at), dtype=torch.float64, device=device)
+        total = _add_at(total, pixel, shares).to(shares.dtype).clamp(min=1)
+        cells = at[pixel] // per_image * num_images + ids[pixel, column] // per_image
+        _add_at(image_shares, cells, shares / total[pixel] / per_image)
+        listed = min(ids.shape[1], num_sources)
         top = log_shares.topk(listed, dim=1)
-        heaviest = ids.gather(1, top.indices).where(top.values > -torch.inf, -1)
-        self.found.ids.flatten(0, 2)[at, :listed] = heaviest
-        self.found.weights.flatten(0, 2)[at, :listed] = top.values.exp() / total[:, None]
-
-    def _add_up(
-        self, at: Int[Tensor, " m"], ids: Int[Tensor, " m"], shares: Float[Tensor, " m"]
-    ) -> None:
-        _, height, width, _ = self.found.ids.shape
-        per_image, image_shares = height * width, self.found.image_shares
-        cells = at // per_image * image_shares.shape[1] + ids // per_image
-        add_at(image_shares.view(-1), cells, shares / per_image)
+        all_ids[at, :listed] = ids.gather(1, top.indices).where(top.values > -torch.inf, -1)
+        all_weights[at, :listed] = top.values.exp() / total[:, None]
+    return Sources(
+        ids=all_ids.reshape(b, height, width, num_sources),
+        weights=all_weights.reshape(b, height, width, num_sources),
+        image_shares=image_shares.reshape(b, num_images),
+    )
 
 
-def add_at(
+def image_sources(
+    pixels: UInt8[Tensor, "m c h w"],
+    y: Float[Tensor, "b c h w"],
+    sigma: float,
+    *,
+    label_indices: Int[ndarray, " m"],
+    num_images: int,
+    num_sources: int,
+) -> Sources:
+    """The same where whole images are weighed: every pixel has those, each at its own place.
+
+    Args:
+        label_indices: numbers of the images among all `num_images`.
+    """
+    (height, width), numbers = y.shape[2:], torch.from_numpy(label_indices).to(y.device)
+    image_weights = (distances_sq(pixels, y) / (-2 * sigma**2)).softmax(1).float()
+    image_shares = torch.zeros(len(y), num_images, dtype=torch.float64, device=y.device)
+    image_shares[:, numbers] = image_weights.double()
+    listed = min(num_sources, len(numbers))
+    top = image_weights.topk(listed, dim=1)
+    shape = (len(y), height, width, num_sources)
+    weights = torch.zeros(shape, device=y.device)
+    weights[..., :listed] = top.values[:, None, None]
+    places = torch.arange(height * width, device=y.device).reshape(height, width, 1)
+    ids = torch.full(shape, -1, device=y.device)
+    ids[..., :listed] = numbers[top.indices][:, None, None] * (height * width) + places
+    return Sources(ids=ids.where(weights > 0, -1), weights=weights, image_shares=image_shares)
+
+
+def _search_missing(
+    query: Query, record: PosteriorRecord, head: Sequence[FoundPatches]
+) -> Iterator[FoundPatches]:
+    """Search for pixels that are not in the head, and whose weight is on few patches."""
+    few_share = record.sum_w**2 / record.sum_w2 < MOST_SHARED
+    return search_head(query, few_share & ~_is_found(query, head), k=NUM_FOUND, nprobe=NUM_PROBES)
+
+
+def _is_found(query: Query, head: Sequence[FoundPatches]) -> Bool[Tensor, "b h w"]:
+    """Pixels that the head has patches for."""
+    b, _, height, width = query.y.shape
+    is_found = torch.zeros(b * height * width, dtype=torch.bool, device=query.y.device)
+    for found in head:
+        is_found[query.places(found.signature)[found.pixels]] = True
+    return is_found.reshape(b, height, width)
+
+
+def _log_weights(query: Query, found: FoundPatches) -> Float[Tensor, "q k"]:
+    """-||y - p||^2 / (2 sigma^2) of each pixel's patches, from their images; -inf for none."""
+    signature = query.geometry.signatures[found.signature]
+    windows = query.windows(found.signature)[found.pixels]
+    dist_sq = rescore(query.pixels, windows, found.ids, query.geometry, signature)
+    return dist_sq / (-2 * query.sigma**2)
+
+
+def _add_at(
     sums: Float[Tensor, " size"], places: Int[Tensor, " m"], values: Float[Tensor, " m"]
 ) -> Float[Tensor, " size"]:
     """Add each value to the float64 sum at its place; the sums."""

@@ -12,7 +12,7 @@ Single patches serve sets too small to draw whole images from. Otherwise images 
 and every patch of them stands for all other images: one scan sums the patches of an image for all
 pixels at a cost per patch that does not depend on the
 patch size, about a fifth of that of single patches rescored for all pixels.
-Images are drawn in groups. A group's sum without the members of the head, which are summed apart,
+Images are drawn in groups. A group's sum without the patches of the head, which are summed apart,
 is one draw: with G groups of m images in all out of N,
 
     Z_tail = (N / m) \sum_g R_g,      var(Z_tail) = (N / m)^2 (1 - m / N) G s_R^2.
@@ -32,9 +32,14 @@ from patchindex.records import rescaling, shifted_weights
 from sampler.estimator.intervals import pareto_k_hat, widening
 from sampler.estimator.query import Candidates
 
+IMAGES_PER_GROUP = 16  # fills a register of the scan
+FEWEST_GROUPS = 32  # for a variance and a Pareto shape
+# a group's sum less its part of the head, as a share of the sum, is rounding below this
+ROUNDING = 1e-5
+
 
 def uniform_draws(
-    members: Int[ndarray, " n"],
+    label_indices: Int[ndarray, " n"],
     signature: BorderSignature,
     geometry: PatchGeometry,
     num_draws: int,
@@ -43,15 +48,15 @@ def uniform_draws(
     """Ids of patches drawn without replacement, each set of them equally likely; ascending.
 
     Args:
-        members: images that may be drawn from.
+        label_indices: images that may be drawn from.
         num_draws: at most the number of legal patches, which then are all drawn.
     """
-    num_patches = len(members) * signature.num_centers
+    num_patches = len(label_indices) * signature.num_centers
     drawn = rng.choice(num_patches, num_draws, replace=False, shuffle=False)
     image, center = np.divmod(drawn, signature.num_centers)
     row, col = np.divmod(center, len(signature.cols.centers))
     rows, cols = signature.rows.centers.start + row, signature.cols.centers.start + col
-    return np.sort((members[image] * geometry.height + rows) * geometry.width + cols)
+    return np.sort((label_indices[image] * geometry.height + rows) * geometry.width + cols)
 
 
 def patch_tail(
@@ -65,7 +70,7 @@ def patch_tail(
     dist_sq = rescore_shared(
         candidates.pixels, windows, drawn, candidates.geometry, candidates.signature
     ).double()
-    in_head = members_of_head(head_ids, drawn)
+    in_head = is_in_head(head_ids, drawn)
     log_max, weights = shifted_weights((-dist_sq / (2 * sigma**2)).masked_fill(in_head, -torch.inf))
     centers = centers_of(candidates.pixels, drawn).double()
     moments = torch.cat([torch.ones_like(centers[:, :1]), centers, centers**2], dim=1)
@@ -104,19 +109,13 @@ def truncated(record: PosteriorRecord, complete: Bool[Tensor, " q"]) -> Posterio
     )
 
 
-def members_of_head(head_ids: Int[Tensor, "q k"], drawn: Int[Tensor, " m"]) -> Bool[Tensor, "q m"]:
+def is_in_head(head_ids: Int[Tensor, "q k"], drawn: Int[Tensor, " m"]) -> Bool[Tensor, "q m"]:
     """Which draws are in the head of which query; `drawn` ascends."""
     place = torch.searchsorted(drawn, head_ids).clamp(max=len(drawn) - 1)
     hit = drawn[place] == head_ids
     # a miss scatters False where a hit may scatter True: add up instead of overwriting
     counts = place.new_zeros(len(head_ids), len(drawn), dtype=torch.int8)
     return counts.scatter_add_(1, place, hit.to(torch.int8)).bool()
-
-
-IMAGES_PER_GROUP = 16  # fills a register of the scan
-FEWEST_GROUPS = 32  # for a variance and a Pareto shape
-# a group's sum less its members of the head, as a share of the sum, is rounding below this
-ROUNDING = 1e-5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -144,7 +143,7 @@ class ImageDraws:
 
 
 def draw_images(
-    members: Int[ndarray, " n"],
+    label_indices: Int[ndarray, " n"],
     brightness: Float[ndarray, " n_all"],
     num_draws: int,
     rng: np.random.Generator,
@@ -154,13 +153,13 @@ def draw_images(
     """About `num_draws` images in groups of 16, or smaller ones where these would be too few.
 
     Args:
-        members: images that may be drawn.
+        label_indices: images that may be drawn.
         brightness: of every image; draws are spread evenly over its range.
     """
     per_group = max(1, min(IMAGES_PER_GROUP, num_draws // fewest_groups))
     num_groups = num_draws // per_group
     # leaving out the odd ones at random, all images remain equally likely
-    chosen = rng.permutation(members)[: len(members) // per_group * per_group]
+    chosen = rng.permutation(label_indices)[: len(label_indices) // per_group * per_group]
     # one image of each stratum in every group: the groups are alike, and any two exchangeable, so
     # that their spread tells the variance of their sum
     strata = chosen[np.argsort(brightness[chosen], kind="stable")].reshape(per_group, -1)
@@ -169,7 +168,7 @@ def draw_images(
     group_of[groups] = np.arange(num_groups)[:, None]
     return ImageDraws(
         groups=torch.from_numpy(np.sort(groups, axis=1)),
-        num_images=len(members),
+        num_images=len(label_indices),
         group_of=torch.from_numpy(group_of),
     )
 
@@ -177,7 +176,7 @@ def draw_images(
 def with_image_tail(
     head: PosteriorRecord,
     totals: PosteriorRecord,
-    members: GroupMembers,
+    head_in_tail: GroupMembers,
     draws: ImageDraws,
     *,
     pixel_spread: float,
@@ -186,7 +185,7 @@ def with_image_tail(
 
     Args:
         totals: the exact sums of each group over the patches of each query; fields are [g, q].
-        members: the patches of the groups that are also in the head.
+        head_in_tail: the patches of the groups that are also in the head.
         pixel_spread: standard deviation of the training pixels.
     """
     log_max = totals.log_max.amax(0)
@@ -199,7 +198,7 @@ def with_image_tail(
         ],
         dim=-1,
     )
-    rest = sums - sums_of(members, log_max, sums.shape)
+    rest = sums - _sums_of(head_in_tail, log_max, sums.shape)
     rest = rest.where(rest[..., :1] > ROUNDING * sums[..., :1], 0.0)
     c = totals.sum_wc.shape[-1]
     w, wc, w2 = rest.split([1, c, 1], dim=-1)
@@ -231,11 +230,11 @@ def with_image_tail(
     return head.merge(honest)
 
 
-def sums_of(
-    members: GroupMembers, log_max: Float[Tensor, " q"], shape: torch.Size
+def _sums_of(
+    head_in_tail: GroupMembers, log_max: Float[Tensor, " q"], shape: torch.Size
 ) -> Float[Tensor, "g q c_plus_2"]:
     """What these patches add to the sums (w, w c, w^2) of their groups."""
-    weights = (members.log_weights - log_max[members.query]).exp()[:, None]
-    terms = torch.cat([weights, weights * members.centers, weights**2], dim=-1)
+    weights = (head_in_tail.log_weights - log_max[head_in_tail.query]).exp()[:, None]
+    terms = torch.cat([weights, weights * head_in_tail.centers, weights**2], dim=-1)
     sums = terms.new_zeros(shape)
-    return sums.index_put_((members.group, members.query), terms, accumulate=True)
+    return sums.index_put_((head_in_tail.group, head_in_tail.query), terms, accumulate=True)

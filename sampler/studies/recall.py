@@ -50,7 +50,7 @@ def search_recall(
         patch_size: a scale of the index.
         pixels: (sample, y, x) of each query; their order is that of the result.
     """
-    geometry, members = index.geometry(patch_size), index.images.members(label)
+    geometry, members = index.geometry(patch_size), index.images.label_indices(label)
     shares = torch.empty(len(pixels), dtype=torch.float64)
     for number, queries in by_signature(geometry, pixels).items():
         windows = torch.stack([window_at(y, pixels[query], geometry) for query in queries])

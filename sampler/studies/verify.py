@@ -20,7 +20,7 @@ from torch import Tensor
 from patchindex import PatchIndex
 from patchindex.devices import CPU, describe_device, wait_for
 from sampler.errors import SamplerConfigError
-from sampler.estimator.estimate import LARGEST_K_HAT
+from sampler.estimator.tolerance import LARGEST_K_HAT
 from sampler.machines import ScoreMachine, checked_patch_size
 from sampler.noise import initial_noise
 from sampler.posterior import Posterior
@@ -254,7 +254,7 @@ def plan_verification(
         UserError: a setting, file or label that this index does not admit.
     """
     sampling = config.sampling
-    index.images.members(sampling.label)
+    index.images.label_indices(sampling.label)
     retrieval = make_machine(index, sampling)
     scales = choose_scales(retrieval, index, sampling.scales, boundary=index.boundary)
     plan_steps(scales.patch_sizes, sampling.steps, sampling.schedule)  # refuses what is no schedule

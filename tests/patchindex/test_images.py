@@ -55,8 +55,8 @@ def test_a_dataset_error_is_a_user_error_and_a_value_error():
 
 
 def test_members_are_the_positions_of_a_label(images):
-    assert images.members(0).tolist() == [0, 3, 5]
-    assert images.members(None).tolist() == list(range(6))
+    assert images.label_indices(0).tolist() == [0, 3, 5]
+    assert images.label_indices(None).tolist() == list(range(6))
 
 
 def test_with_label_keeps_the_images_of_one_class(images):
@@ -73,7 +73,7 @@ def test_with_no_label_is_the_set_itself(images):
 
 def test_a_label_that_no_image_has_is_refused(images):
     with pytest.raises(DatasetError, match=r"no image of six has label 7\. .*: 0, 1, 2\."):
-        images.members(7)
+        images.label_indices(7)
 
 
 def test_a_label_for_a_set_without_labels_is_refused():

@@ -111,7 +111,7 @@ def test_estimates_at_any_boundary(gpu, images, xt, settings, boundary, patch_si
     "make",
     [
         ISMachine,
-        lambda images: ELSMachine(images, finder=BruteSearch(images)),
+        lambda images: ELSMachine(BruteSearch(images), exact=True),
         lambda images: ELSMachine(BruteSearch(images), k=5, tail=350),
     ],
     ids=["is", "exact", "retrieved"],

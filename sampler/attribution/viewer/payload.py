@@ -142,7 +142,7 @@ def make_payload(
         },
         "least_share": LEAST_SHOWN,
         "class_names": list(images.class_names) or None,
-        "num_training_images": len(images.members(run.account["config"]["label"])),
+        "num_training_images": len(images.label_indices(run.account["config"]["label"])),
     }
     return header, arrays
 

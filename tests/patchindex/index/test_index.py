@@ -160,7 +160,7 @@ def test_a_label_restricts_the_patches_to_its_images(index, patch_size):
     signature = interior(index, patch_size)
     windows = noisy_windows(index, patch_size, signature, 4)
     label = int(index.images.labels[0])
-    members = index.images.members(label)
+    members = index.images.label_indices(label)
     everything = index.search(patch_size, signature, windows, EVERY // 50, nprobe=EVERY).numpy()
     found = index.search(patch_size, signature, windows, 30, nprobe=EVERY, label=label).numpy()
     for row, all_row in zip(found, everything, strict=True):

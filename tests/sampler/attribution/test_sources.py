@@ -66,8 +66,8 @@ def assert_true(posterior: Posterior, xt: torch.Tensor, images: ImageSet, size: 
 
 @pytest.mark.parametrize("size", [3, 5])
 def test_an_exact_machine_names_the_heaviest_patches(images, xt, size, monkeypatch) -> None:
-    monkeypatch.setattr("sampler.estimator.source_search.NUM_FOUND", 1000)
-    machine = ELSMachine(images, finder=BruteSearch(images, scales=(size,)))
+    monkeypatch.setattr("sampler.estimator.sources.NUM_FOUND", 1000)
+    machine = ELSMachine(BruteSearch(images, scales=(size,)), exact=True)
     posterior = machine.posterior(xt, SIGNAL, size, num_sources=NUM_SOURCES)
     assert_true(posterior, xt, images, size)
 
@@ -75,7 +75,7 @@ def test_an_exact_machine_names_the_heaviest_patches(images, xt, size, monkeypat
 @pytest.mark.parametrize("size", [3, 5])
 def test_retrieval_names_them_too(images, xt, size, monkeypatch) -> None:
     """Every patch is in the head of some pixel, or found for its corner."""
-    monkeypatch.setattr("sampler.estimator.source_search.NUM_FOUND", 1000)
+    monkeypatch.setattr("sampler.estimator.sources.NUM_FOUND", 1000)
     monkeypatch.setattr(
         "sampler.estimator.estimate.FEWEST_GROUPS", 10_000
     )  # single patches in the tail
@@ -165,7 +165,6 @@ def test_states_that_are_estimated_apart_have_the_same_sources(rng, monkeypatch)
     xt = torch.from_numpy(noisy_states(rng, images.pixels, 3, SIGNAL))
     machine = ELSMachine(BruteSearch(images), k=16, tail=64)
     whole = machine.posterior(xt, SIGNAL, 3, num_sources=NUM_SOURCES).sources
-    monkeypatch.setattr("sampler.estimator.estimate.PIXELS_PER_CHUNK", 1)
     monkeypatch.setattr("sampler.machines.PIXELS_PER_CHUNK", 1)
     apart = machine.posterior(xt, SIGNAL, 3, num_sources=NUM_SOURCES).sources
     assert (whole.ids == apart.ids).all()
@@ -180,6 +179,6 @@ def test_sums_over_images_alone_have_no_names_for_sources(images, xt, machine) -
 
 
 def test_a_scale_that_the_index_lacks_cannot_be_named(images, xt) -> None:
-    machine = ELSMachine(images, finder=BruteSearch(images, scales=(3,)))
+    machine = ELSMachine(BruteSearch(images, scales=(3,)), exact=True)
     with pytest.raises(UserError, match=r"scale 5 cannot be named: the index has \[3\]"):
         machine.posterior(xt, SIGNAL, 5, num_sources=1)

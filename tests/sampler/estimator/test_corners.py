@@ -9,7 +9,8 @@ from reference.score_machines import posterior
 
 from patchindex import ImageSet, PatchGeometry
 from sampler import ELSMachine
-from sampler.estimator.query import Query, corner_record, is_corner
+from sampler.estimator.head import corner_record, is_corner
+from sampler.estimator.query import Query
 
 ALPHA_BAR = 0.5
 

@@ -8,9 +8,10 @@ import torch
 from reference.brute_search import BruteSearch, FarthestSearch
 from reference.samples import noisy_states, random_images
 
-from patchindex import ImageSet, PosteriorRecord
+from patchindex import ImageSet, PatchGeometry, PosteriorRecord
 from sampler import ELSMachine
-from sampler.estimator.estimate import accepted, to_tolerance
+from sampler.estimator.query import Query
+from sampler.estimator.tolerance import accepted, to_tolerance
 
 NUM_IMAGES, SIDE, ALPHA_BAR, PATCH_SIZE = 400, 6, 0.6, 3
 TAIL = 400  # 37 images at once, 150 in the second round
@@ -78,10 +79,11 @@ def test_intervals_of_accepted_pixels_cover_the_exact_value(images, xt, exact) -
     assert 0.92 < float(torch.stack(covered).mean()) < 0.985
 
 
-def test_only_states_that_want_it_are_asked_again() -> None:
+def test_only_states_that_want_it_are_asked_again(images) -> None:
     asked = []
 
-    def estimate(y, errors, name):
+    def estimate(query, errors, name):
+        y = query.y
         asked.append((name, y[:, 0, 0, 0].tolist()))
         record = PosteriorRecord.empty(y.shape[:1] + y.shape[2:], 1)
         ones = torch.ones_like(record.sum_w)
@@ -98,7 +100,9 @@ def test_only_states_that_want_it_are_asked_again() -> None:
     y = torch.arange(3.0)[:, None, None, None].expand(-1, 1, 2, 2)
     errors = [torch.tensor(v).double() for v in ([0.1, 0.3, 0.1], [9, 0.3, 9], [9, 0.9, 9])]
     rounds = [partial(estimate, errors=e, name=n) for n, e in enumerate(errors)]
-    record = to_tolerance(y, rounds, 0.2)
+    geometry = PatchGeometry(height=2, width=2, patch_size=1)
+    query = Query(index=BruteSearch(images), y=y, sigma=1.0, geometry=geometry, label=None)
+    record = to_tolerance(query, rounds[0](query), rounds[1:], 0.2)
     assert asked == [(0, [0.0, 1.0, 2.0]), (1, [1.0]), (2, [1.0])]
     assert record.rounds[:, 0, 0].tolist() == [0, 2, 0]
     assert accepted(record, 0.2)[:, 0, 0].tolist() == [True, False, True]  # the last is final
