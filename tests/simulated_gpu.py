@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
 from patchindex import devices
-from patchindex.kernels import dispatch, on_processor, torch_rescore
+from patchindex.kernels import dispatch, on_processor, torch_backend
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 aten = torch.ops.aten
@@ -116,8 +116,8 @@ def on_gpu(x: Any) -> Any:
 class DeviceKernels:
     """Our kernels as the simulated GPU has them: the processor's, on what the tensors hold."""
 
-    moved_union = staticmethod(torch_rescore.moved_union)
-    nearest_rows = staticmethod(torch_rescore.nearest_rows)
+    moved_union = staticmethod(torch_backend.moved_union)
+    nearest_rows = staticmethod(torch_backend.nearest_rows)
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         kernel = getattr(on_processor, name)

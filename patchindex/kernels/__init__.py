@@ -13,7 +13,7 @@ from patchindex.kernels.dispatch import (
     scan_groups,
 )
 from patchindex.kernels.group_members import GroupMembers
-from patchindex.kernels.torch_rescore import centers_of
+from patchindex.kernels.torch_backend import centers_of
 from patchindex.kernels.torch_scan import distances_sq, scan_whole
 
 __all__ = [

@@ -22,7 +22,7 @@ from patchindex.kernels import _native
 from patchindex.kernels.bounds import LoanAxis, check_images, windows_wrap
 from patchindex.kernels.group_members import GroupMembers
 from patchindex.kernels.in_threads import in_threads
-from patchindex.kernels.torch_rescore import centers_of
+from patchindex.kernels.torch_backend import centers_of
 from patchindex.records import PosteriorRecord
 
 

@@ -1,7 +1,7 @@
 """The kernels that serve on a GPU: in Triton, or in torch where nothing is gained by more."""
 
-from patchindex.kernels.torch_rescore import moved_union, nearest_rows
-from patchindex.kernels.triton_rescore import (
+from patchindex.kernels.torch_backend import moved_union, nearest_rows
+from patchindex.kernels.triton_backend import (
     rescore,
     rescore_groups,
     rescore_record,

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from patchindex.kernels.backend import BACKEND
 
 if TYPE_CHECKING or BACKEND != "native":
-    from patchindex.kernels.torch_rescore import (
+    from patchindex.kernels.torch_backend import (
         moved_union,
         nearest_rows,
         rescore,

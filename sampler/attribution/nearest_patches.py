@@ -17,7 +17,7 @@ from torch import Tensor
 
 from patchindex.errors import IndexConfigError
 from patchindex.kernels import rescore_record, rescore_shared
-from patchindex.kernels.torch_rescore import regather, seen_cells
+from patchindex.kernels.torch_backend import regather, seen_cells
 from sampler.errors import SamplerConfigError
 from sampler.estimator.query import Candidates, Query
 from sampler.estimator.tail import members_of_head, patch_tail, uniform_draws

@@ -9,7 +9,7 @@ from reference.samples import PROPERTY, Case, cases
 from reference.score_machines import as_unit, padded_windows
 
 from patchindex import BorderSignature, PatchGeometry
-from patchindex.kernels.torch_rescore import centers_of, rescore, rescore_shared
+from patchindex.kernels.torch_backend import centers_of, rescore, rescore_shared
 
 
 def geometry_of(case: Case) -> PatchGeometry:
@@ -128,7 +128,7 @@ def test_no_patch_is_infinitely_far_away() -> None:
     assert dist_sq.isinf().tolist() == [[True, False], [False, True]]
 
 
-@pytest.mark.parametrize("module", ["torch_rescore", "native_rescore"])
+@pytest.mark.parametrize("module", ["torch_backend", "native_rescore"])
 def test_members_of_groups_are_listed_beside_the_sums(module):
     rescoring = pytest.importorskip(f"patchindex.kernels.{module}")
     rng = np.random.default_rng(6)

@@ -22,7 +22,7 @@ from patchindex.index.list_search.faiss import lists_on_gpu, within_limits
 from patchindex.index.search import ScaleArrays, ScanKind, ScanSource
 from patchindex.index.trained import CODE_LEVELS
 from patchindex.kernels.streaming import Arriving
-from patchindex.kernels.torch_rescore import nearest_rows
+from patchindex.kernels.torch_backend import nearest_rows
 from patchindex.kernels.triton_lists import DeviceLists, Visits, list_distances
 
 LOAD_BYTES = 2**26  # pinned at once on the way to stay

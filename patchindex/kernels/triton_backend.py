@@ -14,7 +14,7 @@ from patchindex.images import HALF_RANGE
 from patchindex.kernels.bounds import check_group_of, check_patches, check_sigma
 from patchindex.kernels.group_members import GroupMembers
 from patchindex.kernels.streaming import chosen_on
-from patchindex.kernels.torch_rescore import members_of, seen_cells, weighed
+from patchindex.kernels.torch_backend import members_of, seen_cells, weighed
 from patchindex.kernels.triton_rescore_kernel import rescore_kernel
 from patchindex.records import PosteriorRecord
 
