@@ -10,8 +10,7 @@ import faiss
 import torch
 
 from patchindex.errors import KernelError
-from patchindex.kernels import BACKEND
-from patchindex.kernels.backend import has_triton
+from patchindex.kernels.backend import BACKEND, has_triton
 
 LIBRARIES = {
     "patchindex": ("patchindex",),

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from patchindex import Boundary, ImageSet, PatchGeometry, PosteriorRecord
 from patchindex.devices import images_on
-from patchindex.kernels import scan, scan_whole
+from patchindex.kernels import exact_scan, scan_whole
 from sampler.errors import SamplerConfigError
 from sampler.estimator.estimate import Retrieval, RetrievalSettings
 from sampler.estimator.query import PIXELS_PER_CHUNK, NeighborSearch, Query
@@ -55,14 +55,14 @@ class ExactScan:
         geometry = self._geometry(patch_size)
         pixels = images_on(self.images, y.device, label)
         if sources is None:
-            return scan(pixels, y, sigma, geometry)
+            return exact_scan(pixels, y, sigma, geometry)
         query = Query(
             index=checked_finder(self.finder, [patch_size]),
             y=y, sigma=sigma, geometry=geometry, label=label, sources=sources,
         )  # fmt: skip
         records = []
         for part in query.split(PIXELS_PER_CHUNK):
-            records.append(scan(pixels, part.y, sigma, geometry))
+            records.append(exact_scan(pixels, part.y, sigma, geometry))
             settle_sources(part, records[-1])
         return PosteriorRecord.joined(records)
 

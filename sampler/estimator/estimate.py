@@ -25,7 +25,7 @@ from torch import Tensor
 from patchindex import PosteriorRecord
 from patchindex.geometry import nearest_scale
 from patchindex.images import to_unit
-from patchindex.kernels import GroupMembers, rescore_groups, rescore_record, scan, scan_groups
+from patchindex.kernels import GroupMembers, exact_scan, sum_patches
 from sampler.errors import SamplerConfigError
 from sampler.estimator.head import with_neighbors
 from sampler.estimator.query import (
@@ -68,7 +68,7 @@ def estimate_by_images(
     apart from the tail, because a choice by the tail's own draws would bias it.
     """
     pixels, device = query.pixels, query.y.device
-    totals = scan_groups(pixels, draws.groups, query.y, query.sigma, query.geometry)
+    totals = exact_scan(pixels, query.y, query.sigma, query.geometry, draws.groups)
     shape, channels = totals.sum_w.shape[1:], query.y.shape[1]
     corners, corner_sums = corner_record(query)
     needed = needs_head(query, draws, pilot)
@@ -83,7 +83,7 @@ def estimate_by_images(
         windows = query.windows(number)[wanted]
         ids = query.found_ids(number, windows, k=k, nprobe=nprobe)
         ids = with_neighbors(ids, wanted, signature, query.geometry)
-        found, in_groups = rescore_groups(
+        found, in_groups = sum_patches(
             pixels, windows, ids, query.geometry, signature,
             sigma=query.sigma, group_of=draws.group_of,
         )  # fmt: skip
@@ -104,7 +104,7 @@ def estimate_by_images(
 def needs_head(query: Query, draws: ImageDraws, pilot: ImageDraws) -> Bool[Tensor, "b h w"]:
     """Pixels of whose weight the tail will probably see too few patches."""
     sums = PosteriorRecord.merged_over(
-        scan_groups(query.pixels, pilot.groups, query.y, query.sigma, query.geometry)
+        exact_scan(query.pixels, query.y, query.sigma, query.geometry, pilot.groups)
     )
     effective_draws = sums.sum_w**2 / sums.sum_w2
     return effective_draws * (draws.groups.numel() / pilot.groups.numel()) < ENOUGH_DRAWS
@@ -126,7 +126,7 @@ def estimate_by_patches(
         queries = query.windows(number).flatten(0, 2).contiguous()
         ids = query.found_ids(number, queries, k=k, nprobe=nprobe, plain_too=not tail)
         query.note(number, at, queries, ids)
-        part = rescore_record(
+        part, _ = sum_patches(
             candidates.pixels, queries, ids, query.geometry, signature, sigma=query.sigma
         )
         if tail:
@@ -276,7 +276,7 @@ class Retrieval:
         return record
 
     def _exact(self, query: Query) -> PosteriorRecord:
-        return scan(query.admitted_pixels, query.y, query.sigma, query.geometry)
+        return exact_scan(query.admitted_pixels, query.y, query.sigma, query.geometry)
 
     def _estimate(self, query: Query, effort: int = 0) -> PosteriorRecord:
         """One estimate, by MORE_EFFORT to the power of `effort` times the probes and draws."""

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from patchindex import BorderSignature, PatchGeometry
-from patchindex.kernels import LoanAxis, moved_union
+from patchindex.kernels import NeighborAxis, propagate_neighbors
 
 
 def with_neighbors(
@@ -30,11 +30,11 @@ def with_neighbors(
     field = found.new_full((*wanted.shape, found.shape[1]), -1)
     field[wanted] = found
     rows, cols = signature.rows, signature.cols
-    return moved_union(
+    return propagate_neighbors(
         field,
         wanted.nonzero(),
-        LoanAxis.beside(len(rows.pixels), rows.centers, found.device),
-        LoanAxis.beside(len(cols.pixels), cols.centers, found.device),
+        NeighborAxis.beside(len(rows.pixels), rows.centers, found.device),
+        NeighborAxis.beside(len(cols.pixels), cols.centers, found.device),
         height=geometry.height,
         width=geometry.width,
     )

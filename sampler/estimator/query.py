@@ -23,7 +23,7 @@ from patchindex import (
     windows_at,
 )
 from patchindex.devices import images_on
-from patchindex.kernels import rescore, scan
+from patchindex.kernels import exact_scan, patch_distances
 from sampler.estimator.sources import SourceCollector
 
 # Lists with a larger share of a dictionary than 1 / LONGEST_SHARE are of plain patches: a tail
@@ -183,7 +183,7 @@ class Query:
         if self.sources is None:
             return
         signature = self.geometry.signatures[number]
-        dist_sq = rescore(self.pixels, windows, ids, self.geometry, signature)
+        dist_sq = patch_distances(self.pixels, windows, ids, self.geometry, signature)
         self.sources.note(at, ids, dist_sq / (-2 * self.sigma**2))
 
 
@@ -217,7 +217,7 @@ def corner_record(query: Query) -> tuple[Int[Tensor, " m"], PosteriorRecord]:
     pixels = query.admitted_pixels  # a copy, where a class does not fit on the device
     if (4 * r) ** 2 >= height * width:  # the blocks are no smaller than the image
         same_place = index_geometry(query.index, query.geometry.patch_size, equivariant=False)
-        whole, corner = scan(pixels, query.y, query.sigma, same_place), corner.to(device)
+        whole, corner = exact_scan(pixels, query.y, query.sigma, same_place), corner.to(device)
         return places[:, corner].flatten(), whole.map(lambda sums: sums[:, corner].flatten(0, 1))
     block = PatchGeometry(
         height=2 * r, width=2 * r, patch_size=query.geometry.patch_size, equivariant=False
@@ -226,7 +226,7 @@ def corner_record(query: Query) -> tuple[Int[Tensor, " m"], PosteriorRecord]:
     for top, left in product((True, False), repeat=2):
         y, y_corner = (slice(2 * r), slice(r)) if top else (slice(-2 * r, None), slice(r, None))
         x, x_corner = (slice(2 * r), slice(r)) if left else (slice(-2 * r, None), slice(r, None))
-        sums = scan(pixels[:, :, y, x].contiguous(), query.y[:, :, y, x], query.sigma, block)
+        sums = exact_scan(pixels[:, :, y, x].contiguous(), query.y[:, :, y, x], query.sigma, block)
         records.append(sums.map(partial(part_of, y=y_corner, x=x_corner)))
         found.append(part_of(places[:, y, x], y_corner, x_corner))
     return torch.cat(found), PosteriorRecord.joined(records)

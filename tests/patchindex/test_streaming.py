@@ -89,5 +89,5 @@ def test_all_devices_have_their_work_before_a_record_is_made(
     monkeypatch.setattr(triton_scan, "as_record", as_record)
     geometry = PatchGeometry(height=3, width=3, patch_size=3)
     images, state = torch.zeros(4, 1, 3, 3, dtype=torch.uint8), torch.zeros(1, 1, 3, 3)
-    triton_scan.scan(images, state, 1.0, geometry)
+    triton_scan.exact_scan(images, state, 1.0, geometry)
     assert steps == ["launch", "launch", "record", "record"]

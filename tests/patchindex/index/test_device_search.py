@@ -71,7 +71,7 @@ def test_a_device_finds_neighbors_as_near_as_the_processor(
         found = index.search(patch_size, signature, windows.to(DEVICE), 40, **options)
         assert found.device.type == DEVICE.type
         with monkeypatch.context() as plain:
-            plain.setattr(backend, "BACKEND", "native")
+            plain.setattr(backend, "BACKEND", backend.choose_backend())
             expected = index.search(patch_size, signature, windows, 40, **options)
         near, nearest = (
             code_distances(index, patch_size, windows, ids.cpu().numpy())

@@ -13,7 +13,7 @@ from patchindex.images import to_unit
 from patchindex.index.patch_index import PatchIndex
 from patchindex.index.store import chunk_path
 from patchindex.index.trained import decode
-from patchindex.kernels import BACKEND
+from patchindex.kernels.backend import BACKEND
 
 EVERY = 10**6
 

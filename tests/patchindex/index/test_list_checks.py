@@ -12,8 +12,7 @@ from patchindex.errors import StoreError
 from patchindex.index.list_checks import list_checksums
 from patchindex.index.patch_index import PatchIndex
 from patchindex.index.store import chunk_path, crc32c
-from patchindex.kernels import BACKEND
-from patchindex.kernels.backend import has_triton
+from patchindex.kernels.backend import BACKEND, has_triton
 
 SCANS = ["faiss"] if BACKEND == "torch" else ["lists", "faiss"]
 CENTER, EVERY = 4, 10**6  # the signature of the image's middle
