@@ -15,7 +15,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from patchindex import Boundary, ImageSet, PatchGeometry, PosteriorRecord
-from patchindex.devices import images_on
 from patchindex.kernels import exact_scan, scan_whole
 from sampler.errors import SamplerConfigError
 from sampler.estimator.estimate import Retrieval, RetrievalSettings
@@ -53,16 +52,17 @@ class ExactScan:
             SamplerConfigError: sources are asked for, and no index can find them.
         """
         geometry = self._geometry(patch_size)
-        pixels = images_on(self.images, y.device, label)
+        pixels = self.images.pixels_on(y.device, label)
+        devices = self.images.device.at(y.device).scanning
         if sources is None:
-            return exact_scan(pixels, y, sigma, geometry)
+            return exact_scan(pixels, y, sigma, geometry, devices=devices)
         query = Query(
             index=checked_finder(self.finder, [patch_size]),
             y=y, sigma=sigma, geometry=geometry, label=label, sources=sources,
         )  # fmt: skip
         records = []
         for part in query.split(PIXELS_PER_CHUNK):
-            records.append(exact_scan(pixels, part.y, sigma, geometry))
+            records.append(exact_scan(pixels, part.y, sigma, geometry, devices=devices))
             settle_sources(part, records[-1])
         return PosteriorRecord.joined(records)
 
@@ -200,7 +200,7 @@ class ISMachine(ScoreMachine):
         label: int | None,
         sources: SourceCollector | None,
     ) -> PosteriorRecord:
-        pixels = images_on(self.images, y.device, label)
+        pixels = self.images.pixels_on(y.device, label)
         if sources is not None:
             settle_images(sources, pixels, y, sigma, members=self.images.members(label))
         return scan_whole(pixels, y, sigma)

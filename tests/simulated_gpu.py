@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
-from patchindex import devices, kernels
+from patchindex import device, kernels
 from patchindex.kernels import backend, torch_backend
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
@@ -150,8 +150,8 @@ def landed(found: Any) -> Any:
 def real_or_simulated_gpu(memory_bytes: int) -> Iterator[torch.device]:
     """The GPU of this machine, or else a simulated one, with room for so many bytes."""
     if not torch.cuda.is_available():
-        with simulated_gpu(memory_bytes) as device:
-            yield device
+        with simulated_gpu(memory_bytes) as place:
+            yield place
         return
     with pytest.MonkeyPatch.context() as patched:
         share_out(memory_bytes, patched)
@@ -181,6 +181,5 @@ def simulated_gpu(memory_bytes: int) -> Iterator[torch.device]:
 
 
 def share_out(memory_bytes: int, patched: pytest.MonkeyPatch) -> None:
-    """Let so many bytes stay on each device until the patch is undone."""
-    patched.setattr(devices, "_memories", {})
-    patched.setattr(devices, "_budgets", [memory_bytes])
+    """Let so many bytes stay on each device that is first used until the patch is undone."""
+    patched.setattr(device, "default_budget", lambda _: memory_bytes)

@@ -18,7 +18,7 @@ from numpy import ndarray
 from torch import Tensor
 from torch.nn.functional import pad
 
-from patchindex.devices import CPU
+from patchindex.device import CPU
 from patchindex.geometry import PatchGeometry, id_dtype, patch_ids
 from patchindex.images import ImageSet
 from patchindex.index.assign import code_block

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from patchindex.device import Device
 from patchindex.errors import IndexConfigError, StoreError
 from patchindex.geometry import Boundary, PatchGeometry, nearest_scale
 from patchindex.images import ImageSet, checked_labels
@@ -35,6 +36,7 @@ class PatchIndex:
         path: folder of the index.
         manifest: its attributes, see `patchindex.index.store`.
         config: how it was built.
+        device: where states are computed, and copies of its images and lists are kept.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class PatchIndex:
         snapshot: Snapshot,
         scan: ScanKind | None = None,
         labels: Int[np.ndarray, " n"] | None = None,
+        device: Device | None = None,
     ) -> None:
         self.path = snapshot.path
         self.manifest = snapshot.manifest
@@ -49,9 +52,12 @@ class PatchIndex:
         self._snapshot = snapshot
         self._scan_kind = scan
         self._labels = labels
+        self.device = device or Device()
 
     @classmethod
-    def open(cls, path: str | Path, *, scan: ScanKind | None = None) -> "PatchIndex":
+    def open(
+        cls, path: str | Path, *, scan: ScanKind | None = None, device: Device | None = None
+    ) -> "PatchIndex":
         """Open the index at `path`; nothing large is read.
 
         Lists, codes and images are compared with their checksums when they are first used.
@@ -60,11 +66,13 @@ class PatchIndex:
             scan: `lists` reads each list once for all queries of a search, `faiss` lets FAISS go
                 through them query by query; None takes `lists` where the C++ kernels were built,
                 and on a GPU what `patchindex.index.list_search.triton` chooses.
+            device: where copies of images and lists may stay; None keeps as many as there is room
+                for by default wherever states lie.
 
         Raises:
             StoreError: there is none, or it is incomplete, damaged, or of another schema.
         """
-        return cls(open_snapshot(Path(path).absolute()), scan)
+        return cls(open_snapshot(Path(path).absolute()), scan, device=device)
 
     def __repr__(self) -> str:
         n, c, h, w = self._snapshot.mapped_pixels.shape
@@ -76,7 +84,9 @@ class PatchIndex:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle where it lies and which it is, not what is in it."""
-        state = (str(self.path), self._snapshot.digest, self._scan_kind, self._labels)
+        state = (
+            str(self.path), self._snapshot.digest, self._scan_kind, self._labels, self.device
+        )  # fmt: skip
         return reopen, state
 
     @cached_property
@@ -93,6 +103,7 @@ class PatchIndex:
             class_names=tuple(self.manifest["class_names"]) if self._labels is None else (),
             name=self.manifest["dataset"],
             crop=self.manifest.get("crop", "none"),  # which earlier versions did not note
+            device=self.device,
             index=self,
         )
 
@@ -173,7 +184,7 @@ class PatchIndex:
 
     def relabelled(self, labels: Int[np.ndarray, " n"]) -> "PatchIndex":
         """The same index, whose images are of other classes: to search some of them alone."""
-        return PatchIndex(self._snapshot, self._scan_kind, labels)
+        return PatchIndex(self._snapshot, self._scan_kind, labels, self.device)
 
     def info(self) -> IndexInfo:
         """What is in the index, in numbers."""
@@ -214,7 +225,11 @@ class IndexImages(ImageSet):
 
 
 def reopen(
-    path: str, digest: str, scan: ScanKind | None, labels: Int[np.ndarray, " n"] | None
+    path: str,
+    digest: str,
+    scan: ScanKind | None,
+    labels: Int[np.ndarray, " n"] | None,
+    device: Device,
 ) -> PatchIndex:
     """An index that was pickled.
 
@@ -227,7 +242,7 @@ def reopen(
             f"{path} is not the index that was pickled: it was replaced since. "
             "Open the new one, and make anew what searches it."
         )
-    return PatchIndex(snapshot, scan, labels)
+    return PatchIndex(snapshot, scan, labels, device)
 
 
 def code_scan(kind: ScanKind, source: ScanSource) -> CodeScan:

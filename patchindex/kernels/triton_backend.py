@@ -9,11 +9,11 @@ from einops import rearrange
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
+from patchindex.device import chosen_on
 from patchindex.geometry import BorderSignature, PatchGeometry
 from patchindex.images import HALF_RANGE
 from patchindex.kernels.bounds import check_group_of, check_patches, check_sigma
 from patchindex.kernels.group_members import GroupMembers
-from patchindex.kernels.streaming import chosen_on
 from patchindex.kernels.torch_backend import (
     members_of,
     nearest_rows,

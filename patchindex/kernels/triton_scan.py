@@ -9,11 +9,10 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 from torch.nn.functional import pad
 
-from patchindex.devices import scan_devices
+from patchindex.device import blocks_on, chosen_on
 from patchindex.geometry import PatchGeometry
 from patchindex.images import HALF_RANGE
 from patchindex.kernels.bounds import check_images, check_states
-from patchindex.kernels.streaming import blocks_on, chosen_on
 from patchindex.kernels.tiles import ScanTile, num_lanes, scan_tile, tile_tops
 from patchindex.kernels.triton_scan_kernel import MODES, OUTSIDE, scan_kernel
 from patchindex.records import PosteriorRecord
@@ -45,7 +44,7 @@ def exact_scan(
     check_states(y, sigma)
     if groups is not None:
         return _scan_groups(pixels, y, sigma, geometry, groups)
-    devices, (c, height, width) = devices or scan_devices(y.device), pixels.shape[1:]
+    devices, (c, height, width) = devices or [y.device], pixels.shape[1:]
     program_bytes = 4 * c * height * width * IMAGES_PER_PROGRAM
     num_programs = min(max(1, BLOCK_BYTES // program_bytes), MOST_SPLITS)
     block_size = min(num_programs * IMAGES_PER_PROGRAM, -(-len(pixels) // len(devices)))

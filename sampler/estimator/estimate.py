@@ -276,7 +276,10 @@ class Retrieval:
         return record
 
     def _exact(self, query: Query) -> PosteriorRecord:
-        return exact_scan(query.admitted_pixels, query.y, query.sigma, query.geometry)
+        devices = query.index.images.device.at(query.y.device).scanning
+        return exact_scan(
+            query.admitted_pixels, query.y, query.sigma, query.geometry, devices=devices
+        )
 
     def _estimate(self, query: Query, effort: int = 0) -> PosteriorRecord:
         """One estimate, by MORE_EFFORT to the power of `effort` times the probes and draws."""

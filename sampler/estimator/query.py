@@ -22,7 +22,6 @@ from patchindex import (
     PosteriorRecord,
     windows_at,
 )
-from patchindex.devices import images_on
 from patchindex.kernels import exact_scan, patch_distances
 from sampler.estimator.sources import SourceCollector
 
@@ -112,12 +111,12 @@ class Query:
     @property
     def pixels(self) -> UInt8[Tensor, "n c h w"]:
         """All training images: beside the states, or on the host where they do not fit."""
-        return images_on(self.index.images, self.y.device)
+        return self.index.images.pixels_on(self.y.device)
 
     @property
     def admitted_pixels(self) -> UInt8[Tensor, "m c h w"]:
         """Those that the label admits, in the same way."""
-        return images_on(self.index.images, self.y.device, self.label)
+        return self.index.images.pixels_on(self.y.device, self.label)
 
     def split(self, num_pixels: int) -> list["Query"]:
         """Queries of some of the states each, with about so many pixels."""

@@ -10,7 +10,6 @@ from numpy import ndarray
 from torch import Tensor
 
 from patchindex import BorderSignature, PatchGeometry, PatchIndex, windows_at
-from patchindex.devices import images_on
 from patchindex.geometry import patch_ids
 from patchindex.kernels import patch_distances
 
@@ -59,7 +58,7 @@ def search_recall(
         shares[queries] = recall_of(
             found,
             windows,
-            images_on(index.images, y.device),
+            index.images.pixels_on(y.device),
             geometry,
             signature,
             members=members,

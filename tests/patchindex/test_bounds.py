@@ -94,10 +94,10 @@ def test_rows_that_have_no_distance_and_counts_of_none_are_refused():
 def test_neighbors_that_are_not_there_are_refused():
     rows, cols = NeighborAxis.beside(3, range(1, 5)), NeighborAxis.beside(4, range(1, 6))
     found, targets = torch.zeros(2, 3, 4, 5, dtype=torch.int64), torch.tensor([[1, 2, 3]])
-    with pytest.raises(KernelInputError, match=r"was not searched\. Give 0\.\.1"):
+    with pytest.raises(KernelInputError, match=r"was not searched\. Give neighbors 0\.\.1"):
         torch_backend.propagate_neighbors(found[:, :2], targets, rows, cols, height=6, width=7)
     for target in ([2, 0, 0], [0, -1, 0], [0, 0, 4]):
-        with pytest.raises(KernelInputError, match="outside the searched field"):
+        with pytest.raises(KernelInputError, match=r"a target lies outside the searched field"):
             torch_backend.propagate_neighbors(
                 found, torch.tensor([target]), rows, cols, height=6, width=7
             )

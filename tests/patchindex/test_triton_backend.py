@@ -77,9 +77,9 @@ def test_shared_patches_have_the_distances_of_single_ones() -> None:
     assert each.equal(triton_backend.patch_distances(images, windows, ids, geometry, signature))
 
 
-@pytest.mark.parametrize("brought_bytes", [1, 2 * 3 * 5 * 7, 2**28])
-def test_images_that_are_brought_in_blocks_give_the_same_distances(
-    brought_bytes: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("loaded_bytes", [1, 2 * 3 * 5 * 7, 2**28])
+def test_images_that_are_loaded_in_blocks_give_the_same_distances(
+    loaded_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     case = CASES[1]
     geometry, images = geometry_of(case), torch.from_numpy(case.images())
@@ -89,8 +89,8 @@ def test_images_that_are_brought_in_blocks_give_the_same_distances(
     chosen[0, :2] = -1
     ids = torch.from_numpy(chosen).to(DEVICE)
     expected = triton_backend.patch_distances(images.to(DEVICE), windows, ids, geometry, signature)
-    monkeypatch.setattr(triton_backend, "BROUGHT_BYTES", brought_bytes)
-    monkeypatch.setattr(triton_backend, "beside", triton_backend.brought)
+    monkeypatch.setattr(triton_backend, "LOADED_BYTES", loaded_bytes)
+    monkeypatch.setattr(triton_backend, "_beside", triton_backend._loaded)
     found = triton_backend.patch_distances(images, windows, ids, geometry, signature)
     assert found.equal(expected)
     shared = triton_backend.patch_distances(images, windows, ids[0], geometry, signature)

@@ -9,7 +9,7 @@ from reference.samples import Case, noisy_states, random_images
 from reference.score_machines import posterior
 
 from patchindex import PatchGeometry, PosteriorRecord
-from patchindex.devices import scan_devices, share_scans
+from patchindex.device import Device
 
 triton_scan = pytest.importorskip("patchindex.kernels.triton_scan")
 from patchindex.kernels.tiles import ScanTile, tile_tops  # noqa: E402 - Triton may be absent
@@ -45,12 +45,12 @@ def geometry_of(case: Case, *, equivariant: bool = True) -> PatchGeometry:
 
 
 def scanned(
-    case: Case, images: np.ndarray, states: np.ndarray, *, equivariant: bool = True
+    case: Case, images: np.ndarray, states: np.ndarray, *, equivariant: bool = True, **shared
 ) -> PosteriorRecord:
     y = torch.from_numpy(states).to(DEVICE) / case.alpha_bar**0.5
     sigma = ((1 - case.alpha_bar) / case.alpha_bar) ** 0.5
     geometry = geometry_of(case, equivariant=equivariant)
-    return triton_scan.exact_scan(torch.from_numpy(images), y, sigma, geometry)
+    return triton_scan.exact_scan(torch.from_numpy(images), y, sigma, geometry, **shared)
 
 
 def assert_equals_brute_force(
@@ -122,13 +122,10 @@ def test_devices_that_share_a_scan_sum_every_image_once() -> None:
     case = Case(5, 1, 4, 4, 3, "zeros", 0.6, seed=12)
     images, states = case.images(), case.states(1)
     device = torch.empty(0, device=DEVICE).device
-    share_scans([device] * 3)
-    try:
-        assert len(scan_devices(device)) == 3
-        record = scanned(case, images, states)
-    finally:
-        share_scans([])
-    assert scan_devices(device) == [device]
+    assert Device(device).scanning == (device,)
+    scanning = Device("meta", sharing=[device] * 3).at(device).scanning
+    assert len(scanning) == 3
+    record = scanned(case, images, states, devices=scanning)
     assert_equals_brute_force(record, case, images, states, "ELS")
     assert int(record.num_scored[0, 2, 2]) == 5 * 4
 

@@ -15,7 +15,6 @@ from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 from torch import Tensor
 
-from patchindex.devices import memory_of
 from patchindex.errors import KernelInputError, StoreError
 from patchindex.index.search import ScaleArrays, ScanSource
 
@@ -236,7 +235,7 @@ def lists_on_gpu(source: ScanSource, patch_size: int, device: torch.device) -> G
         index, resources = index_on_gpu(searcher.index, device)
         return GpuLists(index, resources, device)
 
-    return memory_of(device).keep((arrays, "faiss"), num_bytes, load)
+    return source.images.device.at(device).keep((arrays, "faiss"), num_bytes, load)
 
 
 def index_on_gpu(index: faiss.Index, device: torch.device) -> tuple[Any, Any]:

@@ -15,13 +15,12 @@ from jaxtyping import Float, Int, UInt8
 from numpy import ndarray
 from torch import Tensor
 
-from patchindex.devices import memory_of
+from patchindex.device import Device, PendingCopy
 from patchindex.environment import faiss_obstacle
 from patchindex.images import shared_tensor
 from patchindex.index.list_search.faiss import lists_on_gpu, within_limits
 from patchindex.index.search import ScaleArrays, ScanKind, ScanSource
 from patchindex.index.trained import CODE_LEVELS
-from patchindex.kernels.streaming import Arriving
 from patchindex.kernels.torch_backend import nearest_rows
 from patchindex.kernels.triton_lists import DeviceLists, Visits, list_distances
 
@@ -43,11 +42,12 @@ class ListGroup:
     width: int
 
 
-def groups_on_device(arrays: ScaleArrays, lists: Int[Tensor, "q nprobe"]) -> Iterator[ListGroup]:
+def groups_on_device(
+    arrays: ScaleArrays, lists: Int[Tensor, "q nprobe"], device: Device
+) -> Iterator[ListGroup]:
     """Every visited list, where the visits lie: all at once, or in groups in the order of lists."""
-    device = lists.device
-    whole = memory_of(device).keep(
-        (arrays, "lists"), list_bytes(arrays), lambda: whole_lists(arrays, device)
+    whole = device.keep(
+        (arrays, "lists"), list_bytes(arrays), lambda: whole_lists(arrays, lists.device)
     )
     if whole is None:
         yield from passing_groups(arrays, lists)
@@ -99,8 +99,8 @@ class PassingLists:
         ids = np.concatenate([arrays.ids[place] for place in places])
         codes = np.concatenate([arrays.codes[place] for place in places])
         self._arrays, self._numbers, self._device = arrays, numbers, device
-        self._codes = Arriving(torch.from_numpy(codes), device)
-        self._ids = Arriving(torch.from_numpy(id_bytes(ids)), device)
+        self._codes = PendingCopy(torch.from_numpy(codes), device)
+        self._ids = PendingCopy(torch.from_numpy(id_bytes(ids)), device)
 
     def group(self, visits: Int[ndarray, "q nprobe"]) -> ListGroup:
         """They, once they are there, and the visits to them."""
@@ -202,9 +202,10 @@ class DeviceListScan:
             label: only patches of images of this class.
         """
         images = self._source.images
+        device = images.device.at(vectors.device)
         members = None if label is None else self._members(label, vectors.device)
         found = Found.nothing(vectors)
-        for group in groups_on_device(self._source.scales[patch_size], lists):
+        for group in groups_on_device(self._source.scales[patch_size], lists, device):
             more = nearest_in_group(group, vectors, k, members, images.height * images.width)
             found = found.with_more(more, k) if found.ids.shape[1] else more
         return torch.nn.functional.pad(found.ids, (0, k - found.ids.shape[1]), value=-1)

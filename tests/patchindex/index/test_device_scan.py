@@ -4,23 +4,22 @@ import numpy as np
 import pytest
 import torch
 
-from patchindex import ImageSet, devices
+from patchindex import ImageSet, device
 
 pytest.importorskip("triton")
 from patchindex.index.list_search import triton as triton_search
 from patchindex.index.list_search.triton import DeviceListScan, smallest
 from patchindex.index.search import ScaleArrays, ScanSource
 
-DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+DEVICE = torch.empty(0, device="cuda" if torch.cuda.is_available() else "cpu").device
 PER_IMAGE = 10
 
 
 @pytest.fixture(params=["resident", "passing"])
 def memory(request, monkeypatch):
     """The lists stay on the device, or pass through it in groups of one or two."""
-    monkeypatch.setattr(devices, "_memories", {})
     budget = 2**30 if request.param == "resident" else 0
-    monkeypatch.setattr(devices, "_budgets", [budget])
+    monkeypatch.setattr(device, "default_budget", lambda _: budget)
     monkeypatch.setattr(triton_search, "GROUP_BYTES", 2**12)
     return request.param
 
@@ -149,7 +148,7 @@ def test_lists_stay_on_the_device_within_the_budget(memory):
     lists.arrays.codes[:] = 0
     again = lists.search(vectors, probes, 9, scan=scan)
     assert np.array_equal(again, before) == (memory == "resident")
-    used = devices.memory_of(DEVICE).used
+    used = lists.images.device.at(DEVICE).used
     assert used == (triton_search.list_bytes(lists.arrays) if memory == "resident" else 0)
 
 

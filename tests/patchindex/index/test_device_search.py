@@ -7,7 +7,8 @@ import torch
 from simulated_gpu import GpuTensor, simulated_gpu
 from small_index import build_small
 
-from patchindex import PatchIndex, devices, windows_at
+from patchindex import PatchIndex, windows_at
+from patchindex.device import Device
 from patchindex.environment import faiss_obstacle
 from patchindex.errors import DatasetError
 from patchindex.images import to_unit
@@ -91,15 +92,15 @@ def test_no_query_has_no_neighbors_on_a_device(index, on_device):
     assert index.search(3, 0, torch.zeros(0, 9).to(DEVICE), 5).shape == (0, 5)
 
 
-def test_of_one_index_with_other_labels_a_device_keeps_lists_once(index, on_device, monkeypatch):
-    monkeypatch.setattr(devices, "_memories", {})
-    monkeypatch.setattr(devices, "_budgets", [2**30])
+def test_of_one_index_with_other_labels_a_device_keeps_lists_once(index, on_device):
+    device = Device(DEVICE, memory=2**30)
+    index = PatchIndex.open(index.path, device=device)
     windows = noisy_windows(index, 3, 0, 2).to(DEVICE)
     found = index.search(3, 0, windows, 5)
-    used = devices.memory_of(DEVICE).used
+    used = device.used
     relabelled = index.relabelled(np.zeros(len(index.images), np.int64))
     assert torch.equal(relabelled.search(3, 0, windows, 5, label=0), found)
-    assert devices.memory_of(DEVICE).used == used > 0
+    assert device.used == used > 0
 
 
 class Arrived:
@@ -128,7 +129,7 @@ def test_nothing_of_a_search_leaves_the_device(index, monkeypatch, memory_bytes)
     distances = triton_search.list_distances
     monkeypatch.setattr(triton_search, "list_distances", launch)
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor)
-    monkeypatch.setattr(triton_search, "Arriving", Arrived)
+    monkeypatch.setattr(triton_search, "PendingCopy", Arrived)
     monkeypatch.setattr(triton_search, "GROUP_BYTES", 2**12)
     monkeypatch.setattr(triton_search, "work_bytes", lambda _: 2**20)
     opened = PatchIndex.open(index.path, scan="lists")

@@ -7,7 +7,7 @@ import pytest
 import torch
 from small_index import build_small, reseal, small_images
 
-from patchindex import devices
+from patchindex.device import Device
 from patchindex.errors import StoreError
 from patchindex.index.list_checks import list_checksums
 from patchindex.index.patch_index import PatchIndex
@@ -96,16 +96,14 @@ def test_an_index_without_checksums_of_lists_is_checked_as_a_whole(path, built, 
 
 @pytest.mark.skipif(not has_triton(), reason="no Triton")
 @pytest.mark.parametrize("budget", [0, 2**30])
-def test_a_damaged_list_never_gets_onto_a_device(path, built, monkeypatch, budget):
+def test_a_damaged_list_never_gets_onto_a_device(path, built, budget):
     from patchindex.index.list_search.triton import groups_on_device  # noqa: PLC0415 - needs Triton
 
-    monkeypatch.setattr(devices, "_memories", {})
-    monkeypatch.setattr(devices, "_budgets", [budget])
     number = visited(built, EVERY)[-1]
     spoil(path, built, "codes", number)
     lists = torch.from_numpy(visited(built, EVERY)[None].copy())
     with pytest.raises(StoreError, match=rf"list {number} of codes of scales/3"):
-        list(groups_on_device(PatchIndex.open(path).arrays(3), lists))
+        list(groups_on_device(PatchIndex.open(path).arrays(3), lists, Device(memory=budget)))
 
 
 @pytest.mark.parametrize("scan", SCANS)
