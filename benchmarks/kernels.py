@@ -91,10 +91,10 @@ def scan_row(pixels: Tensor, case: str, batch: int, threads: int, repeats: int) 
     _, channels, height, width = pixels.shape
     geometry = PatchGeometry(height=height, width=width, patch_size=patch_size)
     y = noisy_states(pixels[-batch:], sigma)
-    record = native_backend.scan(pixels[:512], y, sigma, geometry, threads=threads)
+    record = native_backend.exact_scan(pixels[:512], y, sigma, geometry, threads=threads)
     pairs = int(record.num_scored.sum()) // min(512, len(pixels)) * len(pixels)
     operations = operations_per_image(patch_size, channels, height, width) * len(pixels) * batch
-    run = lambda: native_backend.scan(pixels, y, sigma, geometry, threads=threads)  # noqa: E731
+    run = lambda: native_backend.exact_scan(pixels, y, sigma, geometry, threads=threads)  # noqa: E731
     row = timed(f"scan P={patch_size} s={sigma:g}", run, repeats, pixels, threads)
     share = operations / row["fastest_cpu"] / row["multiply_adds_per_second"]
     return row | {"pairs": pairs, "operations": operations, "share": share}
@@ -115,7 +115,7 @@ def rescore_row(pixels: Tensor, patch_size: int, threads: int, repeats: int) -> 
     )
     ids = (image * height + row) * width + col
     windows = torch.randn((64, channels, patch_size, patch_size), generator=generator)
-    run = lambda: native_backend.rescore(  # noqa: E731
+    run = lambda: native_backend.patch_distances(  # noqa: E731
         pixels, windows, ids, geometry, interior, threads=threads
     )
     # cache lines that a window spans in one plane, on average

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from statistics import fmean, median
 from time import perf_counter
-from typing import Any, get_args
+from typing import Any
 from unittest.mock import patch
 
 import click
@@ -26,7 +26,7 @@ from benchmarks.accuracy import commit
 from benchmarks.error_time_plot import draw_error_time
 from patchindex import PatchIndex
 from patchindex.environment import library_versions
-from patchindex.index.search import ScanKind
+from patchindex.index.search import ListSearchKind
 from sampler import ELSMachine, Posterior, sample_steps
 from sampler.noise import initial_noise
 from sampler.scales import default_scales
@@ -41,14 +41,14 @@ class Setting:
 
     Attributes:
         machine: keyword arguments of the machine.
-        scan: of `PatchIndex.open`.
-        neighbors: let pixels borrow candidates.
+        list_search: of `PatchIndex.open`.
+        neighbors: let pixels take candidates from their neighbors.
     """
 
     varied: str
     value: str
     machine: dict[str, Any]
-    scan: str = "lists"
+    list_search: ListSearchKind = "kernels"
     neighbors: bool = True
 
 
@@ -64,7 +64,7 @@ SETTINGS = [
     ],
     Setting(varied="no neighbors", value="nprobe 16", machine={}, neighbors=False),
     Setting(varied="no neighbors", value="nprobe 64", machine={"nprobe": 64}, neighbors=False),
-    Setting(varied="FAISS", value="nprobe 16", machine={}, scan="faiss"),
+    Setting(varied="FAISS", value="nprobe 16", machine={}, list_search="faiss"),
 ]
 
 
@@ -134,8 +134,9 @@ def measure(
     index_path: Path, states: list[dict[str, Any]], batch: int
 ) -> tuple[float, list[dict[str, Any]]]:
     """Seconds of the exact scan of a state; errors and seconds of every setting over all states."""
-    indices = {scan: PatchIndex.open(index_path, scan=scan) for scan in get_args(ScanKind)}
-    exact = ELSMachine(indices["lists"].images, indices["lists"].boundary)
+    kinds: tuple[ListSearchKind, ...] = ("kernels", "faiss")
+    indices = {kind: PatchIndex.open(index_path, list_search=kind) for kind in kinds}
+    exact = ELSMachine(indices["kernels"].images, indices["kernels"].boundary)
     exact_seconds: list[float] = []
     errors: list[list[float]] = [[] for _ in SETTINGS]
     seconds: list[list[float]] = [[] for _ in SETTINGS]
@@ -146,7 +147,7 @@ def measure(
         xt = state["xt"].repeat(-(-batch // len(state["xt"])), 1, 1, 1)[:batch]
         num = min(len(xt), len(state["mean"]))
         for number, setting in enumerate(SETTINGS):
-            machine = ELSMachine(indices[setting.scan], **setting.machine)
+            machine = ELSMachine(indices[setting.list_search], **setting.machine)
             ask(machine, setting, xt[:1], state)  # reads the lists from disk
             start = perf_counter()
             found = ask(machine, setting, xt, state)

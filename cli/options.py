@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 import torch
 
-from patchindex.devices import set_device_memory, share_scans
+from patchindex.device import Device
 from patchindex.kernels.backend import has_triton
 from sampler.errors import SamplerConfigError
 from sampler.run import SamplerConfig
@@ -28,21 +28,21 @@ memory_option = click.option(
 
 
 def device_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Both options; the command is given the torch.device, and memory is shared out before."""
+    """Both options; the command is given the `Device`."""
 
     @wraps(command)
     def opened(*, device: str, device_memory: float | None, **settings: Any) -> None:
-        if device_memory is not None:
-            set_device_memory(memory_bytes(device_memory))
-        command(device=open_device(device, kernels=True), **settings)
+        memory = None if device_memory is None else memory_bytes(device_memory)
+        command(device=open_device(device, memory=memory, kernels=True), **settings)
 
     return device_option(memory_option(opened))
 
 
-def open_device(name: str, *, kernels: bool = False) -> torch.device:
+def open_device(name: str, *, memory: int | None = None, kernels: bool = False) -> Device:
     """The device.
 
     Args:
+        memory: bytes of images and lists that may stay there; None for the default.
         kernels: not torch alone computes there, but our kernels too; where these cannot, auto
             takes no GPU.
 
@@ -51,24 +51,22 @@ def open_device(name: str, *, kernels: bool = False) -> torch.device:
     """
     if name == "auto":
         usable = torch.cuda.is_available() and (has_triton() or not kernels)
-        return torch.device("cuda", 0) if usable else torch.device("cpu")
+        return Device("cuda" if usable else "cpu", memory=memory)
     try:
-        device = torch.device(name)
+        place = torch.device(name)
     except RuntimeError:
-        device = None
-    if device is None or device.type not in {"cpu", "cuda"}:
+        place = None
+    if place is None or place.type not in {"cpu", "cuda"}:
         raise SamplerConfigError(f"device is {name!r}. Give auto, cpu or cuda.")
-    if device.type == "cpu":
-        return device
-    shared, device = device.index is None, torch.device("cuda", device.index or 0)
-    if device.index >= torch.cuda.device_count():
+    if place.type == "cpu":
+        return Device(place, memory=memory)
+    if (place.index or 0) >= torch.cuda.device_count():
         raise SamplerConfigError(
             f"device {name} was asked for, but torch finds {torch.cuda.device_count() or 'no'} GPU "
             "here. Give --device cpu."
         )
     everything = [torch.device("cuda", index) for index in range(torch.cuda.device_count())]
-    share_scans(everything if shared else [])
-    return device
+    return Device(place, memory=memory, sharing=everything if place.index is None else ())
 
 
 def memory_bytes(gigabytes: float) -> int:

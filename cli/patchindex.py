@@ -64,7 +64,7 @@ def build(
 ) -> None:
     """Build an index; after an interruption the same command resumes."""
     config = IndexConfig(scales=parse_scales(scales), boundary=boundary, seed=seed)
-    where = open_device(device)
+    where = open_device(device).place
     with resumable(RESUME_HINT):
         images = ImageSet.load(dataset, **which)  # resolution, crop, limit
         target = out or index_path(

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import click
-import torch
 
 from cli.options import device_options, index_option, schedule_option, threads_option
 from cli.sources import open_index
+from patchindex.device import Device
 from patchindex.environment import set_threads
 from sampler.attribution.nearest_patches import LookupConfig
 from sampler.attribution.pixel_query import Answer, PixelQuery, answer
@@ -60,7 +60,7 @@ def query(
     image: Path,
     pixel: str,
     scale: int,
-    device: torch.device,
+    device: Device,
     threads: int | None,
     out: Path | None,
     as_json: bool,
@@ -75,7 +75,7 @@ def query(
         set_threads(threads)
     if out is not None:
         check_picture(out, image)
-    found = answer(open_index(index_path), asked, device)
+    found = answer(open_index(index_path, device=device), asked, device.place)
     if out is not None:
         write_picture(found, out)
     if as_json:

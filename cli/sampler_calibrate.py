@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import torch
 
 from cli.console import progress_bars
 from cli.options import (
@@ -24,6 +23,7 @@ from cli.options import (
     threads_option,
 )
 from cli.sources import open_source
+from patchindex.device import Device
 from patchindex.environment import library_versions, set_threads
 from sampler.networks.weights import open_network
 from sampler.results.output import CALIBRATE_ACCOUNT, reserve_output, write_calibration
@@ -65,7 +65,7 @@ def calibrate(
     *,
     network: str | None,
     candidates: str | None,
-    device: torch.device,
+    device: Device,
     threads: int | None,
     out: Path | None,
     overwrite: bool,
@@ -73,14 +73,14 @@ def calibrate(
 ) -> None:
     """Find scales; leaves scales.yaml, calibrate.json, scales.png and receptive_field.png."""
     names = ("index_path", "dataset", *IMAGE_SETTINGS)
-    source = open_source(**{name: settings.pop(name) for name in names})
+    source = open_source(**{name: settings.pop(name) for name in names}, device=device)
     config = CalibrateConfig(
         sampling=SamplerConfig(**settings),
         candidates=None if candidates is None else parse_scales(candidates),
     )
     if threads is not None:
         set_threads(threads)
-    trained = None if network is None else open_network(network).to(device)
+    trained = None if network is None else open_network(network).to(device.place)
     images = source.images
     name = f"calibrate-{Path(images.name).stem}-{config.sampling.seed}"
     folder = out or Path("runs", name)
@@ -93,7 +93,7 @@ def calibrate(
             trained,
             config,
             lambda done, total: progress("calibrate", done, total),
-            device=device,
+            device=device.place,
         )
         finished.account["versions"] = library_versions()
         write_calibration(finished, folder)

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import torch
 
 from cli.console import progress_bars
 from cli.options import (
@@ -23,6 +22,7 @@ from cli.options import (
     threads_option,
 )
 from cli.sources import open_source
+from patchindex.device import Device
 from patchindex.environment import library_versions, set_threads
 from sampler.networks.weights import DEFAULT_NETWORK, open_network
 from sampler.results.output import COMPARE_ACCOUNT, reserve_output, write_comparison
@@ -62,7 +62,7 @@ def compare(
     *,
     network: str,
     network_steps: tuple[int, ...],
-    device: torch.device,
+    device: Device,
     threads: int | None,
     out: Path | None,
     overwrite: bool,
@@ -70,8 +70,8 @@ def compare(
 ) -> None:
     """Print a table like the paper's; leaves compare.json, images.npz and two pictures."""
     names = ("index_path", "dataset", *IMAGE_SETTINGS)
-    opened = open_network(network).to(device)
-    source = open_source(**{name: settings.pop(name) for name in names})
+    opened = open_network(network).to(device.place)
+    source = open_source(**{name: settings.pop(name) for name in names}, device=device)
     config = CompareConfig(sampling=SamplerConfig(**settings), network_steps=network_steps)
     if threads is not None:
         set_threads(threads)
@@ -81,7 +81,7 @@ def compare(
         reserve_output(folder, overwrite=overwrite, account=COMPARE_ACCOUNT),
         progress_bars() as progress,
     ):
-        finished = compare_network(source, opened, config, progress, device=device)
+        finished = compare_network(source, opened, config, progress, device=device.place)
         finished.account["versions"] = library_versions()
         write_comparison(finished, folder)
     for line in table_lines(finished.account):

@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import click
-import torch
 
 from cli.options import dataset_option, device_options, image_options, index_option, threads_option
 from cli.patchindex_query import parse_pixel
 from cli.sources import open_run_source
 from patchindex import ImageSet
+from patchindex.device import Device
 from patchindex.environment import set_threads
 from sampler.attribution.leave_out import REMEDY, LeaveOut, LeaveOutConfig, keep_check, leave_out
 from sampler.attribution.run_folder import held_run
@@ -43,7 +43,7 @@ def leave_out_command(
     resolution: str | None,
     crop: str | None,
     limit: int | None,
-    device: torch.device,
+    device: Device,
     threads: int | None,
     **settings: Any,
 ) -> None:
@@ -57,9 +57,9 @@ def leave_out_command(
         set_threads(threads)
     with held_run(run_dir) as run:
         source = open_run_source(
-            run, index_path, dataset, resolution=resolution, crop=crop, limit=limit
+            run, index_path, dataset, resolution=resolution, crop=crop, limit=limit, device=device
         )
-        found = leave_out(run, source, config, device)
+        found = leave_out(run, source, config, device.place)
         images = source.images
         keep_check(run_dir, found, images)
         picture = write_picture(found, images, run_dir)

@@ -6,7 +6,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
-import torch
 
 from cli.options import (
     IMAGE_SETTINGS,
@@ -25,6 +24,7 @@ from cli.options import (
     with_default,
 )
 from cli.sources import open_source
+from patchindex.device import Device
 from patchindex.environment import library_versions, set_threads
 from sampler.attribution.trace import TRACE
 from sampler.results.output import reserve_output, write_run
@@ -62,7 +62,7 @@ def run(
     index_path: Path | None,
     dataset: str | None,
     trace: bool,
-    device: torch.device,
+    device: Device,
     threads: int | None,
     out: Path | None,
     overwrite: bool,
@@ -73,8 +73,8 @@ def run(
     config = SamplerConfig(**settings)
     if threads is not None:
         set_threads(threads)
-    source = open_source(index_path, dataset, **which)
-    plan = plan_run(source, config, traced=trace, device=device)
+    source = open_source(index_path, dataset, **which, device=device)
+    plan = plan_run(source, config, traced=trace, device=device.place)
     name = Path(plan.machine.images.name).stem
     folder = out or Path("runs", f"{name}-{config.machine}-{config.seed}")
     with (

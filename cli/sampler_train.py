@@ -69,7 +69,7 @@ def train(
     """
     if threads is not None:
         set_threads(threads)
-    place = open_device(device)
+    place = open_device(device).place
     job = make_job(settings, out)
     with noted_signals() as signals, progress_bars() as progress:
         watch = Watch(

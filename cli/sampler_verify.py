@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import torch
 
 from cli.options import (
     device_options,
@@ -18,6 +17,7 @@ from cli.options import (
     threads_option,
 )
 from cli.sources import open_index
+from patchindex.device import Device
 from patchindex.environment import library_versions, set_threads
 from sampler.results.output import VERIFY_ACCOUNT, reserve_output, write_verification
 from sampler.results.tables import VERIFICATION_HEADER, verification_row
@@ -57,7 +57,7 @@ def verify(
     index_path: Path | None,
     recall_pixels: int,
     finals: bool,
-    device: torch.device,
+    device: Device,
     threads: int | None,
     out: Path | None,
     overwrite: bool,
@@ -69,8 +69,8 @@ def verify(
     )
     if threads is not None:
         set_threads(threads)
-    index = open_index(index_path)
-    plan = plan_verification(index, config, device)
+    index = open_index(index_path, device=device)
+    plan = plan_verification(index, config, device.place)
     name = f"verify-{Path(index.images.name).stem}-{config.sampling.seed}"
     folder = out or Path("runs", name)
     with reserve_output(folder, overwrite=overwrite, account=VERIFY_ACCOUNT):

@@ -1,10 +1,12 @@
 """The index or the images that a command's options, or a run's account, name."""
 
+from functools import partial
 from pathlib import Path
 
 import click
 
 from patchindex import ImageSet, PatchIndex
+from patchindex.device import Device
 from patchindex.errors import StoreError
 from patchindex.paths import finished_indices
 from sampler.attribution.run_folder import RunFolder
@@ -18,6 +20,7 @@ def open_source(
     resolution: str | None,
     crop: str | None,
     limit: int | None,
+    device: Device | None = None,
 ) -> ImageSet | PatchIndex:
     """The index or the images that the options name; the newest index if they name none."""
     if index_path is not None and dataset is not None:
@@ -26,30 +29,33 @@ def open_source(
             "or --dataset to sum over its images exactly."
         )
     if dataset is not None:
-        return ImageSet.load(dataset, resolution=resolution, crop=crop, limit=limit)
+        images = ImageSet.load(dataset, resolution=resolution, crop=crop, limit=limit)
+        return images.with_device(device or images.device)
     if resolution is not None or crop is not None or limit is not None:
         raise SamplerConfigError(
             "--resolution, --crop and --limit belong to --dataset; an index has its own images. "
             "Leave them out, or give --dataset."
         )
-    return open_index(index_path, otherwise="give --index PATH or --dataset NAME")
+    return open_index(index_path, otherwise="give --index PATH or --dataset NAME", device=device)
 
 
-def open_index(path: Path | None, otherwise: str = "give --index PATH") -> PatchIndex:
+def open_index(
+    path: Path | None, otherwise: str = "give --index PATH", device: Device | None = None
+) -> PatchIndex:
     """The index at `path`; without one the newest in the user's home, which is then described.
 
     Args:
         otherwise: what else a user without any index can do.
     """
     if path is not None:
-        return PatchIndex.open(path)
+        return PatchIndex.open(path, device=device)
     finished = finished_indices()
     if not finished:
         raise StoreError(
             "there is no index yet. Build one with `patchindex build --dataset sample`, "
             f"or {otherwise}."
         )
-    index = PatchIndex.open(finished[0])
+    index = PatchIndex.open(finished[0], device=device)
     click.echo(chosen_line(index, len(finished)), err=True)
     return index
 
@@ -73,6 +79,7 @@ def open_run_source(
     resolution: str | None,
     crop: str | None,
     limit: int | None,
+    device: Device | None = None,
 ) -> ImageSet | PatchIndex:
     """The index of a run, or its dataset; the options win.
 
@@ -80,23 +87,23 @@ def open_run_source(
         UserError: it is not there any more, or the options do not go together.
     """
     source = run.account["source"]
+    named = partial(open_source, resolution=resolution, crop=crop, limit=limit, device=device)
     if index_path is not None or dataset is not None:
-        return open_source(index_path, dataset, resolution=resolution, crop=crop, limit=limit)
+        return named(index_path, dataset)
     if source["index"] is None:
         # as many as the run's, as large and cut alike, unless the options know better
         _, height, width = source["shape"]
-        return ImageSet.load(
+        images = ImageSet.load(
             source["dataset"],
             resolution=resolution or f"{height}x{width}",
             crop=crop or source.get("crop"),  # runs of earlier versions say nothing of it
             limit=limit or source["num_images"],
         )
+        return images.with_device(device or images.device)
     if (resolution, crop, limit) != (None, None, None):  # which is refused
-        return open_source(
-            Path(source["index"]), None, resolution=resolution, crop=crop, limit=limit
-        )
+        return named(Path(source["index"]), None)
     try:
-        return PatchIndex.open(Path(source["index"]))
+        return PatchIndex.open(Path(source["index"]), device=device)
     except StoreError as error:
         raise StoreError(
             f"the run's index cannot be opened ({error}) If it has moved, give --index PATH."

@@ -10,8 +10,7 @@ import faiss
 import torch
 
 from patchindex.errors import KernelError
-from patchindex.kernels import BACKEND
-from patchindex.kernels.backend import has_triton
+from patchindex.kernels.backend import BACKEND, has_triton
 
 LIBRARIES = {
     "patchindex": ("patchindex",),
@@ -21,7 +20,7 @@ LIBRARIES = {
     "zarr": ("zarr",),
 }
 MOST_THREADS = 1024  # on a machine of fewer cores; some thousands are more than systems start
-PROCESSOR_SCANS = {"native": "C++ list scan", "torch": "FAISS", "triton": "Triton list scan"}
+PROCESSOR_SEARCHES = {"native": "C++ list search", "torch": "FAISS", "triton": "Triton list search"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,16 +86,16 @@ def describe_kernels() -> str:
 
 
 def describe_search() -> str:
-    """What scans inverted lists on the first GPU if there is one, else on the processor."""
+    """What searches inverted lists on the first GPU if there is one, else on the processor."""
     if not torch.cuda.is_available():
-        return f"{PROCESSOR_SCANS[BACKEND]} on the processor"
+        return f"{PROCESSOR_SEARCHES[BACKEND]} on the processor"
     device = torch.device("cuda", 0)
     if not has_triton():
         return f"nothing on {device}: no Triton 3.4 or newer, which does what FAISS cannot"
     obstacle = faiss_obstacle(device)
     if obstacle is None:
-        return f"FAISS on {device}; Triton list scan with a label, or beyond FAISS's limits"
-    return f"Triton list scan on {device}: {obstacle}"
+        return f"FAISS on {device}; Triton list search with a label, or beyond FAISS's limits"
+    return f"Triton list search on {device}: {obstacle}"
 
 
 def faiss_obstacle(device: torch.device) -> str | None:

@@ -4,7 +4,7 @@ import hashlib
 import os
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ from jaxtyping import Float, Int, Integer, UInt8
 from numpy import ndarray
 from torch import Tensor
 
+from patchindex.device import Device
 from patchindex.errors import DatasetError
 
 HASH_BLOCK_IMAGES = 4096
@@ -37,6 +38,8 @@ class ImageSet:
         name: where the images come from, for people.
         crop: what was cut off before images got their size: nothing, or what lies outside the
             centered rectangle of the new aspect ratio.
+        device: where states are computed whose machines sum over these images, and copies of the
+            pixels are kept.
     """
 
     pixels: UInt8[ndarray, "n c h w"]
@@ -44,6 +47,7 @@ class ImageSet:
     class_names: tuple[str, ...] = ()
     name: str = "array"
     crop: Crop = "none"
+    device: Device = field(default_factory=Device)
 
     @classmethod
     def from_array(
@@ -186,7 +190,29 @@ class ImageSet:
             class_names=self.class_names,
             name=f"{self.name}, label {label}",
             crop=self.crop,
+            device=self.device,
         )
+
+    def with_device(self, device: Device) -> "ImageSet":
+        """The same images, of which copies are kept on this device."""
+        return replace(self, device=device)
+
+    def pixels_on(self, place: torch.device, label: int | None = None) -> UInt8[Tensor, "n c h w"]:
+        """The pixels of all images, or of a class; on the host if they do not fit on the device.
+
+        Raises:
+            DatasetError: no image has the label.
+        """
+        if place.type == "cpu":
+            return self.with_label(label).tensor
+        num_bytes = len(self.label_indices(label)) * self.pixels[0].nbytes
+        kept = self.device.at(place).keep(
+            (self, label),
+            num_bytes,
+            lambda: self.with_label(label).tensor.to(place),
+            images=True,
+        )
+        return self.with_label(label).tensor if kept is None else kept
 
 
 def channels_first(

@@ -18,8 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from patchindex import Boundary, ImageSet, PatchGeometry
-from patchindex.devices import images_on
-from patchindex.kernels import scan, scan_whole
+from patchindex.kernels import exact_scan, scan_whole
 from sampler.errors import SamplerConfigError
 from sampler.estimator.estimate import Estimate, Retrieval, RetrievalSettings
 from sampler.estimator.query import PIXELS_PER_CHUNK, NeighborSearch, Query
@@ -134,7 +133,7 @@ class ISMachine(ScoreMachine):
         num_sources: int,
     ) -> Posterior:
         r"""\sum_n x_n w_n / \sum_n w_n over the images x_n (arXiv 2412.20292, equations 3-4)."""
-        pixels = images_on(self.images, y.device, label)
+        pixels = self.images.pixels_on(y.device, label)
         sources = None
         if num_sources:
             sources = image_sources(
@@ -181,10 +180,11 @@ class LSMachine(ScoreMachine):
         (arXiv 2412.20292, equations 7-8).
         """
         geometry = self._geometry(patch_size)
-        pixels = images_on(self.images, y.device, label)
+        pixels = self.images.pixels_on(y.device, label)
         if num_sources:
             self.check_sources([patch_size])
-        return Posterior.from_record(scan(pixels, y, sigma, geometry))
+        devices = self.images.device.at(y.device).scanning
+        return Posterior.from_record(exact_scan(pixels, y, sigma, geometry, devices=devices))
 
     def _geometry(self, patch_size: int | None) -> PatchGeometry:
         return _geometry_of(self.images, patch_size, self._boundary, equivariant=False)
@@ -249,9 +249,9 @@ class ELSMachine(ScoreMachine):
         """
         geometry = self._geometry(self.compared_sizes([patch_size])[0])
         if self._retrieval is None and not num_sources:
-            return Posterior.from_record(
-                scan(images_on(self.images, y.device, label), y, sigma, geometry)
-            )
+            pixels = self.images.pixels_on(y.device, label)
+            devices = self.images.device.at(y.device).scanning
+            return Posterior.from_record(exact_scan(pixels, y, sigma, geometry, devices=devices))
         index = _index_with(self._index, [geometry.patch_size])
         query = Query(index=index, y=y, sigma=sigma, geometry=geometry, label=label)
         parts = query.split(PIXELS_PER_CHUNK)

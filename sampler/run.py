@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from patchindex import Boundary, ImageSet, PatchIndex
-from patchindex.devices import CPU, describe_device
+from patchindex.device import CPU, describe_device
 from sampler.attribution.trace import SOURCES_PER_PIXEL, TraceWriter
 from sampler.errors import SamplerConfigError
 from sampler.estimator.estimate import Retrieval, check_numbers

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from patchindex.devices import wait_for
+from patchindex.device import wait_for
 from sampler.errors import SamplerConfigError
 from sampler.machines import ScoreMachine
 from sampler.posterior import Posterior

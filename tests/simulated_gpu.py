@@ -16,10 +16,11 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
-from patchindex import devices
-from patchindex.kernels import dispatch, on_processor, torch_rescore
+from patchindex import device, kernels
+from patchindex.kernels import backend, torch_backend
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
+PROCESSOR = backend.backend_for(torch.empty(0))
 aten = torch.ops.aten
 # of these, index tensors may lie on the processor
 INDEXING = {aten.index, aten.index_put, aten.index_put_}
@@ -116,11 +117,11 @@ def on_gpu(x: Any) -> Any:
 class DeviceKernels:
     """Our kernels as the simulated GPU has them: the processor's, on what the tensors hold."""
 
-    moved_union = staticmethod(torch_rescore.moved_union)
-    nearest_rows = staticmethod(torch_rescore.nearest_rows)
+    propagate_neighbors = staticmethod(torch_backend.propagate_neighbors)
+    nearest_rows = staticmethod(torch_backend.nearest_rows)
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        kernel = getattr(on_processor, name)
+        kernel = getattr(PROCESSOR, name)
 
         def launch(pixels: Tensor, *operands: Any, **options: Any) -> Any:
             for x in tensors_in((operands, options)):
@@ -149,8 +150,8 @@ def landed(found: Any) -> Any:
 def real_or_simulated_gpu(memory_bytes: int) -> Iterator[torch.device]:
     """The GPU of this machine, or else a simulated one, with room for so many bytes."""
     if not torch.cuda.is_available():
-        with simulated_gpu(memory_bytes) as device:
-            yield device
+        with simulated_gpu(memory_bytes) as place:
+            yield place
         return
     with pytest.MonkeyPatch.context() as patched:
         share_out(memory_bytes, patched)
@@ -161,15 +162,15 @@ def real_or_simulated_gpu(memory_bytes: int) -> Iterator[torch.device]:
 def simulated_gpu(memory_bytes: int) -> Iterator[torch.device]:
     """A GPU with room for so many bytes of images and lists, for as long as the context lasts."""
     torch._C._ensureCUDADeviceGuardSet()  # one that does nothing, as fake tensors have
-    kernels = DeviceKernels()
+    there = DeviceKernels()
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(torch.cuda, "_lazy_init", lambda: None)
         patched.setattr(torch.cuda, "synchronize", lambda _: None)
         patched.setattr(torch.cuda, "get_device_name", lambda _: "simulated")
         share_out(memory_bytes, patched)
         patched.setattr(
-            dispatch, "kernels_for",
-            lambda queries: kernels if isinstance(queries, GpuTensor) else on_processor,
+            kernels, "backend_for",
+            lambda queries: there if isinstance(queries, GpuTensor) else PROCESSOR,
         )  # fmt: skip
         torch._C._set_only_lift_cpu_tensors(True)  # torch.tensor(..., device=...) then comes here
         try:
@@ -180,6 +181,5 @@ def simulated_gpu(memory_bytes: int) -> Iterator[torch.device]:
 
 
 def share_out(memory_bytes: int, patched: pytest.MonkeyPatch) -> None:
-    """Let so many bytes stay on each device until the patch is undone."""
-    patched.setattr(devices, "_memories", {})
-    patched.setattr(devices, "_budgets", [memory_bytes])
+    """Let so many bytes stay on each device that is first used until the patch is undone."""
+    patched.setattr(device, "default_budget", lambda _: memory_bytes)

@@ -99,7 +99,7 @@ def main(
         rows = predicted_rows(predicted, sizes.scan_images)
         record(rows, out, {"config": {"predict": predicted}})
         return
-    device = open_device(device_name, kernels=True)
+    device = open_device(device_name, kernels=True).place
     config = asdict(sizes) | {"device": str(device), "dataset": dataset}
     run = Run(device=device, sizes=sizes, dataset=dataset, scratch=scratch, end=end)
     record(run.rows(parts.split(","), tune=tune), out, {"config": config})

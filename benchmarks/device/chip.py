@@ -6,7 +6,7 @@ from time import perf_counter
 
 import torch
 
-from patchindex.devices import wait_for
+from patchindex.device import wait_for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

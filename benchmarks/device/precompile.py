@@ -10,7 +10,7 @@ import torch
 
 from benchmarks.device.prediction import ScanCost, predict
 from benchmarks.device.scan import geometry_of
-from patchindex.kernels import scan
+from patchindex.kernels import exact_scan
 from patchindex.kernels.tiles import ScanTile, keep_tile
 
 Shape = tuple[int, ...]  # of the images
@@ -47,4 +47,4 @@ def scan_once(
         if tile is not None:
             os.environ["PATCHINDEX_HOME"] = other_home
             keep_tile(tile, geometry, shape[1], device)
-        scan(pixels, y, 1.0, geometry)
+        exact_scan(pixels, y, 1.0, geometry)

@@ -10,7 +10,7 @@ from torch import Tensor
 from benchmarks.device.chip import copied_bytes_per_second, seconds_of
 from benchmarks.device.scan import geometry_of
 from patchindex.geometry import BorderSignature, PatchGeometry
-from patchindex.kernels import rescore
+from patchindex.kernels import patch_distances
 
 SECTOR = 32  # bytes that a GPU's memory brings at least
 COUNTED = 4096  # windows whose sectors are counted
@@ -31,7 +31,7 @@ def rescore_row(
     windows = torch.randn(
         (num_queries, channels, patch_size, patch_size), generator=torch.Generator().manual_seed(0)
     ).to(device)
-    run = lambda: rescore(pixels, windows, ids, geometry, interior)  # noqa: E731
+    run = lambda: patch_distances(pixels, windows, ids, geometry, interior)  # noqa: E731
     first = seconds_of(run, device, 1)[0]  # compiles
     seconds = median(seconds_of(run, device, 5))
     bandwidth = copied_bytes_per_second(device, copy_bytes)

@@ -16,7 +16,6 @@ from torch import Tensor
 from benchmarks.device.chip import seconds_of
 from benchmarks.device.photographs import mixtures, noisy
 from patchindex import ImageSet, IndexConfig, PatchIndex, build_index
-from patchindex.devices import images_on
 from patchindex.images import to_unit
 from patchindex.index.plan import plan_build
 from sampler import ELSMachine
@@ -163,7 +162,7 @@ def level_row(
     }  # fmt: skip
     if not num_exact:
         return row
-    images_on(exact.images, device)  # copied there before time is taken
+    exact.images.pixels_on(device)  # copied there before time is taken
     means: list[Tensor] = []
     ask = lambda state: means.append(exact.posterior(state, level, patch_size).mean)  # noqa: E731
     took = [seconds_of(lambda state=state: ask(state), device, 1)[0]

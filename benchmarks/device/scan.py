@@ -14,9 +14,9 @@ from benchmarks.device.prediction import ScanCost
 from benchmarks.device.scan_grid import legal_pairs
 from patchindex import PatchGeometry
 from patchindex.images import to_unit
-from patchindex.kernels import scan
+from patchindex.kernels import exact_scan
 from patchindex.kernels.tiles import TILES, ScanTile, keep_tile, measured_tiles, scan_tile
-from patchindex.kernels.torch_scan import scan as scan_in_torch
+from patchindex.kernels.torch_scan import exact_scan as scan_in_torch
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ def scan_row(
     geometry, (y, sigma) = (
         geometry_of(pixels, patch_size), states_of(pixels, num_states, patch_size)
     )  # fmt: skip
-    run = lambda: scan(pixels, y, sigma, geometry)  # noqa: E731
+    run = lambda: exact_scan(pixels, y, sigma, geometry)  # noqa: E731
     first = seconds_of(run, pixels.device, 1)[0]  # compiles
     seconds = [total / num_states for total in seconds_of(run, pixels.device, repeats)]
     pairs = legal_pairs(geometry) * len(pixels)
@@ -77,7 +77,7 @@ def agreement_row(
     chosen = torch.randperm(len(pixels), generator=torch.Generator().manual_seed(1))[:num_images]
     some = pixels[chosen.to(pixels.device)]
     geometry, (y, sigma) = geometry_of(pixels, patch_size), states_of(pixels, 1, patch_size)
-    here = scan(some, y, sigma, geometry).mean.cpu()
+    here = exact_scan(some, y, sigma, geometry).mean.cpu()
     there = (scan if pixels.is_cuda else scan_in_torch)(some.cpu(), y.cpu(), sigma, geometry).mean
     largest = float((here - there).abs().max())
     if largest > TOLERANCE:
@@ -96,7 +96,7 @@ def tune_row(pixels: UInt8[Tensor, "n c h w"], patch_size: int, repeats: int) ->
     try:
         for tile in TILES:
             keep_tile(tile, geometry, channels, device)
-            run = lambda: scan(pixels, y, sigma, geometry)  # noqa: E731
+            run = lambda: exact_scan(pixels, y, sigma, geometry)  # noqa: E731
             seconds_of(run, device, 1)  # compiles
             seconds[tile] = median(seconds_of(run, device, repeats))
         best = min(seconds, key=lambda tile: seconds[tile])

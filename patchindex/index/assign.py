@@ -14,7 +14,7 @@ from numpy import ndarray
 from torch import Tensor
 from torch.nn.functional import conv2d
 
-from patchindex.devices import CPU
+from patchindex.device import CPU
 from patchindex.geometry import PatchGeometry
 from patchindex.index import assign_on_device
 from patchindex.index.lists import LEVELS, center_rectangle, to_levels

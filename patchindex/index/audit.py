@@ -10,7 +10,7 @@ import numpy as np
 from patchindex.errors import StoreError
 from patchindex.geometry import PatchGeometry
 from patchindex.index.lists import num_patches, signature_map
-from patchindex.index.search import ScaleArrays
+from patchindex.index.scale import ScaleArrays
 from patchindex.index.snapshot import Snapshot
 from patchindex.index.store import (
     REBUILD,

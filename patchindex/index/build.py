@@ -13,7 +13,7 @@ import zarr
 from jaxtyping import Int, UInt8
 from numpy import ndarray
 
-from patchindex.devices import CPU
+from patchindex.device import CPU
 from patchindex.errors import StoreError
 from patchindex.geometry import PatchGeometry
 from patchindex.images import ImageSet

@@ -18,12 +18,12 @@ from numpy import ndarray
 from torch import Tensor
 from torch.nn.functional import pad
 
-from patchindex.devices import CPU
+from patchindex.device import CPU
 from patchindex.geometry import PatchGeometry, id_dtype, patch_ids
 from patchindex.images import ImageSet
 from patchindex.index.assign import code_block
-from patchindex.index.list_checks import list_checksums
 from patchindex.index.lists import LEVELS, center_rectangle, to_levels
+from patchindex.index.scale import list_checksums
 from patchindex.index.store import create_array, write_array
 from patchindex.index.trained import TrainedScale
 from patchindex.kernels.in_threads import in_threads

@@ -3,25 +3,21 @@
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from patchindex.device import Device
 from patchindex.errors import IndexConfigError, StoreError
 from patchindex.geometry import Boundary, PatchGeometry, nearest_scale
 from patchindex.images import ImageSet, checked_labels
 from patchindex.index.audit import verify_index
-from patchindex.index.list_search.faiss import FaissScan
-from patchindex.index.search import CodeScan, ScaleArrays, ScanKind, ScanSource
+from patchindex.index.scale import IndexLists, ScaleArrays
+from patchindex.index.search import IndexSearch, ListSearchKind
 from patchindex.index.snapshot import IndexInfo, Snapshot, describe_index, open_snapshot
-from patchindex.kernels.backend import BACKEND, on_device
 from patchindex.progress import ProgressCallback, no_progress
-
-if TYPE_CHECKING:
-    from patchindex.index.list_search.triton import DeviceSearch
 
 DEFAULT_NPROBE = 16
 
@@ -35,36 +31,47 @@ class PatchIndex:
         path: folder of the index.
         manifest: its attributes, see `patchindex.index.store`.
         config: how it was built.
+        device: where states are computed, and copies of its images and lists are kept.
     """
 
     def __init__(
         self,
         snapshot: Snapshot,
-        scan: ScanKind | None = None,
+        list_search: ListSearchKind = "auto",
         labels: Int[np.ndarray, " n"] | None = None,
+        device: Device | None = None,
     ) -> None:
         self.path = snapshot.path
         self.manifest = snapshot.manifest
         self.config = snapshot.config
         self._snapshot = snapshot
-        self._scan_kind = scan
+        self._list_search = list_search
         self._labels = labels
+        self.device = device or Device()
 
     @classmethod
-    def open(cls, path: str | Path, *, scan: ScanKind | None = None) -> "PatchIndex":
+    def open(
+        cls,
+        path: str | Path,
+        *,
+        list_search: ListSearchKind = "auto",
+        device: Device | None = None,
+    ) -> "PatchIndex":
         """Open the index at `path`; nothing large is read.
 
         Lists, codes and images are compared with their checksums when they are first used.
 
         Args:
-            scan: `lists` reads each list once for all queries of a search, `faiss` lets FAISS go
-                through them query by query; None takes `lists` where the C++ kernels were built,
-                and on a GPU what `patchindex.index.list_search.triton` chooses.
+            list_search: `kernels` takes ours, which read each list once for all queries of a
+                search; `faiss` takes FAISS where it can; `auto` takes what is faster, as
+                `patchindex.index.search.choose_list_search` says.
+            device: where copies of images and lists may stay; None keeps as many as there is room
+                for by default wherever states lie.
 
         Raises:
             StoreError: there is none, or it is incomplete, damaged, or of another schema.
         """
-        return cls(open_snapshot(Path(path).absolute()), scan)
+        return cls(open_snapshot(Path(path).absolute()), list_search, device=device)
 
     def __repr__(self) -> str:
         n, c, h, w = self._snapshot.mapped_pixels.shape
@@ -76,7 +83,9 @@ class PatchIndex:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle where it lies and which it is, not what is in it."""
-        state = (str(self.path), self._snapshot.digest, self._scan_kind, self._labels)
+        state = (
+            str(self.path), self._snapshot.digest, self._list_search, self._labels, self.device
+        )  # fmt: skip
         return reopen, state
 
     @cached_property
@@ -93,6 +102,7 @@ class PatchIndex:
             class_names=tuple(self.manifest["class_names"]) if self._labels is None else (),
             name=self.manifest["dataset"],
             crop=self.manifest.get("crop", "none"),  # which earlier versions did not note
+            device=self.device,
             index=self,
         )
 
@@ -159,21 +169,14 @@ class PatchIndex:
         """
         arrays = self.arrays(patch_size)
         check_query(arrays, signature, windows, k, nprobe)
-        if on_device(windows):
-            return self._device_search.search(
-                patch_size, signature, windows, k,
-                nprobe=nprobe, label=label, longest_list=longest_list,
-            )  # fmt: skip
-        vectors = arrays.project(windows.detach().float().numpy())
-        lists = arrays.rank_lists(vectors, signature, nprobe)
-        if longest_list is not None and len(arrays.lists_of(signature)) > 1:
-            lists[arrays.count[lists] > longest_list] = -1
-        found = self._scan.nearest(patch_size, vectors, lists, k, label)
-        return torch.from_numpy(found)
+        return self._search.search(
+            patch_size, signature, windows, k,
+            nprobe=nprobe, label=label, longest_list=longest_list,
+        )  # fmt: skip
 
     def relabelled(self, labels: Int[np.ndarray, " n"]) -> "PatchIndex":
         """The same index, whose images are of other classes: to search some of them alone."""
-        return PatchIndex(self._snapshot, self._scan_kind, labels)
+        return PatchIndex(self._snapshot, self._list_search, labels, self.device)
 
     def info(self) -> IndexInfo:
         """What is in the index, in numbers."""
@@ -187,20 +190,10 @@ class PatchIndex:
         """
         verify_index(self._snapshot, progress or no_progress)
 
-    @property
-    def _source(self) -> ScanSource:
-        return ScanSource(images=self.images, scales=self._snapshot.scales)
-
     @cached_property
-    def _scan(self) -> CodeScan:
-        kind = self._scan_kind or ("lists" if BACKEND == "native" else "faiss")
-        return code_scan(kind, self._source)
-
-    @cached_property
-    def _device_search(self) -> "DeviceSearch":
-        from patchindex.index.list_search.triton import DeviceSearch  # noqa: PLC0415 - imports Triton
-
-        return DeviceSearch(self._source, self._scan_kind)
+    def _search(self) -> IndexSearch:
+        lists = IndexLists(images=self.images, scales=self._snapshot.scales)
+        return IndexSearch(lists, self._list_search)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -214,7 +207,11 @@ class IndexImages(ImageSet):
 
 
 def reopen(
-    path: str, digest: str, scan: ScanKind | None, labels: Int[np.ndarray, " n"] | None
+    path: str,
+    digest: str,
+    list_search: ListSearchKind,
+    labels: Int[np.ndarray, " n"] | None,
+    device: Device,
 ) -> PatchIndex:
     """An index that was pickled.
 
@@ -227,16 +224,7 @@ def reopen(
             f"{path} is not the index that was pickled: it was replaced since. "
             "Open the new one, and make anew what searches it."
         )
-    return PatchIndex(snapshot, scan, labels)
-
-
-def code_scan(kind: ScanKind, source: ScanSource) -> CodeScan:
-    """The scan of this kind."""
-    if kind == "faiss":
-        return FaissScan(source)
-    from patchindex.index.list_search.native import ListScan  # noqa: PLC0415 - needs the C++ kernels
-
-    return ListScan(source)
+    return PatchIndex(snapshot, list_search, labels, device)
 
 
 def check_query(

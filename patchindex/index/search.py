@@ -1,111 +1,37 @@
-"""One scale of an index as arrays: what the search reads, and how it ranks lists."""
+"""The search of an index: it ranks inverted lists, and chooses who compares their codes."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from functools import cache, lru_cache
 from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int, Integer, UInt8
-from numpy import ndarray
+from jaxtyping import Float, Int
+from torch import Tensor
 
-from patchindex.images import ImageSet
-from patchindex.index.list_checks import ListChecks
-from patchindex.index.trained import TrainedScale
+from patchindex.environment import faiss_obstacle
+from patchindex.index.list_search import faiss
+from patchindex.index.scale import IndexLists, ScaleArrays
 from patchindex.kernels import nearest_rows
+from patchindex.kernels.backend import BACKEND, on_device
 
-ScanKind = Literal["lists", "faiss"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class ScaleArrays:
-    """One scale of an index, whose large arrays, ids and codes, are memory maps.
-
-    Attributes:
-        checks: what to call before lists are read; None if they need no check.
-    """
-
-    signature_lists: Int[ndarray, " signatures_plus_1"]
-    pca: Float[ndarray, "r d"]
-    pca_bias: Float[ndarray, " r"]
-    centroids: Float[ndarray, "nlist lead"]
-    code_min: Float[ndarray, " r"]
-    code_span: Float[ndarray, " r"]
-    offsets: Int[ndarray, " nlist_plus_1"]
-    ids: Integer[ndarray, " p"]
-    codes: UInt8[ndarray, "p r"]
-    count: Int[ndarray, " nlist"]
-    checks: ListChecks | None = None
-
-    def lists_of(self, signature: int) -> range:
-        """Inverted lists of a border signature."""
-        first, end = self.signature_lists[signature : signature + 2]
-        return range(int(first), int(end))
-
-    def check(self, lists: Int[ndarray, "*shape"]) -> None:
-        """Raise StoreError if one of these lists, -1 for none, is damaged; call before a scan."""
-        if self.checks is not None:
-            self.checks.check(lists)
-
-    def trained(self) -> TrainedScale:
-        """What was learned."""
-        names = (field.name for field in fields(TrainedScale))
-        return TrainedScale(**{name: getattr(self, name) for name in names})
-
-    def project(self, windows: Float[ndarray, "q d"]) -> Float[ndarray, "q r"]:
-        """The vectors that lists and codes see, in float64, rounded to float32 values."""
-        wide = windows.astype(np.float64) @ self.pca.T.astype(np.float64) + self.pca_bias
-        vectors: Float[ndarray, "q r"] = wide.astype(np.float32)
-        return vectors
-
-    def rank_lists(
-        self, vectors: Float[ndarray, "q r"], signature: int, nprobe: int
-    ) -> Int[ndarray, "q nprobe"]:
-        """The lists of the signature with the nearest centroids, nearest first; all if fewer.
-
-        Args:
-            vectors: projected windows.
-        """
-        lists = self.lists_of(signature)
-        centroids = np.array(self.centroids[lists.start : lists.stop])
-        lead = np.ascontiguousarray(vectors[:, : centroids.shape[1]])
-        nearest = nearest_rows(
-            torch.from_numpy(centroids), torch.from_numpy(lead), min(nprobe, len(lists))
-        )
-        ranked: Int[ndarray, "q nprobe"] = nearest.numpy() + lists.start
-        return ranked
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class ScanSource:
-    """What a scan of codes reads of an index.
-
-    Attributes:
-        scales: by patch size.
-    """
-
-    images: ImageSet
-    scales: Mapping[int, ScaleArrays]
-
-    def has_label(self, label: int) -> Bool[ndarray, " n"]:
-        """Which images are of this class."""
-        chosen = np.zeros(len(self.images), dtype=np.bool_)
-        chosen[self.images.label_indices(label)] = True
-        return chosen
+ListSearchKind = Literal["auto", "kernels", "faiss"]
+ListSearchName = Literal["native", "faiss", "triton", "faiss_gpu"]
+CACHED_SCALES = 64  # each takes as much as some images
 
 
 @runtime_checkable
-class CodeScan(Protocol):
-    """A way to compare queries with every code of given lists."""
+class ListSearch(Protocol):
+    """A way to compare queries with every code of given inverted lists, where the queries lie."""
 
     def nearest(
         self,
         patch_size: int,
-        vectors: Float[ndarray, "q r"],
-        lists: Int[ndarray, "q nprobe"],
+        vectors: Float[Tensor, "q r"],
+        lists: Int[Tensor, "q nprobe"],
         k: int,
         label: int | None,
-    ) -> Int[ndarray, "q k"]:
+    ) -> Int[Tensor, "q k"]:
         """Ids of the k nearest codes in each query's lists, -1 where there are fewer.
 
         Args:
@@ -114,3 +40,137 @@ class CodeScan(Protocol):
             label: only patches of images of this class.
         """
         ...
+
+
+def choose_list_search(
+    kind: ListSearchKind,
+    queries: Tensor,
+    *,
+    k: int,
+    nprobe: int,
+    label: int | None,
+    fits: bool,
+) -> ListSearchName:
+    """Who searches the lists, by what was asked for and what can be done where the queries lie.
+
+    On the processor `auto` and `kernels` take `native`, and `faiss` takes `faiss`; where the C++
+    kernels were not built, `auto` takes `faiss`, too. On a GPU `kernels` takes `triton`, and `auto`
+    and `faiss` take `faiss_gpu` where it can do what is asked, else `triton`.
+
+    FAISS's GPU index takes no label and no k or nprobe over 2048, and must have all lists of the
+    scale in the GPU's memory. `native` and `triton` read a list once for all queries, `faiss` goes
+    through the lists query by query.
+
+    Args:
+        kind: what was asked for, see `PatchIndex.open`.
+        nprobe: lists visited per query.
+        fits: whether FAISS's copy of the lists has room on the GPU.
+    """
+    if not on_device(queries):
+        by_kernels = kind == "kernels" or (kind == "auto" and BACKEND == "native")
+        return "native" if by_kernels else "faiss"
+    within_limits = label is None and max(k, nprobe) <= faiss.MOST_SELECTED and len(queries) > 0
+    can = within_limits and fits and faiss_obstacle(queries.device) is None
+    return "faiss_gpu" if can and kind != "kernels" else "triton"
+
+
+class IndexSearch:
+    """The search of an index for queries on any device.
+
+    Args:
+        index: its images and lists.
+        kind: who searches the lists, see `choose_list_search`.
+    """
+
+    def __init__(self, index: IndexLists, kind: ListSearchKind) -> None:
+        self._index, self._kind = index, kind
+        self._list_search = cache(self._make_list_search)
+        self._tensors = lru_cache(CACHED_SCALES)(self._load_tensors)
+
+    def search(
+        self,
+        patch_size: int,
+        signature: int,
+        windows: Float[Tensor, "q d"],
+        k: int,
+        *,
+        nprobe: int,
+        label: int | None,
+        longest_list: int | None,
+    ) -> Int[Tensor, "q k"]:
+        """See `PatchIndex.search`."""
+        arrays = self._index.scales[patch_size]
+        own_lists = arrays.lists_of(signature)
+        count: Tensor | np.ndarray
+        if on_device(windows):
+            scale = self._tensors(patch_size, windows.device)
+            vectors = scale.project(windows.detach())
+            lists, count = scale.rank_lists(vectors, own_lists, nprobe), scale.count
+        else:
+            projected = arrays.project(windows.detach().float().numpy())
+            vectors, count = torch.from_numpy(projected), arrays.count
+            lists = torch.from_numpy(arrays.rank_lists(projected, signature, nprobe))
+        if longest_list is not None and len(own_lists) > 1:
+            lists = lists.where(torch.as_tensor(count[lists]) <= longest_list, -1)
+        name = choose_list_search(
+            self._kind, vectors, k=k, nprobe=lists.shape[1], label=label,
+            fits=on_device(windows) and self._fits(arrays, windows.device),
+        )  # fmt: skip
+        return self._list_search(name).nearest(patch_size, vectors, lists, k, label)
+
+    def _fits(self, arrays: ScaleArrays, place: torch.device) -> bool:
+        """Whether FAISS's copy of the lists is, or can be, in this device's memory."""
+        device = self._index.images.device.at(place)
+        return device.has_room(faiss.gpu_key(arrays), faiss.list_bytes(arrays))
+
+    def _make_list_search(self, name: ListSearchName) -> ListSearch:
+        if name == "native":
+            from patchindex.index.list_search.native import (  # noqa: PLC0415 - may not be built
+                NativeListSearch,
+            )
+
+            return NativeListSearch(self._index)
+        if name == "triton":
+            from patchindex.index.list_search.triton import (  # noqa: PLC0415 - imports Triton
+                TritonListSearch,
+            )
+
+            return TritonListSearch(self._index)
+        return (faiss.FaissGpuListSearch if name == "faiss_gpu" else faiss.FaissListSearch)(
+            self._index
+        )
+
+    def _load_tensors(self, patch_size: int, place: torch.device) -> "_ScaleTensors":
+        return _ScaleTensors.on(self._index.scales[patch_size], place)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _ScaleTensors:
+    """The small arrays of a scale on a GPU, see `ScaleArrays`."""
+
+    pca: Float[Tensor, "r d"]
+    pca_bias: Float[Tensor, " r"]
+    centroids: Float[Tensor, "nlist lead"]
+    count: Int[Tensor, " nlist"]
+
+    @classmethod
+    def on(cls, arrays: ScaleArrays, device: torch.device) -> "_ScaleTensors":
+        """They on the device; what projects is float64 there."""
+        return cls(
+            pca=torch.from_numpy(np.array(arrays.pca, np.float64)).to(device),
+            pca_bias=torch.from_numpy(np.array(arrays.pca_bias, np.float64)).to(device),
+            centroids=torch.from_numpy(np.array(arrays.centroids)).to(device),
+            count=torch.from_numpy(np.array(arrays.count)).to(device),
+        )
+
+    def project(self, windows: Float[Tensor, "q d"]) -> Float[Tensor, "q r"]:
+        """The vectors that lists and codes see, in float64, rounded to float32."""
+        return (windows.float().double() @ self.pca.T + self.pca_bias).float()
+
+    def rank_lists(
+        self, vectors: Float[Tensor, "q r"], lists: range, nprobe: int
+    ) -> Int[Tensor, "q nprobe"]:
+        """Those of these lists with the nearest centroids, nearest first; all if fewer."""
+        centroids = self.centroids[lists.start : lists.stop]
+        lead = vectors[:, : centroids.shape[1]]
+        return nearest_rows(centroids, lead, min(nprobe, len(lists))) + lists.start

@@ -19,9 +19,8 @@ from patchindex.errors import StoreError
 from patchindex.geometry import PatchGeometry
 from patchindex.index.config import IndexConfig
 from patchindex.index.job import work_of
-from patchindex.index.list_checks import ListChecks
 from patchindex.index.lists import signature_lists
-from patchindex.index.search import ScaleArrays
+from patchindex.index.scale import ListChecks, ScaleArrays
 from patchindex.index.store import (
     REBUILD,
     Manifest,

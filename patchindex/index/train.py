@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from numpy import ndarray
 
-from patchindex.devices import CPU
+from patchindex.device import CPU
 from patchindex.environment import faiss_obstacle
 from patchindex.geometry import PatchGeometry, patch_ids
 from patchindex.images import ImageSet

@@ -1,34 +1,156 @@
-"""The operations that everything exact is made of; a back end behind each serves its device."""
+"""The three sums and distances that everything exact is made of, and two helpers of the search.
 
-from patchindex.kernels.backend import BACKEND
-from patchindex.kernels.bounds import LoanAxis
-from patchindex.kernels.dispatch import (
-    moved_union,
-    nearest_rows,
-    rescore,
-    rescore_groups,
-    rescore_record,
-    rescore_shared,
-    scan,
-    scan_groups,
-)
+Each function computes where its queries lie: on the processor by C++ (or torch, where that was not
+built), on a GPU by Triton. Training images may lie beside the queries or on the host: then they are
+copied as they are needed. Results lie beside the queries. The modules `native_backend`,
+`torch_backend` and `triton_backend` have functions of these names and arguments.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+
+from patchindex.geometry import BorderSignature, PatchGeometry
+from patchindex.kernels.backend import backend_for
+from patchindex.kernels.bounds import NeighborAxis
 from patchindex.kernels.group_members import GroupMembers
-from patchindex.kernels.torch_rescore import centers_of
+from patchindex.kernels.torch_backend import centers_of
 from patchindex.kernels.torch_scan import distances_sq, scan_whole
+from patchindex.records import PosteriorRecord
 
 __all__ = [
-    "BACKEND",
     "GroupMembers",
-    "LoanAxis",
+    "NeighborAxis",
     "centers_of",
     "distances_sq",
-    "moved_union",
+    "exact_scan",
     "nearest_rows",
-    "rescore",
-    "rescore_groups",
-    "rescore_record",
-    "rescore_shared",
-    "scan",
-    "scan_groups",
+    "patch_distances",
+    "propagate_neighbors",
     "scan_whole",
+    "sum_patches",
 ]
+
+
+def exact_scan(
+    pixels: UInt8[Tensor, "n c h w"],
+    y: Float[Tensor, "b c h w"],
+    sigma: float,
+    geometry: PatchGeometry,
+    groups: Int[Tensor, "g m"] | None = None,
+    *,
+    devices: Sequence[torch.device] = (),
+) -> PosteriorRecord:
+    """Sum every legal patch of every image for every pixel of `y`; fields are [b, h, w].
+
+    All states share one pass over the images. What is skipped is below 1e-6 of a pixel's mass, all
+    together. `log_max` is a scale near the log mass, not the largest log weight.
+
+    Args:
+        pixels: training images.
+        y: query states in data units, xt / sqrt(alpha_bar); finite.
+        sigma: noise in the same units.
+        groups: image numbers; each group is summed apart, and fields are [g, b, h, w]. Groups of 16
+            fill a register of the processor. None sums all images together.
+        devices: all GPUs that share the pass over all images, if there are several; see `Device`.
+
+    Raises:
+        KernelInputError: sigma or y out of range, or a group of images that are not there.
+        KernelError: y is where none of our kernels computes.
+    """
+    shared = {"devices": devices} if len(devices) > 1 else {}
+    record: PosteriorRecord = backend_for(y).exact_scan(
+        pixels, y, sigma, geometry, groups, **shared
+    )
+    return record
+
+
+def patch_distances(
+    pixels: UInt8[Tensor, "n c h w"],
+    windows: Float[Tensor, "q c s s"],
+    ids: Int[Tensor, "q k"] | Int[Tensor, " k"],
+    geometry: PatchGeometry,
+    signature: BorderSignature,
+) -> Float[Tensor, "q k"]:
+    """Squared distances between each query window and given patches; infinite for id -1.
+
+    Args:
+        pixels: training images.
+        windows: query windows in [-1, 1] data units; all of one signature.
+        ids: legal patches of that signature (`geometry.patch_ids`): those of each query, or one
+            list for all queries, without -1.
+
+    Raises:
+        KernelInputError: ids that are no patches of these images and this signature.
+        KernelError: windows are where none of our kernels computes.
+    """
+    dist_sq: Float[Tensor, "q k"] = backend_for(windows).patch_distances(
+        pixels, windows, ids, geometry, signature
+    )
+    return dist_sq
+
+
+def sum_patches(
+    pixels: UInt8[Tensor, "n c h w"],
+    windows: Float[Tensor, "q c s s"],
+    ids: Int[Tensor, "q k"],
+    geometry: PatchGeometry,
+    signature: BorderSignature,
+    *,
+    sigma: float,
+    group_of: Int[Tensor, " n"] | None = None,
+) -> tuple[PosteriorRecord, GroupMembers]:
+    """Sum given patches for each query window; fields are [q]. Beside it, those in groups.
+
+    Args:
+        pixels, windows, ids: as for `patch_distances`.
+        sigma: noise in data units.
+        group_of: group of each image, -1 for none; None for images without groups.
+
+    Returns:
+        The sums, and the patches among them whose image is in a group.
+
+    Raises:
+        KernelInputError: as for `patch_distances`, sigma out of range, or not one group per image.
+        KernelError: windows are where none of our kernels computes.
+    """
+    sums: tuple[PosteriorRecord, GroupMembers] = backend_for(windows).sum_patches(
+        pixels, windows, ids, geometry, signature, sigma=sigma, group_of=group_of
+    )
+    return sums
+
+
+def nearest_rows(
+    rows: Float[Tensor, "n r"], vectors: Float[Tensor, "q r"], count: int
+) -> Int[Tensor, "q count"]:
+    """Positions of the rows nearest to each vector, nearest first; `count` of at most n."""
+    positions: Int[Tensor, "q count"] = backend_for(vectors).nearest_rows(rows, vectors, count)
+    return positions
+
+
+def propagate_neighbors(
+    found: Int[Tensor, "b sr sc k"],
+    targets: Int[Tensor, "q 3"],
+    rows: NeighborAxis,
+    cols: NeighborAxis,
+    *,
+    height: int,
+    width: int,
+) -> Int[Tensor, "q m"]:
+    """The ids found at a pixel and at up to three beside it, moved by the step from there.
+
+    Args:
+        found: ids of the searched pixels of each state; -1 for none.
+        targets: state, row and column place of each pixel that wants ids.
+        rows, cols: which places each place takes ids from.
+        height, width: of an image.
+
+    Returns:
+        Legal ids, each once and ascending; filled up with -1 behind.
+    """
+    ids: Int[Tensor, "q m"] = backend_for(found).propagate_neighbors(
+        found, targets, rows, cols, height=height, width=width
+    )
+    return ids

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 def instruction_sets() -> list[str]: ...
-def scan(
+def exact_scan(
     pixels: NDArray[np.uint8],
     y: NDArray[np.float32],
     sigma: float,
@@ -15,7 +15,7 @@ def scan(
     threads: int,
     isa: str = "",
 ) -> dict[str, NDArray[Any]]: ...
-def rescore(
+def patch_distances(
     pixels: NDArray[np.uint8],
     windows: NDArray[np.float32],
     ids: NDArray[np.int64],
@@ -26,7 +26,7 @@ def rescore(
     threads: int,
     isa: str = "",
 ) -> NDArray[np.float32]: ...
-def rescore_record(
+def sum_patches(
     pixels: NDArray[np.uint8],
     windows: NDArray[np.float32],
     ids: NDArray[np.int64],
@@ -62,13 +62,13 @@ def nearest_rows(
     threads: int,
     isa: str = "",
 ) -> NDArray[np.int64]: ...
-def moved_union(
+def propagate_neighbors(
     found: NDArray[np.int64],
-    borrowers: NDArray[np.int64],
+    targets: NDArray[np.int64],
     *,
-    row_lenders: NDArray[np.int64],
+    row_neighbors: NDArray[np.int64],
     row_steps: NDArray[np.int64],
-    col_lenders: NDArray[np.int64],
+    col_neighbors: NDArray[np.int64],
     col_steps: NDArray[np.int64],
     row_centers: tuple[int, int],
     col_centers: tuple[int, int],

@@ -9,10 +9,12 @@ import logging
 import os
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
+from types import ModuleType
 
 from torch import Tensor
 
 from patchindex.errors import KernelError
+from patchindex.kernels import torch_backend
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +59,23 @@ def has_triton() -> bool:
         return tuple(map(int, version("triton").split(".")[:2])) >= OLDEST_TRITON
     except (PackageNotFoundError, ValueError):
         return False
+
+
+def backend_for(queries: Tensor) -> ModuleType:
+    """The module whose kernels compute where these queries lie; the others are not imported.
+
+    Raises:
+        KernelError: they are on a GPU, and no Triton that knows the kernels is installed.
+    """
+    if on_device(queries):
+        from patchindex.kernels import triton_backend  # noqa: PLC0415 - imports Triton
+
+        return triton_backend
+    if BACKEND == "native":
+        from patchindex.kernels import native_backend  # noqa: PLC0415 - may not have been built
+
+        return native_backend
+    return torch_backend
 
 
 def on_device(tensor: Tensor) -> bool:

@@ -16,28 +16,28 @@ from patchindex.geometry import BorderSignature, PatchGeometry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class LoanAxis:
-    """Every place has what was found for itself, and borrows from the place beside it.
+class NeighborAxis:
+    """Along one axis every place takes what was found for itself and for the place beside it.
 
     Attributes:
-        lenders: places, the own one first; twice the same where there is no other.
-        steps: pixels from the lender to the place.
+        neighbors: places, the own one first; twice the same where there is no other.
+        steps: pixels from the neighbor to the place.
         centers: coordinates that a training center may have.
     """
 
-    lenders: Int[Tensor, "places 2"]
+    neighbors: Int[Tensor, "places 2"]
     steps: Int[Tensor, "places 2"]
     centers: range
 
     @classmethod
     def beside(
         cls, num_places: int, centers: range, device: torch.device | None = None
-    ) -> "LoanAxis":
-        """The axis of this many places; the last one borrows from the one before it."""
+    ) -> "NeighborAxis":
+        """The axis of this many places; the last one takes from the one before it."""
         own = torch.arange(num_places, device=device)
         other = torch.where(own + 1 < num_places, own + 1, own - 1).clamp(min=0)
-        lenders = torch.stack([own, other], dim=1)
-        return cls(lenders=lenders, steps=own[:, None] - lenders, centers=centers)
+        neighbors = torch.stack([own, other], dim=1)
+        return cls(neighbors=neighbors, steps=own[:, None] - neighbors, centers=centers)
 
 
 SMALLEST_SIGMA, LARGEST_SIGMA = 1e-10, 1e30
@@ -113,9 +113,11 @@ def windows_wrap(geometry: PatchGeometry) -> bool:
     )
 
 
-def check_group_of(group_of: Int[Tensor, " groups"], pixels: UInt8[Tensor, "n c h w"]) -> None:
-    """Refuse other than one group number per image."""
-    if len(group_of) != len(pixels):
+def check_group_of(
+    group_of: Int[Tensor, " groups"] | None, pixels: UInt8[Tensor, "n c h w"]
+) -> None:
+    """Refuse other than one group number per image, or none at all."""
+    if group_of is not None and len(group_of) != len(pixels):
         raise KernelInputError(
             f"group_of has {len(group_of)} values but there are {len(pixels)} images. "
             "Give one value per image."
@@ -136,20 +138,23 @@ def check_nearest(rows: Float[Tensor, "n r"], vectors: Float[Tensor, "q dims"], 
             raise KernelInputError(f"{name} hold values that are not finite. Give finite ones.")
 
 
-def check_loans(
-    found: Int[Tensor, "b sr sc k"], borrowers: Int[Tensor, "q 3"], rows: LoanAxis, cols: LoanAxis
+def check_neighbors(
+    found: Int[Tensor, "b sr sc k"],
+    targets: Int[Tensor, "q 3"],
+    rows: NeighborAxis,
+    cols: NeighborAxis,
 ) -> None:
-    """Refuse places that were not searched, and borrowers that are no places."""
+    """Refuse neighbors that were not searched, and targets that are no places."""
     if found.is_cuda:
         return
-    for axis, num_lenders in (rows, found.shape[1]), (cols, found.shape[2]):
-        if bool(((axis.lenders < 0) | (axis.lenders >= num_lenders)).any()):
+    for axis, num_searched in (rows, found.shape[1]), (cols, found.shape[2]):
+        if bool(((axis.neighbors < 0) | (axis.neighbors >= num_searched)).any()):
             raise KernelInputError(
-                f"a place borrows from a place which was not searched. Give 0..{num_lenders - 1}."
+                "a place has a neighbor which was not searched. "
+                f"Give neighbors 0..{num_searched - 1}."
             )
-    ends = borrowers.new_tensor([len(found), len(rows.lenders), len(cols.lenders)])
-    if bool(((borrowers < 0) | (borrowers >= ends)).any()):
+    ends = targets.new_tensor([len(found), len(rows.neighbors), len(cols.neighbors)])
+    if bool(((targets < 0) | (targets >= ends)).any()):
         raise KernelInputError(
-            "a borrower lies outside the searched field. Give state, row and column of places "
-            "that lend or borrow."
+            "a target lies outside the searched field. Give state, row and column of places."
         )

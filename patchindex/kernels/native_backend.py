@@ -1,4 +1,4 @@
-"""The C++ kernels: exact scan, rescoring, and list search.
+"""The back end in C++, and its list search.
 
 Importing this module fails with ImportError where the extension was not built. The instruction set
 is the fastest one the processor has; PATCHINDEX_ISA forces another, for tests and comparisons.
@@ -19,10 +19,10 @@ from torch import Tensor
 from patchindex.errors import KernelInputError
 from patchindex.geometry import BorderSignature, PatchGeometry
 from patchindex.kernels import _native
-from patchindex.kernels.bounds import LoanAxis, check_images, windows_wrap
+from patchindex.kernels.bounds import NeighborAxis, check_images, windows_wrap
 from patchindex.kernels.group_members import GroupMembers
 from patchindex.kernels.in_threads import in_threads
-from patchindex.kernels.torch_rescore import centers_of
+from patchindex.kernels.torch_backend import centers_of
 from patchindex.records import PosteriorRecord
 
 
@@ -36,29 +36,23 @@ def instruction_set() -> str:
     return os.environ.get("PATCHINDEX_ISA", "") or instruction_sets()[0]
 
 
-def scan(
+def exact_scan(
     pixels: UInt8[Tensor, "n c h w"],
     y: Float[Tensor, "b c h w"],
     sigma: float,
     geometry: PatchGeometry,
+    groups: Int[Tensor, "g m"] | None = None,
     *,
     threads: int | None = None,
 ) -> PosteriorRecord:
-    """Sum every legal patch of every image for every pixel of `y`; fields are [b, h, w].
-
-    All states share one pass over the images. The sums do not depend on the number of threads.
-    What is skipped is below 1e-6 of a pixel's mass, all together. `log_max` is a scale near the log
-    mass of the pixel, not the largest log weight.
-
-    Args:
-        pixels: training images.
-        y: query states in data units, xt / sqrt(alpha_bar); finite.
-        sigma: noise in the same units.
-        threads: torch's number of threads if None.
-    """
-    fields = _native.scan(
-        as_array(pixels, np.uint8),
-        as_array(y, np.float32),
+    """See `patchindex.kernels`; the sums do not depend on the number of threads."""
+    if groups is not None:
+        check_images(groups, len(pixels))
+        scan_group = partial(exact_scan, y=y, sigma=sigma, geometry=geometry, threads=1)
+        return PosteriorRecord.stacked(in_threads(lambda group: scan_group(pixels[group]), groups))
+    fields = _native.exact_scan(
+        _as_array(pixels, np.uint8),
+        _as_array(y, np.float32),
         float(sigma),
         patch_size=geometry.patch_size,
         boundary=geometry.boundary,
@@ -66,133 +60,50 @@ def scan(
         threads=threads or torch.get_num_threads(),
         isa=instruction_set(),
     )
-    return as_record(fields)
+    return _as_record(fields)
 
 
-def scan_groups(
-    pixels: UInt8[Tensor, "n c h w"],
-    groups: Int[Tensor, "g m"],
-    y: Float[Tensor, "b c h w"],
-    sigma: float,
-    geometry: PatchGeometry,
-) -> PosteriorRecord:
-    """The scan of each group of images apart; fields are [g, b, h, w]. See `scan`.
-
-    Args:
-        groups: image numbers; groups of 16 fill a register.
-    """
-    check_images(groups, len(pixels))
-    scan_group = partial(scan, y=y, sigma=sigma, geometry=geometry, threads=1)
-    return PosteriorRecord.stacked(in_threads(lambda group: scan_group(pixels[group]), groups))
-
-
-def as_array(tensor: Tensor, dtype: type[np.generic]) -> NDArray[Any]:
-    """The tensor as an aligned C-contiguous array, copied only where it must be."""
-    return np.require(tensor.detach().cpu().numpy(), dtype, ["C", "A"])
-
-
-def as_record(fields: dict[str, NDArray[Any]]) -> PosteriorRecord:
-    """A kernel's sums as a record."""
-    return PosteriorRecord.exact(**{name: torch.from_numpy(f) for name, f in fields.items()})
-
-
-def rescore(
+def patch_distances(
     pixels: UInt8[Tensor, "n c h w"],
     windows: Float[Tensor, "q c s s"],
-    ids: Int[Tensor, "q k"],
+    ids: Int[Tensor, "*q k"],
     geometry: PatchGeometry,
     signature: BorderSignature,
     *,
     threads: int | None = None,
 ) -> Float[Tensor, "q k"]:
-    """Squared distances between each query window and its own patches; infinite for id -1.
-
-    Args:
-        windows: query windows in [-1, 1] data units; all of one signature.
-        ids: legal patches of that signature (`geometry.patch_ids`).
-        threads: torch's number of threads if None.
-    """
-    dist_sq = _native.rescore(
-        as_array(pixels, np.uint8),
-        as_array(windows, np.float32),
-        as_array(ids, np.int64),
-        **options(geometry, signature, threads),
+    """See `patchindex.kernels`."""
+    dist_sq = _native.patch_distances(
+        _as_array(pixels, np.uint8),
+        _as_array(windows, np.float32),
+        _as_array(ids, np.int64),
+        **_options(geometry, signature, threads),
     )
     return torch.from_numpy(dist_sq)
 
 
-def rescore_shared(
+def sum_patches(
     pixels: UInt8[Tensor, "n c h w"],
     windows: Float[Tensor, "q c s s"],
-    ids: Int[Tensor, " m"],
-    geometry: PatchGeometry,
-    signature: BorderSignature,
-    *,
-    threads: int | None = None,
-) -> Float[Tensor, "q m"]:
-    """Squared distances between every query window and every patch: each is cut out once only."""
-    dist_sq = _native.rescore(
-        as_array(pixels, np.uint8),
-        as_array(windows, np.float32),
-        as_array(ids, np.int64),
-        **options(geometry, signature, threads),
-    )
-    return torch.from_numpy(dist_sq)
-
-
-def rescore_record(
-    pixels: UInt8[Tensor, "n c h w"],
-    windows: Float[Tensor, "q c s s"],
-    ids: Int[Tensor, "q k"] | Int[Tensor, " k"],
+    ids: Int[Tensor, "*q k"],
     geometry: PatchGeometry,
     signature: BorderSignature,
     *,
     sigma: float,
+    group_of: Int[Tensor, " n"] | None = None,
     threads: int | None = None,
-) -> PosteriorRecord:
-    """Sum the given patches for each query window, without storing distances; fields are [q].
-
-    Args:
-        windows: query windows in [-1, 1] data units; all of one signature.
-        ids: legal patches of that signature, a row per query or one list for all; -1 for none.
-        sigma: noise in data units.
-        threads: torch's number of threads if None.
-    """
-    fields = _native.rescore_record(
-        as_array(pixels, np.uint8),
-        as_array(windows, np.float32),
-        as_array(ids, np.int64),
-        float(sigma),
-        group_of=None,
-        **options(geometry, signature, threads),
-    )
-    return as_record(fields)
-
-
-def rescore_groups(
-    pixels: UInt8[Tensor, "n c h w"],
-    windows: Float[Tensor, "q c s s"],
-    ids: Int[Tensor, "q k"],
-    geometry: PatchGeometry,
-    signature: BorderSignature,
-    *,
-    sigma: float,
-    group_of: Int[Tensor, " n"],
 ) -> tuple[PosteriorRecord, GroupMembers]:
-    """Sum the given patches for each query window, and list those whose image is in a group.
-
-    Args:
-        windows, ids, sigma: as for `rescore_record`.
-        group_of: group of each image, -1 for none.
-    """
-    fields = _native.rescore_record(
-        as_array(pixels, np.uint8),
-        as_array(windows, np.float32),
-        as_array(ids, np.int64),
+    """See `patchindex.kernels`; distances are not stored."""
+    fields = _native.sum_patches(
+        _as_array(pixels, np.uint8),
+        _as_array(windows, np.float32),
+        _as_array(ids, np.int64),
         float(sigma),
-        group_of=as_array(group_of, np.int64),
-        **options(geometry, signature, None),
+        group_of=None if group_of is None else _as_array(group_of, np.int64),
+        **_options(geometry, signature, threads),
     )
+    if group_of is None:
+        return _as_record(fields), GroupMembers.none(pixels.shape[1])
     query, group, patch, dist_sq = (
         torch.from_numpy(fields.pop(name)) for name in ("query", "group", "id", "dist_sq")
     )
@@ -202,13 +113,63 @@ def rescore_groups(
         log_weights=dist_sq / (-2 * sigma**2),
         centers=centers_of(pixels, patch),
     )
-    return as_record(fields), members
+    return _as_record(fields), members
 
 
-def options(
+def nearest_rows(
+    rows: Float[Tensor, "n r"], vectors: Float[Tensor, "q r"], count: int
+) -> Int[Tensor, "q count"]:
+    """See `patchindex.kernels`."""
+    positions = _native.nearest_rows(
+        _as_array(rows, np.float32),
+        _as_array(vectors, np.float32),
+        count,
+        threads=torch.get_num_threads(),
+        isa=instruction_set(),
+    )
+    return torch.from_numpy(positions)
+
+
+def propagate_neighbors(
+    found: Int[Tensor, "b sr sc k"],
+    targets: Int[Tensor, "q 3"],
+    rows: NeighborAxis,
+    cols: NeighborAxis,
+    *,
+    height: int,
+    width: int,
+) -> Int[Tensor, "q m"]:
+    """See `patchindex.kernels`."""
+    ids = _native.propagate_neighbors(
+        _as_array(found.sort(dim=-1).values, np.int64),
+        _as_array(targets, np.int64),
+        row_neighbors=_as_array(rows.neighbors, np.int64),
+        row_steps=_as_array(rows.steps, np.int64),
+        col_neighbors=_as_array(cols.neighbors, np.int64),
+        col_steps=_as_array(cols.steps, np.int64),
+        row_centers=(rows.centers.start, rows.centers.stop),
+        col_centers=(cols.centers.start, cols.centers.stop),
+        height=height,
+        width=width,
+        threads=torch.get_num_threads(),
+    )
+    return torch.from_numpy(ids)
+
+
+def _as_array(tensor: Tensor, dtype: type[np.generic]) -> NDArray[Any]:
+    """The tensor as an aligned C-contiguous array, copied only where it must be."""
+    return np.require(tensor.detach().cpu().numpy(), dtype, ["C", "A"])
+
+
+def _as_record(fields: dict[str, NDArray[Any]]) -> PosteriorRecord:
+    """A kernel's sums as a record."""
+    return PosteriorRecord.exact(**{name: torch.from_numpy(f) for name, f in fields.items()})
+
+
+def _options(
     geometry: PatchGeometry, signature: BorderSignature, threads: int | None
 ) -> dict[str, Any]:
-    """What both ways of rescoring want to know besides the arrays."""
+    """What distances and sums want to know besides the arrays."""
     rows, cols = signature.rows.offsets, signature.cols.offsets
     return {
         "rows": (rows.start, rows.stop),
@@ -255,12 +216,12 @@ def search_lists(
     ids = inverted.ids
     return _native.search_lists(
         inverted.codes,
-        native_array(ids, np.uint32 if ids.dtype == np.uint32 else np.int64),
-        native_array(inverted.offsets, np.int64),
-        native_array(inverted.code_min, np.float32),
-        native_array(inverted.code_span, np.float32),
-        native_array(vectors, np.float32),
-        native_array(lists, np.int64),
+        _native_array(ids, np.uint32 if ids.dtype == np.uint32 else np.int64),
+        _native_array(inverted.offsets, np.int64),
+        _native_array(inverted.code_min, np.float32),
+        _native_array(inverted.code_span, np.float32),
+        _native_array(vectors, np.float32),
+        _native_array(lists, np.int64),
         k,
         members=members,
         patches_per_image=patches_per_image,
@@ -269,7 +230,7 @@ def search_lists(
     )
 
 
-def native_array(array: ndarray, dtype: type[np.generic]) -> NDArray[Any]:
+def _native_array(array: ndarray, dtype: type[np.generic]) -> NDArray[Any]:
     """The array as the kernels read it; not copied if it is so already, as memory maps are.
 
     Raises:
@@ -279,52 +240,3 @@ def native_array(array: ndarray, dtype: type[np.generic]) -> NDArray[Any]:
     if array.dtype.kind not in ("iu" if wanted.kind in "iu" else "iuf"):
         raise KernelInputError(f"an array is {array.dtype}. Give {wanted}, or what becomes it.")
     return np.require(array, wanted, ["C", "A"])
-
-
-def nearest_rows(
-    rows: Float[Tensor, "n r"], vectors: Float[Tensor, "q r"], count: int
-) -> Int[Tensor, "q count"]:
-    """Positions of the rows nearest to each vector, nearest first; `count` of at most n."""
-    positions = _native.nearest_rows(
-        as_array(rows, np.float32),
-        as_array(vectors, np.float32),
-        count,
-        threads=torch.get_num_threads(),
-        isa=instruction_set(),
-    )
-    return torch.from_numpy(positions)
-
-
-def moved_union(
-    found: Int[Tensor, "b sr sc k"],
-    borrowers: Int[Tensor, "q 3"],
-    rows: LoanAxis,
-    cols: LoanAxis,
-    *,
-    height: int,
-    width: int,
-) -> Int[Tensor, "q m"]:
-    """The ids of up to four lenders, moved by the step from lender to borrower.
-
-    Args:
-        found: ids of the searched pixels of each state; -1 for none.
-        borrowers: state, row and column place of each pixel that wants ids.
-        height, width: of an image.
-
-    Returns:
-        Legal ids, each once and ascending; filled up with -1 behind.
-    """
-    ids = _native.moved_union(
-        as_array(found.sort(dim=-1).values, np.int64),
-        as_array(borrowers, np.int64),
-        row_lenders=as_array(rows.lenders, np.int64),
-        row_steps=as_array(rows.steps, np.int64),
-        col_lenders=as_array(cols.lenders, np.int64),
-        col_steps=as_array(cols.steps, np.int64),
-        row_centers=(rows.centers.start, rows.centers.stop),
-        col_centers=(cols.centers.start, cols.centers.stop),
-        height=height,
-        width=width,
-        threads=torch.get_num_threads(),
-    )
-    return torch.from_numpy(ids)

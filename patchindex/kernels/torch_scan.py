@@ -34,11 +34,11 @@ LOG_NOTHING = -80.0
 
 
 @dataclass(frozen=True, slots=True)
-class AxisPairs:
+class _AxisPairs:
     """The pairs (query coordinate, training coordinate) of one axis at one displacement.
 
     Attributes:
-        query: cells of the query image that are compared.
+        query: cells of the query image that are _compared.
         train: as many cells of the training image.
         padding: cells put on both sides before the box sum.
         centers: the training centers that come out of the box sum.
@@ -52,47 +52,28 @@ class AxisPairs:
     pixels: slice
 
 
-def scan(
+def exact_scan(
     pixels: UInt8[Tensor, "n c h w"],
     y: Float[Tensor, "b c h w"],
     sigma: float,
     geometry: PatchGeometry,
+    groups: Int[Tensor, "g m"] | None = None,
     *,
     chunk_bytes: int = CHUNK_BYTES,
 ) -> PosteriorRecord:
-    """Sum every legal patch of every image for every pixel of `y`; fields are [b, h, w].
-
-    Args:
-        pixels: training images.
-        y: query states in data units, xt / sqrt(alpha_bar).
-        sigma: noise in the same units.
-        chunk_bytes: size of one map of squared differences; each thread keeps about six.
-    """
+    """See `patchindex.kernels`; each thread keeps about six maps of `chunk_bytes`."""
     check_states(y, sigma)
-    chunk = max(1, chunk_bytes // (4 * geometry.height * geometry.width))
-    blocks = pixels.split(chunk)
-    scan_chunk = partial(scan_block, y=y, sigma=sigma, geometry=geometry)
+    scan_chunk = partial(_scan_block, y=y, sigma=sigma, geometry=geometry)
+    if groups is not None:
+        check_images(groups, len(pixels))
+        return PosteriorRecord.stacked(in_threads(lambda g: scan_chunk(pixels[g]), groups))
+    blocks = pixels.split(max(1, chunk_bytes // (4 * geometry.height * geometry.width)))
     # Threads over blocks, not inside the small operations of one: their barriers would cost more
     # than the work. The blocks do not depend on the number of threads, so neither does the result.
     return PosteriorRecord.merged(in_threads(scan_chunk, blocks))
 
 
-def scan_groups(
-    pixels: UInt8[Tensor, "n c h w"],
-    groups: Int[Tensor, "g m"],
-    y: Float[Tensor, "b c h w"],
-    sigma: float,
-    geometry: PatchGeometry,
-) -> PosteriorRecord:
-    """The scan of each group of images apart; fields are [g, b, h, w]. See `scan`."""
-    check_images(groups, len(pixels))
-    check_states(y, sigma)
-    scan_group = partial(scan_block, y=y, sigma=sigma, geometry=geometry)
-    records = in_threads(lambda group: scan_group(pixels[group]), groups)
-    return PosteriorRecord.stacked(records)
-
-
-def scan_block(
+def _scan_block(
     block: UInt8[Tensor, "n c h w"],
     y: Float[Tensor, "b c h w"],
     sigma: float,
@@ -105,57 +86,57 @@ def scan_block(
     repeats = 1 if geometry.boundary == "zeros" else 2
     return PosteriorRecord.stacked(
         [
-            scan_query((query * scale).repeat(1, repeats, repeats), train, scale, geometry)
+            _scan_query((query * scale).repeat(1, repeats, repeats), train, scale, geometry)
             for query in y
         ]
     )
 
 
-def scan_query(
+def _scan_query(
     query: Float[Tensor, "c qh qw"],
     train: Float[Tensor, "c h w n"],
     scale: float,
     geometry: PatchGeometry,
 ) -> PosteriorRecord:
     """One query image, repeated where the boundary wraps, against one block."""
-    sums = RunningSums.zeros(query)
-    for rows, cols in displacements(geometry):
-        dist_sq = box_distances(query, train, rows, cols, geometry)
+    sums = _RunningSums.zeros(query)
+    for rows, cols in _displacements(geometry):
+        dist_sq = _box_distances(query, train, rows, cols, geometry)
         sums.add(dist_sq, train[:, rows.centers, cols.centers], rows.pixels, cols.pixels)
     num_scored = train.shape[-1] * torch.from_numpy(geometry.centers_per_pixel)
     return sums.record(scale, num_scored)
 
 
-def displacements(geometry: PatchGeometry) -> Iterator[tuple[AxisPairs, AxisPairs]]:
+def _displacements(geometry: PatchGeometry) -> Iterator[tuple[_AxisPairs, _AxisPairs]]:
     """Every displacement at which some pixel has a legal center."""
-    rows = axis_pairs(geometry.height, geometry)
-    cols = axis_pairs(geometry.width, geometry)
+    rows = _axis_pairs(geometry.height, geometry)
+    cols = _axis_pairs(geometry.width, geometry)
     return ((row, col) for row in rows for col in cols)
 
 
-def axis_pairs(size: int, geometry: PatchGeometry) -> list[AxisPairs]:
+def _axis_pairs(size: int, geometry: PatchGeometry) -> list[_AxisPairs]:
     """The displacements of one axis: -(size-1) .. size-1, or modulo size where it wraps."""
     r, everything = geometry.radius, slice(0, size)
-    stay = AxisPairs(everything, everything, r, everything, everything)
+    stay = _AxisPairs(everything, everything, r, everything, everything)
     if not geometry.equivariant:
         return [stay]
     if geometry.boundary == "zeros":
         moves = range(geometry.patch_size - size, size - geometry.patch_size + 1)
-        return [stay, *(shifted_pairs(size, r, d) for d in moves if d != 0)]
+        return [stay, *(_shifted_pairs(size, r, d) for d in moves if d != 0)]
     padding, margin = (0, r) if geometry.boundary == "circular_interior" else (r, 0)
     centers = slice(margin, size - margin)
     return [
-        AxisPairs(
+        _AxisPairs(
             slice(d, d + size), everything, padding, centers, slice(d + margin, d + size - margin)
         )
         for d in range(size)
     ]
 
 
-def shifted_pairs(size: int, radius: int, d: int) -> AxisPairs:
+def _shifted_pairs(size: int, radius: int, d: int) -> _AxisPairs:
     """Pairs (v - d, v) whose windows lie inside the image on both sides."""
     first, last = max(0, d), size + min(0, d)
-    return AxisPairs(
+    return _AxisPairs(
         query=slice(first - d, last - d),
         train=slice(first, last),
         padding=0,
@@ -164,11 +145,11 @@ def shifted_pairs(size: int, radius: int, d: int) -> AxisPairs:
     )
 
 
-def box_distances(
+def _box_distances(
     query: Float[Tensor, "c qh qw"],
     train: Float[Tensor, "c h w n"],
-    rows: AxisPairs,
-    cols: AxisPairs,
+    rows: _AxisPairs,
+    cols: _AxisPairs,
     geometry: PatchGeometry,
 ) -> Float[Tensor, "hc wc n"]:
     """Squared distances of all window pairs at one displacement, one per legal center and image."""
@@ -176,12 +157,12 @@ def box_distances(
     difference_sq = (train[:, rows.train, cols.train] - moved).square_()
     dist_sq = difference_sq[0] if len(difference_sq) == 1 else difference_sq.sum(0)
     if rows.padding or cols.padding:
-        dist_sq = padded(dist_sq, rows.padding, cols.padding, geometry)
-    dist_sq = window_sum(dist_sq, geometry.patch_size, 0)
-    return window_sum(dist_sq, geometry.patch_size, 1)
+        dist_sq = _padded(dist_sq, rows.padding, cols.padding, geometry)
+    dist_sq = _window_sum(dist_sq, geometry.patch_size, 0)
+    return _window_sum(dist_sq, geometry.patch_size, 1)
 
 
-def padded(
+def _padded(
     cells: Float[Tensor, "h w n"], rows: int, cols: int, geometry: PatchGeometry
 ) -> Float[Tensor, "hp wp n"]:
     """The map with its border cells: zero difference, or the other side of the image."""
@@ -191,7 +172,7 @@ def padded(
     return cells[wrapped(height, rows)][:, wrapped(width, cols)]
 
 
-def window_sum(x: Float[Tensor, "a b n"], size: int, dim: int) -> Float[Tensor, "a2 b2 n"]:
+def _window_sum(x: Float[Tensor, "a b n"], size: int, dim: int) -> Float[Tensor, "a2 b2 n"]:
     """Sums of `size` consecutive entries along `dim`, from sums of 1, 2, 4, ... entries.
 
     About 2 log2(size) additions an entry and no subtraction, so that rounding stays at that of
@@ -210,7 +191,7 @@ def window_sum(x: Float[Tensor, "a b n"], size: int, dim: int) -> Float[Tensor, 
 
 
 @dataclass(slots=True)
-class RunningSums:
+class _RunningSums:
     """The sums of one query while the scan runs, scaled by exp(-log_max); float64."""
 
     log_max: Float[Tensor, "qh qw"]
@@ -219,7 +200,7 @@ class RunningSums:
     sum_wc: Float[Tensor, "c qh qw"]
 
     @classmethod
-    def zeros(cls, query: Float[Tensor, "c qh qw"]) -> "RunningSums":
+    def zeros(cls, query: Float[Tensor, "c qh qw"]) -> "_RunningSums":
         """No patch seen yet."""
         sum_wc = torch.zeros_like(query, dtype=torch.float64)
         return cls(sum_wc[0] - torch.inf, sum_wc[0].clone(), sum_wc[0].clone(), sum_wc)
@@ -272,20 +253,20 @@ def scan_whole(
     Distances span the image and reach 1e5 in units of sigma^2, so they are formed in float64.
     """
     parts = [
-        weighted_images(-dist_sq / (2 * sigma**2), centers)
-        for centers, dist_sq in compared(pixels, y)
+        _weighted_images(-dist_sq / (2 * sigma**2), centers)
+        for centers, dist_sq in _compared(pixels, y)
     ]
-    return spread(PosteriorRecord.merged(parts), y)
+    return _spread(PosteriorRecord.merged(parts), y)
 
 
 def distances_sq(
     pixels: UInt8[Tensor, "n c h w"], y: Float[Tensor, "b c h w"]
 ) -> Float[Tensor, "b n"]:
     """Squared distances between every state and every whole training image, in float64."""
-    return torch.cat([dist_sq for _, dist_sq in compared(pixels, y)], dim=1)
+    return torch.cat([dist_sq for _, dist_sq in _compared(pixels, y)], dim=1)
 
 
-def compared(
+def _compared(
     pixels: UInt8[Tensor, "n c h w"], y: Float[Tensor, "b c h w"]
 ) -> Iterator[tuple[Float[Tensor, "m d"], Float[Tensor, "b m"]]]:
     """Some images at a time as vectors beside the states, and their squared distances to them."""
@@ -296,7 +277,7 @@ def compared(
         yield centers, dist.square()
 
 
-def weighted_images(
+def _weighted_images(
     log_weights: Float[Tensor, "b n"], centers: Float[Tensor, "n d"]
 ) -> PosteriorRecord:
     """The record of whole images: all their pixels are 'channels' of one center."""
@@ -311,7 +292,7 @@ def weighted_images(
     )
 
 
-def spread(record: PosteriorRecord, y: Float[Tensor, "b c h w"]) -> PosteriorRecord:
+def _spread(record: PosteriorRecord, y: Float[Tensor, "b c h w"]) -> PosteriorRecord:
     """A record per image as one per pixel: every pixel shares the image's weights."""
     _, c, h, w = y.shape
     plane = torch.ones(h, w, dtype=torch.int64, device=y.device)

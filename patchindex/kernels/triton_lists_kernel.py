@@ -1,4 +1,4 @@
-"""The list scan as a Triton kernel: a program has some queries of a list, and a share of its codes.
+"""List search as a Triton kernel: a program has some queries of a list, and a share of its codes.
 
 Programs of a list run beside each other, so that its codes come from the cache for all but the
 first. A code is decoded once for all queries of the program. Distances are sums of float32 squares,

@@ -1,5 +1,6 @@
-"""The exact scan on a GPU: same functions, arguments and results as on the processor."""
+"""The exact scan on a GPU."""
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from math import e, log, log2
 
@@ -8,11 +9,10 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 from torch.nn.functional import pad
 
-from patchindex.devices import scan_devices
+from patchindex.device import blocks_on, chosen_on
 from patchindex.geometry import PatchGeometry
 from patchindex.images import HALF_RANGE
 from patchindex.kernels.bounds import check_images, check_states
-from patchindex.kernels.streaming import blocks_on, chosen_on
 from patchindex.kernels.tiles import ScanTile, num_lanes, scan_tile, tile_tops
 from patchindex.kernels.triton_scan_kernel import MODES, OUTSIDE, scan_kernel
 from patchindex.records import PosteriorRecord
@@ -27,19 +27,24 @@ SUMS_BYTES = 2**28  # of all programs of a launch
 MOST_SPLITS = 2**16 - 1  # CUDA's limit for the third axis of a grid
 
 
-def scan(
+def exact_scan(
     pixels: UInt8[Tensor, "n c h w"],
     y: Float[Tensor, "b c h w"],
     sigma: float,
     geometry: PatchGeometry,
+    groups: Int[Tensor, "g m"] | None = None,
+    *,
+    devices: Sequence[torch.device] = (),
 ) -> PosteriorRecord:
-    """Sum every legal patch of every image for every pixel of `y`; fields are [b, h, w].
+    """See `patchindex.kernels`.
 
     Images that lie on the host are copied block by block while others are summed; devices that
-    share scans take the blocks in turn.
+    share the scan take the blocks in turn.
     """
     check_states(y, sigma)
-    devices, (c, height, width) = scan_devices(y.device), pixels.shape[1:]
+    if groups is not None:
+        return _scan_groups(pixels, y, sigma, geometry, groups)
+    devices, (c, height, width) = devices or [y.device], pixels.shape[1:]
     program_bytes = 4 * c * height * width * IMAGES_PER_PROGRAM
     num_programs = min(max(1, BLOCK_BYTES // program_bytes), MOST_SPLITS)
     block_size = min(num_programs * IMAGES_PER_PROGRAM, -(-len(pixels) // len(devices)))
@@ -50,7 +55,7 @@ def scan(
     parts = []
     for block in blocks_on(pixels, devices, block_size):
         totals = [
-            merged(launch(block, some, sigma, geometry, IMAGES_PER_PROGRAM).flatten(1, 2))
+            _merged(launch(block, some, sigma, geometry, IMAGES_PER_PROGRAM).flatten(1, 2))
             for some in states[block.device]
         ]
         parts.append((torch.cat(totals, dim=1), len(block)))
@@ -60,20 +65,19 @@ def scan(
     )
 
 
-def scan_groups(
+def _scan_groups(
     pixels: UInt8[Tensor, "n c h w"],
-    groups: Int[Tensor, "g m"],
     y: Float[Tensor, "b c h w"],
     sigma: float,
     geometry: PatchGeometry,
+    groups: Int[Tensor, "g m"],
 ) -> PosteriorRecord:
-    """The scan of each group of images apart; fields are [g, b, h, w]. See `scan`."""
+    """All groups in one launch."""
     check_images(groups, len(pixels))
-    check_states(y, sigma)
     num_images = groups.shape[1]
     block = chosen_on(pixels, groups.flatten(), y.device)
     sums = launch(block, y, sigma, geometry, num_images)
-    return as_record(merged(sums), geometry, num_images)
+    return as_record(_merged(sums), geometry, num_images)
 
 
 def launch(
@@ -92,7 +96,7 @@ def launch(
     )
     sums = torch.empty(3 + c, len(parts), splits, b, height, width, device=y.device)
     # converted once: in the kernel it would cost as much as the differences
-    queries, images = with_border(y, geometry), block.float().contiguous()
+    queries, images = _with_border(y, geometry), block.float().contiguous()
     with torch.cuda.device(y.device) if y.is_cuda else nullcontext():
         for number, (first_col, end_col) in enumerate(parts):
             scan_kernel[(len(tile_tops(geometry, tile)), b, splits)](
@@ -136,7 +140,7 @@ def constants(geometry: PatchGeometry, channels: int, tile: ScanTile) -> dict[st
     }
 
 
-def with_border(
+def _with_border(
     y: Float[Tensor, "b c h w"], geometry: PatchGeometry
 ) -> Float[Tensor, "b c padded_h w"]:
     """States in gray levels, with the rows that windows see beyond the border."""
@@ -146,7 +150,7 @@ def with_border(
     return levels[:, :, wrapped(geometry.height, geometry.radius).to(y.device)]
 
 
-def merged(sums: Float[Tensor, "fields parts *q"]) -> Float[Tensor, "fields *q"]:
+def _merged(sums: Float[Tensor, "fields parts *q"]) -> Float[Tensor, "fields *q"]:
     """The sums of several programs as those of one, in float64."""
     log_max = sums[0].amax(0)
     scale = (sums[0] - log_max).double().exp2()

@@ -22,7 +22,7 @@ from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
 from patchindex import ImageSet, PatchIndex
-from patchindex.devices import CPU
+from patchindex.device import CPU
 from patchindex.geometry import locate
 from sampler.attribution.run_folder import RunFolder
 from sampler.attribution.trace import check_image_numbers
@@ -231,7 +231,9 @@ def without_images(
     labels = kept.astype(np.int64) * KEPT
     # all that can be asked of some classes alone can be asked of the images that stay
     reduced = (
-        ImageSet.from_array(images.pixels, labels, name=images.name, layout="nchw")
+        ImageSet.from_array(images.pixels, labels, name=images.name, layout="nchw").with_device(
+            images.device
+        )
         if isinstance(source, ImageSet)
         else source.relabelled(labels)
     )

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from patchindex.errors import IndexConfigError
 from patchindex.index.patch_index import DEFAULT_NPROBE
-from patchindex.kernels import rescore_record, rescore_shared
-from patchindex.kernels.torch_rescore import regather, seen_cells
+from patchindex.kernels import patch_distances, sum_patches
+from patchindex.kernels.torch_backend import regather, seen_cells
 from sampler.errors import SamplerConfigError
 from sampler.estimator.query import Candidates, Query
 from sampler.estimator.tail import is_in_head, patch_tail, uniform_draws
@@ -117,7 +117,7 @@ def compared(
     num_nearest, log_mass = 0, -inf
     for chunk in dictionary_chunks(query.label_indices, query.geometry, candidates.signature):
         ids_here = torch.from_numpy(chunk).to(window.device)
-        found = rescore_shared(
+        found = patch_distances(
             candidates.pixels, window, ids_here, query.geometry, candidates.signature
         )[0].double()
         found[found < ROUNDING] = 0.0
@@ -187,7 +187,7 @@ def estimated_mass(
     """Log of the dictionary's mass, and its relative standard error: those found, and draws."""
     candidates, geometry = query.candidates(number), query.geometry
     drawn = draw(query, number, config)
-    head = rescore_record(
+    head, _ = sum_patches(
         candidates.pixels, window, ids, geometry, candidates.signature, sigma=query.sigma
     )
     record = head.merge(patch_tail(candidates, window, query.sigma, ids, drawn))
@@ -205,7 +205,7 @@ def estimated_ties(
     """The same without noise, where more patches than could be kept are all nearest."""
     candidates, drawn = query.candidates(number), draw(query, number, config)
     rescored = partial(
-        rescore_shared,
+        patch_distances,
         candidates.pixels,
         window,
         geometry=query.geometry,

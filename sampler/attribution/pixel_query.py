@@ -17,7 +17,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from patchindex import BorderSignature, ImageSet, PatchIndex, windows_at
-from patchindex.devices import CPU
+from patchindex.device import CPU
 from patchindex.geometry import locate
 from sampler.attribution.image_file import read_image
 from sampler.attribution.nearest_patches import (

@@ -20,7 +20,7 @@ from patchindex import PosteriorRecord
 from patchindex.geometry import nearest_scale
 from patchindex.images import to_unit
 from patchindex.index.patch_index import DEFAULT_NPROBE
-from patchindex.kernels import GroupMembers, rescore_groups, rescore_record, scan_groups
+from patchindex.kernels import GroupMembers, exact_scan, sum_patches
 from sampler.errors import SamplerConfigError
 from sampler.estimator.head import (
     FoundPatches,
@@ -212,12 +212,12 @@ def _estimate_by_images(
 ) -> PosteriorRecord:
     """The estimate of every pixel with a tail of whole images; fields are [b, h, w]."""
     pixels, device = query.pixels, query.y.device
-    totals = scan_groups(pixels, draws.groups, query.y, query.sigma, query.geometry)
+    totals = exact_scan(pixels, query.y, query.sigma, query.geometry, draws.groups)
     shape, channels = totals.sum_w.shape[1:], query.y.shape[1]
     record = PosteriorRecord.empty((shape.numel(),), channels, device)
     head_in_tail = [GroupMembers.none(channels, device)]
     for found in head:
-        found_record, in_groups = rescore_groups(
+        found_record, in_groups = sum_patches(
             pixels,
             query.windows(found.signature)[found.pixels],
             found.ids,
@@ -245,7 +245,7 @@ def _needs_head(query: Query, draws: ImageDraws, pilot: ImageDraws) -> Bool[Tens
     That is judged by a pilot, because a choice by the tail's own draws would bias it.
     """
     sums = PosteriorRecord.merged_over(
-        scan_groups(query.pixels, pilot.groups, query.y, query.sigma, query.geometry)
+        exact_scan(query.pixels, query.y, query.sigma, query.geometry, pilot.groups)
     )
     effective_draws = sums.sum_w**2 / sums.sum_w2
     return effective_draws * (draws.groups.numel() / pilot.groups.numel()) < ENOUGH_DRAWS
@@ -267,7 +267,7 @@ def _estimate_by_patches(
     for found in head:
         candidates = query.candidates(found.signature)
         windows, signature = query.windows(found.signature)[found.pixels], candidates.signature
-        part = rescore_record(
+        part, _ = sum_patches(
             candidates.pixels, windows, found.ids, query.geometry, signature, sigma=query.sigma
         )
         if tail:

@@ -19,7 +19,7 @@ from jaxtyping import Bool, Int, Shaped
 from torch import Tensor
 
 from patchindex import BorderSignature, PatchGeometry, PosteriorRecord
-from patchindex.kernels import LoanAxis, moved_union, scan
+from patchindex.kernels import NeighborAxis, exact_scan, propagate_neighbors
 from sampler.estimator.query import Query, cut, index_geometry
 
 
@@ -76,11 +76,11 @@ def with_neighbors(
     field = found.new_full((*wanted.shape, found.shape[1]), -1)
     field[wanted] = found
     rows, cols = signature.rows, signature.cols
-    return moved_union(
+    return propagate_neighbors(
         field,
         wanted.nonzero(),
-        LoanAxis.beside(len(rows.pixels), rows.centers, found.device),
-        LoanAxis.beside(len(cols.pixels), cols.centers, found.device),
+        NeighborAxis.beside(len(rows.pixels), rows.centers, found.device),
+        NeighborAxis.beside(len(cols.pixels), cols.centers, found.device),
         height=geometry.height,
         width=geometry.width,
     )
@@ -110,7 +110,7 @@ def corner_record(query: Query) -> tuple[Int[Tensor, " m"], PosteriorRecord]:
     pixels = query.admitted_pixels  # a copy, where a class does not fit on the device
     if (4 * r) ** 2 >= height * width:  # the blocks are no smaller than the image
         same_place = index_geometry(query.index, query.geometry.patch_size, equivariant=False)
-        whole, corner = scan(pixels, query.y, query.sigma, same_place), corner.to(device)
+        whole, corner = exact_scan(pixels, query.y, query.sigma, same_place), corner.to(device)
         return places[:, corner].flatten(), whole.map(lambda sums: sums[:, corner].flatten(0, 1))
     block = PatchGeometry(
         height=2 * r, width=2 * r, patch_size=query.geometry.patch_size, equivariant=False
@@ -119,7 +119,7 @@ def corner_record(query: Query) -> tuple[Int[Tensor, " m"], PosteriorRecord]:
     for top, left in product((True, False), repeat=2):
         y, y_corner = (slice(2 * r), slice(r)) if top else (slice(-2 * r, None), slice(r, None))
         x, x_corner = (slice(2 * r), slice(r)) if left else (slice(-2 * r, None), slice(r, None))
-        sums = scan(pixels[:, :, y, x].contiguous(), query.y[:, :, y, x], query.sigma, block)
+        sums = exact_scan(pixels[:, :, y, x].contiguous(), query.y[:, :, y, x], query.sigma, block)
         records.append(sums.map(partial(_part_of, y=y_corner, x=x_corner)))
         found.append(_part_of(places[:, y, x], y_corner, x_corner))
     return torch.cat(found), PosteriorRecord.joined(records)

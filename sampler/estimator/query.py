@@ -16,8 +16,7 @@ from patchindex import (
     PosteriorRecord,
     windows_at,
 )
-from patchindex.devices import images_on
-from patchindex.kernels import scan
+from patchindex.kernels import exact_scan
 
 # Lists with a larger share of a dictionary than 1 / LONGEST_SHARE are of plain patches: a tail
 # meets so many equal ones that they need no head, and they would take most of the time.
@@ -105,12 +104,12 @@ class Query:
     @property
     def pixels(self) -> UInt8[Tensor, "n c h w"]:
         """All training images: beside the states, or on the host where they do not fit."""
-        return images_on(self.index.images, self.y.device)
+        return self.index.images.pixels_on(self.y.device)
 
     @property
     def admitted_pixels(self) -> UInt8[Tensor, "m c h w"]:
         """Those that the label admits, in the same way."""
-        return images_on(self.index.images, self.y.device, self.label)
+        return self.index.images.pixels_on(self.y.device, self.label)
 
     def split(self, num_pixels: int) -> list["Query"]:
         """Queries of some of the states each, with about so many pixels."""
@@ -168,7 +167,8 @@ class Query:
 
     def exact_record(self) -> PosteriorRecord:
         """The sums over every legal patch; fields are [b, h, w]."""
-        return scan(self.admitted_pixels, self.y, self.sigma, self.geometry)
+        devices = self.index.images.device.at(self.y.device).scanning
+        return exact_scan(self.admitted_pixels, self.y, self.sigma, self.geometry, devices=devices)
 
 
 def cut(sums: Tensor, signature: BorderSignature) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from patchindex import PosteriorRecord
 from patchindex.index.patch_index import DEFAULT_NPROBE
-from patchindex.kernels import distances_sq, rescore
+from patchindex.kernels import distances_sq, patch_distances
 from sampler.estimator.head import FoundPatches, search_head
 from sampler.estimator.query import Query
 
@@ -146,7 +146,7 @@ def _log_weights(query: Query, found: FoundPatches) -> Float[Tensor, "q k"]:
     """-||y - p||^2 / (2 sigma^2) of each pixel's patches, from their images; -inf for none."""
     signature = query.geometry.signatures[found.signature]
     windows = query.windows(found.signature)[found.pixels]
-    dist_sq = rescore(query.pixels, windows, found.ids, query.geometry, signature)
+    dist_sq = patch_distances(query.pixels, windows, found.ids, query.geometry, signature)
     return dist_sq / (-2 * query.sigma**2)
 
 

@@ -27,7 +27,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from patchindex import BorderSignature, PatchGeometry, PosteriorRecord
-from patchindex.kernels import GroupMembers, centers_of, rescore_shared
+from patchindex.kernels import GroupMembers, centers_of, patch_distances
 from patchindex.records import rescaling, shifted_weights
 from sampler.estimator.intervals import pareto_k_hat, widening
 from sampler.estimator.query import Candidates
@@ -67,7 +67,7 @@ def patch_tail(
     drawn: Int[Tensor, " m"],
 ) -> PosteriorRecord:
     """Unbiased sums over all patches outside the head, and the variance that drawing adds."""
-    dist_sq = rescore_shared(
+    dist_sq = patch_distances(
         candidates.pixels, windows, drawn, candidates.geometry, candidates.signature
     ).double()
     in_head = is_in_head(head_ids, drawn)

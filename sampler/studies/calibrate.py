@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from patchindex import ImageSet, PatchIndex
-from patchindex.devices import CPU, describe_device
+from patchindex.device import CPU, describe_device
 from patchindex.images import to_unit
 from sampler.errors import SamplerConfigError
 from sampler.networks import Network, network_denoiser
@@ -306,7 +306,7 @@ def hold_out(images: ImageSet, num: int, seed: int) -> tuple[Float[Tensor, "b c 
         name=f"{images.name} without {num} held out",
         layout="nchw",
     )
-    return to_unit(np.asarray(images.pixels[chosen])), rest
+    return to_unit(np.asarray(images.pixels[chosen])), rest.with_device(images.device)
 
 
 def chosen_candidates(source: ImageSet | PatchIndex, config: CalibrateConfig) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from patchindex import Boundary, ImageSet, PatchIndex
-from patchindex.devices import CPU, describe_device
+from patchindex.device import CPU, describe_device
 from patchindex.images import to_unit
 from patchindex.paths import data_file
 from sampler.errors import SamplerConfigError

@@ -10,9 +10,8 @@ from numpy import ndarray
 from torch import Tensor
 
 from patchindex import BorderSignature, PatchGeometry, PatchIndex, windows_at
-from patchindex.devices import images_on
 from patchindex.geometry import patch_ids
-from patchindex.kernels import rescore, rescore_shared
+from patchindex.kernels import patch_distances
 
 PATCHES_PER_CHUNK = 2**15
 # a patch as near as the k-th is as good: float32 sums of the same cells differ by less than this
@@ -59,7 +58,7 @@ def search_recall(
         shares[queries] = recall_of(
             found,
             windows,
-            images_on(index.images, y.device),
+            index.images.pixels_on(y.device),
             geometry,
             signature,
             members=members,
@@ -87,12 +86,12 @@ def recall_of(
     nearest = np.empty((len(windows), 0), dtype=np.float32)
     for ids in dictionary_chunks(members, geometry, signature):
         legal = torch.from_numpy(ids).to(windows.device)
-        dist_sq = rescore_shared(pixels, windows, legal, geometry, signature)
+        dist_sq = patch_distances(pixels, windows, legal, geometry, signature)
         nearest = smallest(np.concatenate([nearest, dist_sq.cpu().numpy()], axis=1), k)
     farthest = torch.from_numpy(nearest.max(axis=1)).to(windows.device)
     # some legal patch stands in where there is none
     with_legal = found.where(found >= 0, int(ids[0]))
-    dist_sq = rescore(pixels, windows, with_legal, geometry, signature)
+    dist_sq = patch_distances(pixels, windows, with_legal, geometry, signature)
     as_near = (dist_sq <= (1 + TIE) * farthest[:, None]) & (found >= 0)
     return as_near.sum(-1).double() / k
 

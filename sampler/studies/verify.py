@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from patchindex import PatchIndex
-from patchindex.devices import CPU, describe_device, wait_for
+from patchindex.device import CPU, describe_device, wait_for
 from sampler.errors import SamplerConfigError
 from sampler.estimator.tolerance import LARGEST_K_HAT
 from sampler.machines import ScoreMachine, checked_patch_size

@@ -14,7 +14,8 @@ from cli.console import Commands
 from cli.options import device_options, memory_bytes, open_device
 from cli.patchindex import main as patchindex
 from cli.sampler import main as sampler
-from patchindex import UserError, devices
+from patchindex import UserError
+from patchindex.device import Device
 
 CPU = torch.device("cpu")
 FULL = (
@@ -22,12 +23,6 @@ FULL = (
     "which 1.25 GiB is free. Including non-PyTorch memory, this process has 77.80 GiB memory in "
     "use. Of the allocated memory 70.00 GiB is allocated by PyTorch."
 )
-
-
-@pytest.fixture(autouse=True)
-def _no_budget_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(devices, "_budgets", [])
-    monkeypatch.setattr(devices, "_memories", {})
 
 
 def run(out: Path, *arguments: object) -> Result:
@@ -80,14 +75,14 @@ def test_device_memory_is_in_gigabytes() -> None:
         memory_bytes(float("inf"))
 
 
-def test_the_memory_is_shared_out_before_the_command_begins() -> None:
+def test_the_command_is_given_the_device_with_its_memory() -> None:
     told = []
 
     @click.command()
     @device_options
     @click.option("--num", type=int)
-    def command(*, device: torch.device, num: int) -> None:
-        told.append((device, devices.memory_of(device).budget, num))
+    def command(*, device: Device, num: int) -> None:
+        told.append((device.place, device.budget, num))
 
     arguments = ["--device", "cpu", "--device-memory", "1.5", "--num", "3"]
     assert CliRunner().invoke(command, arguments).exit_code == 0
@@ -96,16 +91,23 @@ def test_the_memory_is_shared_out_before_the_command_begins() -> None:
 
 def test_auto_takes_no_gpu_that_our_kernels_cannot_use(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert open_device("auto", kernels=True) == torch.device("cuda:0")
+    assert open_device("auto", kernels=True).place == torch.device("cuda:0")
     monkeypatch.setattr(options, "has_triton", lambda: False)
-    assert open_device("auto", kernels=True) == CPU
-    assert open_device("auto") == torch.device("cuda:0")
+    assert open_device("auto", kernels=True).place == CPU
+    assert open_device("auto").place == torch.device("cuda:0")
 
 
 def test_a_gpu_has_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert open_device("cuda") == torch.device("cuda:0")
-    assert open_device("cuda:1") == torch.device("cuda:1")
+    assert open_device("cuda:1").place == torch.device("cuda:1")
+    assert open_device("cuda:1").scanning == (torch.device("cuda:1"),)
+
+
+def test_cuda_without_a_number_shares_scans_among_all_gpus(monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    device = open_device("cuda")
+    assert device.place == torch.device("cuda:0")
+    assert device.scanning == (torch.device("cuda:0"), torch.device("cuda:1"))
 
 
 def test_a_full_gpu_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

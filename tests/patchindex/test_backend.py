@@ -17,7 +17,7 @@ from patchindex.kernels.backend import VARIABLE, choose_backend, on_device
 PROGRAM = """
 import sys, numpy, torch
 from patchindex import ImageSet
-from patchindex.kernels import BACKEND
+from patchindex.kernels.backend import BACKEND
 from sampler import ELSMachine
 states = torch.from_numpy(numpy.random.default_rng(0).standard_normal((1, 1, 32, 32), "f4"))
 found = ELSMachine(ImageSet.load("sample", limit=12)).posterior(states, 0.5, 7)
@@ -71,7 +71,7 @@ import sys, tempfile, numpy, torch
 sys.path.insert(0, sys.argv[2])
 from small_index import build_small, small_images
 from patchindex import ImageSet, PatchGeometry
-from patchindex.kernels import BACKEND
+from patchindex.kernels.backend import BACKEND
 from patchindex.kernels.tiles import ScanTile, keep_tile
 from sampler import ELSMachine
 # as little as the interpreter can do: 34 images, so that 33 can be drawn for a tail

@@ -6,8 +6,8 @@ import torch
 
 from patchindex.errors import KernelInputError
 from patchindex.geometry import PatchGeometry
-from patchindex.kernels import torch_rescore, torch_scan
-from patchindex.kernels.bounds import LoanAxis
+from patchindex.kernels import torch_backend, torch_scan
+from patchindex.kernels.bounds import NeighborAxis
 
 
 def rescore_arguments(boundary: str = "zeros"):
@@ -31,15 +31,15 @@ def test_ids_that_are_no_patches_are_refused(patch, message):
     ids = torch.full((3, 4), 8)
     ids[1, 2] = patch
     with pytest.raises(KernelInputError, match=message):
-        torch_rescore.rescore(pixels, windows, ids, geometry, signature)
+        torch_backend.patch_distances(pixels, windows, ids, geometry, signature)
     with pytest.raises(KernelInputError, match=message):
-        torch_rescore.rescore_shared(pixels, windows, ids[1], geometry, signature)
+        torch_backend.patch_distances(pixels, windows, ids[1], geometry, signature)
 
 
 def test_where_windows_wrap_every_id_of_the_images_is_a_patch():
     pixels, windows, geometry, signature = rescore_arguments("circular")
     ids = torch.arange(210).expand(3, -1)
-    assert torch_rescore.rescore(pixels, windows, ids, geometry, signature).isfinite().all()
+    assert torch_backend.patch_distances(pixels, windows, ids, geometry, signature).isfinite().all()
 
 
 @pytest.mark.parametrize("sigma", [0.0, -1.0, float("nan"), float("inf"), 1e-200])
@@ -47,16 +47,16 @@ def test_noise_that_is_none_is_refused(sigma):
     pixels, windows, geometry, signature = rescore_arguments()
     ids = torch.full((3, 4), 8)
     with pytest.raises(KernelInputError, match="sigma must be positive and finite"):
-        torch_rescore.rescore_record(pixels, windows, ids, geometry, signature, sigma=sigma)
+        torch_backend.sum_patches(pixels, windows, ids, geometry, signature, sigma=sigma)
     with pytest.raises(KernelInputError, match="sigma must be positive and finite"):
-        torch_scan.scan(pixels, torch.zeros(1, 2, 6, 7), sigma, geometry)
+        torch_scan.exact_scan(pixels, torch.zeros(1, 2, 6, 7), sigma, geometry)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e12])
 def test_states_that_are_not_finite_are_refused(value):
     pixels, _, geometry, _ = rescore_arguments()
     with pytest.raises(KernelInputError, match="not finite, or over 1e10 times sigma"):
-        torch_scan.scan(pixels, torch.full((1, 2, 6, 7), value), 1.0, geometry)
+        torch_scan.exact_scan(pixels, torch.full((1, 2, 6, 7), value), 1.0, geometry)
 
 
 @pytest.mark.parametrize(("number", "told"), [(-1, -1), (5, 5)])
@@ -64,14 +64,14 @@ def test_groups_of_images_that_are_not_there_are_refused(number, told):
     pixels, _, geometry, _ = rescore_arguments()
     groups = torch.tensor([[0, 1], [2, number]])
     with pytest.raises(KernelInputError, match=rf"image {told} was asked for\. Give 0\.\.4"):
-        torch_scan.scan_groups(pixels, groups, torch.zeros(1, 2, 6, 7), 1.0, geometry)
+        torch_scan.exact_scan(pixels, torch.zeros(1, 2, 6, 7), 1.0, geometry, groups)
 
 
 @pytest.mark.usefixtures("unchecked")
 def test_other_than_one_group_number_per_image_is_refused():
     pixels, windows, geometry, signature = rescore_arguments()
     with pytest.raises(KernelInputError, match="group_of has 4 values but there are 5 images"):
-        torch_rescore.rescore_groups(
+        torch_backend.sum_patches(
             pixels, windows, torch.full((3, 4), 8), geometry, signature,
             sigma=1.0, group_of=torch.zeros(4, dtype=torch.int64),
         )  # fmt: skip
@@ -82,22 +82,22 @@ def test_rows_that_have_no_distance_and_counts_of_none_are_refused():
     rows, vectors = torch.zeros(6, 3), torch.zeros(2, 3)
     for count in (0, -1, 7):
         with pytest.raises(KernelInputError, match=rf"count is {count}\. Give 1\.\.6"):
-            torch_rescore.nearest_rows(rows, vectors, count)
+            torch_backend.nearest_rows(rows, vectors, count)
     with pytest.raises(KernelInputError, match="Give as many dimensions"):
-        torch_rescore.nearest_rows(rows, vectors[:, :2], 1)
+        torch_backend.nearest_rows(rows, vectors[:, :2], 1)
     with pytest.raises(KernelInputError, match="rows hold values that are not finite"):
-        torch_rescore.nearest_rows(rows.log().log(), vectors, 1)
+        torch_backend.nearest_rows(rows.log().log(), vectors, 1)
     with pytest.raises(KernelInputError, match="vectors hold values that are not finite"):
-        torch_rescore.nearest_rows(rows, vectors + torch.inf, 1)
+        torch_backend.nearest_rows(rows, vectors + torch.inf, 1)
 
 
-def test_loans_of_places_that_are_not_there_are_refused():
-    rows, cols = LoanAxis.beside(3, range(1, 5)), LoanAxis.beside(4, range(1, 6))
-    found, borrowers = torch.zeros(2, 3, 4, 5, dtype=torch.int64), torch.tensor([[1, 2, 3]])
-    with pytest.raises(KernelInputError, match=r"was not searched\. Give 0\.\.1"):
-        torch_rescore.moved_union(found[:, :2], borrowers, rows, cols, height=6, width=7)
-    for borrower in ([2, 0, 0], [0, -1, 0], [0, 0, 4]):
-        with pytest.raises(KernelInputError, match="outside the searched field"):
-            torch_rescore.moved_union(
-                found, torch.tensor([borrower]), rows, cols, height=6, width=7
+def test_neighbors_that_are_not_there_are_refused():
+    rows, cols = NeighborAxis.beside(3, range(1, 5)), NeighborAxis.beside(4, range(1, 6))
+    found, targets = torch.zeros(2, 3, 4, 5, dtype=torch.int64), torch.tensor([[1, 2, 3]])
+    with pytest.raises(KernelInputError, match=r"was not searched\. Give neighbors 0\.\.1"):
+        torch_backend.propagate_neighbors(found[:, :2], targets, rows, cols, height=6, width=7)
+    for target in ([2, 0, 0], [0, -1, 0], [0, 0, 4]):
+        with pytest.raises(KernelInputError, match=r"a target lies outside the searched field"):
+            torch_backend.propagate_neighbors(
+                found, torch.tensor([target]), rows, cols, height=6, width=7
             )

@@ -39,7 +39,7 @@ def test_gpus_are_named_and_so_is_what_searches_there(machine):
     found = machine(2, GPU_BUILD)
     assert found.gpu == "card 0, card 1"
     assert (
-        found.search == "FAISS on cuda:0; Triton list scan with a label, or beyond FAISS's limits"
+        found.search == "FAISS on cuda:0; Triton list search with a label, or beyond FAISS's limits"
     )
     assert "; Triton " in found.kernels
     assert f"search   {found.search}" in list(found.lines())
@@ -51,7 +51,7 @@ def test_gpus_are_named_and_so_is_what_searches_there(machine):
 )
 def test_where_faiss_cannot_search_info_says_why(machine, build, faiss_gpus, why):
     found = machine(1, build, faiss_gpus=faiss_gpus)
-    assert found.search == f"Triton list scan on cuda:0: {why}"
+    assert found.search == f"Triton list search on cuda:0: {why}"
 
 
 def test_without_triton_nothing_searches_on_a_gpu(machine):

@@ -46,8 +46,8 @@ PROGRAM = """
     groups = torch.arange(64).reshape(8, 8)
     threads_left = ctypes.c_int.in_dll(ctypes.CDLL(None), "threads_left")
     entries = (
-        lambda: back_end.scan(pixels, y, 0.6, geometry),
-        lambda: back_end.scan_groups(pixels, groups, y, 0.6, geometry),
+        lambda: back_end.exact_scan(pixels, y, 0.6, geometry),
+        lambda: back_end.exact_scan(pixels, y, 0.6, geometry, groups),
     )
     for entry in entries:
         expected = entry()
@@ -67,7 +67,7 @@ INTERRUPTED = """
     threads_left.value = 0
     print("ready", flush=True)
     try:
-        back_end.scan(many, torch.zeros(4, 1, 32, 32), 1.0, wide)
+        back_end.exact_scan(many, torch.zeros(4, 1, 32, 32), 1.0, wide)
     except KeyboardInterrupt:
         print("interrupted", flush=True)
 """

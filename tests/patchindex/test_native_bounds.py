@@ -105,13 +105,13 @@ def row_arguments(rng: np.random.Generator) -> Arguments:
     }
 
 
-def union_arguments(rng: np.random.Generator) -> Arguments:
+def propagation_arguments(rng: np.random.Generator) -> Arguments:
     return {
         "found": np.sort(rng.integers(-1, 200, (2, 3, 4, 8)), axis=-1),
-        "borrowers": np.array([[0, 0, 0], [1, 2, 3], [1, 4, 5]]),
-        "row_lenders": rng.integers(0, 3, (5, 2)),
+        "targets": np.array([[0, 0, 0], [1, 2, 3], [1, 4, 5]]),
+        "row_neighbors": rng.integers(0, 3, (5, 2)),
         "row_steps": rng.integers(-2, 3, (5, 2)),
-        "col_lenders": rng.integers(0, 4, (6, 2)),
+        "col_neighbors": rng.integers(0, 4, (6, 2)),
         "col_steps": rng.integers(-2, 3, (6, 2)),
         "row_centers": (1, 5),
         "col_centers": (1, 6),
@@ -127,13 +127,13 @@ def peak_arguments(rng: np.random.Generator) -> Arguments:
 
 
 ENTRIES: list[tuple[str, Callable[[np.random.Generator], Arguments]]] = [
-    ("scan", scan_arguments),
-    ("rescore", rescore_arguments),
-    ("rescore", shared_arguments),
-    ("rescore_record", record_arguments),
+    ("exact_scan", scan_arguments),
+    ("patch_distances", rescore_arguments),
+    ("patch_distances", shared_arguments),
+    ("sum_patches", record_arguments),
     ("search_lists", list_arguments),
     ("nearest_rows", row_arguments),
-    ("moved_union", union_arguments),
+    ("propagate_neighbors", propagation_arguments),
 ]
 
 
@@ -220,7 +220,7 @@ def test_every_entry_computes_what_it_should_be_given(entry, arguments, rng):
 @given(data=st.data(), isa=st.sampled_from(_native.instruction_sets()), seed=st.integers(0, 99))
 def test_whatever_an_entry_is_given_it_computes_or_refuses(entry, arguments, data, isa, seed):
     given_arguments = data.draw(altered(arguments(np.random.default_rng(seed))))
-    if entry != "moved_union":  # it has no vector code
+    if entry != "propagate_neighbors":  # it has no vector code
         given_arguments["isa"] = isa
     with suppress(*REFUSALS):
         assert getattr(_native, entry)(**given_arguments) is not None
@@ -232,26 +232,46 @@ ids_beyond = np.full((3, 20), 5 * 6 * 7)
 @pytest.mark.parametrize(
     ("entry", "arguments", "change", "message"),
     [
-        ("scan", scan_arguments, {"sigma": np.nan}, "positive and finite, from 1e-10 to 1e30"),
-        ("scan", scan_arguments, {"sigma": 1e-40}, "from 1e-10 to 1e30"),
-        ("scan", scan_arguments, {"threads": 0}, "threads must be at least 1 and at most 4096"),
-        ("scan", scan_arguments, {"threads": 2**31 - 1}, "at most 4096, not 2147483647"),
         (
-            "scan",
+            "exact_scan",
+            scan_arguments,
+            {"sigma": np.nan},
+            "positive and finite, from 1e-10 to 1e30",
+        ),
+        ("exact_scan", scan_arguments, {"sigma": 1e-40}, "from 1e-10 to 1e30"),
+        (
+            "exact_scan",
+            scan_arguments,
+            {"threads": 0},
+            "threads must be at least 1 and at most 4096",
+        ),
+        ("exact_scan", scan_arguments, {"threads": 2**31 - 1}, "at most 4096, not 2147483647"),
+        (
+            "exact_scan",
             scan_arguments,
             {"pixels": np.zeros((0, 1, 1, 2**21), np.uint8), "patch_size": 1},
             r"pixels are uint8 with shape \(0, 1, 1, 2097152\)\. Give images .* 1048576 pixels",
         ),
         (
-            "scan",
+            "exact_scan",
             scan_arguments,
             {"pixels": np.zeros((0, 2**32 + 1, 6, 7), np.uint8)},
             "at most 1048576 pixels a side and 2147483647 values",
         ),
-        ("rescore", rescore_arguments, {"ids": ids_beyond}, "patch id 210 is not in 0..209"),
-        ("rescore", rescore_arguments, {"rows": (-2, 2)}, r"offsets are -2\.\.1 and -1\.\.1"),
         (
-            "rescore_record",
+            "patch_distances",
+            rescore_arguments,
+            {"ids": ids_beyond},
+            "patch id 210 is not in 0..209",
+        ),
+        (
+            "patch_distances",
+            rescore_arguments,
+            {"rows": (-2, 2)},
+            r"offsets are -2\.\.1 and -1\.\.1",
+        ),
+        (
+            "sum_patches",
             record_arguments,
             {"group_of": np.zeros(4, np.int64)},
             "Give one value per image",
@@ -284,14 +304,14 @@ ids_beyond = np.full((3, 20), 5 * 6 * 7)
         ),
         ("nearest_rows", row_arguments, {"count": 141}, r"count is 141\. Give 1\.\.140"),
         (
-            "moved_union",
-            union_arguments,
-            {"row_lenders": np.full((5, 2), 3)},
-            r"place 0 borrows from place 3, which was not searched\. Give 0\.\.2",
+            "propagate_neighbors",
+            propagation_arguments,
+            {"row_neighbors": np.full((5, 2), 3)},
+            r"place 0 has place 3 for a neighbor, which was not searched\. Give 0\.\.2",
         ),
         (
-            "moved_union",
-            union_arguments,
+            "propagate_neighbors",
+            propagation_arguments,
             {"row_steps": np.full((5, 2), 2**62)},
             "a step of 4611686018427387904 pixels leaves the image",
         ),
@@ -333,7 +353,9 @@ def test_memory_to_work_in_that_cannot_be_had_is_an_error_that_says_how_much():
         limit = pages * resource.getpagesize() + 2**28
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         try:
-            native.scan(pixels, y, 1.0, patch_size=3, boundary="zeros", equivariant=True, threads=2)
+            native.exact_scan(
+                pixels, y, 1.0, patch_size=3, boundary="zeros", equivariant=True, threads=2
+            )
         except MemoryError as error:
             print(error)
     """

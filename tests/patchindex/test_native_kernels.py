@@ -17,7 +17,6 @@ from interruptible import start_interruptible
 from patchindex.geometry import PatchGeometry
 
 native = pytest.importorskip("patchindex.kernels.native_backend")
-rescoring = pytest.importorskip("patchindex.kernels.native_backend")
 
 BOUNDARIES = ["zeros", "circular", "circular_interior"]
 SIGMAS = [0.0781, 0.6, 11.0]
@@ -91,7 +90,9 @@ def noisy_states(rng, pixels, sigma, batch):
 
 
 def scan(pixels, y, sigma, geometry, **options):
-    return native.scan(torch.from_numpy(pixels), torch.from_numpy(y), sigma, geometry, **options)
+    return native.exact_scan(
+        torch.from_numpy(pixels), torch.from_numpy(y), sigma, geometry, **options
+    )
 
 
 def assert_agrees(record, pixels, y, sigma, geometry, *, log_tol=1e-3):
@@ -251,10 +252,10 @@ def test_rescore_equals_brute_force(problem, isa, data):
     arguments = (torch.from_numpy(pixels), torch.from_numpy(np.ascontiguousarray(windows)))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATCHINDEX_ISA", isa)
-        dist_sq = rescoring.rescore(
+        dist_sq = native.patch_distances(
             *arguments, torch.from_numpy(ids), geometry, signature, threads=2
         )
-        record = rescoring.rescore_record(
+        record, _ = native.sum_patches(
             *arguments, torch.from_numpy(ids), geometry, signature, sigma=sigma, threads=2
         )
     np.testing.assert_allclose(dist_sq.numpy(), -log_weights * 2 * sigma**2, rtol=2e-6, atol=1e-6)
@@ -283,13 +284,13 @@ def test_patches_shared_by_all_queries_give_the_same_as_lists_of_their_own(
 ):
     pixels, windows, ids, geometry, signature = interior_problem(num_queries, num_ids)
     own = ids.expand(num_queries, -1)
-    expected = rescoring.rescore(pixels, windows, own, geometry, signature)
-    shared = rescoring.rescore_shared(pixels, windows, ids, geometry, signature)
+    expected = native.patch_distances(pixels, windows, own, geometry, signature)
+    shared = native.patch_distances(pixels, windows, ids, geometry, signature)
     torch.testing.assert_close(shared, expected, rtol=1e-5, atol=0)
-    listwise = rescoring.rescore_record(
+    listwise, _ = native.sum_patches(
         pixels, windows, ids, geometry, signature, sigma=0.9, threads=2
     )
-    querywise = rescoring.rescore_record(pixels, windows, own, geometry, signature, sigma=0.9)
+    querywise, _ = native.sum_patches(pixels, windows, own, geometry, signature, sigma=0.9)
     torch.testing.assert_close(log_mass(listwise), log_mass(querywise), rtol=1e-5, atol=1e-4)
     torch.testing.assert_close(mean(listwise), mean(querywise), rtol=0, atol=1e-4)
     assert torch.equal(listwise.num_scored, querywise.num_scored)
@@ -298,9 +299,9 @@ def test_patches_shared_by_all_queries_give_the_same_as_lists_of_their_own(
 def test_absent_ids_are_infinitely_far_and_weigh_nothing(isa):
     pixels, windows, ids, geometry, signature = interior_problem(2, 3)
     ids = torch.stack([torch.cat([ids, torch.tensor([-1])]), torch.full((4,), -1)])
-    dist_sq = rescoring.rescore(pixels, windows, ids, geometry, signature)
+    dist_sq = native.patch_distances(pixels, windows, ids, geometry, signature)
     assert torch.isinf(dist_sq).tolist() == (ids == -1).tolist()
-    record = rescoring.rescore_record(pixels, windows, ids, geometry, signature, sigma=1.0)
+    record, _ = native.sum_patches(pixels, windows, ids, geometry, signature, sigma=1.0)
     assert record.num_scored.tolist() == [3, 0]
     assert record.sum_w[1] == 0
     assert torch.isneginf(record.log_max[1])
@@ -313,17 +314,17 @@ def test_wrong_arrays_are_refused_with_what_was_expected():
     pixels, y = np.zeros((2, 1, 8, 8), np.uint8), np.zeros((1, 1, 8, 8), np.float32)
     options = {"patch_size": 3, "boundary": "zeros", "equivariant": True, "threads": 1}
     with pytest.raises(ValueError, match=r"pixels is float32 .* Give a C-contiguous uint8"):
-        _native.scan(y, y, 1.0, **options)
+        _native.exact_scan(y, y, 1.0, **options)
     with pytest.raises(ValueError, match="not contiguous"):
-        _native.scan(pixels[..., ::2], y, 1.0, **options)
+        _native.exact_scan(pixels[..., ::2], y, 1.0, **options)
     with pytest.raises(ValueError, match="y is float32 with shape"):
-        _native.scan(pixels, y[..., :7].copy(), 1.0, **options)
+        _native.exact_scan(pixels, y[..., :7].copy(), 1.0, **options)
     with pytest.raises(ValueError, match="sigma must be positive"):
-        _native.scan(pixels, y, 0.0, **options)
+        _native.exact_scan(pixels, y, 0.0, **options)
     with pytest.raises(ValueError, match=r"patch_size is 4. Give an odd number in 1..15"):
-        _native.scan(pixels, y, 1.0, **(options | {"patch_size": 4}))
+        _native.exact_scan(pixels, y, 1.0, **(options | {"patch_size": 4}))
     with pytest.raises(ValueError, match="instruction set 'mmx' is not available"):
-        _native.scan(pixels, y, 1.0, isa="mmx", **options)
+        _native.exact_scan(pixels, y, 1.0, isa="mmx", **options)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e12])
@@ -342,7 +343,9 @@ def test_ids_outside_the_images_or_of_other_borders_are_refused():
         (0, "leaves the image"),
     ]:
         with pytest.raises(ValueError, match=message):
-            rescoring.rescore(pixels, windows, torch.full_like(ids, bad)[None], geometry, signature)
+            native.patch_distances(
+                pixels, windows, torch.full_like(ids, bad)[None], geometry, signature
+            )
 
 
 @pytest.mark.skipif(os.name == "nt", reason="sends a POSIX signal")
@@ -355,7 +358,8 @@ def test_ctrl_c_ends_a_long_scan():
         y = torch.zeros(4, 1, 32, 32)
         print("ready", flush=True)
         try:
-            native_backend.scan(pixels, y, 1.0, PatchGeometry(height=32, width=32, patch_size=3))
+            geometry = PatchGeometry(height=32, width=32, patch_size=3)
+            native_backend.exact_scan(pixels, y, 1.0, geometry)
         except KeyboardInterrupt:
             print(time.time(), flush=True)
     """

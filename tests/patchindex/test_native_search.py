@@ -123,27 +123,31 @@ def test_what_does_not_fit_is_refused():
         lists.search(vectors, probes, 5)
 
 
-def test_lending_is_the_same_as_in_torch():
-    from patchindex.kernels import torch_rescore  # noqa: PLC0415
-    from patchindex.kernels.bounds import LoanAxis  # noqa: PLC0415
+def test_neighbors_are_propagated_as_in_torch():
+    from patchindex.kernels import torch_backend  # noqa: PLC0415
+    from patchindex.kernels.bounds import NeighborAxis  # noqa: PLC0415
 
     rng = np.random.default_rng(2)
     height, width = 14, 11
-    rows, cols = LoanAxis.beside(10, range(2, 12)), LoanAxis.beside(7, range(2, 9))
+    rows, cols = NeighborAxis.beside(10, range(2, 12)), NeighborAxis.beside(7, range(2, 9))
     shape = (3, 10, 7, 50)
     y, x = rng.integers(2, 12, shape), rng.integers(2, 9, shape)
     found = (rng.integers(0, 3, shape) * height + y) * width + x  # few images: many repeats
     found[rng.random(shape) < 0.2] = -1
-    borrowers = torch.ones(3, 10, 7).nonzero()[::2]
-    arguments = (torch.from_numpy(found), borrowers, rows, cols)
-    ids = search.moved_union(*arguments, height=height, width=width)
-    assert torch.equal(ids, torch_rescore.moved_union(*arguments, height=height, width=width))
+    targets = torch.ones(3, 10, 7).nonzero()[::2]
+    arguments = (torch.from_numpy(found), targets, rows, cols)
+    ids = search.propagate_neighbors(*arguments, height=height, width=width)
+    assert torch.equal(
+        ids, torch_backend.propagate_neighbors(*arguments, height=height, width=width)
+    )
     with pytest.raises(ValueError, match="outside the searched field"):
-        search.moved_union(arguments[0], borrowers + 5, rows, cols, height=height, width=width)
+        search.propagate_neighbors(
+            arguments[0], targets + 5, rows, cols, height=height, width=width
+        )
 
 
 def test_the_nearest_rows_are_those_of_float64_in_any_company(isa):
-    from patchindex.kernels import torch_rescore  # noqa: PLC0415
+    from patchindex.kernels import torch_backend  # noqa: PLC0415
 
     rng = np.random.default_rng(4)
     rows = torch.from_numpy(rng.standard_normal((307, 9)).astype(np.float32))
@@ -151,7 +155,7 @@ def test_the_nearest_rows_are_those_of_float64_in_any_company(isa):
     true = (vectors[:, None].double() - rows.double()).square().sum(2)
     for count in (1, 20, 307):
         nearest = search.nearest_rows(rows, vectors, count)
-        expected = torch_rescore.nearest_rows(rows, vectors, count)
+        expected = torch_backend.nearest_rows(rows, vectors, count)
         # float32 may swap near ties
         torch.testing.assert_close(
             true.gather(1, nearest), true.gather(1, expected), rtol=0, atol=2e-5

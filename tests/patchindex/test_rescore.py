@@ -9,7 +9,7 @@ from reference.samples import PROPERTY, Case, cases
 from reference.score_machines import as_unit, padded_windows
 
 from patchindex import BorderSignature, PatchGeometry
-from patchindex.kernels.torch_rescore import centers_of, rescore, rescore_shared
+from patchindex.kernels.torch_backend import centers_of, patch_distances
 
 
 def geometry_of(case: Case) -> PatchGeometry:
@@ -47,7 +47,7 @@ def test_distances_equal_brute_force(case: Case, seed: int) -> None:
     for signature in geometry.signatures[:9]:
         windows = query_windows(case, signature)
         ids = rng.choice(legal_ids(case, signature), (len(windows), 7))
-        found = rescore(
+        found = patch_distances(
             torch.from_numpy(case.images()),
             torch.from_numpy(windows.copy()),
             torch.from_numpy(ids),
@@ -67,9 +67,9 @@ def test_cells_outside_the_image_do_not_count() -> None:
     assert (windows == 0).all(axis=(0, 1)).sum() == 25 - 9
     ids = torch.from_numpy(legal_ids(case, signature))[None]
     images = torch.from_numpy(case.images())
-    plain = rescore(images, torch.from_numpy(windows), ids, geometry, signature)
+    plain = patch_distances(images, torch.from_numpy(windows), ids, geometry, signature)
     windows[windows == 0] = 100
-    spoilt = rescore(images, torch.from_numpy(windows), ids, geometry, signature)
+    spoilt = patch_distances(images, torch.from_numpy(windows), ids, geometry, signature)
     assert spoilt.equal(plain)
 
 
@@ -82,7 +82,7 @@ def test_a_patch_has_no_distance_to_itself(boundary: str) -> None:
         row, col = signature.rows.centers[0], signature.cols.centers[-1]
         windows = torch.from_numpy(patches[:, :, row, col].astype(np.float32))
         ids = torch.tensor([[(n * 6 + row) * 7 + col] for n in range(3)])
-        found = rescore(torch.from_numpy(case.images()), windows, ids, geometry, signature)
+        found = patch_distances(torch.from_numpy(case.images()), windows, ids, geometry, signature)
         assert found.shape == (3, 1)
         assert (found <= 1e-9).all()
 
@@ -94,7 +94,7 @@ def test_close_patches_keep_their_distance_in_float32() -> None:
     signature = geometry.signatures[geometry.signature_at(8, 8)]
     windows = torch.ones(1, 3, 17, 17)
     windows[0, 0, 8, 8] += 1e-3
-    found = rescore(images, windows, torch.tensor([[8 * 17 + 8]]), geometry, signature)
+    found = patch_distances(images, windows, torch.tensor([[8 * 17 + 8]]), geometry, signature)
     assert float(found) == pytest.approx(1e-6, rel=1e-3)
 
 
@@ -105,8 +105,8 @@ def test_shared_patches_have_the_distances_of_single_ones(case: Case) -> None:
     for signature in geometry.signatures[:4]:
         windows = torch.from_numpy(query_windows(case, signature).copy())
         ids = torch.from_numpy(legal_ids(case, signature)[:20])
-        each = rescore(images, windows, ids.expand(len(windows), -1), geometry, signature)
-        shared = rescore_shared(images, windows, ids, geometry, signature)
+        each = patch_distances(images, windows, ids.expand(len(windows), -1), geometry, signature)
+        shared = patch_distances(images, windows, ids, geometry, signature)
         torch.testing.assert_close(shared, each, rtol=1e-5, atol=1e-5)
 
 
@@ -124,11 +124,13 @@ def test_no_patch_is_infinitely_far_away() -> None:
     number = geometry.signature_at(2, 2)
     windows = torch.zeros(2, 1, 3, 3)
     ids = torch.tensor([[-1, 6], [25 + 18, -1]])
-    dist_sq = rescore(torch.from_numpy(images), windows, ids, geometry, geometry.signatures[number])
+    dist_sq = patch_distances(
+        torch.from_numpy(images), windows, ids, geometry, geometry.signatures[number]
+    )
     assert dist_sq.isinf().tolist() == [[True, False], [False, True]]
 
 
-@pytest.mark.parametrize("module", ["torch_rescore", "native_rescore"])
+@pytest.mark.parametrize("module", ["torch_backend", "native_backend"])
 def test_members_of_groups_are_listed_beside_the_sums(module):
     rescoring = pytest.importorskip(f"patchindex.kernels.{module}")
     rng = np.random.default_rng(6)
@@ -142,7 +144,7 @@ def test_members_of_groups_are_listed_beside_the_sums(module):
     windows = torch.from_numpy(rng.normal(size=(5, 2, 3, 3)).astype(np.float32))
     group_of = torch.full((30,), -1)
     group_of[[3, 8, 9]] = torch.tensor([0, 1, 0])
-    record, members = rescoring.rescore_groups(
+    record, members = rescoring.sum_patches(
         pixels, windows, ids, geometry, signature, sigma=0.8, group_of=group_of
     )
     expected = [
@@ -161,7 +163,7 @@ def test_members_of_groups_are_listed_beside_the_sums(module):
         dist_sq = (window - windows[query].double()).square().sum()
         assert float(members.log_weights[i]) == pytest.approx(float(-dist_sq / 1.28), rel=1e-5)
         torch.testing.assert_close(members.centers[i].double(), clean[:, y, x], atol=1e-6, rtol=0)
-    sums = rescoring.rescore_record(pixels, windows, ids, geometry, signature, sigma=0.8)
+    sums, _ = rescoring.sum_patches(pixels, windows, ids, geometry, signature, sigma=0.8)
     torch.testing.assert_close(record.sum_w, sums.sum_w)
     torch.testing.assert_close(record.sum_wc, sums.sum_wc)
     assert record.num_scored.tolist() == [600] * 5

@@ -12,7 +12,7 @@ from reference.score_machines import Posterior, posterior
 
 from patchindex import PatchGeometry, PosteriorRecord
 from patchindex.kernels import torch_scan
-from patchindex.kernels.torch_scan import scan
+from patchindex.kernels.torch_scan import exact_scan
 
 # float32 distances of up to a few hundred cells, divided by 2 sigma^2: relative 1e-6 of log weights
 # that reach some hundreds
@@ -22,10 +22,10 @@ LOG_MASS_ATOL, RTOL, MEAN_ATOL = 2e-3, 2e-3, 2e-4
 def group_scans() -> list:
     """Those of both back ends, if both were built."""
     if find_spec("patchindex.kernels._native") is None:
-        return [torch_scan.scan_groups]
+        return [torch_scan.exact_scan]
     from patchindex.kernels import native_backend  # noqa: PLC0415 - it needs the extension
 
-    return [torch_scan.scan_groups, native_backend.scan_groups]
+    return [torch_scan.exact_scan, native_backend.exact_scan]
 
 
 def scanned(
@@ -40,7 +40,7 @@ def scanned(
     )
     y = torch.from_numpy(states) / case.alpha_bar**0.5
     sigma = ((1 - case.alpha_bar) / case.alpha_bar) ** 0.5
-    return scan(torch.from_numpy(images), y, sigma, geometry, **options)
+    return exact_scan(torch.from_numpy(images), y, sigma, geometry, **options)
 
 
 def log_mass(record: PosteriorRecord) -> np.ndarray:
@@ -151,7 +151,7 @@ def test_very_low_noise_gives_the_nearest_patch_and_no_nan(rng: np.random.Genera
     images = random_images(rng, 3, 1, 6, 6)
     y = torch.from_numpy(images[:1] / 127.5 - 1).float()
     geometry = PatchGeometry(height=6, width=6, patch_size=3)
-    record = scan(torch.from_numpy(images), y, 1e-3, geometry)
+    record = exact_scan(torch.from_numpy(images), y, 1e-3, geometry)
     np.testing.assert_allclose(mean(record), y.numpy(), atol=1e-5)
     assert record.log_max.isfinite().all()
     assert (record.sum_w >= 1 - 1e-6).all()
@@ -161,27 +161,27 @@ def test_the_arguments_are_left_alone(rng: np.random.Generator) -> None:
     images = torch.from_numpy(random_images(rng, 3, 1, 6, 6))
     y = torch.from_numpy(rng.standard_normal((2, 1, 6, 6), dtype=np.float32))
     before = images.clone(), y.clone()
-    scan(images, y, 0.5, PatchGeometry(height=6, width=6, patch_size=5))
+    exact_scan(images, y, 0.5, PatchGeometry(height=6, width=6, patch_size=5))
     assert images.equal(before[0])
     assert y.equal(before[1])
 
 
-@pytest.mark.parametrize("scan_groups", group_scans())
+@pytest.mark.parametrize("scan", group_scans())
 @pytest.mark.parametrize("boundary", ["zeros", "circular"])
 def test_each_group_of_images_has_the_sums_of_its_own_dictionary(
-    rng: np.random.Generator, scan_groups, boundary: str
+    rng: np.random.Generator, scan, boundary: str
 ) -> None:
     images = random_images(rng, 9, 2, 6, 7)
     groups = np.array([[8, 1], [0, 3], [4, 6]])
     geometry = PatchGeometry(height=6, width=7, patch_size=3, boundary=boundary)
     alpha_bar = 0.5
     states = noisy_states(rng, images, 2, alpha_bar)
-    record = scan_groups(
+    record = scan(
         torch.from_numpy(images),
-        torch.from_numpy(groups),
         torch.from_numpy(states) / alpha_bar**0.5,
         1.0,  # sigma at this alpha_bar
         geometry,
+        torch.from_numpy(groups),
     )
     assert record.sum_w.shape == (3, 2, 6, 7)
     for number, group in enumerate(groups):

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from patchindex import PatchGeometry
-from patchindex.kernels import streaming
-from patchindex.kernels.streaming import blocks_on, chosen_on
+from patchindex import device as streaming
+from patchindex.device import blocks_on, chosen_on
 
 CPU = torch.device("cpu")
 GPU = [
@@ -55,7 +55,7 @@ def test_a_host_ahead_of_its_devices_waits_for_them(
             wait = SimpleNamespace(synchronize=lambda: steps.append(f"wait {self.number}"))
             return SimpleNamespace(is_cuda=True, device=wait)
 
-    monkeypatch.setattr(streaming, "Arriving", Come)
+    monkeypatch.setattr(streaming, "PendingCopy", Come)
     monkeypatch.setattr(
         torch.cuda, "current_stream", lambda wait: SimpleNamespace(record_event=lambda: wait)
     )
@@ -84,10 +84,9 @@ def test_all_devices_have_their_work_before_a_record_is_made(
         steps.append("record")
         return record(*args)
 
-    monkeypatch.setattr(triton_scan, "scan_devices", lambda _: [CPU] * 2)
     monkeypatch.setattr(triton_scan, "launch", launch)
     monkeypatch.setattr(triton_scan, "as_record", as_record)
     geometry = PatchGeometry(height=3, width=3, patch_size=3)
     images, state = torch.zeros(4, 1, 3, 3, dtype=torch.uint8), torch.zeros(1, 1, 3, 3)
-    triton_scan.scan(images, state, 1.0, geometry)
+    triton_scan.exact_scan(images, state, 1.0, geometry, devices=[CPU] * 2)
     assert steps == ["launch", "launch", "record", "record"]

@@ -9,7 +9,7 @@ from reference.samples import Case, noisy_states, random_images
 from reference.score_machines import posterior
 
 from patchindex import PatchGeometry, PosteriorRecord
-from patchindex.devices import scan_devices, share_scans
+from patchindex.device import Device
 
 triton_scan = pytest.importorskip("patchindex.kernels.triton_scan")
 from patchindex.kernels.tiles import ScanTile, tile_tops  # noqa: E402 - Triton may be absent
@@ -45,12 +45,12 @@ def geometry_of(case: Case, *, equivariant: bool = True) -> PatchGeometry:
 
 
 def scanned(
-    case: Case, images: np.ndarray, states: np.ndarray, *, equivariant: bool = True
+    case: Case, images: np.ndarray, states: np.ndarray, *, equivariant: bool = True, **shared
 ) -> PosteriorRecord:
     y = torch.from_numpy(states).to(DEVICE) / case.alpha_bar**0.5
     sigma = ((1 - case.alpha_bar) / case.alpha_bar) ** 0.5
     geometry = geometry_of(case, equivariant=equivariant)
-    return triton_scan.scan(torch.from_numpy(images), y, sigma, geometry)
+    return triton_scan.exact_scan(torch.from_numpy(images), y, sigma, geometry, **shared)
 
 
 def assert_equals_brute_force(
@@ -122,13 +122,10 @@ def test_devices_that_share_a_scan_sum_every_image_once() -> None:
     case = Case(5, 1, 4, 4, 3, "zeros", 0.6, seed=12)
     images, states = case.images(), case.states(1)
     device = torch.empty(0, device=DEVICE).device
-    share_scans([device] * 3)
-    try:
-        assert len(scan_devices(device)) == 3
-        record = scanned(case, images, states)
-    finally:
-        share_scans([])
-    assert scan_devices(device) == [device]
+    assert Device(device).scanning == (device,)
+    scanning = Device("meta", sharing=[device] * 3).at(device).scanning
+    assert len(scanning) == 3
+    record = scanned(case, images, states, devices=scanning)
     assert_equals_brute_force(record, case, images, states, "ELS")
     assert int(record.num_scored[0, 2, 2]) == 5 * 4
 
@@ -149,8 +146,8 @@ def test_each_group_of_images_has_the_sums_of_its_own_dictionary(boundary: str) 
     states = noisy_states(rng, images, 1, case.alpha_bar)
     groups = np.array([[3, 1], [0, 3]])
     y = torch.from_numpy(states).to(DEVICE) / case.alpha_bar**0.5
-    record = triton_scan.scan_groups(
-        torch.from_numpy(images), torch.from_numpy(groups), y, 1.0, geometry_of(case)
+    record = triton_scan.exact_scan(
+        torch.from_numpy(images), y, 1.0, geometry_of(case), torch.from_numpy(groups)
     )
     assert record.sum_w.shape == (2, 1, 4, 5)
     for number, group in enumerate(groups):
@@ -164,7 +161,7 @@ def test_extreme_noise_gives_finite_sums(sigma: float) -> None:
     images = random_images(rng, 2, 1, 5, 5)
     y = torch.from_numpy(images[:1] / 127.5 - 1).float()
     geometry = PatchGeometry(height=5, width=5, patch_size=3)
-    record = triton_scan.scan(torch.from_numpy(images), y.to(DEVICE), sigma, geometry)
+    record = triton_scan.exact_scan(torch.from_numpy(images), y.to(DEVICE), sigma, geometry)
     assert record.log_max.isfinite().all()
     assert (record.sum_w >= 1 - 1e-6).all()
     if sigma < 1:  # the state is a training image: its own patch is the nearest
@@ -180,10 +177,10 @@ def test_a_gpu_agrees_with_the_processor_on_real_sizes(
     images = torch.randint(0, 256, (500, 3, 32, 32), dtype=torch.uint8)
     y = images[:2] / 127.5 - 1 + 0.5 * torch.randn(2, 3, 32, 32)
     geometry = PatchGeometry(height=32, width=32, patch_size=patch_size)
-    from patchindex.kernels import scan  # noqa: PLC0415 - the front chooses by the device of y
+    from patchindex.kernels import exact_scan  # noqa: PLC0415 - the front chooses by the device of y
 
-    expected = scan(images, y, 0.5, geometry)
+    expected = exact_scan(images, y, 0.5, geometry)
     for pixels in (images, images.cuda()):  # streamed, and resident
-        found = scan(pixels, y.cuda(), 0.5, geometry)
+        found = exact_scan(pixels, y.cuda(), 0.5, geometry)
         assert found.sum_w.is_cuda
         torch.testing.assert_close(found.mean.cpu(), expected.mean, rtol=0, atol=MEAN_ATOL)

@@ -15,7 +15,6 @@ from reference.samples import noisy_states, random_images
 from simulated_gpu import real_or_simulated_gpu
 
 from patchindex import ImageSet
-from patchindex.devices import images_on, memory_of
 from patchindex.kernels import centers_of
 from sampler import ELSMachine, ISMachine, LSMachine, sample, sample_steps
 from sampler.posterior import Posterior
@@ -162,11 +161,12 @@ def test_centers_are_brought_to_the_ids_wherever_pixels_lie(gpu, images) -> None
 
 
 def test_images_stay_on_the_device_within_its_budget(gpu, images) -> None:
-    fits = memory_of(gpu).budget > 0
-    held = images_on(images, gpu)
+    memory = images.device.at(gpu)
+    fits = memory.budget > 0
+    held = images.pixels_on(gpu)
     assert held.device.type == ("cuda" if fits else "cpu")
-    assert memory_of(gpu).used == (images.pixels.nbytes if fits else 0)
-    assert images_on(images, gpu) is held or not fits
+    assert memory.used == (images.pixels.nbytes if fits else 0)
+    assert images.pixels_on(gpu) is held or not fits
 
 
 def test_a_gpu_refuses_to_mix_what_lies_elsewhere(gpu) -> None:

@@ -4,6 +4,7 @@ Everything that is asked of FAISS's GPU classes is in this file. Their search ta
 label, and selects at most MOST_SELECTED lists or neighbors.
 """
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from typing import Any
@@ -15,40 +16,40 @@ from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 from torch import Tensor
 
-from patchindex.devices import memory_of
 from patchindex.errors import KernelInputError, StoreError
-from patchindex.index.search import ScaleArrays, ScanSource
+from patchindex.index.scale import IndexLists, ScaleArrays
 
 FAISS_ID_BYTES = 8
 CACHE_BYTES = 4 * 2**30
 CACHED_LABELS = 16
 
 
-class FaissScan:
+class FaissListSearch:
     """Copies the lists it visits into FAISS; those of scales not used for longest go first."""
 
-    def __init__(self, source: ScanSource) -> None:
-        self._source = source
+    def __init__(self, index: IndexLists) -> None:
+        self._index = index
         self._searchers: dict[int, ScaleSearcher] = {}
         self._members = lru_cache(CACHED_LABELS)(self._select_label)
 
     def nearest(
         self,
         patch_size: int,
-        vectors: Float[ndarray, "q r"],
-        lists: Int[ndarray, "q nprobe"],
+        vectors: Float[Tensor, "q r"],
+        lists: Int[Tensor, "q nprobe"],
         k: int,
         label: int | None,
-    ) -> Int[ndarray, "q k"]:
-        """See `CodeScan`."""
+    ) -> Int[Tensor, "q k"]:
+        """See `ListSearch`."""
         selector = None if label is None else self._members(label)
-        return self._searcher(patch_size).search(vectors, lists, k, selector)
+        searcher = self._searcher(patch_size)
+        return torch.from_numpy(searcher.search(vectors.numpy(), lists.numpy(), k, selector))
 
     def _searcher(self, patch_size: int) -> "ScaleSearcher":
         """The scale's FAISS index, kept while memory lasts."""
         searcher = self._searchers.pop(patch_size, None)
         if searcher is None:
-            searcher = ScaleSearcher(self._source.scales[patch_size])
+            searcher = ScaleSearcher(self._index.scales[patch_size])
         others = sum(other.cached_bytes for other in self._searchers.values())
         while self._searchers and others + searcher.full_bytes > CACHE_BYTES:
             oldest = next(iter(self._searchers))
@@ -58,8 +59,8 @@ class FaissScan:
 
     def _select_label(self, label: int) -> faiss.IDSelector:
         """FAISS's filter for the patches of a class: one bit per patch id."""
-        images = self._source.images
-        per_patch = np.repeat(self._source.has_label(label), images.height * images.width)
+        images = self._index.images
+        per_patch = np.repeat(self._index.has_label(label), images.height * images.width)
         return faiss.IDSelectorBitmap(np.packbits(per_patch, bitorder="little"))
 
 
@@ -83,7 +84,7 @@ class ScaleSearcher:
         k: int,
         selector: faiss.IDSelector | None,
     ) -> Int[ndarray, "q k"]:
-        """See `CodeScan`."""
+        """Ids of the k nearest codes in each query's lists, -1 where there are fewer."""
         check_queries(self.index, vectors, lists, k)
         self.fill(lists)
         q, nprobe = lists.shape
@@ -127,7 +128,7 @@ class ScaleSearcher:
     @property
     def full_bytes(self) -> int:
         """Memory that they take once every list was visited."""
-        return len(self.arrays.ids) * (int(self.arrays.codes.shape[1]) + FAISS_ID_BYTES)
+        return list_bytes(self.arrays)
 
 
 def check_lists_fit(arrays: ScaleArrays, index: faiss.IndexIVFScalarQuantizer) -> None:
@@ -180,9 +181,28 @@ def check_queries(
 MOST_SELECTED = 2048  # GPU_MAX_SELECTION_K of FAISS
 
 
-def within_limits(k: int, nprobe: int, label: int | None) -> bool:
-    """Whether FAISS's GPU index can search so."""
-    return label is None and max(k, nprobe) <= MOST_SELECTED
+class FaissGpuListSearch:
+    """Keeps the lists of whole scales on the GPU: ask it only for those that fit, and no label."""
+
+    def __init__(self, index: IndexLists) -> None:
+        self._index = index
+
+    def nearest(
+        self,
+        patch_size: int,
+        vectors: Float[Tensor, "q r"],
+        lists: Int[Tensor, "q nprobe"],
+        k: int,
+        label: int | None,
+    ) -> Int[Tensor, "q k"]:
+        """See `ListSearch`."""
+        arrays, place = self._index.scales[patch_size], vectors.device
+        kept = self._index.images.device.at(place).keep(
+            gpu_key(arrays), list_bytes(arrays), lambda: load_lists(arrays, place)
+        )
+        assert kept is not None, "the lists do not fit on the GPU"  # noqa: S101
+        assert label is None, "FAISS's GPU index takes no label"  # noqa: S101
+        return kept.nearest(vectors, lists, k)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -224,19 +244,23 @@ class GpuLists:
         return found
 
 
-def lists_on_gpu(source: ScanSource, patch_size: int, device: torch.device) -> GpuLists | None:
-    """A scale's index on the device, which stays there; None if it is over the budget."""
-    arrays = source.scales[patch_size]
-    num_bytes = arrays.codes.nbytes + FAISS_ID_BYTES * len(arrays.ids)
+def gpu_key(arrays: ScaleArrays) -> Hashable:
+    """Under which `Device.keep` has a scale's lists as FAISS's."""
+    return arrays, "faiss"
 
-    def load() -> GpuLists:
-        searcher = ScaleSearcher(arrays)
-        searcher.fill(np.arange(len(arrays.count))[None])
-        torch.cuda.empty_cache()  # FAISS allocates by itself, and cannot have what torch keeps
-        index, resources = index_on_gpu(searcher.index, device)
-        return GpuLists(index, resources, device)
 
-    return memory_of(device).keep((arrays, "faiss"), num_bytes, load)
+def list_bytes(arrays: ScaleArrays) -> int:
+    """What all lists of a scale take in FAISS."""
+    return arrays.codes.nbytes + FAISS_ID_BYTES * len(arrays.ids)
+
+
+def load_lists(arrays: ScaleArrays, place: torch.device) -> GpuLists:
+    """All lists of a scale on a GPU."""
+    searcher = ScaleSearcher(arrays)
+    searcher.fill(np.arange(len(arrays.count))[None])
+    torch.cuda.empty_cache()  # FAISS allocates by itself, and cannot have what torch keeps
+    index, resources = index_on_gpu(searcher.index, place)
+    return GpuLists(index, resources, place)
 
 
 def index_on_gpu(index: faiss.Index, device: torch.device) -> tuple[Any, Any]:

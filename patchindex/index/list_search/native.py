@@ -1,35 +1,36 @@
-"""The list-major scan: a list is read once, where it lies on disk, for all queries of a call."""
+"""List search in C++: a list is read once, where it lies on disk, for all queries of a call."""
 
 from functools import lru_cache
 
+import torch
 from jaxtyping import Float, Int
-from numpy import ndarray
+from torch import Tensor
 
-from patchindex.index.search import ScanSource
+from patchindex.index.scale import IndexLists
 from patchindex.kernels.native_backend import CodeLists, search_lists
 
 CACHED_LABELS = 16
 
 
-class ListScan:
+class NativeListSearch:
     """Searches the memory maps with the C++ kernels; keeps nothing in memory."""
 
-    def __init__(self, source: ScanSource) -> None:
-        self._source = source
-        self._members = lru_cache(CACHED_LABELS)(source.has_label)
+    def __init__(self, index: IndexLists) -> None:
+        self._index = index
+        self._members = lru_cache(CACHED_LABELS)(index.has_label)
 
     def nearest(
         self,
         patch_size: int,
-        vectors: Float[ndarray, "q r"],
-        lists: Int[ndarray, "q nprobe"],
+        vectors: Float[Tensor, "q r"],
+        lists: Int[Tensor, "q nprobe"],
         k: int,
         label: int | None,
-    ) -> Int[ndarray, "q k"]:
-        """See `CodeScan`."""
-        arrays, images = self._source.scales[patch_size], self._source.images
-        arrays.check(lists)
-        return search_lists(
+    ) -> Int[Tensor, "q k"]:
+        """See `ListSearch`."""
+        arrays, images = self._index.scales[patch_size], self._index.images
+        arrays.check(lists.numpy())
+        found = search_lists(
             CodeLists(
                 codes=arrays.codes,
                 ids=arrays.ids,
@@ -37,9 +38,10 @@ class ListScan:
                 code_min=arrays.code_min,
                 code_span=arrays.code_span,
             ),
-            vectors,
-            lists,
+            vectors.numpy(),
+            lists.numpy(),
             k,
             members=None if label is None else self._members(label),
             patches_per_image=images.height * images.width,
         )
+        return torch.from_numpy(found)

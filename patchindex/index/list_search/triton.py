@@ -15,14 +15,10 @@ from jaxtyping import Float, Int, UInt8
 from numpy import ndarray
 from torch import Tensor
 
-from patchindex.devices import memory_of
-from patchindex.environment import faiss_obstacle
+from patchindex.device import Device, PendingCopy
 from patchindex.images import shared_tensor
-from patchindex.index.list_search.faiss import lists_on_gpu, within_limits
-from patchindex.index.search import ScaleArrays, ScanKind, ScanSource
+from patchindex.index.scale import IndexLists, ScaleArrays
 from patchindex.index.trained import CODE_LEVELS
-from patchindex.kernels.streaming import Arriving
-from patchindex.kernels.torch_rescore import nearest_rows
 from patchindex.kernels.triton_lists import DeviceLists, Visits, list_distances
 
 LOAD_BYTES = 2**26  # pinned at once on the way to stay
@@ -43,11 +39,12 @@ class ListGroup:
     width: int
 
 
-def groups_on_device(arrays: ScaleArrays, lists: Int[Tensor, "q nprobe"]) -> Iterator[ListGroup]:
+def groups_on_device(
+    arrays: ScaleArrays, lists: Int[Tensor, "q nprobe"], device: Device
+) -> Iterator[ListGroup]:
     """Every visited list, where the visits lie: all at once, or in groups in the order of lists."""
-    device = lists.device
-    whole = memory_of(device).keep(
-        (arrays, "lists"), list_bytes(arrays), lambda: whole_lists(arrays, device)
+    whole = device.keep(
+        (arrays, "lists"), list_bytes(arrays), lambda: whole_lists(arrays, lists.device)
     )
     if whole is None:
         yield from passing_groups(arrays, lists)
@@ -99,8 +96,8 @@ class PassingLists:
         ids = np.concatenate([arrays.ids[place] for place in places])
         codes = np.concatenate([arrays.codes[place] for place in places])
         self._arrays, self._numbers, self._device = arrays, numbers, device
-        self._codes = Arriving(torch.from_numpy(codes), device)
-        self._ids = Arriving(torch.from_numpy(id_bytes(ids)), device)
+        self._codes = PendingCopy(torch.from_numpy(codes), device)
+        self._ids = PendingCopy(torch.from_numpy(id_bytes(ids)), device)
 
     def group(self, visits: Int[ndarray, "q nprobe"]) -> ListGroup:
         """They, once they are there, and the visits to them."""
@@ -180,11 +177,11 @@ class Found:
         return Found(dist_sq=dist_sq, ids=torch.cat([self.ids, more.ids], dim=1).gather(1, at))
 
 
-class DeviceListScan:
-    """Scans lists where the queries are; those of a whole scale stay there if they fit."""
+class TritonListSearch:
+    """Reads a list once for all queries; lists of a whole scale stay on the device if they fit."""
 
-    def __init__(self, source: ScanSource) -> None:
-        self._source = source
+    def __init__(self, index: IndexLists) -> None:
+        self._index = index
         self._members = lru_cache(CACHED_LABELS)(self._flag_members)
 
     def nearest(
@@ -195,22 +192,18 @@ class DeviceListScan:
         k: int,
         label: int | None,
     ) -> Int[Tensor, "q k"]:
-        """Ids of the k nearest codes in each query's lists, -1 where there are fewer.
-
-        Args:
-            vectors, lists: on one device; -1 for no list.
-            label: only patches of images of this class.
-        """
-        images = self._source.images
+        """See `ListSearch`."""
+        images = self._index.images
+        device = images.device.at(vectors.device)
         members = None if label is None else self._members(label, vectors.device)
         found = Found.nothing(vectors)
-        for group in groups_on_device(self._source.scales[patch_size], lists):
+        for group in groups_on_device(self._index.scales[patch_size], lists, device):
             more = nearest_in_group(group, vectors, k, members, images.height * images.width)
             found = found.with_more(more, k) if found.ids.shape[1] else more
         return torch.nn.functional.pad(found.ids, (0, k - found.ids.shape[1]), value=-1)
 
     def _flag_members(self, label: int, device: torch.device) -> UInt8[Tensor, " n"]:
-        return torch.from_numpy(self._source.has_label(label)).to(device, torch.uint8)
+        return torch.from_numpy(self._index.has_label(label)).to(device, torch.uint8)
 
 
 def nearest_in_group(
@@ -257,87 +250,3 @@ def smallest(
     columns = dist_sq.topk(count, largest=False, sorted=False).indices.sort(dim=1).values
     values, order = dist_sq.gather(1, columns).sort(dim=1, stable=True)
     return values, columns.gather(1, order)
-
-
-CACHED_SCALES = 64  # each takes as much as some images
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class ScaleTensors:
-    """The small arrays of a scale on a device, see `ScaleArrays`."""
-
-    pca: Float[Tensor, "r d"]
-    pca_bias: Float[Tensor, " r"]
-    centroids: Float[Tensor, "nlist lead"]
-    count: Int[Tensor, " nlist"]
-
-    @classmethod
-    def on(cls, arrays: ScaleArrays, device: torch.device) -> "ScaleTensors":
-        """They on the device; what projects is float64 there."""
-        return cls(
-            pca=torch.from_numpy(np.array(arrays.pca, np.float64)).to(device),
-            pca_bias=torch.from_numpy(np.array(arrays.pca_bias, np.float64)).to(device),
-            centroids=torch.from_numpy(np.array(arrays.centroids)).to(device),
-            count=torch.from_numpy(np.array(arrays.count)).to(device),
-        )
-
-    def project(self, windows: Float[Tensor, "q d"]) -> Float[Tensor, "q r"]:
-        """The vectors that lists and codes see, in float64, rounded to float32."""
-        return (windows.float().double() @ self.pca.T + self.pca_bias).float()
-
-    def rank_lists(
-        self, vectors: Float[Tensor, "q r"], lists: range, nprobe: int
-    ) -> Int[Tensor, "q nprobe"]:
-        """Those of these lists with the nearest centroids, nearest first; all if fewer."""
-        centroids = self.centroids[lists.start : lists.stop]
-        lead = vectors[:, : centroids.shape[1]]
-        return nearest_rows(centroids, lead, min(nprobe, len(lists))) + lists.start
-
-
-class DeviceSearch:
-    """Searches an index for queries on a device; this is where FAISS or Triton is chosen."""
-
-    def __init__(self, source: ScanSource, scan: ScanKind | None) -> None:
-        self._source, self._kind = source, scan
-        self._list_scan = DeviceListScan(source)
-        self._tensors = lru_cache(CACHED_SCALES)(self._load_tensors)
-
-    def search(
-        self,
-        patch_size: int,
-        signature: int,
-        windows: Float[Tensor, "q d"],
-        k: int,
-        *,
-        nprobe: int,
-        label: int | None,
-        longest_list: int | None,
-    ) -> Int[Tensor, "q k"]:
-        """See `PatchIndex.search`."""
-        scale = self._tensors(patch_size, windows.device)
-        own_lists = self._source.scales[patch_size].lists_of(signature)
-        vectors = scale.project(windows.detach())
-        lists = scale.rank_lists(vectors, own_lists, nprobe)
-        if longest_list is not None and len(own_lists) > 1:
-            lists = lists.where(scale.count[lists] <= longest_list, -1)
-        return self._nearest(patch_size, vectors, lists, k, label)
-
-    def _nearest(
-        self,
-        patch_size: int,
-        vectors: Float[Tensor, "q r"],
-        lists: Int[Tensor, "q nprobe"],
-        k: int,
-        label: int | None,
-    ) -> Int[Tensor, "q k"]:
-        """By FAISS where it can and may, else by the list scan; see `CodeScan`."""
-        device = vectors.device
-        may = self._kind != "lists" and len(vectors) and within_limits(k, lists.shape[1], label)
-        if may and faiss_obstacle(device) is None:
-            gpu_lists = lists_on_gpu(self._source, patch_size, device)
-            if gpu_lists is not None:
-                return gpu_lists.nearest(vectors, lists, k)
-        return self._list_scan.nearest(patch_size, vectors, lists, k, label)
-
-    def _load_tensors(self, patch_size: int, device: torch.device) -> ScaleTensors:
-        return ScaleTensors.on(self._source.scales[patch_size], device)

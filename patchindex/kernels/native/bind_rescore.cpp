@@ -55,14 +55,14 @@ RescoreInput rescore_input(const py::array& pixels, const py::array& windows, co
     return in;
 }
 
-py::array_t<float> rescore_arrays(const py::array& pixels, const py::array& windows,
+py::array_t<float> patch_distances_arrays(const py::array& pixels, const py::array& windows,
                                   const py::array& ids, std::pair<int, int> rows,
                                   std::pair<int, int> cols, bool wraps, int threads,
                                   const std::string& isa) {
     const RescoreInput in = rescore_input(pixels, windows, ids, rows, cols, wraps, threads, isa);
     py::array_t<float> dist_sq = allocated<float>({in.num_queries, in.num_ids});
     float* const out = dist_sq.mutable_data();
-    without_lock([&](const auto& interrupted) { rescore(in, out, interrupted); });
+    without_lock([&](const auto& interrupted) { patch_distances(in, out, interrupted); });
     return dist_sq;
 }
 
@@ -83,7 +83,7 @@ void add_grouped(py::dict& result, const std::vector<Grouped>& grouped) {
     result["dist_sq"] = dist_sq;
 }
 
-py::dict rescore_record_arrays(const py::array& pixels, const py::array& windows,
+py::dict sum_patches_arrays(const py::array& pixels, const py::array& windows,
                                const py::array& ids, double sigma,
                                const std::optional<py::array>& group_of, std::pair<int, int> rows, std::pair<int, int> cols, bool wraps,
                                int threads, const std::string& isa) {
@@ -106,7 +106,7 @@ py::dict rescore_record_arrays(const py::array& pixels, const py::array& windows
                            sum_w2.mutable_data(), num_scored.mutable_data()};
     std::vector<Grouped> grouped;
     without_lock([&](const auto& interrupted) {
-        rescore_records(in, out, groups, grouped, interrupted);
+        sum_patches(in, out, groups, grouped, interrupted);
     });
     py::dict result = record_dict(log_max, sum_w, sum_wc, sum_w2, num_scored);
     if (group_of) add_grouped(result, grouped);
@@ -116,10 +116,10 @@ py::dict rescore_record_arrays(const py::array& pixels, const py::array& windows
 }  // namespace
 
 void bind_rescore(py::module_& module) {
-    module.def("rescore", &rescore_arrays, "pixels"_a, "windows"_a, "ids"_a,
+    module.def("patch_distances", &patch_distances_arrays, "pixels"_a, "windows"_a, "ids"_a,
                py::kw_only(), "rows"_a, "cols"_a, "wraps"_a, "threads"_a, "isa"_a = "",
                "Squared distances of given patches, per query.");
-    module.def("rescore_record", &rescore_record_arrays, "pixels"_a, "windows"_a,
+    module.def("sum_patches", &sum_patches_arrays, "pixels"_a, "windows"_a,
                "ids"_a, "sigma"_a, py::kw_only(), "group_of"_a, "rows"_a, "cols"_a,
                "wraps"_a, "threads"_a, "isa"_a = "", "Sums over given patches, per query.");
 }

@@ -15,7 +15,7 @@ Boundary boundary_named(const std::string& name) {
     return Boundary::circular_interior;
 }
 
-py::dict scan_arrays(const py::array& pixels, const py::array& y, double sigma, int patch_size,
+py::dict exact_scan_arrays(const py::array& pixels, const py::array& y, double sigma, int patch_size,
                      const std::string& boundary, bool equivariant, int threads,
                      const std::string& isa) {
     ScanInput in{};
@@ -56,14 +56,14 @@ py::dict scan_arrays(const py::array& pixels, const py::array& y, double sigma, 
     const ScanOutput out{log_max.mutable_data(), sum_w.mutable_data(), sum_wc.mutable_data(),
                          sum_w2.mutable_data(), num_scored.mutable_data()};
     if (in.batch > 0 && in.num_images > 0)
-        without_lock([&](const auto& interrupted) { scan(in, out, interrupted); });
+        without_lock([&](const auto& interrupted) { exact_scan(in, out, interrupted); });
     return record_dict(log_max, sum_w, sum_wc, sum_w2, num_scored);
 }
 
 }  // namespace
 
 void bind_scan(py::module_& module) {
-    module.def("scan", &scan_arrays, "pixels"_a, "y"_a, "sigma"_a, py::kw_only(),
+    module.def("exact_scan", &exact_scan_arrays, "pixels"_a, "y"_a, "sigma"_a, py::kw_only(),
                "patch_size"_a, "boundary"_a, "equivariant"_a, "threads"_a, "isa"_a = "",
                "Sums over every legal training patch, per query pixel.");
 }

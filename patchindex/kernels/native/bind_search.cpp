@@ -1,10 +1,10 @@
-// Searching inverted lists and lending what was found, for Python.
+// Searching inverted lists and propagating what was found, for Python.
 #include <optional>
 #include <utility>
 
 #include "bindings.hpp"
 #include "list_search.hpp"
-#include "moved_union.hpp"
+#include "propagate_neighbors.hpp"
 #include "nearest.hpp"
 
 namespace patchindex {
@@ -87,36 +87,36 @@ py::array_t<int64_t> nearest_rows_arrays(const py::array& rows, const py::array&
     return positions;
 }
 
-LoanAxis loan_axis(const py::array& lenders, const py::array& steps, int64_t num_lenders,
+NeighborAxis neighbor_axis(const py::array& neighbors, const py::array& steps, int64_t num_searched,
                    std::pair<int64_t, int64_t> centers) {
-    LoanAxis axis{};
-    axis.lenders = checked<int64_t>(lenders, "lenders", "places, 2", 2);
+    NeighborAxis axis{};
+    axis.neighbors = checked<int64_t>(neighbors, "neighbors", "places, 2", 2);
     axis.steps = checked<int64_t>(steps, "steps", "places, 2", 2);
-    require(lenders.shape(1) == 2 && steps.shape(1) == 2 && lenders.shape(0) == steps.shape(0),
-            "lenders are " + described(lenders) + " and steps are " + described(steps) +
+    require(neighbors.shape(1) == 2 && steps.shape(1) == 2 && neighbors.shape(0) == steps.shape(0),
+            "neighbors are " + described(neighbors) + " and steps are " + described(steps) +
                 ". Give two of each for every place.");
-    axis.num_places = lenders.shape(0);
-    axis.num_lenders = num_lenders;
+    axis.num_places = neighbors.shape(0);
+    axis.num_searched = num_searched;
     axis.first_center = centers.first;
     axis.stop_center = centers.second;
     return axis;
 }
 
-py::array_t<int64_t> moved_union_arrays(
-    const py::array& found, const py::array& borrowers, const py::array& row_lenders,
-    const py::array& row_steps, const py::array& col_lenders, const py::array& col_steps,
+py::array_t<int64_t> propagate_neighbors_arrays(
+    const py::array& found, const py::array& targets, const py::array& row_neighbors,
+    const py::array& row_steps, const py::array& col_neighbors, const py::array& col_steps,
     std::pair<int64_t, int64_t> row_centers, std::pair<int64_t, int64_t> col_centers,
     int64_t height, int64_t width, int threads) {
-    MovedUnionInput in{};
+    PropagationInput in{};
     in.found = checked<int64_t>(found, "found", "batch, rows, columns, ids", 4);
     in.batch = found.shape(0);
     in.k = found.shape(3);
-    in.rows = loan_axis(row_lenders, row_steps, found.shape(1), row_centers);
-    in.cols = loan_axis(col_lenders, col_steps, found.shape(2), col_centers);
-    in.borrowers = checked<int64_t>(borrowers, "borrowers", "borrowers, 3", 2);
-    in.num_borrowers = borrowers.shape(0);
-    require(borrowers.shape(1) == 3,
-            "borrowers are " + described(borrowers) + ". Give state, row and column of each.");
+    in.rows = neighbor_axis(row_neighbors, row_steps, found.shape(1), row_centers);
+    in.cols = neighbor_axis(col_neighbors, col_steps, found.shape(2), col_centers);
+    in.targets = checked<int64_t>(targets, "targets", "targets, 3", 2);
+    in.num_targets = targets.shape(0);
+    require(targets.shape(1) == 3,
+            "targets are " + described(targets) + ". Give state, row and column of each.");
     require_image(1, height, width,
                   "images are of " + std::to_string(height) + " x " + std::to_string(width));
     require_threads(threads);
@@ -124,10 +124,10 @@ py::array_t<int64_t> moved_union_arrays(
     in.width = width;
     in.threads = threads;
     std::vector<std::vector<int64_t>> ids;
-    without_lock([&](const auto& interrupted) { moved_union(in, ids, interrupted); });
+    without_lock([&](const auto& interrupted) { propagate_neighbors(in, ids, interrupted); });
     size_t most = 0;
     for (const auto& row : ids) most = std::max(most, row.size());
-    auto result = filled<int64_t>({in.num_borrowers, py::ssize_t(most)}, -1);
+    auto result = filled<int64_t>({in.num_targets, py::ssize_t(most)}, -1);
     for (size_t i = 0; i < ids.size(); ++i)
         std::copy(ids[i].begin(), ids[i].end(), result.mutable_data() + i * most);
     return result;
@@ -143,10 +143,10 @@ void bind_search(py::module_& module) {
     module.def("nearest_rows", &nearest_rows_arrays, "rows"_a, "vectors"_a, "count"_a,
                py::kw_only(), "threads"_a, "isa"_a = "",
                "Positions of the rows nearest to each vector, nearest first.");
-    module.def("moved_union", &moved_union_arrays, "found"_a, "borrowers"_a,
-               py::kw_only(), "row_lenders"_a, "row_steps"_a, "col_lenders"_a, "col_steps"_a,
+    module.def("propagate_neighbors", &propagate_neighbors_arrays, "found"_a, "targets"_a,
+               py::kw_only(), "row_neighbors"_a, "row_steps"_a, "col_neighbors"_a, "col_steps"_a,
                "row_centers"_a, "col_centers"_a, "height"_a, "width"_a, "threads"_a,
-               "Ids found for searched pixels, moved along to the pixels around them.");
+               "Ids found for searched pixels, moved along to the pixels beside them.");
 }
 
 }  // namespace patchindex

@@ -69,7 +69,7 @@ bool visit_distances(const RescoreInput& in, const Visit& visit, const Finish& f
 
 }  // namespace
 
-bool rescore(const RescoreInput& in, float* dist_sq, const std::function<bool()>& interrupted) {
+bool patch_distances(const RescoreInput& in, float* dist_sq, const std::function<bool()>& interrupted) {
     const auto store = [&](Worker&, const Unit& unit, int64_t query, int64_t id,
                            const float* dist) {
         const int64_t num = std::min(PATCH_BLOCK, unit.first_id + unit.num_ids - id);
@@ -79,7 +79,7 @@ bool rescore(const RescoreInput& in, float* dist_sq, const std::function<bool()>
     return visit_distances(in, store, [](Worker&, int64_t, const Unit&) {}, interrupted);
 }
 
-bool rescore_records(const RescoreInput& in, const RecordOutput& output, const int64_t* group_of,
+bool sum_patches(const RescoreInput& in, const RecordOutput& output, const int64_t* group_of,
                      std::vector<Grouped>& grouped, const std::function<bool()>& interrupted) {
     const int64_t per_image = int64_t(in.height) * in.width;
     std::vector<RunningRecord> totals(in.num_queries);

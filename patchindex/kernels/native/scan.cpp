@@ -184,7 +184,7 @@ void scan_images(const Plan& plan, int64_t first_image, int64_t stop_image, int6
 
 }  // namespace
 
-bool scan(const ScanInput& input, const ScanOutput& output,
+bool exact_scan(const ScanInput& input, const ScanOutput& output,
           const std::function<bool()>& interrupted) {
     const Plan plan = make_plan(input);
     const ScanShape& shape = plan.shape;

@@ -34,7 +34,7 @@ struct ScanOutput {
 };
 
 // False if `interrupted` ended it early. Throws std::invalid_argument.
-bool scan(const ScanInput& input, const ScanOutput& output,
+bool exact_scan(const ScanInput& input, const ScanOutput& output,
           const std::function<bool()>& interrupted);
 
 }  // namespace patchindex

@@ -1,4 +1,4 @@
-"""A search that stays on a device, against the processor's; and who scans lists there."""
+"""A search that stays on a device, against the processor's; and who searches lists there."""
 
 import faiss
 import numpy as np
@@ -7,13 +7,15 @@ import torch
 from simulated_gpu import GpuTensor, simulated_gpu
 from small_index import build_small
 
-from patchindex import PatchIndex, devices, windows_at
+from patchindex import PatchIndex, windows_at
+from patchindex.device import Device
 from patchindex.environment import faiss_obstacle
 from patchindex.errors import DatasetError
 from patchindex.images import to_unit
 from patchindex.kernels import backend
 
 pytest.importorskip("triton")
+from patchindex.index import search
 from patchindex.index.list_search import faiss as faiss_search
 from patchindex.index.list_search import triton as triton_search
 
@@ -71,7 +73,7 @@ def test_a_device_finds_neighbors_as_near_as_the_processor(
         found = index.search(patch_size, signature, windows.to(DEVICE), 40, **options)
         assert found.device.type == DEVICE.type
         with monkeypatch.context() as plain:
-            plain.setattr(backend, "BACKEND", "native")
+            plain.setattr(backend, "BACKEND", backend.choose_backend())
             expected = index.search(patch_size, signature, windows, 40, **options)
         near, nearest = (
             code_distances(index, patch_size, windows, ids.cpu().numpy())
@@ -91,15 +93,15 @@ def test_no_query_has_no_neighbors_on_a_device(index, on_device):
     assert index.search(3, 0, torch.zeros(0, 9).to(DEVICE), 5).shape == (0, 5)
 
 
-def test_of_one_index_with_other_labels_a_device_keeps_lists_once(index, on_device, monkeypatch):
-    monkeypatch.setattr(devices, "_memories", {})
-    monkeypatch.setattr(devices, "_budgets", [2**30])
+def test_of_one_index_with_other_labels_a_device_keeps_lists_once(index, on_device):
+    device = Device(DEVICE, memory=2**30)
+    index = PatchIndex.open(index.path, device=device)
     windows = noisy_windows(index, 3, 0, 2).to(DEVICE)
     found = index.search(3, 0, windows, 5)
-    used = devices.memory_of(DEVICE).used
+    used = device.used
     relabelled = index.relabelled(np.zeros(len(index.images), np.int64))
     assert torch.equal(relabelled.search(3, 0, windows, 5, label=0), found)
-    assert devices.memory_of(DEVICE).used == used > 0
+    assert device.used == used > 0
 
 
 class Arrived:
@@ -128,10 +130,10 @@ def test_nothing_of_a_search_leaves_the_device(index, monkeypatch, memory_bytes)
     distances = triton_search.list_distances
     monkeypatch.setattr(triton_search, "list_distances", launch)
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor)
-    monkeypatch.setattr(triton_search, "Arriving", Arrived)
+    monkeypatch.setattr(triton_search, "PendingCopy", Arrived)
     monkeypatch.setattr(triton_search, "GROUP_BYTES", 2**12)
     monkeypatch.setattr(triton_search, "work_bytes", lambda _: 2**20)
-    opened = PatchIndex.open(index.path, scan="lists")
+    opened = PatchIndex.open(index.path, list_search="kernels")
     windows = noisy_windows(index, 7, 4, 2)
     expected = opened.search(7, 4, windows, 20, nprobe=2)
     with simulated_gpu(memory_bytes) as gpu:
@@ -142,11 +144,50 @@ def test_nothing_of_a_search_leaves_the_device(index, monkeypatch, memory_bytes)
         assert isinstance(labelled, GpuTensor)
 
 
-def test_faiss_on_a_gpu_is_asked_within_its_limits_only():
-    assert faiss_search.within_limits(2048, 2048, None)
-    assert not faiss_search.within_limits(2049, 1, None)
-    assert not faiss_search.within_limits(1, 2049, None)
-    assert not faiss_search.within_limits(1, 1, 3)
+ASKED = {"k": 2048, "nprobe": 2048, "label": None, "fits": True}
+BEYOND = [{"k": 2049}, {"nprobe": 2049}, {"label": 3}, {"fits": False}]
+
+
+@pytest.fixture
+def chosen(monkeypatch):
+    """Who searches for two queries on a GPU that FAISS sees, or not."""
+    queries = GpuTensor(torch.zeros(2, 3))
+
+    def choose(kind="auto", queries=queries, obstacle=None, **changes):
+        monkeypatch.setattr(search, "faiss_obstacle", lambda _: obstacle)
+        return search.choose_list_search(kind, queries, **(ASKED | changes))
+
+    return choose
+
+
+@pytest.mark.parametrize("kind", ["auto", "faiss"])
+def test_faiss_on_a_gpu_is_asked_within_its_limits_only(chosen, kind):
+    assert chosen(kind) == "faiss_gpu"
+    assert [chosen(kind, **beyond) for beyond in BEYOND] == ["triton"] * len(BEYOND)
+    assert chosen(kind, obstacle="FAISS has no GPU build") == "triton"
+    assert chosen(kind, GpuTensor(torch.zeros(0, 3))) == "triton"
+
+
+def test_our_kernels_search_on_a_gpu_if_they_are_asked_for(chosen):
+    assert chosen("kernels") == "triton"
+
+
+@pytest.mark.parametrize("changes", [{}, *BEYOND])
+@pytest.mark.parametrize(
+    ("kind", "built", "name"),
+    [
+        ("auto", "native", "native"),
+        ("auto", "torch", "faiss"),
+        ("kernels", "native", "native"),
+        ("faiss", "native", "faiss"),
+    ],
+)
+def test_on_the_processor_faiss_serves_where_the_kernels_do_not(
+    chosen, monkeypatch, changes, kind, built, name
+):
+    monkeypatch.setattr(search, "BACKEND", built)
+    monkeypatch.setattr(backend, "BACKEND", built)
+    assert chosen(kind, torch.zeros(2, 3), **changes) == name
 
 
 def test_the_names_that_faiss_is_asked_for_are_there():
@@ -175,20 +216,22 @@ def test_faiss_indices_on_gpus_share_one_workspace(monkeypatch: pytest.MonkeyPat
     reason="FAISS computes on no GPU here",
 )
 @pytest.mark.parametrize("patch_size", [3, 7])
-def test_faiss_on_a_gpu_finds_neighbors_as_near_as_the_list_scan(index, patch_size):
-    """Its twin without a GPU is the comparison of the list scan with the processor's."""
+def test_faiss_on_a_gpu_finds_neighbors_as_near_as_our_kernels(index, patch_size):
+    """Its twin without a GPU is the comparison of the Triton search with the processor's."""
     gpu = torch.device("cuda", 0)
     windows = noisy_windows(index, patch_size, 4, 30)
-    by_faiss, by_lists = (
-        PatchIndex.open(index.path, scan=scan).search(patch_size, 4, windows.to(gpu), 40, nprobe=3)
-        for scan in ("faiss", "lists")
+    by_faiss, by_kernels = (
+        PatchIndex.open(index.path, list_search=kind).search(
+            patch_size, 4, windows.to(gpu), 40, nprobe=3
+        )
+        for kind in ("faiss", "kernels")
     )
     near, nearest = (
         code_distances(index, patch_size, windows, ids.cpu().numpy())
-        for ids in (by_faiss, by_lists)
+        for ids in (by_faiss, by_kernels)
     )
     np.testing.assert_allclose(near, nearest, rtol=1e-5, atol=1e-5)
-    fewer = PatchIndex.open(index.path, scan="faiss").search(
+    fewer = PatchIndex.open(index.path, list_search="faiss").search(
         patch_size, 4, windows.to(gpu), 2000, nprobe=3, longest_list=130
     )
     assert ((fewer == -1) | (fewer >= 0)).all()

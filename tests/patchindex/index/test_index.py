@@ -13,12 +13,12 @@ from patchindex.images import to_unit
 from patchindex.index.patch_index import PatchIndex
 from patchindex.index.store import chunk_path
 from patchindex.index.trained import decode
-from patchindex.kernels import BACKEND
+from patchindex.kernels.backend import BACKEND
 
 EVERY = 10**6
 
 
-SCANS = ["faiss"] if BACKEND == "torch" else ["lists", "faiss"]
+KINDS = ["faiss"] if BACKEND == "torch" else ["kernels", "faiss"]
 
 
 @pytest.fixture(scope="module")
@@ -35,14 +35,14 @@ def wide_path(tmp_path_factory):
     ).path
 
 
-@pytest.fixture(scope="module", params=SCANS)
+@pytest.fixture(scope="module", params=KINDS)
 def index(small_path, request):
-    return PatchIndex.open(small_path, scan=request.param)
+    return PatchIndex.open(small_path, list_search=request.param)
 
 
-@pytest.fixture(scope="module", params=SCANS)
+@pytest.fixture(scope="module", params=KINDS)
 def wide_index(wide_path, request):
-    return PatchIndex.open(wide_path, scan=request.param)
+    return PatchIndex.open(wide_path, list_search=request.param)
 
 
 def noisy_windows(index, patch_size, signature, num, *, sigma=0.3):
@@ -256,20 +256,20 @@ def test_a_faiss_header_is_not_what_faiss_searches_with(small_path, tmp_path):
     header.write_bytes(bytes(header.stat().st_size))
     windows = torch.zeros(1, 9)
     found, wanted = (
-        PatchIndex.open(p, scan="faiss").search(3, 0, windows, 5) for p in (path, small_path)
+        PatchIndex.open(p, list_search="faiss").search(3, 0, windows, 5) for p in (path, small_path)
     )
     assert torch.equal(found, wanted)
 
 
 def test_lists_of_scales_not_used_for_longest_are_dropped(index, monkeypatch):
     monkeypatch.setattr("patchindex.index.list_search.faiss.CACHE_BYTES", 1)
-    opened = PatchIndex.open(index.path, scan="faiss")
+    opened = PatchIndex.open(index.path, list_search="faiss")
     windows = {p: noisy_windows(index, p, interior(index, p), 3) for p in (3, 7)}
     for patch_size in (3, 7, 3, 7):
         signature = interior(index, patch_size)
         found = opened.search(patch_size, signature, windows[patch_size], 10)
         assert torch.equal(found, index.search(patch_size, signature, windows[patch_size], 10))
-        assert list(opened._scan._searchers) == [patch_size]
+        assert list(opened._search._list_search("faiss")._searchers) == [patch_size]
 
 
 def test_the_numbers_of_an_index(index):

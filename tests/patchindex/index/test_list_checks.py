@@ -1,4 +1,4 @@
-"""Damaged lists and images: no search finds anything in them, whatever scans them."""
+"""Damaged lists and images: no search finds anything in them, whatever searches them."""
 
 import shutil
 
@@ -7,15 +7,14 @@ import pytest
 import torch
 from small_index import build_small, reseal, small_images
 
-from patchindex import devices
+from patchindex.device import Device
 from patchindex.errors import StoreError
-from patchindex.index.list_checks import list_checksums
 from patchindex.index.patch_index import PatchIndex
+from patchindex.index.scale import list_checksums
 from patchindex.index.store import chunk_path, crc32c
-from patchindex.kernels import BACKEND
-from patchindex.kernels.backend import has_triton
+from patchindex.kernels.backend import BACKEND, has_triton
 
-SCANS = ["faiss"] if BACKEND == "torch" else ["lists", "faiss"]
+KINDS = ["faiss"] if BACKEND == "torch" else ["kernels", "faiss"]
 CENTER, EVERY = 4, 10**6  # the signature of the image's middle
 
 
@@ -51,8 +50,8 @@ def spoil(path, index, name, number):
              int(index.arrays(3).offsets[number]) * rows[:1].nbytes)  # fmt: skip
 
 
-def search(path, scan, nprobe=EVERY):
-    index = PatchIndex.open(path, scan=scan)
+def search(path, kind, nprobe=EVERY):
+    index = PatchIndex.open(path, list_search=kind)
     return index.search(3, CENTER, torch.zeros(2, 9), 9, nprobe=nprobe)
 
 
@@ -71,46 +70,44 @@ def test_checksums_of_lists_are_those_of_their_rows(built):
 
 
 @pytest.mark.parametrize("name", ["codes", "ids"])
-@pytest.mark.parametrize("scan", SCANS)
-def test_a_damaged_list_is_named_when_it_is_visited(path, built, scan, name):
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_damaged_list_is_named_when_it_is_visited(path, built, kind, name):
     near, far = visited(built, EVERY)[[0, -1]]
     spoil(path, built, name, far)
-    assert torch.equal(search(path, scan, nprobe=1), search(built.path, scan, nprobe=1))
+    assert torch.equal(search(path, kind, nprobe=1), search(built.path, kind, nprobe=1))
     told = rf"list {far} of {name} of scales/3 of .*copy.zarr is damaged: its checksum .* Build it"
     with pytest.raises(StoreError, match=told):
-        search(path, scan)
+        search(path, kind)
     spoil(path, built, name, near)
     with pytest.raises(StoreError, match=rf"list {near} of {name} of scales/3"):
-        search(path, scan, nprobe=1)
+        search(path, kind, nprobe=1)
 
 
 @pytest.mark.parametrize("name", ["codes", "ids"])
-@pytest.mark.parametrize("scan", SCANS)
-def test_an_index_without_checksums_of_lists_is_checked_as_a_whole(path, built, scan, name):
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_index_without_checksums_of_lists_is_checked_as_a_whole(path, built, kind, name):
     reseal(path, without_list_checksums)
-    assert torch.equal(search(path, scan), search(built.path, scan))
+    assert torch.equal(search(path, kind), search(built.path, kind))
     PatchIndex.open(path).verify()
     spoil(path, built, name, visited(built, EVERY)[-1])
     with pytest.raises(StoreError, match=rf"{name} of scales/3 of .*copy.zarr is damaged: its ch"):
-        search(path, scan, nprobe=1)
+        search(path, kind, nprobe=1)
 
 
 @pytest.mark.skipif(not has_triton(), reason="no Triton")
 @pytest.mark.parametrize("budget", [0, 2**30])
-def test_a_damaged_list_never_gets_onto_a_device(path, built, monkeypatch, budget):
+def test_a_damaged_list_never_gets_onto_a_device(path, built, budget):
     from patchindex.index.list_search.triton import groups_on_device  # noqa: PLC0415 - needs Triton
 
-    monkeypatch.setattr(devices, "_memories", {})
-    monkeypatch.setattr(devices, "_budgets", [budget])
     number = visited(built, EVERY)[-1]
     spoil(path, built, "codes", number)
     lists = torch.from_numpy(visited(built, EVERY)[None].copy())
     with pytest.raises(StoreError, match=rf"list {number} of codes of scales/3"):
-        list(groups_on_device(PatchIndex.open(path).arrays(3), lists))
+        list(groups_on_device(PatchIndex.open(path).arrays(3), lists, Device(memory=budget)))
 
 
-@pytest.mark.parametrize("scan", SCANS)
-def test_ids_of_images_that_are_not_there_are_never_found(path, built, scan):
+@pytest.mark.parametrize("kind", KINDS)
+def test_ids_of_images_that_are_not_there_are_never_found(path, built, kind):
     arrays = built.arrays(3)
     ids = arrays.ids.copy()
     ids[-1] = 12 * 16 * 16
@@ -124,15 +121,15 @@ def test_ids_of_images_that_are_not_there_are_never_found(path, built, scan):
             attributes["arrays"][f"scales/3/{name}"]["crc32c"] = crc32c(chunk)
 
     reseal(path, forge)
-    index = PatchIndex.open(path, scan=scan)
+    index = PatchIndex.open(path, list_search=kind)
     with pytest.raises(StoreError, match=r"ids of scales/3 .* has patches of images that are not"):
         index.search(3, len(index.geometry(3).signatures) - 1, torch.zeros(1, 9), 5)
 
 
-@pytest.mark.parametrize("scan", SCANS)
-def test_damaged_images_are_noticed_at_their_first_use(path, scan):
+@pytest.mark.parametrize("kind", KINDS)
+def test_damaged_images_are_noticed_at_their_first_use(path, kind):
     flip_bit(chunk_path(path / "images", 4), 700)
-    index = PatchIndex.open(path, scan=scan)
+    index = PatchIndex.open(path, list_search=kind)
     assert index.info().images == (12, 1, 16, 16)
     for use in (lambda: index.images, lambda: index.search(3, 0, torch.zeros(1, 9), 1)):
         with pytest.raises(StoreError, match=r"images of .*copy.zarr is damaged: its checksum"):

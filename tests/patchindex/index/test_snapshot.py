@@ -138,7 +138,7 @@ def test_an_index_opened_by_few_descriptors_tells_that_there_are_no_more(live):
 
 
 def test_a_pickled_index_is_the_same_index(pair):
-    index = PatchIndex.open(pair / "one", scan="faiss")
+    index = PatchIndex.open(pair / "one", list_search="faiss")
     index.images.sha256  # noqa: B018 - what is cached must not be in the way
     copy = pickle.loads(pickle.dumps(index))  # noqa: S301 - our own
     assert len(pickle.dumps(index)) < 1000

@@ -1,4 +1,4 @@
-"""What neighbors lend each other is legal, moved by the right step, and never counted twice."""
+"""Ids propagated to neighbors are legal, moved by the right step, and never counted twice."""
 
 import torch
 
@@ -15,7 +15,7 @@ def patch_id(image: int, row: int, col: int) -> int:
     return (image * GEOMETRY.height + row) * GEOMETRY.width + col
 
 
-def lent(found: dict[tuple[int, int], list[int]], wanted: torch.Tensor | None = None):
+def propagated(found: dict[tuple[int, int], list[int]], wanted: torch.Tensor | None = None):
     """Candidates of every wanted place (row, column of the field), given those that were found."""
     wanted = torch.ones(FIELD, dtype=torch.bool) if wanted is None else wanted
     k = max(map(len, found.values()))
@@ -31,25 +31,25 @@ def lent(found: dict[tuple[int, int], list[int]], wanted: torch.Tensor | None = 
     }
 
 
-def test_a_pixel_lends_to_those_above_and_left_of_it_moved_by_their_step() -> None:
-    assert lent({(3, 5): [patch_id(7, 4, 6)]}) == {
+def test_a_pixel_propagates_to_those_above_and_left_of_it_moved_by_their_step() -> None:
+    assert propagated({(3, 5): [patch_id(7, 4, 6)]}) == {
         (row, col): [patch_id(7, 4 + row - 3, 6 + col - 5)] for row in (2, 3) for col in (4, 5)
     }
 
 
-def test_the_last_row_and_column_borrow_from_those_before_them() -> None:
-    assert lent({(6, 8): [patch_id(2, 5, 5)]})[7, 9] == [patch_id(2, 6, 6)]
+def test_the_last_row_and_column_take_from_those_before_them() -> None:
+    assert propagated({(6, 8): [patch_id(2, 5, 5)]})[7, 9] == [patch_id(2, 6, 6)]
 
 
-def test_a_step_over_the_border_of_the_legal_centers_lends_nothing() -> None:
-    candidates = lent({(3, 5): [patch_id(0, 1, 5), patch_id(3, 4, 1)]})
+def test_a_step_over_the_border_of_the_legal_centers_propagates_nothing() -> None:
+    candidates = propagated({(3, 5): [patch_id(0, 1, 5), patch_id(3, 4, 1)]})
     assert candidates[2, 5] == [patch_id(3, 3, 1)]  # one up: row 0 is none
     assert candidates[3, 4] == [patch_id(0, 1, 4)]  # one left: column 0 is none
     assert (2, 4) not in candidates
 
 
 def test_what_several_found_is_a_candidate_once() -> None:
-    candidates = lent(
+    candidates = propagated(
         {
             (3, 5): [patch_id(5, 4, 4), patch_id(1, 2, 3)],
             (3, 6): [patch_id(5, 4, 5)],
@@ -59,11 +59,11 @@ def test_what_several_found_is_a_candidate_once() -> None:
     assert candidates[3, 5] == [patch_id(1, 2, 3), patch_id(5, 4, 4), patch_id(9, 7, 8)]
 
 
-def test_only_wanted_pixels_lend_and_borrow() -> None:
+def test_only_wanted_pixels_give_and_take() -> None:
     wanted = torch.zeros(FIELD, dtype=torch.bool)
     wanted[0, 3, 4] = wanted[0, 3, 5] = True
     found = {(row, col): [patch_id(row, 4, col + 1)] for row in (3, 4) for col in (4, 5)}
-    assert lent(found, wanted) == {
+    assert propagated(found, wanted) == {
         (3, 4): [patch_id(3, 4, 5)],
         (3, 5): [patch_id(3, 4, 6)],
     }

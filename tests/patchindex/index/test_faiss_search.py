@@ -18,7 +18,7 @@ def arrays(tmp_path_factory):
     """Those of one scale of a small index, without checksums."""
     path = tmp_path_factory.mktemp("faiss") / "small.zarr"
     build_small(path)
-    return replace(PatchIndex.open(path, scan="faiss").arrays(3), checks=None)
+    return replace(PatchIndex.open(path, list_search="faiss").arrays(3), checks=None)
 
 
 def moved(offsets, place, step):

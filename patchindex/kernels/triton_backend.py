@@ -1,4 +1,4 @@
-"""Rescoring on a GPU: same functions, arguments and results as on the processor."""
+"""The back end in Triton, which serves on GPUs; `triton_scan` is part of it."""
 
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -9,107 +9,76 @@ from einops import rearrange
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
+from patchindex.device import chosen_on
 from patchindex.geometry import BorderSignature, PatchGeometry
 from patchindex.images import HALF_RANGE
 from patchindex.kernels.bounds import check_group_of, check_patches, check_sigma
 from patchindex.kernels.group_members import GroupMembers
-from patchindex.kernels.streaming import chosen_on
-from patchindex.kernels.torch_rescore import members_of, seen_cells, weighed
+from patchindex.kernels.torch_backend import (
+    members_of,
+    nearest_rows,
+    propagate_neighbors,
+    seen_cells,
+    weighed,
+)
 from patchindex.kernels.triton_rescore_kernel import rescore_kernel
+from patchindex.kernels.triton_scan import exact_scan
 from patchindex.records import PosteriorRecord
+
+__all__ = [  # torch's own where nothing is gained by more
+    "exact_scan",
+    "nearest_rows",
+    "patch_distances",
+    "propagate_neighbors",
+    "sum_patches",
+]
 
 CANDIDATES = 64  # of a program
 CENTERS_BYTES = 2**28  # of the weighted centers that are summed at once
-BROUGHT_BYTES = 2**28  # of images that are brought to the device together: not all may fit
+LOADED_BYTES = 2**28  # of images that are copied to the device together: not all may fit
 
 
-def rescore(
+def patch_distances(
     pixels: UInt8[Tensor, "n c h w"],
     windows: Float[Tensor, "q c s s"],
-    ids: Int[Tensor, "q k"],
+    ids: Int[Tensor, "*q k"],
     geometry: PatchGeometry,
     signature: BorderSignature,
 ) -> Float[Tensor, "q k"]:
-    """Squared distances between each query window and its own patches; infinite for id -1."""
-    return distances(pixels, windows, ids, geometry, signature)
-
-
-def rescore_shared(
-    pixels: UInt8[Tensor, "n c h w"],
-    windows: Float[Tensor, "q c s s"],
-    ids: Int[Tensor, " m"],
-    geometry: PatchGeometry,
-    signature: BorderSignature,
-) -> Float[Tensor, "q m"]:
-    """Squared distances between every query window and every patch."""
-    return distances(pixels, windows, ids[None], geometry, signature)
-
-
-def rescore_record(
-    pixels: UInt8[Tensor, "n c h w"],
-    windows: Float[Tensor, "q c s s"],
-    ids: Int[Tensor, "q k"],
-    geometry: PatchGeometry,
-    signature: BorderSignature,
-    *,
-    sigma: float,
-) -> PosteriorRecord:
-    """Sum the given patches for each query window; fields are [q]."""
-    check_sigma(sigma)
-    dist_sq = distances(pixels, windows, ids, geometry, signature)
-    return weighed_in_parts(dist_sq, pixels, ids, sigma)
-
-
-def rescore_groups(
-    pixels: UInt8[Tensor, "n c h w"],
-    windows: Float[Tensor, "q c s s"],
-    ids: Int[Tensor, "q k"],
-    geometry: PatchGeometry,
-    signature: BorderSignature,
-    *,
-    sigma: float,
-    group_of: Int[Tensor, " n"],
-) -> tuple[PosteriorRecord, GroupMembers]:
-    """Sum the given patches for each query window, and list those whose image is in a group."""
-    check_sigma(sigma)
-    check_group_of(group_of, pixels)
-    dist_sq = distances(pixels, windows, ids, geometry, signature)
-    members = members_of(dist_sq, pixels, ids, sigma, group_of)
-    return weighed_in_parts(dist_sq, pixels, ids, sigma), members
-
-
-def weighed_in_parts(
-    dist_sq: Float[Tensor, "q k"],
-    pixels: UInt8[Tensor, "n c h w"],
-    ids: Int[Tensor, "q k"],
-    sigma: float,
-) -> PosteriorRecord:
-    """The exact sums, of some queries at a time."""
-    step = max(1, CENTERS_BYTES // (4 * pixels.shape[1] * ids.shape[1] + 1))
-    parts = zip(dist_sq.split(step), ids.split(step), strict=True)
-    return PosteriorRecord.joined([weighed(part, pixels, own, sigma) for part, own in parts])
-
-
-def distances(
-    pixels: UInt8[Tensor, "n c h w"],
-    windows: Float[Tensor, "q c s s"],
-    ids: Int[Tensor, "q_or_1 k"],
-    geometry: PatchGeometry,
-    signature: BorderSignature,
-) -> Float[Tensor, "q k"]:
-    """Squared distances between each query window and its own patches, or those of all queries."""
+    """See `patchindex.kernels`."""
+    rows_of_ids = ids if ids.ndim == 2 else ids[None]
     if not len(windows) or not ids.numel():
-        return torch.empty(len(windows), ids.shape[1], device=windows.device)
+        return torch.empty(len(windows), rows_of_ids.shape[1], device=windows.device)
     check_patches(ids, pixels, geometry, signature)
     levels = ((seen_cells(windows, geometry, signature).double() + 1) * HALF_RANGE).float()
     parts = (
-        launch(near, levels, near_ids, geometry, signature)
-        for near, near_ids in beside(pixels, ids)
+        _launch(near, levels, near_ids, geometry, signature)
+        for near, near_ids in _beside(pixels, rows_of_ids)
     )
     return reduce(torch.minimum, parts).div_(HALF_RANGE**2)
 
 
-def launch(
+def sum_patches(
+    pixels: UInt8[Tensor, "n c h w"],
+    windows: Float[Tensor, "q c s s"],
+    ids: Int[Tensor, "q k"],
+    geometry: PatchGeometry,
+    signature: BorderSignature,
+    *,
+    sigma: float,
+    group_of: Int[Tensor, " n"] | None = None,
+) -> tuple[PosteriorRecord, GroupMembers]:
+    """See `patchindex.kernels`; centers are weighed for some queries at a time."""
+    check_sigma(sigma)
+    check_group_of(group_of, pixels)
+    dist_sq = patch_distances(pixels, windows, ids, geometry, signature)
+    step = max(1, CENTERS_BYTES // (4 * pixels.shape[1] * ids.shape[1] + 1))
+    parts = zip(dist_sq.split(step), ids.split(step), strict=True)
+    record = PosteriorRecord.joined([weighed(part, pixels, own, sigma) for part, own in parts])
+    return record, members_of(dist_sq, pixels, ids, sigma, group_of)
+
+
+def _launch(
     pixels: UInt8[Tensor, "n c h w"],
     levels: Float[Tensor, "q c o"],
     ids: Int[Tensor, "q_or_1 k"],
@@ -132,23 +101,23 @@ def launch(
     return dist_sq
 
 
-def beside(
+def _beside(
     pixels: UInt8[Tensor, "n c h w"], ids: Int[Tensor, "*q"]
 ) -> Iterator[tuple[UInt8[Tensor, "m c h w"], Int[Tensor, "*q"]]]:
     """Images on the device of the ids, and the ids among them; copied there if need be."""
     if pixels.device == ids.device:
         yield pixels, ids
     else:
-        yield from brought(pixels, ids)
+        yield from _loaded(pixels, ids)
 
 
-def brought(
+def _loaded(
     pixels: UInt8[Tensor, "n c h w"], ids: Int[Tensor, "*q"]
 ) -> Iterator[tuple[UInt8[Tensor, "m c h w"], Int[Tensor, "*q"]]]:
     """The images that are needed, in blocks; ids of images in other blocks are -1."""
     plane = pixels.shape[2] * pixels.shape[3]
     numbers, renumbered = (ids.clamp(min=0) // plane).unique(return_inverse=True)
-    block_size = max(1, BROUGHT_BYTES // pixels[0].nbytes)
+    block_size = max(1, LOADED_BYTES // pixels[0].nbytes)
     for start in range(0, len(numbers), block_size):
         block = chosen_on(pixels, numbers[start : start + block_size], ids.device)
         image = renumbered - start

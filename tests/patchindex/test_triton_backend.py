@@ -7,9 +7,9 @@ from reference.samples import Case
 from reference.score_machines import as_unit, padded_windows
 
 from patchindex import BorderSignature, PatchGeometry
-from patchindex.kernels import torch_rescore
+from patchindex.kernels import torch_backend
 
-triton_rescore = pytest.importorskip("patchindex.kernels.triton_rescore")
+triton_backend = pytest.importorskip("patchindex.kernels.triton_backend")
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 GPU = [pytest.mark.gpu, pytest.mark.skipif(DEVICE == "cpu", reason="needs a CUDA device")]
@@ -56,7 +56,7 @@ def test_distances_equal_brute_force_for_every_signature(case: Case) -> None:
         windows = query_windows(case, signature)
         ids = rng.choice(legal_ids(case, signature), (len(windows), 5))
         ids[0, 0] = -1
-        found = triton_rescore.rescore(
+        found = triton_backend.patch_distances(
             images, torch.from_numpy(windows).to(DEVICE), torch.from_numpy(ids).to(DEVICE),
             geometry, signature,
         ).cpu()  # fmt: skip
@@ -71,15 +71,15 @@ def test_shared_patches_have_the_distances_of_single_ones() -> None:
     signature = geometry.signatures[geometry.signature_at(2, 3)]
     windows = torch.from_numpy(query_windows(case, signature)).to(DEVICE)
     ids = torch.from_numpy(legal_ids(case, signature)).to(DEVICE)
-    each = triton_rescore.rescore(
+    each = triton_backend.patch_distances(
         images, windows, ids.expand(len(windows), -1), geometry, signature
     )
-    assert each.equal(triton_rescore.rescore_shared(images, windows, ids, geometry, signature))
+    assert each.equal(triton_backend.patch_distances(images, windows, ids, geometry, signature))
 
 
-@pytest.mark.parametrize("brought_bytes", [1, 2 * 3 * 5 * 7, 2**28])
-def test_images_that_are_brought_in_blocks_give_the_same_distances(
-    brought_bytes: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("loaded_bytes", [1, 2 * 3 * 5 * 7, 2**28])
+def test_images_that_are_loaded_in_blocks_give_the_same_distances(
+    loaded_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     case = CASES[1]
     geometry, images = geometry_of(case), torch.from_numpy(case.images())
@@ -88,12 +88,12 @@ def test_images_that_are_brought_in_blocks_give_the_same_distances(
     chosen = case.rng.choice(legal_ids(case, signature), (len(windows), 9))
     chosen[0, :2] = -1
     ids = torch.from_numpy(chosen).to(DEVICE)
-    expected = triton_rescore.rescore(images.to(DEVICE), windows, ids, geometry, signature)
-    monkeypatch.setattr(triton_rescore, "BROUGHT_BYTES", brought_bytes)
-    monkeypatch.setattr(triton_rescore, "beside", triton_rescore.brought)
-    found = triton_rescore.rescore(images, windows, ids, geometry, signature)
+    expected = triton_backend.patch_distances(images.to(DEVICE), windows, ids, geometry, signature)
+    monkeypatch.setattr(triton_backend, "LOADED_BYTES", loaded_bytes)
+    monkeypatch.setattr(triton_backend, "_beside", triton_backend._loaded)
+    found = triton_backend.patch_distances(images, windows, ids, geometry, signature)
     assert found.equal(expected)
-    shared = triton_rescore.rescore_shared(images, windows, ids[0], geometry, signature)
+    shared = triton_backend.patch_distances(images, windows, ids[0], geometry, signature)
     assert shared[:1].equal(expected[:1])
 
 
@@ -104,12 +104,12 @@ def test_close_patches_keep_their_distance_in_float32() -> None:
     windows = torch.ones(1, 3, 17, 17)
     windows[0, 0, 8, 8] += 1e-3
     ids = torch.tensor([[8 * 17 + 8]], device=DEVICE)
-    found = triton_rescore.rescore(images, windows.to(DEVICE), ids, geometry, signature)
+    found = triton_backend.patch_distances(images, windows.to(DEVICE), ids, geometry, signature)
     assert float(found) == pytest.approx(1e-6, rel=1e-3)
 
 
 def test_sums_and_members_are_those_of_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(triton_rescore, "CENTERS_BYTES", 1)  # one query at a time
+    monkeypatch.setattr(triton_backend, "CENTERS_BYTES", 1)  # one query at a time
     case = Case(9, 2, 6, 6, 3, "zeros", 0.5, seed=6)
     geometry, images = geometry_of(case), torch.from_numpy(case.images())
     signature = geometry.signatures[geometry.signature_at(3, 3)]
@@ -117,14 +117,14 @@ def test_sums_and_members_are_those_of_the_processor(monkeypatch: pytest.MonkeyP
     ids = torch.from_numpy(case.rng.choice(legal_ids(case, signature), (len(windows), 70)))
     ids[:, 60:] = -1
     group_of = torch.tensor([0, -1, 1, -1, -1, 0, -1, 1, -1])
-    expected, listed = torch_rescore.rescore_groups(
+    expected, listed = torch_backend.sum_patches(
         images, windows, ids, geometry, signature, sigma=0.8, group_of=group_of
     )
     there = [tensor.to(DEVICE) for tensor in (windows, ids, group_of)]
-    found, members = triton_rescore.rescore_groups(
+    found, members = triton_backend.sum_patches(
         images, there[0], there[1], geometry, signature, sigma=0.8, group_of=there[2]
     )
-    alone = triton_rescore.rescore_record(
+    alone, _ = triton_backend.sum_patches(
         images, there[0], there[1], geometry, signature, sigma=0.8
     )
     for record in (found, alone):
@@ -144,7 +144,7 @@ def test_no_candidate_at_all_weighs_nothing() -> None:
     signature = geometry.signatures[geometry.signature_at(2, 2)]
     images = torch.zeros(1, 1, 5, 5, dtype=torch.uint8)
     windows, ids = torch.zeros(2, 1, 3, 3, device=DEVICE), torch.full((2, 3), -1, device=DEVICE)
-    record = triton_rescore.rescore_record(images, windows, ids, geometry, signature, sigma=1.0)
+    record, _ = triton_backend.sum_patches(images, windows, ids, geometry, signature, sigma=1.0)
     assert (record.sum_w == 0).all()
     assert record.log_max.isneginf().all()
 
@@ -156,7 +156,7 @@ def test_a_gpu_agrees_with_the_processor_on_real_sizes(*, resident: bool) -> Non
     geometry = PatchGeometry(height=32, width=32, patch_size=15)
     signature = geometry.signatures[geometry.signature_at(16, 16)]
     windows, ids = torch.randn(64, 3, 15, 15), torch.randint(0, 500, (64, 300)) * 1024 + 16 * 33
-    expected = torch_rescore.rescore(images, windows, ids, geometry, signature)
+    expected = torch_backend.patch_distances(images, windows, ids, geometry, signature)
     pixels = images.cuda() if resident else images
-    found = triton_rescore.rescore(pixels, windows.cuda(), ids.cuda(), geometry, signature)
+    found = triton_backend.patch_distances(pixels, windows.cuda(), ids.cuda(), geometry, signature)
     torch.testing.assert_close(found.cpu(), expected, rtol=1e-5, atol=1e-4)

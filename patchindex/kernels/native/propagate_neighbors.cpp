@@ -1,4 +1,4 @@
-#include "moved_union.hpp"
+#include "propagate_neighbors.hpp"
 
 #include <algorithm>
 #include <iterator>
@@ -10,15 +10,15 @@
 namespace patchindex {
 namespace {
 
-constexpr int64_t BORROWERS_PER_UNIT = 64;
+constexpr int64_t TARGETS_PER_UNIT = 64;
 
-void check_axis(const LoanAxis& axis, int64_t size) {
+void check_axis(const NeighborAxis& axis, int64_t size) {
     for (int64_t i = 0; i < 2 * axis.num_places; ++i) {
-        if (axis.lenders[i] < 0 || axis.lenders[i] >= axis.num_lenders)
-            throw std::invalid_argument("place " + std::to_string(i / 2) + " borrows from place " +
-                                        std::to_string(axis.lenders[i]) +
-                                        ", which was not searched. Give 0.." +
-                                        std::to_string(axis.num_lenders - 1) + ".");
+        if (axis.neighbors[i] < 0 || axis.neighbors[i] >= axis.num_searched)
+            throw std::invalid_argument("place " + std::to_string(i / 2) + " has place " +
+                                        std::to_string(axis.neighbors[i]) +
+                                        " for a neighbor, which was not searched. Give 0.." +
+                                        std::to_string(axis.num_searched - 1) + ".");
         if (axis.steps[i] < -size || axis.steps[i] > size)
             throw std::invalid_argument("a step of " + std::to_string(axis.steps[i]) +
                                         " pixels leaves the image. Give at most " +
@@ -29,31 +29,31 @@ void check_axis(const LoanAxis& axis, int64_t size) {
 // One thread's buffers.
 class Union {
   public:
-    explicit Union(const MovedUnionInput& in) : in_(in) {}
+    explicit Union(const PropagationInput& in) : in_(in) {}
 
-    std::vector<int64_t> of(const int64_t* borrower) {
-        const int64_t batch = borrower[0], row = borrower[1], col = borrower[2];
+    std::vector<int64_t> of(const int64_t* target) {
+        const int64_t batch = target[0], row = target[1], col = target[2];
         all_.clear();
         for (int i = 0; i < 2; ++i)
             for (int j = 0; j < 2; ++j) {
-                const int64_t row_lender = in_.rows.lenders[2 * row + i];
-                const int64_t col_lender = in_.cols.lenders[2 * col + j];
-                const bool again = (i == 1 && row_lender == in_.rows.lenders[2 * row]) ||
-                                   (j == 1 && col_lender == in_.cols.lenders[2 * col]);
+                const int64_t row_neighbor = in_.rows.neighbors[2 * row + i];
+                const int64_t col_neighbor = in_.cols.neighbors[2 * col + j];
+                const bool again = (i == 1 && row_neighbor == in_.rows.neighbors[2 * row]) ||
+                                   (j == 1 && col_neighbor == in_.cols.neighbors[2 * col]);
                 if (again) continue;
-                const int64_t lender =
-                    (batch * in_.rows.num_lenders + row_lender) * in_.cols.num_lenders + col_lender;
-                borrow(in_.found + lender * in_.k, in_.rows.steps[2 * row + i],
+                const int64_t neighbor =
+                    (batch * in_.rows.num_searched + row_neighbor) * in_.cols.num_searched + col_neighbor;
+                take(in_.found + neighbor * in_.k, in_.rows.steps[2 * row + i],
                        in_.cols.steps[2 * col + j]);
             }
         return all_;
     }
 
   private:
-    const MovedUnionInput& in_;
+    const PropagationInput& in_;
     std::vector<int64_t> all_, moved_, merged_;
 
-    void borrow(const int64_t* found, int64_t row_step, int64_t col_step) {
+    void take(const int64_t* found, int64_t row_step, int64_t col_step) {
         const auto moved_by_step = [step = row_step * in_.width + col_step](int64_t id) {
             return int64_t(uint64_t(id) + uint64_t(step));  // which may overflow, for no image's id
         };
@@ -77,26 +77,26 @@ class Union {
 
 }  // namespace
 
-bool moved_union(const MovedUnionInput& in, std::vector<std::vector<int64_t>>& ids,
+bool propagate_neighbors(const PropagationInput& in, std::vector<std::vector<int64_t>>& ids,
                  const std::function<bool()>& interrupted) {
     check_axis(in.rows, in.height);
     check_axis(in.cols, in.width);
-    for (int64_t i = 0; i < in.num_borrowers; ++i) {
-        const int64_t* const at = in.borrowers + 3 * i;
+    for (int64_t i = 0; i < in.num_targets; ++i) {
+        const int64_t* const at = in.targets + 3 * i;
         if (at[0] < 0 || at[0] >= in.batch || at[1] < 0 || at[1] >= in.rows.num_places ||
             at[2] < 0 || at[2] >= in.cols.num_places)
-            throw std::invalid_argument("borrower " + std::to_string(i) +
+            throw std::invalid_argument("target " + std::to_string(i) +
                                         " lies outside the searched field. Give state, row and "
-                                        "column of places that lend or borrow.");
+                                        "column of places.");
     }
-    ids.assign(in.num_borrowers, {});
+    ids.assign(in.num_targets, {});
     std::vector<Union> unions(in.threads, Union(in));
     std::atomic<bool> stop{false};
-    const int64_t units = (in.num_borrowers + BORROWERS_PER_UNIT - 1) / BORROWERS_PER_UNIT;
+    const int64_t units = (in.num_targets + TARGETS_PER_UNIT - 1) / TARGETS_PER_UNIT;
     const auto work = [&](int64_t unit, int thread) {
-        const int64_t first = unit * BORROWERS_PER_UNIT;
-        const int64_t end = std::min(first + BORROWERS_PER_UNIT, in.num_borrowers);
-        for (int64_t i = first; i < end; ++i) ids[i] = unions[thread].of(in.borrowers + 3 * i);
+        const int64_t first = unit * TARGETS_PER_UNIT;
+        const int64_t end = std::min(first + TARGETS_PER_UNIT, in.num_targets);
+        for (int64_t i = first; i < end; ++i) ids[i] = unions[thread].of(in.targets + 3 * i);
     };
     run_units(units, in.threads, stop, work, interrupted);
     return !stop;

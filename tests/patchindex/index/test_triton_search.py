@@ -1,26 +1,25 @@
-"""Searching lists where the queries are, against float64 brute force and the processor's scan."""
+"""Searching lists where the queries are, against float64 brute force and the processor's search."""
 
 import numpy as np
 import pytest
 import torch
 
-from patchindex import ImageSet, devices
+from patchindex import ImageSet, device
 
 pytest.importorskip("triton")
 from patchindex.index.list_search import triton as triton_search
-from patchindex.index.list_search.triton import DeviceListScan, smallest
-from patchindex.index.search import ScaleArrays, ScanSource
+from patchindex.index.list_search.triton import TritonListSearch, smallest
+from patchindex.index.scale import IndexLists, ScaleArrays
 
-DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+DEVICE = torch.empty(0, device="cuda" if torch.cuda.is_available() else "cpu").device
 PER_IMAGE = 10
 
 
 @pytest.fixture(params=["resident", "passing"])
 def memory(request, monkeypatch):
     """The lists stay on the device, or pass through it in groups of one or two."""
-    monkeypatch.setattr(devices, "_memories", {})
     budget = 2**30 if request.param == "resident" else 0
-    monkeypatch.setattr(devices, "_budgets", [budget])
+    monkeypatch.setattr(device, "default_budget", lambda _: budget)
     monkeypatch.setattr(triton_search, "GROUP_BYTES", 2**12)
     return request.param
 
@@ -51,12 +50,12 @@ class Lists:
         lists[1, 1:] = -1
         return vectors, lists
 
-    def scan(self):
-        return DeviceListScan(ScanSource(images=self.images, scales={3: self.arrays}))
+    def list_search(self):
+        return TritonListSearch(IndexLists(images=self.images, scales={3: self.arrays}))
 
-    def search(self, vectors, lists, k, label=None, scan=None):
+    def search(self, vectors, lists, k, label=None, list_search=None):
         on_device = (torch.from_numpy(array).to(DEVICE) for array in (vectors, lists))
-        found = (scan or self.scan()).nearest(3, *on_device, k, label)
+        found = (list_search or self.list_search()).nearest(3, *on_device, k, label)
         assert found.dtype == torch.int64
         return found.cpu().numpy()
 
@@ -143,13 +142,13 @@ def test_a_query_finds_the_same_in_any_company_and_block(memory, monkeypatch):
 
 def test_lists_stay_on_the_device_within_the_budget(memory):
     lists = Lists(16, seed=1)
-    scan = lists.scan()
+    list_search = lists.list_search()
     vectors, probes = lists.queries(4, 3)
-    before = lists.search(vectors, probes, 9, scan=scan)
+    before = lists.search(vectors, probes, 9, list_search=list_search)
     lists.arrays.codes[:] = 0
-    again = lists.search(vectors, probes, 9, scan=scan)
+    again = lists.search(vectors, probes, 9, list_search=list_search)
     assert np.array_equal(again, before) == (memory == "resident")
-    used = devices.memory_of(DEVICE).used
+    used = lists.images.device.at(DEVICE).used
     assert used == (triton_search.list_bytes(lists.arrays) if memory == "resident" else 0)
 
 

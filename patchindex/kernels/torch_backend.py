@@ -1,4 +1,4 @@
-"""Distances to chosen patches, and ranking of inverted lists, in torch: the reference."""
+"""The back end in torch, which serves where nothing was built; `torch_scan` is part of it."""
 
 import torch
 from einops import rearrange
@@ -8,37 +8,46 @@ from torch import Tensor
 from patchindex.geometry import AxisSignature, BorderSignature, PatchGeometry
 from patchindex.images import to_unit
 from patchindex.kernels.bounds import (
-    LoanAxis,
+    NeighborAxis,
     check_group_of,
-    check_loans,
     check_nearest,
+    check_neighbors,
     check_patches,
     check_sigma,
 )
 from patchindex.kernels.group_members import GroupMembers
+from patchindex.kernels.torch_scan import exact_scan
 from patchindex.records import PosteriorRecord, shifted_weights
 from patchindex.windows import wrapped
+
+__all__ = [
+    "exact_scan",
+    "nearest_rows",
+    "patch_distances",
+    "propagate_neighbors",
+    "sum_patches",
+]
 
 CHUNK_BYTES = 2**26
 
 
-def rescore(
+def patch_distances(
     pixels: UInt8[Tensor, "n c h w"],
     windows: Float[Tensor, "q c s s"],
-    ids: Int[Tensor, "q k"],
+    ids: Int[Tensor, "*q k"],
     geometry: PatchGeometry,
     signature: BorderSignature,
 ) -> Float[Tensor, "q k"]:
-    """Squared distances between each query window and its own patches; infinite for id -1.
-
-    Args:
-        windows: query windows in [-1, 1] data units; all of one signature.
-        ids: legal patches of that signature (`geometry.patch_ids`).
-    """
+    """See `patchindex.kernels`."""
     check_patches(ids, pixels, geometry, signature)
-    # the smallest legal id stands in where there is none
-    ids, absent = ids.clamp(min=first_id(geometry, signature)), ids < 0
     seen = seen_cells(windows, geometry, signature)
+    if ids.ndim == 1:  # each patch is cut out once only
+        patches = rearrange(regather(pixels, ids, signature), "m c o -> m (c o)")
+        # never the expanded form q^2 - 2qp + p^2, which cancels where distances are small
+        mode = "donot_use_mm_for_euclid_dist"
+        return torch.cdist(seen.flatten(1), patches, compute_mode=mode).square_()
+    # the smallest legal id stands in where there is none
+    ids, absent = ids.clamp(min=_first_id(geometry, signature)), ids < 0
     step = max(1, CHUNK_BYTES // (8 * seen[0].numel() * ids.shape[1] + 1))
     chunks = zip(seen.split(step), ids.split(step), strict=True)
     dist_sq = torch.cat(
@@ -50,22 +59,7 @@ def rescore(
     return dist_sq.masked_fill_(absent, torch.inf)
 
 
-def rescore_shared(
-    pixels: UInt8[Tensor, "n c h w"],
-    windows: Float[Tensor, "q c s s"],
-    ids: Int[Tensor, " m"],
-    geometry: PatchGeometry,
-    signature: BorderSignature,
-) -> Float[Tensor, "q m"]:
-    """Squared distances between every query window and every patch: each is cut out once only."""
-    check_patches(ids, pixels, geometry, signature)
-    seen = rearrange(seen_cells(windows, geometry, signature), "q c o -> q (c o)")
-    patches = rearrange(regather(pixels, ids, signature), "m c o -> m (c o)")
-    # never the expanded form q^2 - 2qp + p^2, which cancels where distances are small
-    return torch.cdist(seen, patches, compute_mode="donot_use_mm_for_euclid_dist").square_()
-
-
-def rescore_record(
+def sum_patches(
     pixels: UInt8[Tensor, "n c h w"],
     windows: Float[Tensor, "q c s s"],
     ids: Int[Tensor, "q k"],
@@ -73,37 +67,14 @@ def rescore_record(
     signature: BorderSignature,
     *,
     sigma: float,
-) -> PosteriorRecord:
-    """Sum the given patches for each query window; fields are [q].
-
-    Args:
-        ids: -1 for none.
-        sigma: noise in data units.
-    """
-    check_sigma(sigma)
-    return weighed(rescore(pixels, windows, ids, geometry, signature), pixels, ids, sigma)
-
-
-def rescore_groups(
-    pixels: UInt8[Tensor, "n c h w"],
-    windows: Float[Tensor, "q c s s"],
-    ids: Int[Tensor, "q k"],
-    geometry: PatchGeometry,
-    signature: BorderSignature,
-    *,
-    sigma: float,
-    group_of: Int[Tensor, " n"],
+    group_of: Int[Tensor, " n"] | None = None,
 ) -> tuple[PosteriorRecord, GroupMembers]:
-    """Sum the given patches for each query window, and list those whose image is in a group.
-
-    Args:
-        windows, ids, sigma: as for `rescore_record`.
-        group_of: group of each image, -1 for none.
-    """
+    """See `patchindex.kernels`."""
     check_sigma(sigma)
     check_group_of(group_of, pixels)
-    dist_sq = rescore(pixels, windows, ids, geometry, signature)
-    return weighed(dist_sq, pixels, ids, sigma), members_of(dist_sq, pixels, ids, sigma, group_of)
+    dist_sq = patch_distances(pixels, windows, ids, geometry, signature)
+    members = members_of(dist_sq, pixels, ids, sigma, group_of)
+    return weighed(dist_sq, pixels, ids, sigma), members
 
 
 def weighed(
@@ -130,9 +101,11 @@ def members_of(
     pixels: UInt8[Tensor, "n c h w"],
     ids: Int[Tensor, "q k"],
     sigma: float,
-    group_of: Int[Tensor, " n"],
+    group_of: Int[Tensor, " n"] | None,
 ) -> GroupMembers:
     """The patches at these distances whose image is in a group."""
+    if group_of is None:
+        return GroupMembers.none(pixels.shape[1], dist_sq.device)
     image = ids.clamp(min=0) // pixels[0, 0].numel()
     group = group_of[image].where(ids >= 0, -1)
     query, place = (group >= 0).nonzero(as_tuple=True)
@@ -156,7 +129,7 @@ def centers_of(pixels: UInt8[Tensor, "n c h w"], ids: Int[Tensor, "*q"]) -> Floa
     return to_unit(pixels.reshape(-1)[places.to(pixels.device)].to(ids.device))
 
 
-def first_id(geometry: PatchGeometry, signature: BorderSignature) -> int:
+def _first_id(geometry: PatchGeometry, signature: BorderSignature) -> int:
     """The smallest legal patch id."""
     return signature.rows.centers.start * geometry.width + signature.cols.centers.start
 
@@ -176,7 +149,7 @@ def regather(
     """In-image cells of the patches with these ids, in [-1, 1]; cells past a border wrap round."""
     _, _, height, width = pixels.shape
     rows, cols = signature.rows, signature.cols
-    above, beside = overhang(rows, height), overhang(cols, width)
+    above, beside = _overhang(rows, height), _overhang(cols, width)
     if above or beside:
         rows_round = wrapped(height, above, pixels.device)
         pixels = pixels[:, :, rows_round][..., wrapped(width, beside, pixels.device)]
@@ -187,7 +160,7 @@ def regather(
     return to_unit(windows[ids // (height * width), :, top, left].flatten(-2))
 
 
-def overhang(axis: AxisSignature, size: int) -> int:
+def _overhang(axis: AxisSignature, size: int) -> int:
     """How far legal windows reach beyond an image axis of this size; 0 where they stay inside."""
     before = -(axis.centers.start + axis.offsets.start)
     after = axis.centers.stop + axis.offsets.stop - 1 - size
@@ -197,7 +170,7 @@ def overhang(axis: AxisSignature, size: int) -> int:
 def nearest_rows(
     rows: Float[Tensor, "n r"], vectors: Float[Tensor, "q r"], count: int
 ) -> Int[Tensor, "q count"]:
-    """Positions of the rows nearest to each vector, nearest first; `count` of at most n."""
+    """See `patchindex.kernels`."""
     check_nearest(rows, vectors, count)
     # float64, so that no batch size or number of threads can tip a near tie
     wide = rows.double()
@@ -205,40 +178,31 @@ def nearest_rows(
     return dist_sq.topk(count, dim=1, largest=False).indices
 
 
-def moved_union(
+def propagate_neighbors(
     found: Int[Tensor, "b sr sc k"],
-    borrowers: Int[Tensor, "q 3"],
-    rows: LoanAxis,
-    cols: LoanAxis,
+    targets: Int[Tensor, "q 3"],
+    rows: NeighborAxis,
+    cols: NeighborAxis,
     *,
     height: int,
     width: int,
 ) -> Int[Tensor, "q m"]:
-    """The ids of up to four lenders, moved by the step from lender to borrower.
-
-    Args:
-        found: ids of the searched pixels of each state; -1 for none.
-        borrowers: state, row and column place of each pixel that wants ids.
-        height, width: of an image.
-
-    Returns:
-        Legal ids, each once and ascending; filled up with -1 behind.
-    """
-    check_loans(found, borrowers, rows, cols)
-    state, row, col = borrowers.unbind(1)
+    """See `patchindex.kernels`."""
+    check_neighbors(found, targets, rows, cols)
+    state, row, col = targets.unbind(1)
     parts = []
     for i in range(2):
         for j in range(2):
-            ids = found[state, rows.lenders[row, i], cols.lenders[col, j]]
+            ids = found[state, rows.neighbors[row, i], cols.neighbors[col, j]]
             row_step, col_step = rows.steps[row, i, None], cols.steps[col, j, None]
             y, x = ids // width % height + row_step, ids % width + col_step
             legal = (y >= rows.centers.start) & (y < rows.centers.stop)
             legal &= (x >= cols.centers.start) & (x < cols.centers.stop)
             parts.append((ids + row_step * width + col_step).where((ids >= 0) & legal, -1))
-    return each_once(torch.cat(parts, dim=1))
+    return _each_once(torch.cat(parts, dim=1))
 
 
-def each_once(ids: Int[Tensor, "q m"]) -> Int[Tensor, "q distinct"]:
+def _each_once(ids: Int[Tensor, "q m"]) -> Int[Tensor, "q distinct"]:
     """Each id of a row once, ascending; filled up with -1, to the longest row."""
     last = torch.iinfo(torch.int64).max
     ordered = ids.where(ids >= 0, last).sort(dim=1).values
