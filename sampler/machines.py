@@ -208,18 +208,21 @@ class ELSMachine(ScoreMachine):
         exact: bool = False,
         **settings: Unpack[RetrievalSettings],
     ) -> None:
-        self._index = None if isinstance(training_set, ImageSet) else training_set
-        if self._index is not None and boundary not in (None, self._index.boundary):
+        self.images = training_set.images
+        self._announced: set[int] = set()  # sizes that the log says the index lacks
+        self._index: NeighborSearch | None = None
+        self._retrieval: Retrieval | None = None
+        if isinstance(training_set, ImageSet):
+            self._boundary = boundary or "zeros"
+            return
+        if boundary not in (None, training_set.boundary):
             raise SamplerConfigError(
                 f"boundary {boundary} was asked for, but the index was built for "
-                f"{self._index.boundary}. Leave the boundary out, or build an index with it."
+                f"{training_set.boundary}. Leave the boundary out, or build an index with it."
             )
-        self.images = training_set.images
-        self._boundary = self._index.boundary if self._index else boundary or "zeros"
-        self._retrieval = None
-        if self._index is not None and not exact:
-            self._retrieval = Retrieval(self._index, **settings)
-        self._announced: set[int] = set()  # sizes that the log says the index lacks
+        self._index, self._boundary = training_set, training_set.boundary
+        if not exact:
+            self._retrieval = Retrieval(training_set, **settings)
 
     def compared_sizes(self, patch_sizes: Sequence[int | None]) -> tuple[int, ...]:
         """Themselves; of an index those that it has, the nearest in place of others."""
