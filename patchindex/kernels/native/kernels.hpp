@@ -116,8 +116,6 @@ struct Kernels {
     // Finds for each query the codes nearer than its limit.
     void (*near_codes)(const CodeTask& task, const float* decoded, const float* norms, int64_t num,
                        CodeQuery* const* queries, int64_t num_queries);
-    // Benchmarks only: 10 * rounds vector multiply-adds.
-    float (*multiply_adds)(int64_t rounds);
 };
 
 // Null where the compiler or the processor has not the instructions.
