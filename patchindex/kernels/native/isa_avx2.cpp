@@ -13,8 +13,15 @@
 
 namespace patchindex {
 const Kernels* kernels_avx2() {
-    static const Kernels kernels{"avx2", LANES, scan_block, reduce_sums,
-                                 distances, shared_distances, add_weights_of_list, decode_codes, near_codes};
+    static const Kernels kernels{"avx2",
+                                 LANES,
+                                 scan_block,
+                                 reduce_sums,
+                                 distances,
+                                 shared_distances,
+                                 add_weights_of_list,
+                                 decode_codes,
+                                 near_codes};
     const bool here = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
     return here ? &kernels : nullptr;
 }

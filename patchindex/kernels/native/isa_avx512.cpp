@@ -13,8 +13,15 @@
 
 namespace patchindex {
 const Kernels* kernels_avx512() {
-    static const Kernels kernels{"avx512", LANES, scan_block, reduce_sums,
-                                 distances, shared_distances, add_weights_of_list, decode_codes, near_codes};
+    static const Kernels kernels{"avx512",
+                                 LANES,
+                                 scan_block,
+                                 reduce_sums,
+                                 distances,
+                                 shared_distances,
+                                 add_weights_of_list,
+                                 decode_codes,
+                                 near_codes};
     const bool here = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
                       __builtin_cpu_supports("fma");

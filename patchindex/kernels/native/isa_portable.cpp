@@ -11,8 +11,9 @@
 
 namespace patchindex {
 const Kernels* kernels_portable() {
-    static const Kernels kernels{"portable", LANES, scan_block, reduce_sums,
-                                 distances, shared_distances, add_weights_of_list, decode_codes, near_codes};
+    static const Kernels kernels{"portable",          LANES,        scan_block,
+                                 reduce_sums,         distances,    shared_distances,
+                                 add_weights_of_list, decode_codes, near_codes};
     return &kernels;
 }
 }  // namespace patchindex

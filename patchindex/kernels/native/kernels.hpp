@@ -53,7 +53,7 @@ struct ScanTask {
     float* references;   // [rows][cols]: log2 scale of each pixel's sums; weights are 2^(ref - S)
     float* sums;         // [rows][cols][num_sums][lanes]
     float* scratch;
-    const float* zeros;  // a row of training pixels, or of a query
+    const float* zeros;     // a row of training pixels, or of a query
     float dense_reference;  // the reference of every pixel in dense mode
     float skip_below;       // log2 weights under this never count
     bool running;           // sum windows by adding and taking away, where rounding allows
