@@ -11,6 +11,7 @@ shares of the machine's limit are those of the fastest run in CPU seconds, again
 import json
 import platform
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
@@ -23,16 +24,27 @@ from jaxtyping import Float
 from torch import Tensor
 
 from benchmarks.accuracy import commit
+from benchmarks.peak import Peak
 from patchindex import ImageSet
 from patchindex.environment import library_versions
 from patchindex.geometry import PatchGeometry
 from patchindex.images import to_unit
-from patchindex.kernels import _native, native_backend
+from patchindex.kernels import native_backend
 
 RESULTS = Path(__file__).parent / "results" / "kernels.jsonl"
 # patch size @ sigma, as the published scales pair them, and small patches at high noise
 CASES = "3@0.0781,3@0.6,3@11,5@0.6,5@2.35,9@0.6,9@1.16,13@1.16,13@2.35,17@2.35,17@11"
 EXP_OPERATIONS = 7  # of one weight: a reduction, five multiply-adds, a scaling
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """What all measurements share."""
+
+    pixels: Tensor
+    threads: int
+    repeats: int
+    peak: Peak
 
 
 @click.command()
@@ -55,9 +67,10 @@ def main(
 ) -> None:
     images = ImageSet.load(dataset, limit=limit)
     pixels = torch.from_numpy(images.pixels)
-    rows = [scan_row(pixels, case, batch, threads, repeats) for case in cases.split(",") if case]
-    sizes = [int(size) for size in rescore_sizes.split(",") if size]
-    rows += [rescore_row(pixels, size, threads, repeats) for size in sizes]
+    peak = Peak.compiled(native_backend.instruction_set())
+    setup = Setup(pixels=pixels, threads=threads, repeats=repeats, peak=peak)
+    rows = [scan_row(setup, case, batch) for case in cases.split(",") if case]
+    rows += [rescore_row(setup, int(size)) for size in rescore_sizes.split(",") if size]
     result = {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": commit(),
@@ -84,10 +97,11 @@ def print_table(rows: list[dict[str, Any]]) -> None:
         )
 
 
-def scan_row(pixels: Tensor, case: str, batch: int, threads: int, repeats: int) -> dict[str, Any]:
+def scan_row(setup: Setup, case: str, batch: int) -> dict[str, Any]:
     """One scan of all images at `patch size@sigma`."""
     size, _, noise = case.partition("@")
     patch_size, sigma = int(size), float(noise)
+    pixels, threads = setup.pixels, setup.threads
     _, channels, height, width = pixels.shape
     geometry = PatchGeometry(height=height, width=width, patch_size=patch_size)
     y = noisy_states(pixels[-batch:], sigma)
@@ -95,13 +109,14 @@ def scan_row(pixels: Tensor, case: str, batch: int, threads: int, repeats: int) 
     pairs = int(record.num_scored.sum()) // min(512, len(pixels)) * len(pixels)
     operations = operations_per_image(patch_size, channels, height, width) * len(pixels) * batch
     run = lambda: native_backend.exact_scan(pixels, y, sigma, geometry, threads=threads)  # noqa: E731
-    row = timed(f"scan P={patch_size} s={sigma:g}", run, repeats, pixels, threads)
+    row = timed(f"scan P={patch_size} s={sigma:g}", run, setup)
     share = operations / row["fastest_cpu"] / row["multiply_adds_per_second"]
     return row | {"pairs": pairs, "operations": operations, "share": share}
 
 
-def rescore_row(pixels: Tensor, patch_size: int, threads: int, repeats: int) -> dict[str, Any]:
+def rescore_row(setup: Setup, patch_size: int) -> dict[str, Any]:
     """Random interior patches of all images, 64 queries with their own 16,384 ids each."""
+    pixels, threads = setup.pixels, setup.threads
     num, channels, height, width = pixels.shape
     geometry = PatchGeometry(height=height, width=width, patch_size=patch_size)
     interior = max(geometry.signatures, key=lambda signature: signature.num_centers)
@@ -120,27 +135,25 @@ def rescore_row(pixels: Tensor, patch_size: int, threads: int, repeats: int) -> 
     )
     # cache lines that a window spans in one plane, on average
     lines = channels * (1 + ((patch_size - 1) * width + patch_size - 1) / 64)
-    row = timed(f"rescore P={patch_size}", run, repeats, pixels, threads)
+    row = timed(f"rescore P={patch_size}", run, setup)
     num_lines = lines * ids.numel()
     share = num_lines / row["fastest_cpu"] / row["random_lines_per_second"]
     return row | {"pairs": ids.numel(), "lines": num_lines, "share": share}
 
 
-def timed(
-    case: str, run: Callable[[], object], repeats: int, pixels: Tensor, threads: int
-) -> dict[str, Any]:
+def timed(case: str, run: Callable[[], object], setup: Setup) -> dict[str, Any]:
     """Median seconds and CPU seconds of `run`, with the machine's best rates around each run."""
     seconds, cpu, adds, lines = [], [], [], []
-    for _ in range(repeats):
-        for rate, best in zip(best_rates(pixels), (adds, lines), strict=True):
-            best.append(rate)
+    for _ in range(setup.repeats):
+        adds.append(setup.peak.multiply_adds_per_second())
+        lines.append(setup.peak.random_lines_per_second(setup.pixels.numpy()))
         start, cpu_start = perf_counter(), process_time()
         run()
         seconds.append(perf_counter() - start)
         cpu.append(process_time() - cpu_start)
     return {
         "case": case,
-        "threads": threads,
+        "threads": setup.threads,
         "seconds": median(seconds),
         "fastest": min(seconds),
         "spread": max(seconds) - min(seconds),
@@ -149,11 +162,6 @@ def timed(
         "multiply_adds_per_second": max(adds),
         "random_lines_per_second": max(lines),
     }
-
-
-def best_rates(pixels: Tensor) -> tuple[float, float]:
-    """Multiply-adds and random cache lines per second of one undisturbed core."""
-    return _native.peak_rates(pixels.numpy(), threads=1)
 
 
 def noisy_states(pixels: Tensor, sigma: float) -> Float[Tensor, "b c h w"]:

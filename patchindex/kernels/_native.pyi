@@ -76,6 +76,3 @@ def propagate_neighbors(
     width: int,
     threads: int,
 ) -> NDArray[np.int64]: ...
-def peak_rates(
-    pixels: NDArray[np.uint8], *, threads: int, isa: str = ""
-) -> tuple[float, float]: ...

@@ -121,11 +121,6 @@ def propagation_arguments(rng: np.random.Generator) -> Arguments:
     }
 
 
-def peak_arguments(rng: np.random.Generator) -> Arguments:
-    # the rates take seconds: only what is refused is tried
-    return {"pixels": rng.integers(0, 256, (0, 1, 4, 4), dtype=np.uint8), "threads": 2}
-
-
 ENTRIES: list[tuple[str, Callable[[np.random.Generator], Arguments]]] = [
     ("exact_scan", scan_arguments),
     ("patch_distances", rescore_arguments),
@@ -315,7 +310,6 @@ ids_beyond = np.full((3, 20), 5 * 6 * 7)
             {"row_steps": np.full((5, 2), 2**62)},
             "a step of 4611686018427387904 pixels leaves the image",
         ),
-        ("peak_rates", peak_arguments, {}, r"pixels are uint8 .*\. Give some"),
     ],
 )
 def test_what_is_refused_is_said_with_what_was_expected(entry, arguments, change, message, rng):

@@ -10,7 +10,6 @@
 namespace patchindex {
 namespace {
 
-
 // Arguments that both ways of rescoring share; `rows` and `cols` are the compared offsets.
 RescoreInput rescore_input(const py::array& pixels, const py::array& windows, const py::array& ids,
                            std::pair<int, int> rows, std::pair<int, int> cols, bool wraps,
@@ -56,9 +55,9 @@ RescoreInput rescore_input(const py::array& pixels, const py::array& windows, co
 }
 
 py::array_t<float> patch_distances_arrays(const py::array& pixels, const py::array& windows,
-                                  const py::array& ids, std::pair<int, int> rows,
-                                  std::pair<int, int> cols, bool wraps, int threads,
-                                  const std::string& isa) {
+                                          const py::array& ids, std::pair<int, int> rows,
+                                          std::pair<int, int> cols, bool wraps, int threads,
+                                          const std::string& isa) {
     const RescoreInput in = rescore_input(pixels, windows, ids, rows, cols, wraps, threads, isa);
     py::array_t<float> dist_sq = allocated<float>({in.num_queries, in.num_ids});
     float* const out = dist_sq.mutable_data();
@@ -83,19 +82,19 @@ void add_grouped(py::dict& result, const std::vector<Grouped>& grouped) {
     result["dist_sq"] = dist_sq;
 }
 
-py::dict sum_patches_arrays(const py::array& pixels, const py::array& windows,
-                               const py::array& ids, double sigma,
-                               const std::optional<py::array>& group_of, std::pair<int, int> rows, std::pair<int, int> cols, bool wraps,
-                               int threads, const std::string& isa) {
+py::dict sum_patches_arrays(const py::array& pixels, const py::array& windows, const py::array& ids,
+                            double sigma, const std::optional<py::array>& group_of,
+                            std::pair<int, int> rows, std::pair<int, int> cols, bool wraps,
+                            int threads, const std::string& isa) {
     RescoreInput in = rescore_input(pixels, windows, ids, rows, cols, wraps, threads, isa);
     require_sigma(sigma);
     in.sigma = sigma;
     const int64_t* groups = nullptr;
     if (group_of) {
         groups = checked<int64_t>(*group_of, "group_of", "images", 1);
-        require(group_of->shape(0) == in.num_images,
-                "group_of is " + described(*group_of) + " but pixels are " + described(pixels) +
-                    ". Give one value per image.");
+        require(group_of->shape(0) == in.num_images, "group_of is " + described(*group_of) +
+                                                         " but pixels are " + described(pixels) +
+                                                         ". Give one value per image.");
     }
     const std::vector<py::ssize_t> shape{in.num_queries}, shape_c{in.num_queries, in.channels};
     auto log_max = filled<double>(shape, -std::numeric_limits<double>::infinity());
@@ -105,9 +104,8 @@ py::dict sum_patches_arrays(const py::array& pixels, const py::array& windows,
     const RecordOutput out{log_max.mutable_data(), sum_w.mutable_data(), sum_wc.mutable_data(),
                            sum_w2.mutable_data(), num_scored.mutable_data()};
     std::vector<Grouped> grouped;
-    without_lock([&](const auto& interrupted) {
-        sum_patches(in, out, groups, grouped, interrupted);
-    });
+    without_lock(
+        [&](const auto& interrupted) { sum_patches(in, out, groups, grouped, interrupted); });
     py::dict result = record_dict(log_max, sum_w, sum_wc, sum_w2, num_scored);
     if (group_of) add_grouped(result, grouped);
     return result;
@@ -119,9 +117,9 @@ void bind_rescore(py::module_& module) {
     module.def("patch_distances", &patch_distances_arrays, "pixels"_a, "windows"_a, "ids"_a,
                py::kw_only(), "rows"_a, "cols"_a, "wraps"_a, "threads"_a, "isa"_a = "",
                "Squared distances of given patches, per query.");
-    module.def("sum_patches", &sum_patches_arrays, "pixels"_a, "windows"_a,
-               "ids"_a, "sigma"_a, py::kw_only(), "group_of"_a, "rows"_a, "cols"_a,
-               "wraps"_a, "threads"_a, "isa"_a = "", "Sums over given patches, per query.");
+    module.def("sum_patches", &sum_patches_arrays, "pixels"_a, "windows"_a, "ids"_a, "sigma"_a,
+               py::kw_only(), "group_of"_a, "rows"_a, "cols"_a, "wraps"_a, "threads"_a,
+               "isa"_a = "", "Sums over given patches, per query.");
 }
 
 }  // namespace patchindex

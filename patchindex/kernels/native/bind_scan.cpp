@@ -15,9 +15,9 @@ Boundary boundary_named(const std::string& name) {
     return Boundary::circular_interior;
 }
 
-py::dict exact_scan_arrays(const py::array& pixels, const py::array& y, double sigma, int patch_size,
-                     const std::string& boundary, bool equivariant, int threads,
-                     const std::string& isa) {
+py::dict exact_scan_arrays(const py::array& pixels, const py::array& y, double sigma,
+                           int patch_size, const std::string& boundary, bool equivariant,
+                           int threads, const std::string& isa) {
     ScanInput in{};
     in.pixels = checked<uint8_t>(pixels, "pixels", "images, channels, height, width", 4);
     in.y = checked<float>(y, "y", "batch, channels, height, width", 4);

@@ -10,11 +10,13 @@
 namespace patchindex {
 namespace {
 
-py::array_t<int64_t> search_lists_arrays(const py::array& codes, const py::array& ids, const py::array& offsets,
-                              const py::array& code_min, const py::array& code_span,
-                              const py::array& vectors, const py::array& lists, int64_t k,
-                              const std::optional<py::array>& members, int64_t patches_per_image,
-                              int threads, const std::string& isa) {
+py::array_t<int64_t> search_lists_arrays(const py::array& codes, const py::array& ids,
+                                         const py::array& offsets, const py::array& code_min,
+                                         const py::array& code_span, const py::array& vectors,
+                                         const py::array& lists, int64_t k,
+                                         const std::optional<py::array>& members,
+                                         int64_t patches_per_image, int threads,
+                                         const std::string& isa) {
     ListSearchInput in{};
     in.codes = checked<uint8_t>(codes, "codes", "codes, dims", 2);
     require(0 < codes.shape(1) && codes.shape(1) <= MOST_DIMS,
@@ -40,7 +42,8 @@ py::array_t<int64_t> search_lists_arrays(const py::array& codes, const py::array
                 std::to_string(ids.shape(0)) + " ids, and lists that end at " +
                 std::to_string(in.offsets[in.num_lists]) +
                 ". Give an id for every code, and lists inside them.");
-    require(codes.shape(0) <= MOST_PLACES, "there are more than 2^32 codes: build several indices.");
+    require(codes.shape(0) <= MOST_PLACES,
+            "there are more than 2^32 codes: build several indices.");
     for (int64_t list = 0; list < in.num_lists; ++list)
         require(0 <= in.offsets[list] && in.offsets[list] <= in.offsets[list + 1],
                 "offsets must not be negative, and ascend.");
@@ -49,7 +52,8 @@ py::array_t<int64_t> search_lists_arrays(const py::array& codes, const py::array
             "vectors are " + described(vectors) + " but codes are " + described(codes) +
                 ". Give vectors and code ranges of as many dimensions as the codes.");
     require(lists.shape(0) == in.num_queries, "lists must have one row per vector.");
-    require(in.num_queries <= LARGEST, "there are more than 2^31 - 1 vectors. Give fewer at a time.");
+    require(in.num_queries <= LARGEST,
+            "there are more than 2^31 - 1 vectors. Give fewer at a time.");
     require(k >= 1 && k <= MOST_PLACES && patches_per_image >= 1,
             "k and patches_per_image must be at least 1, and k at most 2^32.");
     require_threads(threads);
@@ -74,9 +78,9 @@ py::array_t<int64_t> nearest_rows_arrays(const py::array& rows, const py::array&
             "rows are " + described(rows) + " but vectors are " + described(vectors) +
                 ". Give as many dimensions in both, 1.." + std::to_string(MOST_DIMS) + ".");
     require(rows.shape(0) <= MOST_PLACES, "there are more than 2^32 rows. Give fewer.");
-    require(0 < count && count <= rows.shape(0),
-            "count is " + std::to_string(count) + ". Give 1.." + std::to_string(rows.shape(0)) +
-                ", as there are so many rows.");
+    require(0 < count && count <= rows.shape(0), "count is " + std::to_string(count) +
+                                                     ". Give 1.." + std::to_string(rows.shape(0)) +
+                                                     ", as there are so many rows.");
     require_threads(threads);
     py::array_t<int64_t> positions = allocated<int64_t>({vectors.shape(0), count});
     int64_t* const out = positions.mutable_data();
@@ -88,7 +92,7 @@ py::array_t<int64_t> nearest_rows_arrays(const py::array& rows, const py::array&
 }
 
 NeighborAxis neighbor_axis(const py::array& neighbors, const py::array& steps, int64_t num_searched,
-                   std::pair<int64_t, int64_t> centers) {
+                           std::pair<int64_t, int64_t> centers) {
     NeighborAxis axis{};
     axis.neighbors = checked<int64_t>(neighbors, "neighbors", "places, 2", 2);
     axis.steps = checked<int64_t>(steps, "steps", "places, 2", 2);
@@ -136,9 +140,9 @@ py::array_t<int64_t> propagate_neighbors_arrays(
 }  // namespace
 
 void bind_search(py::module_& module) {
-    module.def("search_lists", &search_lists_arrays, "codes"_a, "ids"_a, "offsets"_a,
-               "code_min"_a, "code_span"_a, "vectors"_a, "lists"_a, "k"_a, py::kw_only(),
-               "members"_a, "patches_per_image"_a, "threads"_a, "isa"_a = "",
+    module.def("search_lists", &search_lists_arrays, "codes"_a, "ids"_a, "offsets"_a, "code_min"_a,
+               "code_span"_a, "vectors"_a, "lists"_a, "k"_a, py::kw_only(), "members"_a,
+               "patches_per_image"_a, "threads"_a, "isa"_a = "",
                "Ids of the nearest codes in given lists, per query.");
     module.def("nearest_rows", &nearest_rows_arrays, "rows"_a, "vectors"_a, "count"_a,
                py::kw_only(), "threads"_a, "isa"_a = "",

@@ -2,10 +2,8 @@
 #include "bindings.hpp"
 
 #include <exception>
-#include <utility>
 
 #include "kernels.hpp"
-#include "peak.hpp"
 
 namespace patchindex {
 namespace {
@@ -15,16 +13,6 @@ std::vector<std::string> instruction_sets() {
     for (const auto find : {kernels_avx512, kernels_avx2, kernels_portable})
         if (const Kernels* const kernels = find()) names.push_back(kernels->name);
     return names;
-}
-
-// (multiply-adds, random cache lines) a second, for benchmarks.
-std::pair<double, double> peak_rates(const py::array& pixels, int threads, const std::string& isa) {
-    const auto* const data = checked<uint8_t>(pixels, "pixels", "images, channels, height, width", 4);
-    require_threads(threads);
-    require(pixels.size() > 0, "pixels are " + described(pixels) + ". Give some.");
-    const py::gil_scoped_release release;
-    return {multiply_adds_per_second(threads, isa),
-            random_lines_per_second(data, pixels.size(), threads)};
 }
 
 // What the kernels refuse becomes an error that users can mend.
@@ -51,6 +39,4 @@ PYBIND11_MODULE(_native, module) {
     patchindex::bind_scan(module);
     patchindex::bind_rescore(module);
     patchindex::bind_search(module);
-    module.def("peak_rates", &patchindex::peak_rates, "pixels"_a, py::kw_only(), "threads"_a,
-               "isa"_a = "", "Multiply-adds and random cache lines a second, for benchmarks.");
 }

@@ -29,11 +29,11 @@ const T* checked(const py::array& array, const char* name, const char* axes, int
     const bool contiguous = array.flags() & py::array::c_style;
     const bool aligned = array.flags() & py::detail::npy_api::NPY_ARRAY_ALIGNED_;
     if (!array.dtype().is(py::dtype::of<T>()) || array.ndim() != ndim || !contiguous || !aligned)
-        throw std::invalid_argument(
-            std::string(name) + " is " + described(array) + (contiguous ? "" : ", not contiguous") +
-            (aligned ? "" : ", not aligned") + ". Give a C-contiguous " +
-            py::str(py::dtype::of<T>()).cast<std::string>() + " array with shape [" + axes +
-            "], aligned in memory.");
+        throw std::invalid_argument(std::string(name) + " is " + described(array) +
+                                    (contiguous ? "" : ", not contiguous") +
+                                    (aligned ? "" : ", not aligned") + ". Give a C-contiguous " +
+                                    py::str(py::dtype::of<T>()).cast<std::string>() +
+                                    " array with shape [" + axes + "], aligned in memory.");
     return static_cast<const T*>(array.data());
 }
 
@@ -48,7 +48,8 @@ constexpr int MOST_THREADS = 1 << 12;
 constexpr double SMALLEST_SIGMA = 1e-10, LARGEST_SIGMA = 1e30;  // whose squares floats can hold
 
 // The kernels compute with offsets inside one image as int.
-inline void require_image(int64_t channels, int64_t height, int64_t width, const std::string& text) {
+inline void require_image(int64_t channels, int64_t height, int64_t width,
+                          const std::string& text) {
     const bool fits = channels >= 1 && height >= 1 && width >= 1 && channels <= LARGEST &&
                       height <= LARGEST_SIDE && width <= LARGEST_SIDE &&
                       height * width <= LARGEST / channels;
@@ -58,9 +59,9 @@ inline void require_image(int64_t channels, int64_t height, int64_t width, const
 }
 
 inline void require_threads(int threads) {
-    require(threads >= 1 && threads <= MOST_THREADS,
-            "threads must be at least 1 and at most " + std::to_string(MOST_THREADS) + ", not " +
-                std::to_string(threads) + ".");
+    require(threads >= 1 && threads <= MOST_THREADS, "threads must be at least 1 and at most " +
+                                                         std::to_string(MOST_THREADS) + ", not " +
+                                                         std::to_string(threads) + ".");
 }
 
 inline void require_sigma(double sigma) {
@@ -78,8 +79,9 @@ void without_lock(const Work& work) {
         return raised = raised || PyErr_CheckSignals() != 0;
     };
     const auto out_of_memory = [] {
-        return OutOfMemory("the kernels are out of memory. Give fewer threads or fewer queries at a "
-                           "time, or leave them more memory.");
+        return OutOfMemory(
+            "the kernels are out of memory. Give fewer threads or fewer queries at a "
+            "time, or leave them more memory.");
     };
     try {
         const py::gil_scoped_release release;
@@ -113,8 +115,9 @@ py::array_t<T> filled(const std::vector<py::ssize_t>& shape, T value) {
     return array;
 }
 
-inline py::dict record_dict(const py::array& log_max, const py::array& sum_w, const py::array& sum_wc,
-                     const py::array& sum_w2, const py::array& num_scored) {
+inline py::dict record_dict(const py::array& log_max, const py::array& sum_w,
+                            const py::array& sum_wc, const py::array& sum_w2,
+                            const py::array& num_scored) {
     return py::dict("log_max"_a = log_max, "sum_w"_a = sum_w, "sum_wc"_a = sum_wc,
                     "sum_w2"_a = sum_w2, "num_scored"_a = num_scored);
 }

@@ -212,7 +212,8 @@ struct RunningWindows {
     PATCHINDEX_INLINE_MEMBER void next(int a, Vec (&x)[K]) {
         Vec column[K];
         move_column(a + size - 1, column);
-        for (int k = 0; k < K; ++k) x[k] = sums[k] = sums[k] + (columns[(a - 1) * K + k] - column[k]);
+        for (int k = 0; k < K; ++k)
+            x[k] = sums[k] = sums[k] + (columns[(a - 1) * K + k] - column[k]);
         if (__builtin_expect(a >= K - 1 && a <= windows - K, 1)) return;
         for (int k = 0; k < K; ++k)
             if (a < legal_from[k] || a >= legal_to[k]) x[k] = broadcast(NO_WINDOW);

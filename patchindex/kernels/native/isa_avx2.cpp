@@ -7,16 +7,21 @@
 #include "box_sums.hpp"
 #include "weights.hpp"
 #include "codes_impl.hpp"
-#include "peak_impl.hpp"
 #include "rescore_impl.hpp"
 #include "scan_impl.hpp"
 #include "isa_end.hpp"
 
 namespace patchindex {
 const Kernels* kernels_avx2() {
-    static const Kernels kernels{"avx2", LANES, scan_block, reduce_sums,
-                                 distances, shared_distances, add_weights_of_list, decode_codes, near_codes,
-                                 multiply_adds};
+    static const Kernels kernels{"avx2",
+                                 LANES,
+                                 scan_block,
+                                 reduce_sums,
+                                 distances,
+                                 shared_distances,
+                                 add_weights_of_list,
+                                 decode_codes,
+                                 near_codes};
     const bool here = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
     return here ? &kernels : nullptr;
 }

@@ -8,8 +8,8 @@ namespace patchindex {
 // row terms twice, then a ring of row sums with one row of prefix sums
 size_t ScanShape::scratch_size() const {
     const size_t size = size_t(rows.patch_size);
-    return MAX_GROUP * lanes * (2 * size + (std::max<size_t>(size, 3) + 1) *
-                                         (query_count() + SPARE_WINDOWS));
+    return MAX_GROUP * lanes *
+           (2 * size + (std::max<size_t>(size, 3) + 1) * (query_count() + SPARE_WINDOWS));
 }
 
 const Kernels& select_kernels(const std::string& isa) {

@@ -53,7 +53,7 @@ struct ScanTask {
     float* references;   // [rows][cols]: log2 scale of each pixel's sums; weights are 2^(ref - S)
     float* sums;         // [rows][cols][num_sums][lanes]
     float* scratch;
-    const float* zeros;  // a row of training pixels, or of a query
+    const float* zeros;     // a row of training pixels, or of a query
     float dense_reference;  // the reference of every pixel in dense mode
     float skip_below;       // log2 weights under this never count
     bool running;           // sum windows by adding and taking away, where rounding allows
@@ -116,8 +116,6 @@ struct Kernels {
     // Finds for each query the codes nearer than its limit.
     void (*near_codes)(const CodeTask& task, const float* decoded, const float* norms, int64_t num,
                        CodeQuery* const* queries, int64_t num_queries);
-    // Benchmarks only: 10 * rounds vector multiply-adds.
-    float (*multiply_adds)(int64_t rounds);
 };
 
 // Null where the compiler or the processor has not the instructions.

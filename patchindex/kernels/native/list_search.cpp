@@ -145,7 +145,8 @@ bool search_lists(const ListSearchInput& in, int64_t* ids,
     std::atomic<bool> stop{false};
     // the first probes are the nearest lists: after them, few codes of the others get in
     const int64_t split = std::min(FIRST_PROBES, in.num_probes);
-    for (const auto& [first, end] : {std::pair(int64_t(0), split), std::pair(split, in.num_probes)}) {
+    for (const auto& [first, end] :
+         {std::pair(int64_t(0), split), std::pair(split, in.num_probes)}) {
         const Visits visits(in, first, end);
         const std::vector<Unit> units = make_units(in, visits);
         const auto work = [&](int64_t index, int thread) {
@@ -159,8 +160,7 @@ bool search_lists(const ListSearchInput& in, int64_t* ids,
     const auto write = [&](int64_t query, int) {
         const std::vector<Found>& found = nearest[query].sorted(in.k);
         for (int64_t i = 0; i < in.k; ++i)
-            ids[query * in.k + i] =
-                i < int64_t(found.size()) ? in.id_at(found[i].place()) : -1;
+            ids[query * in.k + i] = i < int64_t(found.size()) ? in.id_at(found[i].place()) : -1;
     };
     run_units(in.num_queries, in.threads, stop, write, interrupted);
     return !stop;

@@ -35,8 +35,7 @@ class FlushedDenormals {
 // Units handed out in order, and what became of them.
 class Units {
   public:
-    Units(int64_t num_units, std::atomic<bool>& stop,
-          const std::function<void(int64_t, int)>& work)
+    Units(int64_t num_units, std::atomic<bool>& stop, const std::function<void(int64_t, int)>& work)
         : num_units_(num_units), stop_(stop), work_(work) {}
 
     // Works until no unit is left or the work was stopped; calls `before` ahead of each unit.

@@ -23,7 +23,8 @@ void run_units(int64_t num_units, int threads, std::atomic<bool>& stop,
 class InOrder {
   public:
     // At most `max_waiting` actions wait for earlier units; more make their thread wait.
-    InOrder(std::atomic<bool>& stop, int64_t max_waiting) : stop_(stop), max_waiting_(max_waiting) {}
+    InOrder(std::atomic<bool>& stop, int64_t max_waiting)
+        : stop_(stop), max_waiting_(max_waiting) {}
     // Carries out `action` now, or leaves it to the thread that finishes the unit before.
     void then(int64_t unit, std::function<void()> action);
 

@@ -6,7 +6,8 @@
 namespace patchindex {
 namespace {
 
-constexpr float UNSEEN = 1e30f;  // reference of a pixel before its first window: any window moves it
+constexpr float UNSEEN =
+    1e30f;  // reference of a pixel before its first window: any window moves it
 constexpr double LARGEST_SUM = 1e36;
 // In dense mode the references of all pixels lie within this many bits, and the mass of a pixel
 // between 2^-10 and 2^40: w^2 then neither overflows nor vanishes.
@@ -22,9 +23,7 @@ double power_of_two(double exponent) {
 }  // namespace
 
 PixelSums::PixelSums(const ScanShape& shape)
-    : shape_(&shape),
-      references_(shape.num_pixels(), UNSEEN),
-      levels_(shape.num_pixels(), UNSEEN),
+    : shape_(&shape), references_(shape.num_pixels(), UNSEEN), levels_(shape.num_pixels(), UNSEEN),
       totals_(shape.num_pixels() * shape.num_sums()),
       fresh_(shape.num_pixels() * shape.num_sums()) {}
 
@@ -65,8 +64,8 @@ void PixelSums::fold() {
         double* const total = totals_.data() + pixel * num_sums;
         const double* const fresh = fresh_.data() + pixel * num_sums;
         for (int i = 0; i < num_sums; ++i)
-            total[i] = total[i] * (i == 1 ? keep * keep : keep) +
-                       fresh[i] * (i == 1 ? gain * gain : gain);
+            total[i] =
+                total[i] * (i == 1 ? keep * keep : keep) + fresh[i] * (i == 1 ? gain * gain : gain);
         levels_[pixel] = level;
         lower_reference(pixel);
     }

@@ -42,9 +42,10 @@ class Union {
                                    (j == 1 && col_neighbor == in_.cols.neighbors[2 * col]);
                 if (again) continue;
                 const int64_t neighbor =
-                    (batch * in_.rows.num_searched + row_neighbor) * in_.cols.num_searched + col_neighbor;
+                    (batch * in_.rows.num_searched + row_neighbor) * in_.cols.num_searched +
+                    col_neighbor;
                 take(in_.found + neighbor * in_.k, in_.rows.steps[2 * row + i],
-                       in_.cols.steps[2 * col + j]);
+                     in_.cols.steps[2 * col + j]);
             }
         return all_;
     }
@@ -78,7 +79,7 @@ class Union {
 }  // namespace
 
 bool propagate_neighbors(const PropagationInput& in, std::vector<std::vector<int64_t>>& ids,
-                 const std::function<bool()>& interrupted) {
+                         const std::function<bool()>& interrupted) {
     check_axis(in.rows, in.height);
     check_axis(in.cols, in.width);
     for (int64_t i = 0; i < in.num_targets; ++i) {

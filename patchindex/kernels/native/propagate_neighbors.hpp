@@ -29,6 +29,6 @@ struct PropagationInput {
 // The ids of each target: those of up to four neighbors, moved by its steps, where they are legal;
 // ascending, each once. False if interrupted; throws std::invalid_argument for places that are not.
 bool propagate_neighbors(const PropagationInput& input, std::vector<std::vector<int64_t>>& ids,
-                 const std::function<bool()>& interrupted);
+                         const std::function<bool()>& interrupted);
 
 }  // namespace patchindex

@@ -27,8 +27,8 @@ std::vector<Unit> make_units(const RescoreInput& in) {
     const int64_t queries = shared ? in.num_queries : std::max<int64_t>(1, IDS_PER_UNIT / ids);
     for (int64_t q = 0; q < in.num_queries; q += queries)
         for (int64_t id = 0; id < in.num_ids; id += ids)
-            units.push_back({q, std::min(queries, in.num_queries - q), id,
-                             std::min(ids, in.num_ids - id)});
+            units.push_back(
+                {q, std::min(queries, in.num_queries - q), id, std::min(ids, in.num_ids - id)});
     return units;
 }
 
@@ -54,10 +54,9 @@ bool visit_distances(const RescoreInput& in, const Visit& visit, const Finish& f
             for (int64_t id = unit.first_id; id < stop_id; id += PATCH_BLOCK) {
                 if (stop) return;
                 const int64_t num_queries = std::min(tile, stop_query - query);
-                const float* const dist =
-                    worker.distances(queries, query, num_queries,
-                                     in.ids + (in.shared ? 0 : query * in.num_ids) + id,
-                                     std::min(PATCH_BLOCK, stop_id - id));
+                const float* const dist = worker.distances(
+                    queries, query, num_queries, in.ids + (in.shared ? 0 : query * in.num_ids) + id,
+                    std::min(PATCH_BLOCK, stop_id - id));
                 for (int64_t i = 0; i < num_queries; ++i)
                     visit(worker, unit, query + i, id, dist + i * PATCH_BLOCK);
             }
@@ -69,7 +68,8 @@ bool visit_distances(const RescoreInput& in, const Visit& visit, const Finish& f
 
 }  // namespace
 
-bool patch_distances(const RescoreInput& in, float* dist_sq, const std::function<bool()>& interrupted) {
+bool patch_distances(const RescoreInput& in, float* dist_sq,
+                     const std::function<bool()>& interrupted) {
     const auto store = [&](Worker&, const Unit& unit, int64_t query, int64_t id,
                            const float* dist) {
         const int64_t num = std::min(PATCH_BLOCK, unit.first_id + unit.num_ids - id);
@@ -80,7 +80,7 @@ bool patch_distances(const RescoreInput& in, float* dist_sq, const std::function
 }
 
 bool sum_patches(const RescoreInput& in, const RecordOutput& output, const int64_t* group_of,
-                     std::vector<Grouped>& grouped, const std::function<bool()>& interrupted) {
+                 std::vector<Grouped>& grouped, const std::function<bool()>& interrupted) {
     const int64_t per_image = int64_t(in.height) * in.width;
     std::vector<RunningRecord> totals(in.num_queries);
     std::atomic<bool> stop{false};
@@ -95,13 +95,15 @@ bool sum_patches(const RescoreInput& in, const RecordOutput& output, const int64
             const int64_t patch = in.ids[at + i];
             const int64_t group = patch < 0 ? -1 : group_of[patch / per_image];
             if (group >= 0)
-                worker.grouped.push_back({query, group, patch, dist[i] * float(1 / GREY_LEVELS_SQ)});
+                worker.grouped.push_back(
+                    {query, group, patch, dist[i] * float(1 / GREY_LEVELS_SQ)});
         }
     };
     const auto finish = [&](Worker& worker, int64_t index, const Unit& unit) {
         const auto merge = [&totals, &grouped, &unit, records = std::move(worker.records),
                             members = std::move(worker.grouped)] {
-            for (size_t i = 0; i < records.size(); ++i) totals[unit.first_query + i].add(records[i]);
+            for (size_t i = 0; i < records.size(); ++i)
+                totals[unit.first_query + i].add(records[i]);
             grouped.insert(grouped.end(), members.begin(), members.end());
         };
         worker.grouped.clear();
@@ -115,7 +117,8 @@ bool sum_patches(const RescoreInput& in, const RecordOutput& output, const int64
         if (total.sums.empty()) continue;
         output.sum_w[q] = total.sums[0];
         output.sum_w2[q] = total.sums[1];
-        for (int c = 0; c < in.channels; ++c) output.sum_wc[q * in.channels + c] = total.sums[2 + c];
+        for (int c = 0; c < in.channels; ++c)
+            output.sum_wc[q * in.channels + c] = total.sums[2 + c];
     }
     return true;
 }

@@ -37,7 +37,8 @@ struct RecordOutput {
 
 // dist_sq[q][k], infinite where the id is -1. False if interrupted; throws std::invalid_argument
 // for ids that are no patches or whose windows leave the image.
-bool patch_distances(const RescoreInput& input, float* dist_sq, const std::function<bool()>& interrupted);
+bool patch_distances(const RescoreInput& input, float* dist_sq,
+                     const std::function<bool()>& interrupted);
 
 // One patch among those of a query that belongs to a group.
 struct Grouped {
@@ -47,8 +48,7 @@ struct Grouped {
 
 // Also lists the patches whose image is in a group, query by query, unless `group_of` [num_images],
 // -1 for no group, is null.
-bool sum_patches(const RescoreInput& input, const RecordOutput& output,
-                     const int64_t* group_of, std::vector<Grouped>& grouped,
-                     const std::function<bool()>& interrupted);
+bool sum_patches(const RescoreInput& input, const RecordOutput& output, const int64_t* group_of,
+                 std::vector<Grouped>& grouped, const std::function<bool()>& interrupted);
 
 }  // namespace patchindex

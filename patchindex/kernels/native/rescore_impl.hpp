@@ -56,8 +56,8 @@ PATCHINDEX_INLINE float distance(const PatchTask& task, const uint8_t* corner, c
                 const Vec d = load_pixels(row + v * LANES, LANES, task.pixels_end) - q[v];
                 sum = sum + d * d;
             }
-            Vec d = load_pixels(row + (vectors - 1) * LANES, tail, task.pixels_end) -
-                    q[vectors - 1];
+            Vec d =
+                load_pixels(row + (vectors - 1) * LANES, tail, task.pixels_end) - q[vectors - 1];
 #if !defined(PATCHINDEX_AVX512)  // whose masked lanes are 0 in query and patch
             d = (Vec)((IntVec)d & tail_mask);
 #endif
@@ -134,9 +134,8 @@ static void shared_distances(const PatchTask& task, const float* queries, int64_
     }
 }
 
-static void add_weights_of_list(const float* log2_w, const float* centers,
-                                int64_t stride, int channels, int64_t num, float reference,
-                                double* sums) {
+static void add_weights_of_list(const float* log2_w, const float* centers, int64_t stride,
+                                int channels, int64_t num, float reference, double* sums) {
     const Vec* const logs = reinterpret_cast<const Vec*>(log2_w);
     const int64_t vectors = num / LANES;
     Vec sum_w = {}, sum_w2 = {};

@@ -19,7 +19,7 @@ constexpr int64_t QUERIES_PER_TILE = 256;  // whose distances to one block of pa
 // Whether patches are gathered once for all queries: it pays from a few queries on.
 inline bool shares_patches(const RescoreInput& in) { return in.shared && in.num_queries >= 8; }
 
-constexpr float NO_WEIGHT = -1e30f;        // log2 weight of no patch
+constexpr float NO_WEIGHT = -1e30f;  // log2 weight of no patch
 constexpr double GREY_LEVELS_SQ = 127.5 * 127.5;
 
 // Queries in grey levels, cut to the compared cells; rows are padded to whole vectors if `padded`.
@@ -34,8 +34,7 @@ class Queries {
         for (int64_t plane = 0; plane < in.num_queries * in.channels; ++plane)
             for (int y = in.row_first; y < in.row_stop; ++y, out += padded_)
                 for (int x = 0; x < cols_; ++x) {
-                    const float value =
-                        in.windows[(plane * p + y + r) * p + x + in.col_first + r];
+                    const float value = in.windows[(plane * p + y + r) * p + x + in.col_first + r];
                     if (!std::isfinite(value))
                         throw std::invalid_argument(
                             "windows hold values that are not finite. Give finite states.");
@@ -74,8 +73,8 @@ struct RunningRecord {
 class Worker {
   public:
     Worker(const RescoreInput& in, const Kernels& kernels)
-        : in_(in), kernels_(kernels), patches_(in),
-          shared_(shares_patches(in)), dist_((shared_ ? QUERIES_PER_TILE : 1) * PATCH_BLOCK), logs_(PATCH_BLOCK),
+        : in_(in), kernels_(kernels), patches_(in), shared_(shares_patches(in)),
+          dist_((shared_ ? QUERIES_PER_TILE : 1) * PATCH_BLOCK), logs_(PATCH_BLOCK),
           centers_(PATCH_BLOCK * in.channels),
           packed_(int64_t(in.channels) * (in.row_stop - in.row_first) *
                   (in.col_stop - in.col_first) * kernels.lanes) {}

@@ -17,9 +17,9 @@ namespace {
 constexpr int64_t QUERIES_PER_UNIT = 8;
 constexpr float FAR_AWAY = 1e15f;       // pixel of a lane without an image: its weights are 0
 constexpr double LARGEST_QUERY = 1e10;  // in units of sigma; beyond it float32 says nothing
-constexpr int RUNNING_FROM = 7;             // cells of a window; below, sums made afresh are as fast
+constexpr int RUNNING_FROM = 7;         // cells of a window; below, sums made afresh are as fast
 constexpr double LARGEST_RUNNING_ERROR = 1e-3;  // of a log2 weight
-constexpr double NEGLIGIBLE_BITS = 20;  // all that is skipped is below 2^-20 of the mass
+constexpr double NEGLIGIBLE_BITS = 20;          // all that is skipped is below 2^-20 of the mass
 
 // Images per unit of work. Set by the number of images alone: threads must not change any sum.
 int64_t images_per_unit(int64_t num_images, int lanes) {
@@ -91,16 +91,16 @@ Plan make_plan(const ScanInput& in) {
     shape.channels = in.channels;
     shape.lanes = plan.kernels->lanes;
     plan.scale = std::sqrt(0.5 / std::log(2.0)) / in.sigma;
-    const double patches = double(in.num_images) * shape.rows.strips.size() * shape.cols.strips.size();
+    const double patches =
+        double(in.num_images) * shape.rows.strips.size() * shape.cols.strips.size();
     plan.skip_below = float(-NEGLIGIBLE_BITS - std::log2(patches));
     for (int value = 0; value < 256; ++value)
         plan.levels.push_back(float((value / 127.5 - 1) * plan.scale));
     plan.queries = padded_queries(in, shape, plan.scale);
     for (int64_t q = 0; q < in.batch; ++q)
-        plan.running.push_back(
-            in.patch_size >= RUNNING_FROM &&
-            running_error(shape, plan.queries.data() + q * shape.query_size(), plan.scale) <
-                LARGEST_RUNNING_ERROR);
+        plan.running.push_back(in.patch_size >= RUNNING_FROM &&
+                               running_error(shape, plan.queries.data() + q * shape.query_size(),
+                                             plan.scale) < LARGEST_RUNNING_ERROR);
     plan.images_per_unit = images_per_unit(in.num_images, shape.lanes);
     plan.units_per_query = (in.num_images + plan.images_per_unit - 1) / plan.images_per_unit;
     plan.query_groups = (in.batch + QUERIES_PER_UNIT - 1) / QUERIES_PER_UNIT;
@@ -185,7 +185,7 @@ void scan_images(const Plan& plan, int64_t first_image, int64_t stop_image, int6
 }  // namespace
 
 bool exact_scan(const ScanInput& input, const ScanOutput& output,
-          const std::function<bool()>& interrupted) {
+                const std::function<bool()>& interrupted) {
     const Plan plan = make_plan(input);
     const ScanShape& shape = plan.shape;
     const size_t pixels = size_t(input.height) * input.width;
@@ -201,8 +201,8 @@ bool exact_scan(const ScanInput& input, const ScanOutput& output,
         const int64_t stop_image = std::min(first_image + plan.images_per_unit, input.num_images);
         const int64_t num_queries = std::min(QUERIES_PER_UNIT, input.batch - first_query);
         while (int64_t(space.sums.size()) < num_queries)
-            space.sums.push_back(std::make_unique<AlignedFloats>(
-                shape.num_pixels() * shape.num_sums() * shape.lanes));
+            space.sums.push_back(std::make_unique<AlignedFloats>(shape.num_pixels() *
+                                                                 shape.num_sums() * shape.lanes));
         auto totals = std::make_shared<std::vector<PixelSums>>(num_queries, PixelSums(shape));
         scan_images(plan, first_image, stop_image, first_query, space, *totals, stop);
         if (stop) return;
@@ -217,8 +217,8 @@ bool exact_scan(const ScanInput& input, const ScanOutput& output,
     const std::vector<long long> row_counts = centers_per_coordinate(shape.rows);
     const std::vector<long long> col_counts = centers_per_coordinate(shape.cols);
     for (size_t i = 0; i < size_t(input.batch) * pixels; ++i)
-        output.num_scored[i] = input.num_images * row_counts[i % pixels / input.width] *
-                               col_counts[i % input.width];
+        output.num_scored[i] =
+            input.num_images * row_counts[i % pixels / input.width] * col_counts[i % input.width];
     return true;
 }
 

@@ -35,6 +35,6 @@ struct ScanOutput {
 
 // False if `interrupted` ended it early. Throws std::invalid_argument.
 bool exact_scan(const ScanInput& input, const ScanOutput& output,
-          const std::function<bool()>& interrupted);
+                const std::function<bool()>& interrupted);
 
 }  // namespace patchindex

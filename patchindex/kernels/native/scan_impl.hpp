@@ -7,7 +7,7 @@ struct Displacements {
     const Mode mode;
     const ScanShape& shape;
     const Strip& rows;
-    const int size;  // of a window
+    const int size;      // of a window
     int cells, windows;  // of a row, those of all K displacements together
     int first_pixel;     // column of window 0
     Vec origin;          // what row sums start from
@@ -75,14 +75,14 @@ PATCHINDEX_INLINE_MEMBER CellRow Displacements<C, K>::cell_row(int row) const {
 // The row, or zeros where both images are.
 template <int C, int K>
 PATCHINDEX_INLINE_MEMBER CellRow Displacements<C, K>::row_or_zeros(int row) const {
-    if (row >= rows.first && (shape.rows.query_wraps || shape.rows.inside(row))) return cell_row(row);
+    if (row >= rows.first && (shape.rows.query_wraps || shape.rows.inside(row)))
+        return cell_row(row);
     return {reinterpret_cast<const Vec*>(task.zeros), task.zeros, 0, 0, shape.channels};
 }
 
 // sums[j * K + k] = origin - the squared differences of query row `row`, summed along x.
 template <int C, int K>
-PATCHINDEX_INLINE_MEMBER void Displacements<C, K>::sum_row(int row, Vec* sums,
-                                                           Vec* scratch) const {
+PATCHINDEX_INLINE_MEMBER void Displacements<C, K>::sum_row(int row, Vec* sums, Vec* scratch) const {
     if (!shape.rows.query_wraps && !shape.rows.inside(row)) {  // zero in both images
         for (int j = 0; j < K * windows; ++j) sums[j] = origin;
         return;
@@ -183,8 +183,9 @@ void Displacements<C, K>::scan_running() const {
         }
     }
     for (int row = rows.first + size - 1; row < rows.stop; ++row)
-        add(row - size + 1, RunningWindows<C, K>(row_or_zeros(row), row_or_zeros(row - size),
-                                                 columns, size, whole, windows, legal_from, legal_to));
+        add(row - size + 1,
+            RunningWindows<C, K>(row_or_zeros(row), row_or_zeros(row - size), columns, size, whole,
+                                 windows, legal_from, legal_to));
 }
 
 template <int C, int K>

@@ -63,7 +63,8 @@ PATCHINDEX_INLINE Vec exp2_of(Vec x) {
 #else
     x = larger(x, broadcast(-127.0f));
     x = x < 127.0f ? x : broadcast(127.0f);
-    const float round_to_int = 12582912.0f;  // 1.5 * 2^23: the sum's low bits are the nearest integer
+    const float round_to_int =
+        12582912.0f;  // 1.5 * 2^23: the sum's low bits are the nearest integer
     const Vec shifted = x + round_to_int;
     const Vec f = x - (shifted - round_to_int);
     Vec p = f * 0.0013276472454890609f + 0.009675540961325169f;
