@@ -120,17 +120,20 @@ def rescore_row(pixels: Tensor, patch_size: int, threads: int, repeats: int) -> 
     )
     # cache lines that a window spans in one plane, on average
     lines = channels * (1 + ((patch_size - 1) * width + patch_size - 1) / 64)
-    row = timed(f"rescore P={patch_size}", run, repeats, pixels, threads)
+    taken = timed(f"rescore P={patch_size}", run, repeats, pixels, threads)
     num_lines = lines * ids.numel()
-    share = num_lines / row["fastest_cpu"] / row["random_lines_per_second"]
-    return row | {"pairs": ids.numel(), "lines": num_lines, "share": share}
+    share = num_lines / taken["fastest_cpu"] / taken["random_lines_per_second"]
+    return taken | {"pairs": ids.numel(), "lines": num_lines, "share": share}
 
 
 def timed(
     case: str, run: Callable[[], object], repeats: int, pixels: Tensor, threads: int
 ) -> dict[str, Any]:
     """Median seconds and CPU seconds of `run`, with the machine's best rates around each run."""
-    seconds, cpu, adds, lines = [], [], [], []
+    seconds: list[float] = []
+    cpu: list[float] = []
+    adds: list[float] = []
+    lines: list[float] = []
     for _ in range(repeats):
         for rate, best in zip(best_rates(pixels), (adds, lines), strict=True):
             best.append(rate)

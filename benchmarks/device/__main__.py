@@ -23,7 +23,7 @@ import torch
 from benchmarks.accuracy import commit
 from benchmarks.device.chip import H200, Chip, chip_of
 from benchmarks.device.photographs import enough_images, images_at_hand
-from benchmarks.device.precompile import Key, compile_all
+from benchmarks.device.precompile import Key, Shape, compile_all
 from benchmarks.device.prediction import ScanCost, predict
 from benchmarks.device.rescoring import rescore_row
 from benchmarks.device.retrieval import Limits, retrieval_rows
@@ -31,7 +31,7 @@ from benchmarks.device.scan import agreement_row, scan_row, tune_row
 from benchmarks.device.table import told
 from cli.options import open_device
 from patchindex.environment import describe_environment, first_version
-from patchindex.kernels.tiles import TILES
+from patchindex.kernels.tiles import TILES, ScanTile
 
 RESULTS = Path(__file__).parents[1] / "results" / "device.jsonl"
 PARTS = ("scan", "rescore", "retrieval")
@@ -169,11 +169,14 @@ class Run:
         for patch_size in sizes:
             yield tune_row(pixels, patch_size, self.sizes.repeats)
 
-    def _compile(self, shape: tuple[int, ...], parts: list[str]) -> dict[Key, ScanCost]:
+    def _compile(self, shape: Shape, parts: list[str]) -> dict[Key, ScanCost]:
         """Compile side by side what is measured later; costs of the scan's kernels."""
-        sizes, keys, scans = self.sizes, [], []
+        sizes = self.sizes
+        keys: list[Key] = []
+        scans: list[tuple[Shape, int, int, ScanTile | None]] = []
         if "scan" in parts:
-            keys = [(patch_size, *shape[1:3]) for patch_size in sizes.patch_sizes]
+            _, channels, side, _ = shape
+            keys = [(patch_size, channels, side) for patch_size in sizes.patch_sizes]
             scans = [(shape, patch_size, states, None)
                      for patch_size in sizes.patch_sizes for states in sizes.states]  # fmt: skip
         if "retrieval" in parts:

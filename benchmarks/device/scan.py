@@ -53,7 +53,7 @@ def scan_row(
     first = seconds_of(run, pixels.device, 1)[0]  # compiles
     seconds = [total / num_states for total in seconds_of(run, pixels.device, repeats)]
     pairs = legal_pairs(geometry) * len(pixels)
-    row = {
+    row: dict[str, Any] = {
         "part": "scan",
         "shape": list(pixels.shape),
         "patch_size": patch_size,

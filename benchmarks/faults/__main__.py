@@ -16,14 +16,14 @@ import signal
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
@@ -72,7 +72,10 @@ NEEDED = {
 }
 
 
-def count(name: str) -> Any:
+Callback = TypeVar("Callback", bound=Callable[..., Any])
+
+
+def count(name: str) -> Callable[[Callback], Callback]:
     """An option that overrides how many of a kind are tried."""
     return click.option(f"--{name}", type=click.IntRange(min=0), metavar="N", help="Trials.")
 
@@ -150,7 +153,8 @@ def workplace(scratch: Path | None, *, keep: bool) -> Iterator[Path]:
 
 def judged(stage: Stage, options: Options) -> Iterator[Verdict]:
     """The verdicts of all trials; what fell is told at once."""
-    kinds = kinds_of(options.sizes, known := {})
+    known: Uses = {}
+    kinds = kinds_of(options.sizes, known)
     trials = chosen(kinds, options.only)
     names = {kind.name for kind, _ in trials}
     learn_jobs(

@@ -1,5 +1,7 @@
 """The images that phenomena are measured on, and images that no machine has seen."""
 
+import numpy as np
+
 from patchindex import ImageSet
 from patchindex.datasets.cards import load_card
 from patchindex.datasets.load import download_files, find_files
@@ -25,6 +27,9 @@ def heldout_images(num: int) -> ImageSet:
         pixels = resize_images(pixels, (SIDE, SIDE))
         return ImageSet.from_array(pixels, labels, name="fashion_mnist, test split")
     everything = ImageSet.load("fashion_mnist")
-    return ImageSet.from_array(
-        everything.pixels[-num:], everything.labels[-num:], name="fashion_mnist, last images"
+    last = np.arange(len(everything))[-num:]
+    return ImageSet(
+        pixels=everything.pixels[last],
+        labels=None if everything.labels is None else everything.labels[last],
+        name="fashion_mnist, last images",
     )

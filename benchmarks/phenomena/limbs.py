@@ -116,7 +116,7 @@ def draw(measured: Measured, path: Path) -> None:
         figure = Figure(figsize=(12, 7.4), layout="constrained")
         title = "Excess limbs: windows that see one leg do not know of the others"
         figure.suptitle(title, x=0.01, ha="left", fontsize=11.5, fontweight="bold")
-        top, bottom = figure.subfigures(2, 1, height_ratios=(1.65, 1))
+        top, bottom = figure.subfigures(2, 1, height_ratios=(1.65, 1), squeeze=False)[:, 0]
         left, right = top.subfigures(1, 2, width_ratios=(SHOWN, 4.2), wspace=0.02)
         left.suptitle("trousers", fontsize=10)
         right.suptitle("pullovers", fontsize=10)

@@ -102,7 +102,7 @@ def draw(measured: Measured, path: Path) -> None:
         figure = Figure(figsize=(12, 6.2), layout="constrained")
         title = "IS repeats training images, ELS makes new ones (from the same noise)"
         figure.suptitle(title, x=0.01, ha="left", fontsize=11.5, fontweight="bold")
-        left, right = figure.subfigures(1, 2, width_ratios=(1, 1.75))
+        left, right = figure.subfigures(1, 2, width_ratios=(1, 1.75), squeeze=False)[0]
         draw_strips(left.subplots(), measured.rows)
         shown = torch.linspace(0, len(measured.samples["ELS"]) - 1, SHOWN).round().long()
         show_rows(

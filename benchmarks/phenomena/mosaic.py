@@ -146,7 +146,7 @@ def draw(measured: Measured, path: Path) -> None:
     """The share over noise; below, samples over the map of where their pixels are from."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(11, 6.9), layout="constrained")
-        top, bottom = figure.subfigures(2, 1, height_ratios=(1, 1.15))
+        top, bottom = figure.subfigures(2, 1, height_ratios=(1, 1.15), squeeze=False)[:, 0]
         title = "The pixel mosaic: pixels become the centers of their nearest legal patches"
         figure.suptitle(title, x=0.01, ha="left", fontsize=11.5, fontweight="bold")
         draw_shares(top.subplots(), measured.rows)

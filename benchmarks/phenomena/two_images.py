@@ -58,7 +58,7 @@ def measure(config: Config) -> Measured:
     """Sample with ever finer steps; count the pixels that are their window's majority."""
     machine = ELSMachine(black_and_white(config.side), boundary="circular")
     noise = initial_noise(config.samples, machine.images, config.seed)
-    samples = {}
+    samples: dict[tuple[int, int], Float[Tensor, "b 1 h w"]] = {}
     for steps in config.steps:
         images = images_on_the_way(machine, noise, steps, config.levels)
         samples |= {(steps, levels): images[levels] for levels in (0, config.levels)}
@@ -117,7 +117,7 @@ def draw(measured: Measured, path: Path) -> None:
         figure = Figure(figsize=(12, 6.2), layout="constrained")
         title = "Two training images, one black and one white: every pixel is its window's majority"
         figure.suptitle(title, x=0.01, ha="left", fontsize=11.5, fontweight="bold")
-        left, right = figure.subfigures(1, 2, width_ratios=(1.35, 1))
+        left, right = figure.subfigures(1, 2, width_ratios=(1.35, 1), squeeze=False)[0]
         panels = left.subplots(len(shown), SHOWN)
         for row, (key, name) in zip(panels, shown.items(), strict=True):
             row[0].set_ylabel(name, color=GREY)
