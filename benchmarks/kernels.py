@@ -8,10 +8,8 @@ shares of the machine's limit are those of the fastest run in CPU seconds, again
 (scan) or random cache lines (rescoring) per core and second measured in the same minute.
 """
 
-import json
 import platform
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 from time import perf_counter, process_time
@@ -22,14 +20,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from benchmarks.accuracy import commit
+from benchmarks.record import RESULTS, append_rows, time_and_commit
 from patchindex import ImageSet
 from patchindex.environment import library_versions
 from patchindex.geometry import PatchGeometry
 from patchindex.images import to_unit
 from patchindex.kernels import _native, native_backend
 
-RESULTS = Path(__file__).parent / "results" / "kernels.jsonl"
 # patch size @ sigma, as the published scales pair them, and small patches at high noise
 CASES = "3@0.0781,3@0.6,3@11,5@0.6,5@2.35,9@0.6,9@1.16,13@1.16,13@2.35,17@2.35,17@11"
 EXP_OPERATIONS = 7  # of one weight: a reduction, five multiply-adds, a scaling
@@ -43,6 +40,9 @@ EXP_OPERATIONS = 7  # of one weight: a reduction, five multiply-adds, a scaling
 @click.option("--threads", default=torch.get_num_threads(), show_default=True)
 @click.option("--repeats", default=5, show_default=True)
 @click.option("--rescore-sizes", default="9,15", show_default=True)
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=RESULTS / "kernels.jsonl", show_default=True
+)
 def main(
     *,
     dataset: str,
@@ -52,24 +52,21 @@ def main(
     threads: int,
     repeats: int,
     rescore_sizes: str,
+    out: Path,
 ) -> None:
     images = ImageSet.load(dataset, limit=limit)
     pixels = torch.from_numpy(images.pixels)
     rows = [scan_row(pixels, case, batch, threads, repeats) for case in cases.split(",") if case]
     sizes = [int(size) for size in rescore_sizes.split(",") if size]
     rows += [rescore_row(pixels, size, threads, repeats) for size in sizes]
-    result = {
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": commit(),
+    result = time_and_commit() | {
         "versions": library_versions(),
         "machine": {"cpu": platform.machine(), "isa": native_backend.instruction_set()},
         "config": {"dataset": dataset, "shape": list(pixels.shape), "batch": batch,
                    "threads": threads, "repeats": repeats},
         "rows": rows,
     }  # fmt: skip
-    RESULTS.parent.mkdir(exist_ok=True)
-    with RESULTS.open("a") as file:
-        file.write(json.dumps(result) + "\n")
+    append_rows(out, [result])
     print_table(rows)
 
 

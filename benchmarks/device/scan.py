@@ -10,8 +10,7 @@ from torch import Tensor
 
 from benchmarks.device.chip import Chip, seconds_of
 from benchmarks.device.photographs import noisy
-from benchmarks.device.prediction import ScanCost
-from benchmarks.device.scan_grid import legal_pairs
+from benchmarks.device.prediction import ScanCost, legal_pairs
 from patchindex import PatchGeometry
 from patchindex.images import to_unit
 from patchindex.kernels import scan

@@ -46,6 +46,9 @@ class Config:
     seed: int = 0
 
 
+QUICK = Config(side=16, samples=4, steps=(3, 20), levels=12)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
     """Samples by number of steps and of levels below them, and how many pixels keep the rules."""
@@ -131,7 +134,7 @@ def draw(measured: Measured, path: Path) -> None:
 def mark_broken(panel: Axes, image: Float[Tensor, "1 h w"]) -> None:
     """A dot on each pixel that is not its window's majority, and how many there are."""
     rows, cols = torch.nonzero(~is_majority(image[None])[0, 0], as_tuple=True)
-    panel.plot(cols, rows, linestyle="", marker="o", markersize=2.5, color=ORANGE)
+    panel.plot(cols.numpy(), rows.numpy(), linestyle="", marker="o", markersize=2.5, color=ORANGE)
     panel.set_xlabel(f"{len(rows)} of {image.numel()} break the rule", color=GREY, fontsize=8)
 
 
