@@ -7,14 +7,11 @@ States are those of the exact machine's own trajectory; both machines use the in
 nearest to the published one.
 """
 
-import json
 import platform
 import resource
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -22,6 +19,7 @@ from typing import Any
 import click
 import torch
 
+from benchmarks.record import RESULTS, append_rows, time_and_commit
 from patchindex import ImageSet, IndexConfig, PatchIndex, build_index
 from patchindex.environment import library_versions
 from sampler import ELSMachine, sample, sample_steps
@@ -32,8 +30,6 @@ from sampler.scales import default_scales
 from sampler.studies.verify import StepComparison, ask_beside, compare_finals
 from sampler.trajectory import StepReport, report_step
 
-RESULTS = Path(__file__).parent / "results" / "accuracy.jsonl"
-
 
 @click.command()
 @click.option("--dataset", default="fashion_mnist", show_default=True)
@@ -43,14 +39,15 @@ RESULTS = Path(__file__).parent / "results" / "accuracy.jsonl"
 @click.option("--tails", default="0,1024,4096", show_default=True)
 @click.option("--k", default=256, show_default=True)
 @click.option("--nprobe", default=Retrieval.nprobe, show_default=True)
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=RESULTS / "accuracy.jsonl", show_default=True
+)
 def main(
-    *, dataset: str, limit: int, scales: str, seeds: int, tails: str, k: int, nprobe: int
+    *, dataset: str, limit: int, scales: str, seeds: int, tails: str, k: int, nprobe: int, out: Path
 ) -> None:
     images = ImageSet.load(dataset, limit=limit)
     config = IndexConfig(scales=tuple(int(scale) for scale in scales.split(",")))
-    about = {
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": commit(),
+    about = time_and_commit() | {
         "versions": library_versions(),
         "machine": {"cpu": platform.machine(), "threads": torch.get_num_threads()},
         "config": {"dataset": dataset, "num_images": len(images), "k": k, "nprobe": nprobe,
@@ -62,17 +59,10 @@ def main(
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         built = {"seconds": perf_counter() - start, "peak_bytes": peak,
                  "disk_bytes": index.info().disk_bytes}  # fmt: skip
-        append(about | {"part": "build"} | built)
+        append_rows(out, [about | {"part": "build"} | built])
         click.echo("built in {seconds:.0f} s, {disk_bytes:,} bytes on disk".format(**built))
-        for row in compare(index, seeds, [int(tail) for tail in tails.split(",")], k, nprobe):
-            append(about | row)
-
-
-def append(row: dict[str, Any]) -> None:
-    """Add a line to the results."""
-    RESULTS.parent.mkdir(exist_ok=True)
-    with RESULTS.open("a") as lines:
-        lines.write(json.dumps(row) + "\n")
+        rows = compare(index, seeds, [int(tail) for tail in tails.split(",")], k, nprobe)
+        append_rows(out, (about | row for row in rows))
 
 
 def compare(
@@ -110,12 +100,6 @@ def step_line(report: StepReport, rows: dict[int, StepComparison]) -> str:
     return f"t {report.t:.2f}  P {report.patch_size:2d}  exact {report.seconds:6.1f} s  " + (
         "  ".join(found)
     )
-
-
-def commit() -> str:
-    """The checked-out commit."""
-    command = ["git", "rev-parse", "--short", "HEAD"]  # the row should name the code it measured
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()  # noqa: S603
 
 
 if __name__ == "__main__":

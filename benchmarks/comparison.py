@@ -8,26 +8,28 @@ medians (arXiv 2412.20292, table 1) are in brackets.
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
-from benchmarks.accuracy import commit
+from benchmarks.record import RESULTS, append_rows, time_and_commit
 
-RESULTS = Path(__file__).parent / "results" / "comparison.jsonl"
 COLUMNS = ("els", "ls", "is", "wiener", "nearest")
 
 
 @click.command()
 @click.argument("folders", nargs=-1, type=click.Path(path_type=Path))
-def main(folders: tuple[Path, ...]) -> None:
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=RESULTS / "comparison.jsonl",
+    show_default=True,
+)
+def main(*, folders: tuple[Path, ...], out: Path) -> None:
     """Append a row per folder, and print the table of all rows."""
-    with RESULTS.open("a") as file:
-        for folder in folders:
-            file.write(json.dumps(result_row(folder)) + "\n")
-    rows = [json.loads(line) for line in RESULTS.read_text().splitlines()]
+    append_rows(out, map(result_row, folders))
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
     for line in table(rows):
         print(line)
 
@@ -38,9 +40,7 @@ def result_row(folder: Path) -> dict[str, Any]:
     name = Path(account["network"]["name"])
     trained = json.loads(name.with_suffix(".json").read_text())
     source = account["source"]
-    return {
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": commit(),
+    return time_and_commit() | {
         "versions": account["versions"],
         "dataset": Path(source["dataset"]).name,
         "num_images": source["num_images"],

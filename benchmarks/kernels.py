@@ -8,11 +8,9 @@ shares of the machine's limit are those of the fastest run in CPU seconds, again
 (scan) or random cache lines (rescoring) per core and second measured in the same minute.
 """
 
-import json
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 from time import perf_counter, process_time
@@ -23,15 +21,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from benchmarks.accuracy import commit
 from benchmarks.peak import Peak
+from benchmarks.record import RESULTS, append_rows, time_and_commit
 from patchindex import ImageSet
 from patchindex.environment import library_versions
 from patchindex.geometry import PatchGeometry
 from patchindex.images import to_unit
 from patchindex.kernels import native_backend
 
-RESULTS = Path(__file__).parent / "results" / "kernels.jsonl"
 # patch size @ sigma, as the published scales pair them, and small patches at high noise
 CASES = "3@0.0781,3@0.6,3@11,5@0.6,5@2.35,9@0.6,9@1.16,13@1.16,13@2.35,17@2.35,17@11"
 EXP_OPERATIONS = 7  # of one weight: a reduction, five multiply-adds, a scaling
@@ -55,6 +52,9 @@ class Setup:
 @click.option("--threads", default=torch.get_num_threads(), show_default=True)
 @click.option("--repeats", default=5, show_default=True)
 @click.option("--rescore-sizes", default="9,15", show_default=True)
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=RESULTS / "kernels.jsonl", show_default=True
+)
 def main(
     *,
     dataset: str,
@@ -64,6 +64,7 @@ def main(
     threads: int,
     repeats: int,
     rescore_sizes: str,
+    out: Path,
 ) -> None:
     images = ImageSet.load(dataset, limit=limit)
     pixels = torch.from_numpy(images.pixels)
@@ -71,18 +72,14 @@ def main(
     setup = Setup(pixels=pixels, threads=threads, repeats=repeats, peak=peak)
     rows = [scan_row(setup, case, batch) for case in cases.split(",") if case]
     rows += [rescore_row(setup, int(size)) for size in rescore_sizes.split(",") if size]
-    result = {
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": commit(),
+    result = time_and_commit() | {
         "versions": library_versions(),
         "machine": {"cpu": platform.machine(), "isa": native_backend.instruction_set()},
         "config": {"dataset": dataset, "shape": list(pixels.shape), "batch": batch,
                    "threads": threads, "repeats": repeats},
         "rows": rows,
     }  # fmt: skip
-    RESULTS.parent.mkdir(exist_ok=True)
-    with RESULTS.open("a") as file:
-        file.write(json.dumps(result) + "\n")
+    append_rows(out, [result])
     print_table(rows)
 
 
@@ -135,15 +132,18 @@ def rescore_row(setup: Setup, patch_size: int) -> dict[str, Any]:
     )
     # cache lines that a window spans in one plane, on average
     lines = channels * (1 + ((patch_size - 1) * width + patch_size - 1) / 64)
-    row = timed(f"rescore P={patch_size}", run, setup)
+    taken = timed(f"rescore P={patch_size}", run, setup)
     num_lines = lines * ids.numel()
-    share = num_lines / row["fastest_cpu"] / row["random_lines_per_second"]
-    return row | {"pairs": ids.numel(), "lines": num_lines, "share": share}
+    share = num_lines / taken["fastest_cpu"] / taken["random_lines_per_second"]
+    return taken | {"pairs": ids.numel(), "lines": num_lines, "share": share}
 
 
 def timed(case: str, run: Callable[[], object], setup: Setup) -> dict[str, Any]:
     """Median seconds and CPU seconds of `run`, with the machine's best rates around each run."""
-    seconds, cpu, adds, lines = [], [], [], []
+    seconds: list[float] = []
+    cpu: list[float] = []
+    adds: list[float] = []
+    lines: list[float] = []
     for _ in range(setup.repeats):
         adds.append(setup.peak.multiply_adds_per_second())
         lines.append(setup.peak.random_lines_per_second(setup.pixels.numpy()))

@@ -9,9 +9,7 @@ a batch; all settings of a step and the exact scan of one state run one after an
 users of a shared machine slow all of them alike.
 """
 
-import json
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from statistics import fmean, median
 from time import perf_counter
@@ -22,8 +20,8 @@ import click
 import torch
 from torch import Tensor
 
-from benchmarks.accuracy import commit
 from benchmarks.error_time_plot import draw_error_time
+from benchmarks.record import RESULTS, append_rows, time_and_commit
 from patchindex import PatchIndex
 from patchindex.environment import library_versions
 from patchindex.index.search import ListSearchKind
@@ -31,8 +29,6 @@ from sampler import ELSMachine, Posterior, sample_steps
 from sampler.noise import initial_noise
 from sampler.scales import default_scales
 from sampler.studies.verify import pooled_r2
-
-RESULTS = Path(__file__).parent / "results" / "retrieval.jsonl"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +71,9 @@ SETTINGS = [
 @click.option("--every", default=4, show_default=True, help="Of the 20 steps, each so many-th.")
 @click.option("--batch", default=8, show_default=True)
 @click.option("--plot", type=click.Path(path_type=Path))
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=RESULTS / "retrieval.jsonl", show_default=True
+)
 def main(
     *,
     index_path: Path,
@@ -83,14 +82,13 @@ def main(
     every: int,
     batch: int,
     plot: Path | None,
+    out: Path,
 ) -> None:
     index = PatchIndex.open(index_path)
     if not states_path.exists():
         torch.save(exact_states(index, seeds), states_path)
     states = torch.load(states_path, weights_only=True)[every // 2 :: every]
-    about = {
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": commit(),
+    about = time_and_commit() | {
         "versions": library_versions(),
         "threads": torch.get_num_threads(),
         "dataset": Path(index.images.name).name,
@@ -99,8 +97,7 @@ def main(
     }
     exact_seconds, rows = measure(index_path, states, batch)
     about["exact_seconds"] = exact_seconds
-    with RESULTS.open("a") as lines:
-        lines.writelines(json.dumps(about | row) + "\n" for row in rows)
+    append_rows(out, (about | row for row in rows))
     for row in rows:
         click.echo(
             "{varied:>12} {value:>10}  1 - R2: median {error_median:.5f}, worst {error_worst:.5f}  "

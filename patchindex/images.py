@@ -6,25 +6,19 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal
 
 import numpy as np
 import torch
-from einops import rearrange
 from jaxtyping import Float, Int, Integer, UInt8
 from numpy import ndarray
 from torch import Tensor
 
 from patchindex.device import Device
 from patchindex.errors import DatasetError
+from patchindex.image_arrays import Crop, Layout, channels_first, checked_labels
 
 HASH_BLOCK_IMAGES = 4096
 HALF_RANGE = 127.5  # gray levels per unit
-LARGEST_LABEL = 2**63 - 1  # labels are int64
-USUAL_CHANNELS = (1, 3)
-
-Layout = Literal["nchw", "nhwc"]
-Crop = Literal["none", "center"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -105,9 +99,14 @@ class ImageSet:
                 image before it is resized; "none" or None stretches images of another ratio.
             limit: keep the first so many images.
         """
-        from patchindex.datasets import load_images  # noqa: PLC0415 - datasets build ImageSets
+        from patchindex.datasets import load_images  # noqa: PLC0415 - imports torchvision: seconds
 
-        return load_images(source, resolution=resolution, crop=crop, limit=limit)
+        found = load_images(source, resolution=resolution, crop=crop, limit=limit)
+        names = tuple(printable(name) for name in found.class_names)
+        images = cls.from_array(
+            found.pixels, found.labels, class_names=names, name=found.name, layout="nchw"
+        )
+        return replace(images, crop=found.crop)
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -213,56 +212,6 @@ class ImageSet:
             images=True,
         )
         return self.with_label(label).tensor if kept is None else kept
-
-
-def channels_first(
-    pixels: UInt8[ndarray, "n _ _ _"], layout: Layout | None
-) -> UInt8[ndarray, "n c h w"]:
-    """A view of the images as [n, c, h, w].
-
-    Raises:
-        DatasetError: no such layout, or none was told and the last axis looks like the channels.
-    """
-    if layout not in (None, "nchw", "nhwc"):
-        raise DatasetError(f"layout is {layout!r}. Give nchw or nhwc.")
-    if layout == "nhwc":
-        return rearrange(pixels, "n h w c -> n c h w")
-    _, second, _, last = pixels.shape
-    odd = second not in USUAL_CHANNELS and last in USUAL_CHANNELS
-    if layout is None and (odd or last <= 4 < second):  # 2 and 4 are grey and color with alpha
-        raise DatasetError(
-            f"images have shape {pixels.shape}: as [images, channels, height, width] they have "
-            f"{second} channels and {last} columns. If the channels are last, give layout='nhwc'; "
-            "if they are not, give layout='nchw'."
-        )
-    return pixels
-
-
-def checked_labels(
-    labels: Integer[ndarray, " n"] | Sequence[int] | None, num_images: int
-) -> Int[ndarray, " n"] | None:
-    """Labels as int64, one per image."""
-    if labels is None:
-        return None
-    array = np.asarray(labels)
-    if array.shape != (num_images,) or not np.issubdtype(array.dtype, np.integer):
-        raise mismatched_labels(array.shape, array.dtype, num_images)
-    if array.size and not 0 <= int(array.min()) <= int(array.max()) <= LARGEST_LABEL:
-        raise DatasetError(
-            f"labels run from {array.min()} to {array.max()}. Give numbers of classes, from 0 to "
-            f"{LARGEST_LABEL}; leave the labels out if there are no classes."
-        )
-    return array.astype(np.int64)
-
-
-def mismatched_labels(
-    shape: tuple[int, ...], dtype: np.dtype[Any], num_images: int
-) -> DatasetError:
-    """The error for labels that are not one whole number per image."""
-    return DatasetError(
-        f"labels are {dtype} with shape {shape}, but images are {num_images}. "
-        "Give one whole number per image."
-    )
 
 
 def printable(name: str) -> str:

@@ -10,6 +10,7 @@ from importlib import resources
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+from platformdirs import user_cache_path
 
 from patchindex.errors import DatasetError, LockedError
 
@@ -19,11 +20,7 @@ COMPLETE = "complete"
 def home() -> Path:
     """`$PATCHINDEX_HOME`, else `patchindex` in the user's cache folder; it need not exist yet."""
     chosen = os.environ.get("PATCHINDEX_HOME")
-    if chosen:
-        return Path(chosen).expanduser()
-    cache = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    # the XDG specification tells programs to ignore a relative path
-    return (cache if cache.is_absolute() else Path.home() / ".cache") / "patchindex"
+    return Path(chosen).expanduser() if chosen else user_cache_path("patchindex", appauthor=False)
 
 
 def datasets_dir() -> Path:

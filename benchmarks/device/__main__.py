@@ -8,11 +8,9 @@ Appends a JSON line per row to benchmarks/results/device.jsonl and prints the ta
 processor (`--device cpu --quick`) the same parts run with its own kernels.
 """
 
-import json
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -20,21 +18,47 @@ from typing import Any
 import click
 import torch
 
-from benchmarks.accuracy import commit
 from benchmarks.device.chip import H200, Chip, chip_of
 from benchmarks.device.photographs import enough_images, images_at_hand
-from benchmarks.device.precompile import Key, compile_all
+from benchmarks.device.precompile import Key, Shape, compile_all
 from benchmarks.device.prediction import ScanCost, predict
 from benchmarks.device.rescoring import rescore_row
 from benchmarks.device.retrieval import Limits, retrieval_rows
 from benchmarks.device.scan import agreement_row, scan_row, tune_row
-from benchmarks.device.table import told
+from benchmarks.record import RESULTS, append_rows, time_and_commit
 from cli.options import open_device
 from patchindex.environment import describe_environment, first_version
-from patchindex.kernels.tiles import TILES
+from patchindex.kernels.tiles import TILES, ScanTile
 
-RESULTS = Path(__file__).parents[1] / "results" / "device.jsonl"
 PARTS = ("scan", "rescore", "retrieval")
+# of each part, a row as a line for people
+FORMS = {
+    "environment": "{environment[gpu]}; {environment[search]}\n{chip}",
+    "compile": "compiled in {seconds:.0f} s; images are {dataset}",
+    "predict": (
+        "P {patch_size:2d} x {channels} x {side}: tile {rows}x{moves}, {registers} registers, "
+        "{stack_bytes} bytes spilled, {per_lane_pair:.1f} instructions a lane-pair, "
+        "{lane_pairs:.2f} lane-pairs a pair; {num_images:,} images take at least "
+        "{least_seconds:.4f} s"
+    ),
+    "tune": "P {patch_size:2d}: tile {tile} of {seconds}",
+    "scan": (
+        "P {patch_size:2d}, {states} states: {seconds_per_image:.4f} s a step per image, "
+        "{pairs_per_second:.3g} pairs/s, share of the limit {share:.2f}"
+    ),
+    "agreement": "P {patch_size:2d}: the processor's mean is {largest_difference:.1e} away at most",
+    "rescore": (
+        "rescore P {patch_size}: {seconds:.4f} s; share of the memory's "
+        "{bytes_per_second:.3g} B/s: cells {cell_share:.2f}, sectors {sector_share:.2f}"
+    ),
+    "build": "build of {shape}: {seconds:.0f} s, complete {complete}",
+    "exact": "exact scan of {num_images:,} images: {seconds_of_all_images:.2f} s per image",
+    "retrieval": (
+        "{num_images:,} images, t {t}: {seconds_per_image:.3f} s a step per image, "
+        "R2 {R2} over {R2_states} states"
+    ),
+    "all": "all in {seconds:.0f} s",
+}
 MOST_SECONDS = 8 * 60  # the build makes do with what is left
 PREDICTED = "3x3x32,9x3x32,17x3x32,3x1x32,9x1x32,17x1x32,15x3x64"
 
@@ -78,7 +102,9 @@ QUICK = Sizes(
               metavar="[PxCxSIDE,...]", help="Count machine code; needs no GPU.")  # fmt: skip
 @click.option("--scratch", type=click.Path(path_type=Path, exists=True, file_okay=False),
               default=tempfile.gettempdir(), help="Folder of the index.")  # fmt: skip
-@click.option("--out", type=click.Path(path_type=Path), default=RESULTS, show_default=True)
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=RESULTS / "device.jsonl", show_default=True
+)
 def main(
     *,
     device_name: str,
@@ -107,12 +133,10 @@ def main(
 
 def record(rows: Iterator[dict[str, Any]], out: Path, about: dict[str, Any]) -> None:
     """Keep and tell each row as soon as it is measured."""
-    about = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "commit": commit()} | about
-    out.parent.mkdir(exist_ok=True)
+    about = time_and_commit() | about
     for row in rows:
-        with out.open("a") as lines:
-            lines.write(json.dumps(about | row) + "\n")
-        click.echo(told(row))
+        append_rows(out, [about | row])
+        click.echo(FORMS[row["part"]].format(**({"share": float("nan")} | row)))
 
 
 def predicted_rows(keys: str, num_images: int) -> Iterator[dict[str, Any]]:
@@ -169,11 +193,14 @@ class Run:
         for patch_size in sizes:
             yield tune_row(pixels, patch_size, self.sizes.repeats)
 
-    def _compile(self, shape: tuple[int, ...], parts: list[str]) -> dict[Key, ScanCost]:
+    def _compile(self, shape: Shape, parts: list[str]) -> dict[Key, ScanCost]:
         """Compile side by side what is measured later; costs of the scan's kernels."""
-        sizes, keys, scans = self.sizes, [], []
+        sizes = self.sizes
+        keys: list[Key] = []
+        scans: list[tuple[Shape, int, int, ScanTile | None]] = []
         if "scan" in parts:
-            keys = [(patch_size, *shape[1:3]) for patch_size in sizes.patch_sizes]
+            _, channels, side, _ = shape
+            keys = [(patch_size, channels, side) for patch_size in sizes.patch_sizes]
             scans = [(shape, patch_size, states, None)
                      for patch_size in sizes.patch_sizes for states in sizes.states]  # fmt: skip
         if "retrieval" in parts:

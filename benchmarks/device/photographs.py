@@ -67,4 +67,7 @@ def noisy(
 ) -> Float[Tensor, "b c h w"]:
     """Xt = sqrt(alpha_bar) x0 + sqrt(1 - alpha_bar) eps."""
     eps = torch.randn(clean.shape, generator=torch.Generator().manual_seed(seed))
-    return alpha_bar**0.5 * clean + (1 - alpha_bar) ** 0.5 * eps.to(clean.device)
+    xt: Float[Tensor, "b c h w"] = alpha_bar**0.5 * clean + (1 - alpha_bar) ** 0.5 * eps.to(
+        clean.device
+    )
+    return xt

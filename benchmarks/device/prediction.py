@@ -6,9 +6,8 @@ import torch
 
 from benchmarks.device.chip import Chip
 from benchmarks.device.machine_code import WARP, compiled
-from benchmarks.device.scan_grid import lane_pairs, legal_pairs
 from patchindex import PatchGeometry
-from patchindex.kernels.tiles import scan_tile
+from patchindex.kernels.tiles import ScanTile, num_lanes, num_rounds, scan_tile, tile_tops
 from patchindex.kernels.triton_scan import col_ranges, constants
 from patchindex.kernels.triton_scan_kernel import scan_kernel
 
@@ -78,3 +77,22 @@ def predict(
         warp_slots=sum(part.loop.slots * count for part, count in parts) / per_pass,
         busiest=made[-1].loop.busiest,
     )  # fmt: skip
+
+
+def legal_pairs(geometry: PatchGeometry) -> int:
+    """Pairs of a pixel and one of its legal patches, of one state and one image."""
+    return int(geometry.centers_per_pixel.sum())
+
+
+def lane_pairs(geometry: PatchGeometry, tile: ScanTile, part: tuple[int, int]) -> int:
+    """Pairs that the lanes of a part of a launch go through, of one state and one image.
+
+    Tiles reach beyond the image, rows of a tile share their displacements, whose number is
+    rounded up, and a lane goes through displacements that are not legal at its column.
+
+    Args:
+        part: first displacement along the rows and the one behind the last, see `col_ranges`.
+    """
+    lanes = num_lanes(geometry)
+    rounds = sum(num_rounds(geometry, tile, top) for top in tile_tops(geometry, tile))
+    return rounds * tile.moves * tile.rows * lanes * (part[1] - part[0])

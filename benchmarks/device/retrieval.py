@@ -4,6 +4,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -164,9 +165,11 @@ def level_row(
         return row
     exact.images.pixels_on(device)  # copied there before time is taken
     means: list[Tensor] = []
-    ask = lambda state: means.append(exact.posterior(state, level, patch_size).mean)  # noqa: E731
-    took = [seconds_of(lambda state=state: ask(state), device, 1)[0]
-            for state in xt[:num_exact].split(1)]  # fmt: skip
+
+    def ask(state: Tensor) -> None:
+        means.append(exact.posterior(state, level, patch_size).mean)
+
+    took = [seconds_of(partial(ask, state), device, 1)[0] for state in xt[:num_exact].split(1)]
     return row | {
         "exact_seconds_per_image": median(took),
         "R2": pooled_r2(found[-1][: len(means)], torch.cat(means)),

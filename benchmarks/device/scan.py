@@ -10,8 +10,7 @@ from torch import Tensor
 
 from benchmarks.device.chip import Chip, seconds_of
 from benchmarks.device.photographs import noisy
-from benchmarks.device.prediction import ScanCost
-from benchmarks.device.scan_grid import legal_pairs
+from benchmarks.device.prediction import ScanCost, legal_pairs
 from patchindex import PatchGeometry
 from patchindex.images import to_unit
 from patchindex.kernels import exact_scan
@@ -53,7 +52,7 @@ def scan_row(
     first = seconds_of(run, pixels.device, 1)[0]  # compiles
     seconds = [total / num_states for total in seconds_of(run, pixels.device, repeats)]
     pairs = legal_pairs(geometry) * len(pixels)
-    row = {
+    row: dict[str, Any] = {
         "part": "scan",
         "shape": list(pixels.shape),
         "patch_size": patch_size,
@@ -78,7 +77,7 @@ def agreement_row(
     some = pixels[chosen.to(pixels.device)]
     geometry, (y, sigma) = geometry_of(pixels, patch_size), states_of(pixels, 1, patch_size)
     here = exact_scan(some, y, sigma, geometry).mean.cpu()
-    there = (scan if pixels.is_cuda else scan_in_torch)(some.cpu(), y.cpu(), sigma, geometry).mean
+    there = (exact_scan if pixels.is_cuda else scan_in_torch)(some.cpu(), y.cpu(), sigma, geometry).mean
     largest = float((here - there).abs().max())
     if largest > TOLERANCE:
         logger.error("P %d: the device's mean is off by %.2g", patch_size, largest)

@@ -8,7 +8,6 @@
 Appends a JSON line to benchmarks/results/faults.jsonl. Needs POSIX: trials are forked.
 """
 
-import json
 import os
 import platform
 import shutil
@@ -16,18 +15,16 @@ import signal
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
-from benchmarks.accuracy import commit
 from benchmarks.faults.damages import Uses, damage_something, learn_damages
 from benchmarks.faults.forked import load_everything
 from benchmarks.faults.hostile import feed
@@ -44,8 +41,8 @@ from benchmarks.faults.readers import read_beside_rebuilds
 from benchmarks.faults.stage import Stage, set_up
 from benchmarks.faults.trials import Kind, Verdict, carry_out
 from benchmarks.faults.writers import write_beside
+from benchmarks.record import RESULTS, append_rows, time_and_commit
 
-RESULTS = Path(__file__).parents[1] / "results" / "faults.jsonl"
 SIZES = {
     "small": {"build": 3, "overwrite": 2, "run": 2, "train": 0, "interrupt": 0, "beside": 1,
               "damage": 0, "readers": 0, "rebuilds": 0, "limits": 0, "streams": 0, "hostile": 2},
@@ -72,7 +69,10 @@ NEEDED = {
 }
 
 
-def count(name: str) -> Any:
+Callback = TypeVar("Callback", bound=Callable[..., Any])
+
+
+def count(name: str) -> Callable[[Callback], Callback]:
     """An option that overrides how many of a kind are tried."""
     return click.option(f"--{name}", type=click.IntRange(min=0), metavar="N", help="Trials.")
 
@@ -113,7 +113,9 @@ class Options:
 @click.option("--keep", is_flag=True, help="Keep the folders of what fell.")
 @click.option("--scratch", type=click.Path(path_type=Path, exists=True, file_okay=False),
               help="Where all happens. [default: memory, if there is a disk of it]")  # fmt: skip
-@click.option("--out", type=click.Path(path_type=Path), default=RESULTS, show_default=True)
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=RESULTS / "faults.jsonl", show_default=True
+)
 def main(
     *, seed: int, size: str, only: str | None, jobs: int, keep: bool, scratch: Path | None,
     out: Path, **counts: int | None,
@@ -150,7 +152,8 @@ def workplace(scratch: Path | None, *, keep: bool) -> Iterator[Path]:
 
 def judged(stage: Stage, options: Options) -> Iterator[Verdict]:
     """The verdicts of all trials; what fell is told at once."""
-    kinds = kinds_of(options.sizes, known := {})
+    known: Uses = {}
+    kinds = kinds_of(options.sizes, known)
     trials = chosen(kinds, options.only)
     names = {kind.name for kind, _ in trials}
     learn_jobs(
@@ -229,9 +232,7 @@ def record(options: Options, verdicts: list[Verdict], seconds: float, out: Path)
 
     fell = [{"trial": verdict.name, "why": why[:400]}
             for verdict in verdicts for why in verdict.fell]  # fmt: skip
-    row = {
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": commit(),
+    row = time_and_commit() | {
         "versions": library_versions(),
         "machine": {"cpu": platform.machine(), "jobs": options.jobs},
         "config": {"seed": options.seed, "sizes": options.sizes, "only": options.only},
@@ -239,9 +240,7 @@ def record(options: Options, verdicts: list[Verdict], seconds: float, out: Path)
         "fell": fell[:100],
         "seconds": round(seconds, 1),
     }
-    out.parent.mkdir(exist_ok=True)
-    with out.open("a") as lines:
-        lines.write(json.dumps(row) + "\n")
+    append_rows(out, [row])
     for name in sorted({verdict.name for verdict in verdicts if verdict.fell})[:20]:
         click.echo(f"again: python -m benchmarks.faults --seed {options.seed} --only {name}")
     click.echo(f"{seconds:.0f} s; {out}")

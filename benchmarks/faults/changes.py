@@ -50,7 +50,7 @@ def is_change(event: str, arguments: tuple[Any, ...]) -> bool:
         _, mode, flags = arguments
         return (isinstance(mode, str) and bool(set(mode) & set("wax+"))) or bool(flags & WRITING)
     if event == "mmap.__new__":
-        return arguments[2] == mmap.ACCESS_WRITE
+        return bool(arguments[2] == mmap.ACCESS_WRITE)
     return event in MADE
 
 

@@ -56,8 +56,8 @@ def wild_arguments(place: Place, variant: int) -> Case:
     commands += [("patchindex", (*stage.build(), *wild.split(" "))) for wild in BUILDS]
     commands += [("sampler", (*stage.train(4, 2), *wild.split(" "))) for wild in TRAININGS]
     for line in OTHERS:
-        program, *arguments = line.split(" ")
-        commands.append(("sampler" if program == "sampler" else "patchindex", tuple(arguments)))
+        first, *others = line.split(" ")
+        commands.append(("sampler" if first == "sampler" else "patchindex", tuple(others)))
     # 7 and the number of commands share no factor: each comes once
     program, arguments = commands[(variant * 7) % len(commands)]
     if "run" in arguments[1:]:

@@ -14,7 +14,7 @@ from benchmarks.faults.hostile_cases import Case, edited
 from benchmarks.faults.trials import Place
 
 DTYPES = ("|O", "<U4", "|S8", "<c16", "<f2", ">i8", "|V8", "<M8[s]", "x", "", "O8", "i4,i4", None)
-SHAPES = ([-1], [2**62], [2**40, 2**40], [], [0], [1.5], ["3"], [[1]], None, 7)
+SHAPES: tuple[object, ...] = ([-1], [2**62], [2**40, 2**40], [], [0], [1.5], ["3"], [[1]], None, 7)
 # array, and what becomes of its values
 LIES: tuple[tuple[str, Callable[[ndarray], ndarray]], ...] = (
     ("scales/3/offsets", lambda a: a + 10**9),
@@ -106,7 +106,7 @@ def tell_lie(root: Path, _rng: np.random.Generator, variant: int) -> str:
 
 def any_array(manifest: dict[str, Any], rng: np.random.Generator) -> str:
     """Name of one array."""
-    names = sorted(manifest["arrays"])
+    names: list[str] = sorted(manifest["arrays"])
     return names[int(rng.integers(len(names)))]
 
 

@@ -5,10 +5,11 @@ import signal
 import time
 from functools import partial
 from pathlib import Path
+from unittest.mock import patch
 
 from benchmarks.faults.changes import count_changes
 from benchmarks.faults.contents import Contents, contents, copy, difference
-from benchmarks.faults.forked import Fell, check_tidy, command
+from benchmarks.faults.forked import Fell, Program, check_tidy, command
 from benchmarks.faults.stage import Job, Known, Stage
 from benchmarks.faults.trials import Place
 
@@ -50,8 +51,9 @@ def lay_index(stage: Stage, folder: Path) -> None:
 def small_blocks() -> None:
     """Have `build` work in many blocks, as it does with many images."""
     import cli.patchindex as program  # noqa: PLC0415 - in the command's own process
+    from patchindex import IndexConfig  # noqa: PLC0415
 
-    program.IndexConfig = partial(program.IndexConfig, block_patches=6000)  # type: ignore[misc]
+    patch.object(program, "IndexConfig", partial(IndexConfig, block_patches=6000)).start()
 
 
 def kill_build(place: Place) -> str | None:
@@ -210,7 +212,7 @@ def interrupt(place: Place) -> str | None:
     known = stage.known[name]
     arguments = {"long": stage.train(24, 1000), "build": stage.build(),
                  "run": stage.sample(0, "--overwrite")}[name]  # fmt: skip
-    program = "patchindex" if name == "build" else "sampler"
+    program: Program = "patchindex" if name == "build" else "sampler"
     job = Job(name=name, program=program, arguments=arguments)
     meddle = partial(signal_later, place, sent, known.seconds)
     outcome = command(program, arguments, place.folder, meddle=meddle)

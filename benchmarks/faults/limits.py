@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.faults.contents import contents, difference
-from benchmarks.faults.forked import Fell, Outcome, check_tidy, command
+from benchmarks.faults.forked import Fell, Outcome, Program, check_tidy, command
 from benchmarks.faults.kills import repeat, small_blocks
 from benchmarks.faults.stage import Job
 from benchmarks.faults.trials import Place
@@ -32,7 +32,7 @@ def limit(place: Place) -> str | None:
         "train": place.stage.train(12, 4),
     }[name]
     before = small_blocks if name == "blocks" else None
-    program = "patchindex" if name in {"build", "blocks"} else "sampler"
+    program: Program = "patchindex" if name in {"build", "blocks"} else "sampler"
     job = Job(name=name, program=program, arguments=arguments, before=before)
     try:
         told, outcome = ways[place.number % len(ways)](place, job)

@@ -136,5 +136,7 @@ def set_up(root: Path) -> Stage:
 def write_images(path: Path, pixels: UInt8[ndarray, "n h w"], labels: ndarray | None) -> None:
     """An npz file of small images."""
     small = pixels.reshape(len(pixels), *pixels.shape[-2:])[:, None, 2:26:2, 2:26:2]
-    named = {} if labels is None else {"labels": labels}
-    np.savez(path, images=small, **named)
+    if labels is None:
+        np.savez(path, images=small)
+    else:
+        np.savez(path, images=small, labels=labels)

@@ -69,7 +69,7 @@ def write_beside(place: Place) -> str | None:
         raise Fell(f"{pair.first[0]} and {pair.second[0]} wrote to one folder, and both succeeded")
     found = visible(contents(place.folder / pair.product, place.folder, place.stage.root))
     found = {name: bits for name, bits in found.items() if name not in DERIVED}
-    made = {pair.results[i] for i in done if i in pair.results} or {pair.old}
+    made: set[str | None] = {pair.results[i] for i in done if i in pair.results} or {pair.old}
     differing = [
         difference(found, visible(inside(place.stage.known[name], pair.product)))
         for name in sorted(filter(None, made))

@@ -42,6 +42,7 @@ class Config:
         num_pullovers: samples to look at; sleeves are not counted.
     """
 
+    dataset: str = "fashion_mnist"
     num_images: int = 3000
     num_heldout: int = 10000
     bounds: dict[str, tuple[int, int]] = field(
@@ -58,6 +59,9 @@ class Config:
     scales: str = "fashion_mnist_resnet_zeros"
 
 
+QUICK = Config(dataset="sample", num_images=100, num_heldout=500, num_trousers=3, num_pullovers=1)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
     """Samples by variant, and how many legs the trousers have."""
@@ -69,7 +73,7 @@ class Measured:
 
 def measure(config: Config) -> Measured:
     """Sample with bounded scales; count the legs of samples and of test images."""
-    machine = ELSMachine(training_images(config.num_images))
+    machine = ELSMachine(training_images(config.dataset, config.num_images))
     noise = initial_noise(config.num_trousers, machine.images, config.seed)
     trousers, pullovers = {}, {}
     for name, (least, greatest) in config.bounds.items():
@@ -77,7 +81,7 @@ def measure(config: Config) -> Measured:
         trousers[name] = sample(machine, noise, scales=scales, label=TROUSERS).images
         few = noise[: config.num_pullovers]
         pullovers[name] = sample(machine, few, scales=scales, label=PULLOVERS).images
-    heldout = heldout_images(config.num_heldout).with_label(TROUSERS)
+    heldout = heldout_images(config.dataset, config.num_heldout).with_label(TROUSERS)
     counted = {"test images": to_unit(heldout.tensor)} | trousers
     return Measured(
         trousers=trousers,
@@ -116,7 +120,7 @@ def draw(measured: Measured, path: Path) -> None:
         figure = Figure(figsize=(12, 7.4), layout="constrained")
         title = "Excess limbs: windows that see one leg do not know of the others"
         figure.suptitle(title, x=0.01, ha="left", fontsize=11.5, fontweight="bold")
-        top, bottom = figure.subfigures(2, 1, height_ratios=(1.65, 1))
+        top, bottom = figure.subfigures(2, 1, height_ratios=(1.65, 1), squeeze=False)[:, 0]
         left, right = top.subfigures(1, 2, width_ratios=(SHOWN, 4.2), wspace=0.02)
         left.suptitle("trousers", fontsize=10)
         right.suptitle("pullovers", fontsize=10)

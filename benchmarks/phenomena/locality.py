@@ -41,6 +41,7 @@ PUBLISHED = {"ResNet": "fashion_mnist_resnet_zeros", "UNet": "fashion_mnist_unet
 class Config:
     """Sizes of the measurement; held-out images are the first of each label."""
 
+    dataset: str = "fashion_mnist"
     num_images: int = 3000
     num_heldout: int = 200
     per_label: int = 1
@@ -48,6 +49,16 @@ class Config:
     seed: int = 0
     times: tuple[float, ...] = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
     patch_sizes: tuple[int, ...] = (1, 3, 5, 7, 9, 11, 13, 15, 17, 21, 25, 31)
+
+
+QUICK = Config(
+    dataset="sample",
+    num_images=300,
+    num_heldout=500,
+    num_labels=3,
+    times=(0.1, 0.5, 0.9),
+    patch_sizes=(3, 9, 17),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,8 +70,8 @@ class Measured:
 
 def measure(config: Config) -> Measured:
     """Denoise held-out images of every label at every noise with every patch size."""
-    images = training_images(config.num_images)
-    heldout = heldout_images(config.num_heldout)
+    images = training_images(config.dataset, config.num_images)
+    heldout = heldout_images(config.dataset, config.num_heldout)
     clean = {
         label: to_unit(heldout.with_label(label).tensor[: config.per_label])
         for label in range(config.num_labels)

@@ -35,12 +35,16 @@ SHOWN = 8
 class Config:
     """Sizes of the measurement; samples of each label in turn, all machines from the same noise."""
 
+    dataset: str = "fashion_mnist"
     num_images: int = 3000
     num_heldout: int = 1000
     samples_per_label: int = 3
     num_labels: int = 10
     seed: int = 0
     scales: str = "fashion_mnist_resnet_zeros"
+
+
+QUICK = Config(dataset="sample", num_images=300, num_heldout=100, samples_per_label=1, num_labels=2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +58,7 @@ class Measured:
 
 def measure(config: Config) -> Measured:
     """Sample with every machine; measure the distance to the nearest training image."""
-    images = training_images(config.num_images)
+    images = training_images(config.dataset, config.num_images)
     noise = initial_noise(config.num_labels * config.samples_per_label, images, config.seed)
     scales = resolve_scales(config.scales)
     samples, nearest, rows = {}, {}, []
@@ -67,7 +71,7 @@ def measure(config: Config) -> Measured:
         position, distance = nearest_rms(samples[name], images)
         nearest[name] = to_unit(images.tensor[position])
         rows.append(distance_row(name, distance))
-    heldout = heldout_images(config.num_heldout)
+    heldout = heldout_images(config.dataset, config.num_heldout)
     _, distance = nearest_rms(to_unit(heldout.tensor), images)
     return Measured(
         samples=samples, nearest=nearest, rows=[*rows, distance_row("test images", distance)]
@@ -102,7 +106,7 @@ def draw(measured: Measured, path: Path) -> None:
         figure = Figure(figsize=(12, 6.2), layout="constrained")
         title = "IS repeats training images, ELS makes new ones (from the same noise)"
         figure.suptitle(title, x=0.01, ha="left", fontsize=11.5, fontweight="bold")
-        left, right = figure.subfigures(1, 2, width_ratios=(1, 1.75))
+        left, right = figure.subfigures(1, 2, width_ratios=(1, 1.75), squeeze=False)[0]
         draw_strips(left.subplots(), measured.rows)
         shown = torch.linspace(0, len(measured.samples["ELS"]) - 1, SHOWN).round().long()
         show_rows(

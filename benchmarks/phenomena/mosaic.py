@@ -40,6 +40,7 @@ ONE_PATCH = 1.01
 class Config:
     """Sizes of the measurement; samples are one of each label."""
 
+    dataset: str = "fashion_mnist"
     num_images: int = 3000
     labels: tuple[int, ...] = (0, 1, 3, 5, 7, 8, 9)
     seed: int = 0
@@ -47,6 +48,9 @@ class Config:
     levels: int = 21
     ratio: float = 0.5
     compare_every: int = 3
+
+
+QUICK = Config(dataset="sample", num_images=100, labels=(1, 7), levels=12, compare_every=6)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +80,7 @@ class Measured:
 
 def measure(config: Config) -> Measured:
     """Follow a sample of each label to low noise; compare the images on the way."""
-    images = training_images(config.num_images)
+    images = training_images(config.dataset, config.num_images)
     noise = initial_noise(len(config.labels), images, config.seed)
     samples = [
         follow(images.with_label(label), noise[i : i + 1], config)
@@ -146,7 +150,7 @@ def draw(measured: Measured, path: Path) -> None:
     """The share over noise; below, samples over the map of where their pixels are from."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(11, 6.9), layout="constrained")
-        top, bottom = figure.subfigures(2, 1, height_ratios=(1, 1.15))
+        top, bottom = figure.subfigures(2, 1, height_ratios=(1, 1.15), squeeze=False)[:, 0]
         title = "The pixel mosaic: pixels become the centers of their nearest legal patches"
         figure.suptitle(title, x=0.01, ha="left", fontsize=11.5, fontweight="bold")
         draw_shares(top.subplots(), measured.rows)
@@ -190,7 +194,7 @@ def draw_sources(figure: Figure, finals: list[LevelImage]) -> None:
     panels = figure.subplots(2, len(finals))
     for (above, below), final in zip(panels.T, finals, strict=True):
         show_image(above, final.image)
-        below.imshow(source_colors(final), interpolation="nearest")
+        below.imshow(source_colors(final).numpy(), interpolation="nearest")
         bare(below)
         below.set_xlabel(f"{num_sources(final)} images", color=GREY)
     panels[0, 0].set_ylabel("sample", color=GREY)

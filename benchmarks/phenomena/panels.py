@@ -13,7 +13,7 @@ from sampler.results.style import GREY
 
 def show_image(panel: Axes, image: Float[Tensor, "1 h w"]) -> None:
     """One grey image in [-1, 1]."""
-    panel.imshow(image[0], cmap="gray", vmin=-1, vmax=1, interpolation="nearest")
+    panel.imshow(image[0].numpy(), cmap="gray", vmin=-1, vmax=1, interpolation="nearest")
     bare(panel)
 
 

@@ -46,6 +46,9 @@ class Config:
     seed: int = 0
 
 
+QUICK = Config(side=16, samples=4, steps=(3, 20), levels=12)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
     """Samples by number of steps and of levels below them, and how many pixels keep the rules."""
@@ -58,7 +61,7 @@ def measure(config: Config) -> Measured:
     """Sample with ever finer steps; count the pixels that are their window's majority."""
     machine = ELSMachine(black_and_white(config.side), boundary="circular")
     noise = initial_noise(config.samples, machine.images, config.seed)
-    samples = {}
+    samples: dict[tuple[int, int], Float[Tensor, "b 1 h w"]] = {}
     for steps in config.steps:
         images = images_on_the_way(machine, noise, steps, config.levels)
         samples |= {(steps, levels): images[levels] for levels in (0, config.levels)}
@@ -117,7 +120,7 @@ def draw(measured: Measured, path: Path) -> None:
         figure = Figure(figsize=(12, 6.2), layout="constrained")
         title = "Two training images, one black and one white: every pixel is its window's majority"
         figure.suptitle(title, x=0.01, ha="left", fontsize=11.5, fontweight="bold")
-        left, right = figure.subfigures(1, 2, width_ratios=(1.35, 1))
+        left, right = figure.subfigures(1, 2, width_ratios=(1.35, 1), squeeze=False)[0]
         panels = left.subplots(len(shown), SHOWN)
         for row, (key, name) in zip(panels, shown.items(), strict=True):
             row[0].set_ylabel(name, color=GREY)
@@ -131,7 +134,7 @@ def draw(measured: Measured, path: Path) -> None:
 def mark_broken(panel: Axes, image: Float[Tensor, "1 h w"]) -> None:
     """A dot on each pixel that is not its window's majority, and how many there are."""
     rows, cols = torch.nonzero(~is_majority(image[None])[0, 0], as_tuple=True)
-    panel.plot(cols, rows, linestyle="", marker="o", markersize=2.5, color=ORANGE)
+    panel.plot(cols.numpy(), rows.numpy(), linestyle="", marker="o", markersize=2.5, color=ORANGE)
     panel.set_xlabel(f"{len(rows)} of {image.numel()} break the rule", color=GREY, fontsize=8)
 
 

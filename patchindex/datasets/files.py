@@ -1,4 +1,4 @@
-"""A folder of image files as an ImageSet: listing, decoding, one class per sub-folder."""
+"""The images of a folder of files: listing, decoding, one class per sub-folder."""
 
 import io
 import logging
@@ -22,7 +22,7 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from patchindex.datasets.resize import Size, report_shapes, stack_resized
 from patchindex.errors import DatasetError
-from patchindex.images import Crop, ImageSet, printable
+from patchindex.image_arrays import Crop, LoadedImages
 
 logger = logging.getLogger(__name__)
 
@@ -236,7 +236,7 @@ class ImageListing:
 
 def load_image_folder(
     root: Path, *, size: Size | None = None, crop: Crop = "none", limit: int | None = None
-) -> ImageSet:
+) -> LoadedImages:
     """The images of a folder: grey if all files are, else RGB; sorted by class, then by path.
 
     The order is that of the names' bytes, compared name by name from the class to the file.
@@ -258,11 +258,11 @@ def load_image_folder(
     report_shapes(str(root), Counter((file.height, file.width) for file in headers), size, crop)
     report_animations(root, headers)
     logger.info("%s: decoding %d images of %dx%dx%d", root, len(headers), *shape)
-    return ImageSet.from_array(
-        stack_resized(
+    return LoadedImages(
+        pixels=stack_resized(
             listing.files, partial(decode_image, channels=shape[0]), shape=shape, crop=crop
         ),
-        np.asarray(listing.labels) if listing.labels else None,
+        labels=np.asarray(listing.labels) if listing.labels else None,
         class_names=listing.class_names,
         name=f"folder:{root}",
     )
@@ -295,7 +295,7 @@ def list_images(root: Path) -> ImageListing:
     return ImageListing(
         files=tuple(inside),
         labels=tuple(numbers[name] for name in classes),
-        class_names=tuple(printable(name) for name in numbers),
+        class_names=tuple(numbers),
     )
 
 

@@ -1,4 +1,4 @@
-"""Load an ImageSet from its source: a dataset's name, `folder:PATH`, or `npz:PATH`."""
+"""Load images from their source: a dataset's name, `folder:PATH`, or `npz:PATH`."""
 
 import difflib
 import logging
@@ -27,7 +27,7 @@ from patchindex.datasets.resize import (
     resize_images,
 )
 from patchindex.errors import DatasetError
-from patchindex.images import Crop, ImageSet
+from patchindex.image_arrays import Crop, LoadedImages
 from patchindex.paths import data_file, data_folders, datasets_dir
 
 logger = logging.getLogger(__name__)
@@ -130,7 +130,7 @@ def load_images(
     resolution: int | str | None = None,
     crop: str | None = None,
     limit: int | None = None,
-) -> ImageSet:
+) -> LoadedImages:
     """The images of a named dataset's training split, of `folder:PATH`, or of `npz:PATH`.
 
     Args:
@@ -166,7 +166,7 @@ def load_images(
 
 def load_path(
     kind: str, place: str, size: Size | None, crop: Crop, *, limit: int | None
-) -> ImageSet:
+) -> LoadedImages:
     """The images of `folder:PATH` or `npz:PATH`."""
     if not place:
         raise DatasetError(f"{kind}: lacks a path. Give it after the colon, as in {kind}:PATH.")
@@ -175,9 +175,7 @@ def load_path(
         return load_image_folder(path, size=size, crop=crop, limit=limit)
     pixels, labels = read_npz(path, limit=limit)
     report_shapes(str(path), {pixels.shape[2:]: len(pixels)}, size, crop)
-    return ImageSet.from_array(
-        resized(pixels, size, crop), labels, name=f"npz:{path}", layout="nchw"
-    )
+    return LoadedImages(pixels=resized(pixels, size, crop), labels=labels, name=f"npz:{path}")
 
 
 def expanded(place: str) -> Path:
@@ -192,7 +190,7 @@ def expanded(place: str) -> Path:
         raise DatasetError(f"{place} cannot be found: {error} Give a whole path.") from error
 
 
-def load_named(card: DatasetCard, size: Size | None, crop: Crop, limit: int | None) -> ImageSet:
+def load_named(card: DatasetCard, size: Size | None, crop: Crop, limit: int | None) -> LoadedImages:
     """The images of a named dataset, from this machine if they are on it."""
     found = find_files(card) or download_files(card)
     logger.info("%s: reading %s", card.name, ", ".join(str(path) for path in found.paths))
@@ -205,9 +203,10 @@ def load_named(card: DatasetCard, size: Size | None, crop: Crop, limit: int | No
             card.name, len(pixels), card.num_images,
         )  # fmt: skip
     report_shapes(card.name, {(card.height, card.width): len(pixels)}, size, crop)
-    return ImageSet.from_array(
-        resized(pixels, size, crop), labels, class_names=card.class_names, name=card.name
-    )
+    return LoadedImages(
+        pixels=resized(pixels, size, crop), labels=labels, class_names=card.class_names,
+        name=card.name,
+    )  # fmt: skip
 
 
 def read_files(

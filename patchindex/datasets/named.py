@@ -20,7 +20,7 @@ from numpy import ndarray
 from patchindex.datasets.files import decode_image
 from patchindex.datasets.resize import Size, stack_resized
 from patchindex.errors import DatasetError
-from patchindex.images import Crop
+from patchindex.image_arrays import Crop
 
 UNSIGNED_BYTE = 0x08
 PIECE_BYTES = 2**24

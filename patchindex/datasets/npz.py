@@ -14,7 +14,7 @@ from jaxtyping import Int, Shaped, UInt8
 from numpy import ndarray
 
 from patchindex.errors import DatasetError
-from patchindex.images import checked_labels, mismatched_labels
+from patchindex.image_arrays import checked_labels, mismatched_labels
 from patchindex.npy import NUMBERS, NpyHeader, is_file, read_npy_data, read_npy_header
 
 logger = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2.functional import resize
 
 from patchindex.errors import DatasetError
-from patchindex.images import Crop
+from patchindex.image_arrays import Crop
 
 logger = logging.getLogger(__name__)
 

@@ -11,10 +11,10 @@ from patchindex.errors import StoreError
 from patchindex.geometry import PatchGeometry
 from patchindex.index.lists import num_patches, signature_map
 from patchindex.index.scale import ScaleArrays
+from patchindex.index.schema import Manifest
 from patchindex.index.snapshot import Snapshot
 from patchindex.index.store import (
     REBUILD,
-    Manifest,
     chunk_path,
     crc32c,
     hash_json,

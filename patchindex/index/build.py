@@ -5,7 +5,6 @@ import time
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,8 +23,8 @@ from patchindex.index.lists import num_patches
 from patchindex.index.merge import Part, merge_scale
 from patchindex.index.patch_index import PatchIndex
 from patchindex.index.plan import check_disk, check_patches, plan_build
+from patchindex.index.schema import Job, Manifest
 from patchindex.index.store import (
-    Manifest,
     disk_errors_told,
     hash_json,
     is_stray,
@@ -92,7 +91,7 @@ def build_index(
     return PatchIndex.open(target)
 
 
-def finished(target: Path, work: WorkDir, job: dict[str, Any], overwrite: bool) -> bool:
+def finished(target: Path, work: WorkDir, job: Job, overwrite: bool) -> bool:
     """True if the index is there; raise StoreError if something else is that must stay."""
     if work.finish_swap(target, job):
         return True

@@ -21,7 +21,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 from zipfile import BadZipFile
 
 import numpy as np
@@ -31,6 +31,7 @@ from numpy import ndarray
 from patchindex.environment import library_versions
 from patchindex.images import ImageSet
 from patchindex.index.config import IndexConfig
+from patchindex.index.schema import ArrayEntry, Job, Manifest
 from patchindex.index.store import (
     FORMAT,
     SCHEMA_VERSION,
@@ -64,7 +65,7 @@ class WorkDir:
         """The old index on its way out."""
         return self.path / "replaced"
 
-    def adopt(self, job: Mapping[str, Any]) -> None:
+    def adopt(self, job: Job) -> None:
         """Keep what is here if it belongs to this job, else start clean."""
         found = self.read_json("job")
         if found == job and not self.was_emptied():
@@ -84,7 +85,7 @@ class WorkDir:
         sync(target.parent)
         self.clear()
 
-    def finish_swap(self, target: Path, job: Mapping[str, Any]) -> bool:
+    def finish_swap(self, target: Path, job: Job) -> bool:
         """Do what is left of a swap that was cut short; True if this job's index is in place now.
 
         A swap of another job is finished too: until then neither index is where it is looked for.
@@ -169,7 +170,7 @@ def locked(target: Path) -> Iterator[WorkDir]:
         path.rmdir()
 
 
-def describe_job(images: ImageSet, config: IndexConfig) -> dict[str, Any]:
+def describe_job(images: ImageSet, config: IndexConfig) -> Job:
     """All that decides the arrays of an index, and its names."""
     return {
         "schema_version": SCHEMA_VERSION,
@@ -180,20 +181,29 @@ def describe_job(images: ImageSet, config: IndexConfig) -> dict[str, Any]:
     }
 
 
+class _Note(TypedDict):
+    """NAME.json: arrays that are finished, and the seconds that they took."""
+
+    arrays: dict[str, ArrayEntry]
+    seconds: float
+
+
 def finish_arrays(work: WorkDir, name: str, arrays: list[str], seconds: float) -> None:
     """Put arrays on the disk for good, and note their checksums under NAME.json."""
-    described = {}
+    described: dict[str, ArrayEntry] = {}
     for array in arrays:
         described[array] = describe_array(work.store, array)
         sync(chunk_path(work.store / array, len(described[array]["shape"])))
-    work.write_json(name, {"arrays": described, "seconds": seconds})
+    work.write_json(name, _Note(arrays=described, seconds=seconds))
 
 
-def seal(work: WorkDir, images: ImageSet, config: IndexConfig, job: dict[str, Any]) -> None:
+def seal(work: WorkDir, images: ImageSet, config: IndexConfig, job: Job) -> None:
     """Write the manifest: from here on the store is an index."""
-    notes = {name: work.read_json(name) for name in [IMAGES, *map(str, config.scales)]}
+    notes: dict[str, _Note] = {
+        name: work.read_json(name) for name in [IMAGES, *map(str, config.scales)]
+    }
     seconds = {name: note["seconds"] for name, note in notes.items()}
-    attributes = {
+    attributes: Manifest = {
         "format": FORMAT,
         "status": "complete",
         **job,

@@ -12,7 +12,8 @@ from torch import Tensor
 from patchindex.device import Device
 from patchindex.errors import IndexConfigError, StoreError
 from patchindex.geometry import Boundary, PatchGeometry, nearest_scale
-from patchindex.images import ImageSet, checked_labels
+from patchindex.image_arrays import checked_labels
+from patchindex.images import ImageSet
 from patchindex.index.audit import verify_index
 from patchindex.index.scale import IndexLists, ScaleArrays
 from patchindex.index.search import IndexSearch, ListSearchKind

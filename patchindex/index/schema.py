@@ -1,4 +1,4 @@
-"""What a manifest must say before any file that it names is opened: types, names, dtypes, shapes.
+"""What a manifest says, and what it must say before any file that it names is opened.
 
 Whoever shares an index writes its manifest. A dtype of objects would make pointers of a file's
 bytes, a shape that does not fit the configuration reads past the end of another array.
@@ -7,11 +7,47 @@ bytes, a shape that does not fit the configuration reads past the end of another
 import math
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 from patchindex.geometry import PatchGeometry, id_dtype
+from patchindex.image_arrays import Crop
 from patchindex.index.config import IndexConfig
 from patchindex.index.lists import list_counts, num_patches
+
+
+class ArrayEntry(TypedDict):
+    """An array: NumPy dtype, shape, and CRC-32C of its chunk and of its zarr.json."""
+
+    dtype: str
+    shape: list[int]
+    crc32c: str
+    metadata_crc32c: str
+
+
+class Job(TypedDict):
+    """All that decides the arrays of an index, and its names."""
+
+    schema_version: int
+    dataset: str
+    class_names: list[str]
+    images_sha256: str
+    config: dict[str, Any]  # as `IndexConfig.to_json` has it
+
+
+class Manifest(Job):
+    """The attributes of an index, whose meaning `patchindex.index.store` tells."""
+
+    format: str
+    status: str
+    config_hash: str
+    resolution: list[int]
+    crop: NotRequired[Crop]  # which earlier versions did not note
+    normalization: str
+    versions: dict[str, str]
+    created: str
+    seconds: dict[str, float]
+    arrays: dict[str, ArrayEntry]
+
 
 FACTS = {
     "dataset": str, "images_sha256": str, "normalization": str, "config_hash": str, "created": str,

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Int, UInt8
@@ -21,9 +20,9 @@ from patchindex.index.config import IndexConfig
 from patchindex.index.job import work_of
 from patchindex.index.lists import signature_lists
 from patchindex.index.scale import ListChecks, ScaleArrays
+from patchindex.index.schema import Manifest
 from patchindex.index.store import (
     REBUILD,
-    Manifest,
     check_checksum,
     hash_json,
     map_array,
@@ -185,7 +184,7 @@ def find_small_fault(
     return None
 
 
-def geometry_of(manifest: Mapping[str, Any], config: IndexConfig, patch_size: int) -> PatchGeometry:
+def geometry_of(manifest: Manifest, config: IndexConfig, patch_size: int) -> PatchGeometry:
     """The geometry of an index's patches of one size."""
     height, width = manifest["resolution"]
     return PatchGeometry(
@@ -193,7 +192,7 @@ def geometry_of(manifest: Mapping[str, Any], config: IndexConfig, patch_size: in
     )
 
 
-def len_images(manifest: Mapping[str, Any]) -> int:
+def len_images(manifest: Manifest) -> int:
     """Images of an index."""
     return int(manifest["arrays"]["images"]["shape"][0])
 
@@ -257,15 +256,16 @@ def printable(text: str) -> str:
 
 def describe_index(path: Path, manifest: Manifest) -> IndexInfo:
     """Read everything off the manifest; no array is opened."""
+    config = IndexConfig.from_json(manifest["config"])
     return IndexInfo(
         path=str(path),
         dataset=manifest["dataset"],
         class_names=tuple(manifest["class_names"]),
         images=tuple(manifest["arrays"]["images"]["shape"]),
         images_sha256=manifest["images_sha256"],
-        boundary=manifest["config"]["boundary"],
-        seed=manifest["config"]["seed"],
-        scales=tuple(describe_scale(manifest, scale) for scale in manifest["config"]["scales"]),
+        boundary=config.boundary,
+        seed=config.seed,
+        scales=tuple(describe_scale(manifest, scale) for scale in config.scales),
         disk_bytes=sum(num_bytes(entry) for entry in manifest["arrays"].values()),
         seconds=manifest["seconds"]["total"],
         created=manifest["created"],

@@ -41,7 +41,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import google_crc32c
 import numpy as np
@@ -50,7 +50,13 @@ from jaxtyping import Shaped
 from numpy import ndarray
 
 from patchindex.errors import GeometryError, IndexConfigError, StoreError
-from patchindex.index.schema import SchemaError, check_arrays, check_facts
+from patchindex.index.schema import (
+    ArrayEntry,
+    Manifest,
+    SchemaError,
+    check_arrays,
+    check_facts,
+)
 
 CRC_BLOCK_BYTES = 2**24
 READ_REMEDY = "Make it readable, or build the index again with `patchindex build --overwrite`."
@@ -154,8 +160,6 @@ def read_errors_told(path: Path) -> Iterator[None]:
 FORMAT, SCHEMA_VERSION = "patchindex", 1
 REBUILD = "Build it again with `patchindex build --overwrite`."
 
-Manifest = Mapping[str, Any]
-
 
 def canonical_json(value: Any) -> str:
     """JSON with one spelling for each value."""
@@ -167,12 +171,12 @@ def hash_json(value: Any) -> str:
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
-def sealed(attributes: dict[str, Any]) -> dict[str, Any]:
+def sealed(attributes: Mapping[str, Any]) -> dict[str, Any]:
     """The attributes with their own hash."""
-    return attributes | {"manifest_sha256": hash_json(attributes)}
+    return {**attributes, "manifest_sha256": hash_json(attributes)}
 
 
-def describe_array(root: Path, name: str) -> dict[str, Any]:
+def describe_array(root: Path, name: str) -> ArrayEntry:
     """The manifest's entry of an array that is written."""
     array = zarr.open_array(root / name, mode="r")
     return {
@@ -199,7 +203,7 @@ def read_manifest(path: Path) -> Manifest:
             check_arrays(manifest)
         except (SchemaError, IndexConfigError, GeometryError) as error:
             raise StoreError(f"{path / 'zarr.json'} is damaged: {error} {REBUILD}") from error
-    return manifest
+    return cast(Manifest, manifest)
 
 
 def checked_attributes(path: Path, attributes: Mapping[str, Any]) -> dict[str, Any]:
@@ -244,7 +248,7 @@ def read_attributes(path: Path) -> dict[str, Any]:
     return attributes
 
 
-def check_size(path: Path, name: str, entry: Manifest) -> None:
+def check_size(path: Path, name: str, entry: ArrayEntry) -> None:
     """Raise StoreError unless the array's chunk is there with all its bytes."""
     chunk = chunk_path(path / name, len(entry["shape"]))
     if not chunk.is_file():
@@ -252,7 +256,7 @@ def check_size(path: Path, name: str, entry: Manifest) -> None:
     check_bytes(path, name, entry, chunk.stat().st_size)
 
 
-def check_bytes(path: Path, name: str, entry: Manifest, found: int) -> None:
+def check_bytes(path: Path, name: str, entry: ArrayEntry, found: int) -> None:
     """Raise StoreError unless this is how many bytes the array has."""
     expected = num_bytes(entry)
     if found != expected:
@@ -262,7 +266,7 @@ def check_bytes(path: Path, name: str, entry: Manifest, found: int) -> None:
         )
 
 
-def num_bytes(entry: Manifest) -> int:
+def num_bytes(entry: ArrayEntry) -> int:
     """Bytes of an array."""
     return np.dtype(entry["dtype"]).itemsize * math.prod(entry["shape"])
 

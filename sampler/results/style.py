@@ -12,23 +12,11 @@ from patchindex.images import printable
 # hues of the Okabe-Ito palette, which colour-blind readers can tell apart
 BLUE, ORANGE, GREEN, PINK, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9"
 GREY, LIGHT_GREY = "#666666", "#999999"
-STYLE: dict[Any, Any] = {  # Any: matplotlib's stubs want literal names
-    "font.size": 9,
-    "axes.titlesize": 10,
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "#dddddd",
-    "grid.linewidth": 0.6,
-    "axes.axisbelow": True,
-    "lines.linewidth": 1.6,
-    "lines.markersize": 3.5,
-    "lines.marker": "o",
-    "legend.frameon": False,
-    "legend.handlelength": 1.6,
-    "svg.hashsalt": "verify",
-}
+STYLE: dict[Any, Any] = dict(  # Any: matplotlib's stubs want literal names
+    mpl.rc_params_from_file(
+        Path(__file__).with_name("figures.mplstyle"), use_default_template=False
+    )
+)
 
 
 def save_figure(figure: Figure, path: Path) -> None:

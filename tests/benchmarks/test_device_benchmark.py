@@ -15,11 +15,11 @@ from benchmarks.device import __main__ as program
 from benchmarks.device.photographs import mixtures
 from benchmarks.device.rescoring import SECTOR, sectors_of_windows
 from benchmarks.device.retrieval import build_within, fitting
-from benchmarks.device.scan_grid import lane_pairs, legal_pairs
 from patchindex import ImageSet, PatchGeometry
 
 triton_scan = pytest.importorskip("patchindex.kernels.triton_scan")
 from benchmarks.device.machine_code import innermost_loop, instructions, loop_cost  # noqa: E402
+from benchmarks.device.prediction import lane_pairs, legal_pairs  # noqa: E402
 from patchindex.kernels.tiles import TILES, ScanTile  # noqa: E402
 
 CPU = torch.device("cpu")

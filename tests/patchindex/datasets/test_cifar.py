@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from image_files import jpeg_bytes
 
-from patchindex.datasets import load_images
+from patchindex import ImageSet
 from patchindex.datasets.cards import load_card
 from patchindex.datasets.named import read_cifar_batches, read_cifar_zip
 from patchindex.errors import DatasetError
@@ -45,7 +45,7 @@ def archive(tmp_path):
 def test_published_batches_load_in_their_order(batches, monkeypatch):
     folder, pixels = batches
     monkeypatch.setenv("PATCHINDEX_DATA", str(folder.parent))
-    images = load_images("cifar10")
+    images = ImageSet.load("cifar10")
     assert np.array_equal(images.pixels, pixels)
     assert images.labels.tolist() == [label for i in range(5) for label in (i, 1, 2, 9)]
     assert images.class_names[9] == "truck"
@@ -88,7 +88,7 @@ def test_a_batch_of_another_shape_is_refused(tmp_path):
 
 def test_jpeg_copies_serve_where_the_batches_are_absent(archive, monkeypatch, caplog):
     monkeypatch.setenv("PATCHINDEX_DATA", str(archive.parent))
-    images = load_images("cifar10")
+    images = ImageSet.load("cifar10")
     assert "cifar10: these are JPEG copies" in caplog.text
     assert images.pixels.shape == (30, 3, 32, 32)
     # classes take turns; JPEG keeps a plain colour to 2 levels
@@ -100,7 +100,7 @@ def test_jpeg_copies_serve_where_the_batches_are_absent(archive, monkeypatch, ca
 @pytest.mark.usefixtures("batches")
 def test_the_real_batches_come_before_jpeg_copies(archive, monkeypatch, caplog):
     monkeypatch.setenv("PATCHINDEX_DATA", str(archive.parent))
-    assert len(load_images("cifar10", resolution="native")) == 20
+    assert len(ImageSet.load("cifar10", resolution="native")) == 20
     assert "JPEG" not in caplog.text
 
 

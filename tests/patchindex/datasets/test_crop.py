@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from image_files import write_png
 
-from patchindex.datasets import load_images
+from patchindex import ImageSet
 from patchindex.datasets.resize import centered_size, resize_images
 from patchindex.errors import DatasetError
 
@@ -32,7 +32,7 @@ def test_the_centered_rectangle_is_as_large_as_fits_and_of_the_ratio_to_a_pixel(
 def test_a_stretched_folder_is_said_in_one_warning(tmp_path, wide, caplog):
     for name, pixels in {"a": wide, "b": wide.T.copy(), "c": wide[:, :8].copy()}.items():
         write_png(tmp_path / f"{name}.png", pixels)
-    stretched = load_images(f"folder:{tmp_path}", resolution=8)
+    stretched = ImageSet.load(f"folder:{tmp_path}", resolution=8)
     assert np.array_equal(stretched.pixels[:1], resize_images(wide[None, None], (8, 8)))
     assert (
         f"{tmp_path}: 2 of 3 images are stretched from width / height 0.571 to 1.75 to 1; "
@@ -43,34 +43,34 @@ def test_a_stretched_folder_is_said_in_one_warning(tmp_path, wide, caplog):
 
 def test_images_of_the_same_ratio_are_not_warned_of(tmp_path, wide, caplog):
     write_png(tmp_path / "a.png", wide)
-    load_images(f"folder:{tmp_path}", resolution="4x7")
-    load_images(f"folder:{tmp_path}")
+    ImageSet.load(f"folder:{tmp_path}", resolution="4x7")
+    ImageSet.load(f"folder:{tmp_path}")
     assert not warnings_of(caplog)
 
 
 def test_a_crop_keeps_the_center(tmp_path, wide, caplog):
     write_png(tmp_path / "a.png", wide)
     write_png(tmp_path / "b.png", wide.T.copy())
-    images = load_images(f"folder:{tmp_path}", resolution=8, crop="center")
+    images = ImageSet.load(f"folder:{tmp_path}", resolution=8, crop="center")
     assert images.crop == "center"
     assert np.array_equal(images.pixels[0, 0], wide[:, 3:11])
     assert np.array_equal(images.pixels[1, 0], wide[:, 3:11].T)
-    halved = load_images(f"folder:{tmp_path}", resolution=4, crop="center")
+    halved = ImageSet.load(f"folder:{tmp_path}", resolution=4, crop="center")
     assert np.array_equal(halved.pixels, resize_images(images.pixels, (4, 4)))
     assert not warnings_of(caplog)
 
 
 def test_archives_and_named_sets_are_cut_too(tmp_path, wide):
     np.savez(tmp_path / "a.npz", images=wide[None])
-    images = load_images(f"npz:{tmp_path}/a.npz", resolution="8x6", crop="center")
+    images = ImageSet.load(f"npz:{tmp_path}/a.npz", resolution="8x6", crop="center")
     assert np.array_equal(images.pixels[0, 0], wide[:, 4:10])
-    native = load_images("sample", resolution="native", limit=3).pixels
-    cut = load_images("sample", resolution="28x14", crop="center", limit=3)
+    native = ImageSet.load("sample", resolution="native", limit=3).pixels
+    cut = ImageSet.load("sample", resolution="28x14", crop="center", limit=3)
     assert np.array_equal(cut.pixels, native[..., 7:21])
 
 
 def test_a_crop_changes_no_image_that_has_the_ratio(tmp_path):
-    plain, cut = (load_images("sample", crop=crop, limit=5) for crop in (None, "center"))
+    plain, cut = (ImageSet.load("sample", crop=crop, limit=5) for crop in (None, "center"))
     assert (plain.crop, cut.crop) == ("none", "center")
     assert plain.sha256 == cut.sha256
     assert cut.with_label(int(cut.labels[0])).crop == "center"
@@ -79,12 +79,12 @@ def test_a_crop_changes_no_image_that_has_the_ratio(tmp_path):
 @pytest.mark.parametrize("resolution", [None, "native"])
 def test_a_crop_needs_a_resolution(resolution):
     with pytest.raises(DatasetError, match=r"none was given\. Give --resolution too"):
-        load_images("folder:/does/not/exist", resolution=resolution, crop="center")
+        ImageSet.load("folder:/does/not/exist", resolution=resolution, crop="center")
 
 
 def test_an_unknown_crop_is_refused():
     with pytest.raises(DatasetError, match=r"crop is 'top'\. Give none or center"):
-        load_images("sample", crop="top")
+        ImageSet.load("sample", crop="top")
 
 
 def warnings_of(caplog):

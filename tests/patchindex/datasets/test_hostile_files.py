@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from patchindex.datasets import DatasetCard, load_images
+from patchindex.datasets import DatasetCard
 from patchindex.errors import DatasetError
 from patchindex.images import ImageSet
 from patchindex.paths import data_file
@@ -86,7 +86,7 @@ def loaded_or_refused(source):
     """Load; an error must be the user's, and memory bounded."""
     tracemalloc.reset_peak()
     try:
-        images = load_images(source, limit=5)
+        images = ImageSet.load(source, limit=5)
         assert images.pixels.dtype == np.uint8
         assert images.sha256
     except DatasetError:
@@ -106,7 +106,7 @@ def traced():
 def test_damaged_image_files_load_or_are_refused(tmp_path, rng, number):
     name, data = list(image_corpus(rng))[number]
     (tmp_path / name).write_bytes(data)
-    assert len(load_images(f"folder:{tmp_path}")) == 1
+    assert len(ImageSet.load(f"folder:{tmp_path}")) == 1
     for _ in range(TRIES):
         (tmp_path / name).write_bytes(mutated(rng, data))
         loaded_or_refused(f"folder:{tmp_path}")
@@ -117,7 +117,7 @@ def test_damaged_image_files_load_or_are_refused(tmp_path, rng, number):
 def test_damaged_archives_load_or_are_refused(tmp_path, rng, number):
     data = list(npz_corpus(rng))[number]
     (tmp_path / "a.npz").write_bytes(data)
-    assert len(load_images(f"npz:{tmp_path}/a.npz")) == 4
+    assert len(ImageSet.load(f"npz:{tmp_path}/a.npz")) == 4
     for _ in range(TRIES):
         (tmp_path / "a.npz").write_bytes(mutated(rng, data))
         loaded_or_refused(f"npz:{tmp_path}/a.npz")
@@ -188,10 +188,10 @@ def test_crafted_archives_are_refused_in_a_line(tmp_path, members, message):
     tracemalloc.reset_peak()
     before = tracemalloc.get_traced_memory()[0]
     if message is None and not bomb:
-        assert load_images(f"npz:{path}").pixels.shape == (1, 2, 1, 2)
+        assert ImageSet.load(f"npz:{path}").pixels.shape == (1, 2, 1, 2)
         return
     with pytest.raises(DatasetError, match=message or "are (uint8|float64) with shape"):
-        load_images(f"npz:{path}")
+        ImageSet.load(f"npz:{path}")
     assert tracemalloc.get_traced_memory()[1] - before < MOST_BYTES
 
 
@@ -202,14 +202,14 @@ def test_an_encrypted_archive_is_refused(tmp_path):
         data[data.index(signature) + offset] |= 1
     path.write_bytes(data)
     with pytest.raises(DatasetError, match=r"a\.npz cannot be read: .*encrypted"):
-        load_images(f"npz:{path}")
+        ImageSet.load(f"npz:{path}")
 
 
 def test_labels_of_another_byte_order_are_understood(tmp_path):
     np.savez(
         tmp_path / "a.npz", images=np.zeros((3, 1, 4, 4), np.uint8), y=np.arange(3, dtype=">i4")
     )
-    labels = load_images(f"npz:{tmp_path}/a.npz").labels
+    labels = ImageSet.load(f"npz:{tmp_path}/a.npz").labels
     assert (labels.tolist(), labels.dtype) == ([0, 1, 2], np.dtype(np.int64))
 
 
@@ -233,24 +233,24 @@ def png_of_size(width, height):
 def test_sizes_that_cannot_be_are_refused(tmp_path, size, message):
     (tmp_path / "a.png").write_bytes(png_of_size(*size))
     with pytest.raises(DatasetError, match=rf"cannot read the image .*a\.png: .*({message})"):
-        load_images(f"folder:{tmp_path}")
+        ImageSet.load(f"folder:{tmp_path}")
 
 
 def test_a_large_photograph_is_read_without_a_warning(tmp_path):
     Image.new("1", (10000, 9000)).save(tmp_path / "a.png")  # 90 million pixels
-    assert load_images(f"folder:{tmp_path}", resolution="9x10").pixels.shape == (1, 1, 9, 10)
+    assert ImageSet.load(f"folder:{tmp_path}", resolution="9x10").pixels.shape == (1, 1, 9, 10)
 
 
 def test_impossible_paths_are_refused():
     with pytest.raises(DatasetError, match=r"nobody-of-this-name/a cannot be found: .*home"):
-        load_images("folder:~nobody-of-this-name/a")
+        ImageSet.load("folder:~nobody-of-this-name/a")
     for place in ("a" * 300, "a\0b"):
         with pytest.raises(DatasetError, match=r"the image folder .* (cannot be read|does not)"):
-            load_images(f"folder:{place}")
+            ImageSet.load(f"folder:{place}")
         with pytest.raises(DatasetError, match="does not exist or is not a file"):
-            load_images(f"npz:{place}")
+            ImageSet.load(f"npz:{place}")
         with pytest.raises(DatasetError, match="unknown dataset"):
-            load_images(place)
+            ImageSet.load(place)
 
 
 def test_a_label_past_the_largest_int64_does_not_become_minus_one():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from image_files import write_png
 
-from patchindex.datasets import load_images
+from patchindex import ImageSet
 from patchindex.datasets.files import image_files, list_images, load_image_folder
 from patchindex.errors import DatasetError
 
@@ -91,15 +91,15 @@ def test_pipes_and_sockets_with_the_name_of_an_image_are_named_and_not_waited_fo
     monkeypatch.chdir(tmp_path)  # a socket's path must be short
     write_png(Path("a.png"), GREY)
     os.mkfifo("pipe")
-    assert len(load_images("folder:.")) == 1
+    assert len(ImageSet.load("folder:.")) == 1
     with socket.socket(socket.AF_UNIX) as server:
         server.bind("b.png")
         with pytest.raises(DatasetError, match=r"b\.png has the name of an image, but is neither"):
-            load_images("folder:.")
+            ImageSet.load("folder:.")
     Path("b.png").unlink()
     Path("b.png").symlink_to("pipe")
     with pytest.raises(DatasetError, match=r"b\.png has the name of an image, but is neither"):
-        load_images("folder:.")
+        ImageSet.load("folder:.")
 
 
 def test_hidden_folders_are_left_out_at_every_depth(tmp_path):
@@ -160,6 +160,6 @@ def test_names_that_are_not_utf8_work(tmp_path):
         place = os.fsencode(tmp_path) + b"/" + folder
         os.mkdir(place)  # noqa: PTH102 - a path of bytes
         write_png(Path(os.fsdecode(place + b"/\xff.png")), GREY)
-    images = load_images(f"folder:{tmp_path}")
+    images = ImageSet.load(f"folder:{tmp_path}")
     assert images.class_names == ("cafe", r"caf\xe9")
     assert len(images) == 2

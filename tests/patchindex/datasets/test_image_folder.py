@@ -3,7 +3,7 @@ import pytest
 from image_files import write_png
 from PIL import Image
 
-from patchindex.datasets import load_images
+from patchindex import ImageSet
 from patchindex.datasets.files import decode_image, load_image_folder, read_header
 from patchindex.errors import DatasetError
 
@@ -24,7 +24,7 @@ def test_sub_folders_are_classes_in_sorted_order(tmp_path):
 def test_a_flat_folder_has_no_labels(tmp_path):
     for i, name in enumerate(("b.png", "a.bmp", "c.webp")):
         write_png(tmp_path / name, COLOR if name == "a.bmp" else COLOR[..., ::-1] + np.uint8(i))
-    images = load_images(f"folder:{tmp_path}")
+    images = ImageSet.load(f"folder:{tmp_path}")
     assert images.labels is None
     assert images.class_names == ()
     assert images.pixels.shape == (3, 3, 10, 12)
@@ -44,11 +44,11 @@ def test_images_of_different_sizes_need_a_resolution(tmp_path):
     write_png(tmp_path / "a.png", COLOR)
     write_png(tmp_path / "b.png", COLOR[:8])
     with pytest.raises(DatasetError, match=r"a\.png is 10x12, .*b\.png is 8x12.*--resolution"):
-        load_images(f"folder:{tmp_path}")
+        ImageSet.load(f"folder:{tmp_path}")
     with pytest.raises(DatasetError, match="different sizes"):
-        load_images(f"folder:{tmp_path}", resolution="native")
-    assert load_images(f"folder:{tmp_path}", resolution=6).pixels.shape == (2, 3, 6, 6)
-    assert load_images(f"folder:{tmp_path}", resolution="5x7").pixels.shape == (2, 3, 5, 7)
+        ImageSet.load(f"folder:{tmp_path}", resolution="native")
+    assert ImageSet.load(f"folder:{tmp_path}", resolution=6).pixels.shape == (2, 3, 6, 6)
+    assert ImageSet.load(f"folder:{tmp_path}", resolution="5x7").pixels.shape == (2, 3, 5, 7)
 
 
 def test_images_are_resized_as_pil_does_it(tmp_path):
@@ -93,13 +93,13 @@ def test_links_to_folders_are_followed(tmp_path):
 
 def test_a_missing_folder_is_refused(tmp_path):
     with pytest.raises(DatasetError, match=f"the image folder {tmp_path}/absent does not exist"):
-        load_images(f"folder:{tmp_path}/absent")
+        ImageSet.load(f"folder:{tmp_path}/absent")
 
 
 def test_a_file_is_not_a_folder(tmp_path):
     (tmp_path / "a.zip").touch()
     with pytest.raises(DatasetError, match=r"a\.zip is a file, not a folder"):
-        load_images(f"folder:{tmp_path}/a.zip")
+        ImageSet.load(f"folder:{tmp_path}/a.zip")
 
 
 def test_a_folder_without_images_is_refused(tmp_path):
@@ -108,7 +108,7 @@ def test_a_folder_without_images_is_refused(tmp_path):
     with pytest.raises(
         DatasetError, match=r"no image in .*Files with these suffixes .*\.jpg, .*png"
     ):
-        load_images(f"folder:{tmp_path}")
+        ImageSet.load(f"folder:{tmp_path}")
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "bmp", "webp", "tiff", "ppm"])

@@ -7,7 +7,6 @@ import pytest
 import torchvision
 from image_files import write_mnist
 
-from patchindex.datasets import load_images
 from patchindex.errors import DatasetError
 from patchindex.images import ImageSet
 from patchindex.paths import datasets_dir
@@ -37,7 +36,7 @@ def offline(monkeypatch):
 
 
 def test_the_sample_is_2000_images_with_200_of_each_class():
-    images = load_images("sample")
+    images = ImageSet.load("sample")
     assert images.pixels.shape == (2000, 1, 32, 32)
     assert np.bincount(images.labels).tolist() == [200] * 10
     assert images.class_names[9] == "Ankle boot"
@@ -46,17 +45,17 @@ def test_the_sample_is_2000_images_with_200_of_each_class():
 
 @needs_fashion_mnist
 def test_the_sample_is_the_first_200_training_images_of_each_class():
-    full = load_images("fashion_mnist", resolution="native", limit=4000)
+    full = ImageSet.load("fashion_mnist", resolution="native", limit=4000)
     first = [np.flatnonzero(full.labels == label)[:200] for label in range(10)]
     kept = np.sort(np.concatenate(first))
-    sample = load_images("sample", resolution="native")
+    sample = ImageSet.load("sample", resolution="native")
     assert np.array_equal(sample.pixels, full.pixels[kept])
     assert np.array_equal(sample.labels, full.labels[kept])
 
 
 @needs_fashion_mnist
 def test_fashion_mnist_is_60000_training_images_at_32():
-    images = load_images("fashion_mnist")
+    images = ImageSet.load("fashion_mnist")
     assert images.pixels.shape == (60000, 1, 32, 32)
     assert np.bincount(images.labels).tolist() == [6000] * 10
     assert images.labels[:6].tolist() == [9, 0, 0, 3, 0, 2]
@@ -74,7 +73,7 @@ def test_image_set_load_takes_every_form_of_resolution(resolution, shape):
 def test_mnist_loads_from_a_folder_of_patchindex_data(digits, tmp_path, monkeypatch, caplog):
     write_mnist(tmp_path / "b" / "mnist", *digits)
     monkeypatch.setenv("PATCHINDEX_DATA", f"{tmp_path / 'a'}:{tmp_path / 'b'}")
-    images = load_images("mnist", resolution="native")
+    images = ImageSet.load("mnist", resolution="native")
     assert np.array_equal(images.pixels[:, 0], digits[0])
     assert np.array_equal(images.labels, digits[1])
     assert images.class_names == tuple("0123456789")
@@ -83,14 +82,14 @@ def test_mnist_loads_from_a_folder_of_patchindex_data(digits, tmp_path, monkeypa
 
 def test_mnist_loads_from_torchvision_s_layout_in_home(digits):
     write_mnist(datasets_dir() / "MNIST" / "raw", *digits)
-    assert len(load_images("mnist", limit=5)) == 5
+    assert len(ImageSet.load("mnist", limit=5)) == 5
 
 
 def test_patchindex_data_comes_before_home(digits, tmp_path, monkeypatch):
     write_mnist(datasets_dir() / "MNIST" / "raw", *digits)
     write_mnist(tmp_path / "mnist", digits[0][:3], digits[1][:3])
     monkeypatch.setenv("PATCHINDEX_DATA", str(tmp_path))
-    assert len(load_images("mnist")) == 3
+    assert len(ImageSet.load("mnist")) == 3
 
 
 def test_test_digits_serve_with_a_warning_where_training_digits_are_absent(
@@ -98,7 +97,7 @@ def test_test_digits_serve_with_a_warning_where_training_digits_are_absent(
 ):
     write_mnist(tmp_path / "mnist", *digits, split="t10k")
     monkeypatch.setenv("PATCHINDEX_DATA", str(tmp_path))
-    assert len(load_images("mnist")) == 12
+    assert len(ImageSet.load("mnist")) == 12
     assert "mnist: these are the 10,000 test digits" in caplog.text
 
 
@@ -106,7 +105,7 @@ def test_training_digits_anywhere_come_before_test_digits(digits, tmp_path, monk
     write_mnist(tmp_path / "mnist", digits[0][:3], digits[1][:3], split="t10k")
     write_mnist(datasets_dir() / "MNIST" / "raw", *digits)
     monkeypatch.setenv("PATCHINDEX_DATA", str(tmp_path))
-    assert len(load_images("mnist")) == 12
+    assert len(ImageSet.load("mnist")) == 12
     assert "test digits" not in caplog.text
 
 
@@ -116,7 +115,7 @@ def test_what_is_nowhere_is_downloaded_into_home(digits, monkeypatch):
         write_mnist(root / "MNIST" / "raw", *digits)
 
     monkeypatch.setattr(torchvision.datasets, "MNIST", download)
-    assert np.array_equal(load_images("mnist", resolution=28).pixels[:, 0], digits[0])
+    assert np.array_equal(ImageSet.load("mnist", resolution=28).pixels[:, 0], digits[0])
     assert (datasets_dir() / "MNIST" / "raw").is_dir()
 
 
@@ -129,7 +128,7 @@ def test_a_failed_download_says_where_we_looked_and_where_to_put_the_files(
     with pytest.raises(
         DatasetError, match=f"^{name} is not on this machine, and its dow"
     ) as caught:
-        load_images(name)
+        ImageSet.load(name)
     message = str(caught.value)
     assert "(URLError: <urlopen error Name or service not known>)" in message
     assert f"Looked in {tmp_path / 'extra'}" in message
@@ -141,14 +140,14 @@ def test_a_failed_download_says_where_we_looked_and_where_to_put_the_files(
 def test_a_download_that_brings_nothing_is_an_error(monkeypatch):
     monkeypatch.setattr(torchvision.datasets, "MNIST", lambda *_, **__: None)
     with pytest.raises(DatasetError, match=r"download failed \(it did not bring the files"):
-        load_images("mnist")
+        ImageSet.load("mnist")
 
 
 def test_a_home_that_cannot_be_made_is_an_error(monkeypatch, tmp_path):
     (tmp_path / "file").touch()
     monkeypatch.setenv("PATCHINDEX_HOME", str(tmp_path / "file"))
     with pytest.raises(DatasetError, match=r"download failed \((NotADirectory|FileExists)Error"):
-        load_images("mnist")
+        ImageSet.load("mnist")
 
 
 @pytest.mark.parametrize(
@@ -167,18 +166,18 @@ def test_an_unknown_dataset_is_refused_with_what_there_is(name, guess):
     with pytest.raises(
         DatasetError, match=f"^unknown dataset '{name}'.{guess} Give one of {forms}"
     ):
-        load_images(name)
+        ImageSet.load(name)
 
 
 def test_a_bare_path_is_refused_with_the_form_it_needs(tmp_path):
     with pytest.raises(DatasetError, match=f"Did you mean folder:{tmp_path}?"):
-        load_images(str(tmp_path))
+        ImageSet.load(str(tmp_path))
 
 
 @pytest.mark.parametrize("kind", ["folder", "npz"])
 def test_a_form_without_its_path_is_refused(kind):
     with pytest.raises(DatasetError, match=f"{kind}: lacks a path"):
-        load_images(f"{kind}:")
+        ImageSet.load(f"{kind}:")
 
 
 @needs_shared
@@ -188,7 +187,7 @@ def test_a_form_without_its_path_is_refused(kind):
 )
 def test_the_files_beside_the_repository_can_be_loaded(monkeypatch, name, channels, labels):
     monkeypatch.setenv("PATCHINDEX_DATA", str(SHARED))
-    images = load_images(name, limit=10)
+    images = ImageSet.load(name, limit=10)
     assert images.pixels.shape == (10, channels, 32, 32)
     assert images.labels.tolist() == labels
 
@@ -196,22 +195,22 @@ def test_the_files_beside_the_repository_can_be_loaded(monkeypatch, name, channe
 @pytest.mark.parametrize("limit", [0, -1])
 def test_a_limit_below_one_is_refused(limit):
     with pytest.raises(DatasetError, match=f"limit is {limit}. Give at least 1 image"):
-        load_images("sample", limit=limit)
+        ImageSet.load("sample", limit=limit)
 
 
 def test_a_limit_above_the_number_of_images_takes_all_of_them(caplog):
     caplog.set_level(logging.INFO)
-    assert len(load_images("sample", limit=5000)) == 2000
+    assert len(ImageSet.load("sample", limit=5000)) == 2000
     assert "the limit is 5000, but sample has 2000 images: all are used" in caplog.text
 
 
 @pytest.mark.parametrize("limit", [1, 7])
 def test_a_limit_keeps_the_first_images(limit):
-    few, all_of_them = load_images("sample", limit=limit), load_images("sample")
+    few, all_of_them = ImageSet.load("sample", limit=limit), ImageSet.load("sample")
     assert np.array_equal(few.pixels, all_of_them.pixels[:limit])
     assert np.array_equal(few.labels, all_of_them.labels[:limit])
 
 
 def test_a_bad_resolution_is_refused_before_anything_is_read():
     with pytest.raises(DatasetError, match="resolution is 'huge'"):
-        load_images("folder:/does/not/exist", resolution="huge")
+        ImageSet.load("folder:/does/not/exist", resolution="huge")

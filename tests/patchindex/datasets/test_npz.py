@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from patchindex.datasets import load_images
+from patchindex import ImageSet
 from patchindex.datasets.npz import read_npz
 from patchindex.errors import DatasetError
 
@@ -35,11 +35,11 @@ def test_labels_are_optional(tmp_path, pixels):
 
 def test_an_archive_loads_in_its_own_size_and_resizes_on_demand(tmp_path, pixels):
     np.savez_compressed(tmp_path / "a.npz", images=pixels, labels=[4, 3, 2, 1, 0])
-    native = load_images(f"npz:{tmp_path}/a.npz", limit=3)
+    native = ImageSet.load(f"npz:{tmp_path}/a.npz", limit=3)
     assert np.array_equal(native.pixels, pixels[:3])
     assert native.labels.tolist() == [4, 3, 2]
     assert native.name == f"npz:{tmp_path}/a.npz"
-    assert load_images(f"npz:{tmp_path}/a.npz", resolution="8x7").pixels.shape == (5, 3, 8, 7)
+    assert ImageSet.load(f"npz:{tmp_path}/a.npz", resolution="8x7").pixels.shape == (5, 3, 8, 7)
 
 
 @pytest.mark.parametrize(
@@ -136,6 +136,6 @@ def test_a_layout_that_does_not_fit_is_refused(tmp_path, pixels, layout):
 
 def test_a_layout_admits_other_numbers_of_channels(tmp_path):
     np.savez(tmp_path / "a.npz", images=np.zeros((5, 6, 7, 4), np.uint8), layout="nhwc")
-    assert load_images(f"npz:{tmp_path}/a.npz").pixels.shape == (5, 4, 6, 7)
+    assert ImageSet.load(f"npz:{tmp_path}/a.npz").pixels.shape == (5, 4, 6, 7)
     np.savez(tmp_path / "a.npz", images=np.zeros((5, 32, 7, 3), np.uint8), layout="nchw")
-    assert load_images(f"npz:{tmp_path}/a.npz").channels == 32
+    assert ImageSet.load(f"npz:{tmp_path}/a.npz").channels == 32

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from patchindex.datasets import load_images, resize
+from patchindex import ImageSet
+from patchindex.datasets import resize
 from patchindex.datasets.resize import allocate, parse_resolution, resize_images, stack_resized
 from patchindex.errors import DatasetError
 
@@ -44,8 +45,8 @@ def test_resizing_agrees_with_pil_to_one_grey_level(rng, channels, old, new):
 
 
 def test_fashion_mnist_at_32_is_what_pil_gives():
-    native = load_images("sample", resolution="native", limit=200).pixels
-    assert np.array_equal(load_images("sample", limit=200).pixels, pil_resized(native, (32, 32)))
+    native = ImageSet.load("sample", resolution="native", limit=200).pixels
+    assert np.array_equal(ImageSet.load("sample", limit=200).pixels, pil_resized(native, (32, 32)))
 
 
 def test_resizing_in_many_blocks_equals_resizing_at_once(rng, monkeypatch):

@@ -5,6 +5,7 @@ from math import inf, sqrt
 import numpy as np
 import pytest
 import torch
+from arviz_stats.base import array_stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference.pareto_shape import k_hat as reference_k_hat
@@ -28,6 +29,15 @@ def test_the_fit_is_that_of_the_papers_formulas(rng, num_draws, spread) -> None:
     weights = log_normal(rng, spread, (3, num_draws))
     expected = [reference_k_hat(row) for row in weights.tolist()]
     # both are float64; products of up to 8 terms before the logarithm cost a few units
+    np.testing.assert_allclose(pareto_k_hat(weights), expected, rtol=1e-9, atol=1e-9)
+
+
+# where a tail is as long rounded down, as ArviZ has it, as rounded up, as the papers have it
+@pytest.mark.parametrize("num_draws", [60, 200, 400, 900, 4900])
+@pytest.mark.parametrize("spread", [0.01, 1.0, 6.0])
+def test_the_fit_is_that_of_arviz(rng, num_draws, spread) -> None:
+    weights = log_normal(rng, spread, (3, num_draws))
+    expected = [array_stats.psislw(-np.log(row))[1] for row in weights.numpy()]
     np.testing.assert_allclose(pareto_k_hat(weights), expected, rtol=1e-9, atol=1e-9)
 
 
