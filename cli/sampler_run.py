@@ -26,9 +26,9 @@ from cli.options import (
 )
 from cli.sources import open_source
 from patchindex.environment import library_versions, set_threads
-from sampler.attribution.trace import TRACE
 from sampler.results.output import reserve_output, write_run
 from sampler.results.tables import RUN_HEADER, run_row, told_ways
+from sampler.results.trace import TRACE
 from sampler.run import SamplerConfig, carry_out, plan_run
 from sampler.trajectory import StepReport
 

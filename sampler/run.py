@@ -13,21 +13,15 @@ from torch import Tensor
 
 from patchindex import Boundary, ImageSet, PatchIndex
 from patchindex.devices import CPU, describe_device
-from sampler.attribution.trace import SOURCES_PER_PIXEL, TraceWriter
 from sampler.errors import SamplerConfigError
 from sampler.estimator.estimate import Retrieval, check_numbers
 from sampler.machines import ELSMachine, ISMachine, LSMachine, ScoreMachine, checked_finder
 from sampler.noise import check_num, initial_noise, load_noise
 from sampler.results.run_account import SCHEMA_VERSION, known_values
+from sampler.results.trace import SOURCES_PER_PIXEL, TraceWriter
 from sampler.scales import ChosenScales, choose_scales
-from sampler.trajectory import (
-    SampleResult,
-    StepReport,
-    check_steps,
-    plan_steps,
-    report_step,
-    sample_steps,
-)
+from sampler.schedule import check_steps, plan_steps
+from sampler.trajectory import SampleResult, StepReport, report_step, sample_steps
 
 logger = logging.getLogger(__name__)
 

@@ -25,11 +25,11 @@ from patchindex import ImageSet, PatchIndex
 from patchindex.devices import CPU
 from patchindex.geometry import locate
 from sampler.attribution.run_folder import RunFolder
-from sampler.attribution.trace import check_image_numbers
 from sampler.errors import SamplerConfigError
 from sampler.results.accounts import LARGEST, MANY, Shape, check, list_of, number, or_null, whole
 from sampler.results.output import write_json, write_whole
 from sampler.results.run_account import is_retrieved
+from sampler.results.trace import check_image_numbers
 from sampler.run import SamplerConfig, make_machine, noise_of
 from sampler.trajectory import sample
 

@@ -12,10 +12,10 @@ from numpy import ndarray
 
 from patchindex import ImageSet
 from patchindex.errors import DatasetError
-from sampler.attribution.trace import Trace
 from sampler.errors import SamplerConfigError
 from sampler.results.accounts import read_run
 from sampler.results.output import RUN_ACCOUNT, reserve_output
+from sampler.results.trace import Trace
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,8 @@ from torch import Tensor
 
 from patchindex.images import to_uint8
 from patchindex.paths import locked_folder, sync
-from sampler.attribution.trace import TRACE
 from sampler.errors import OutputError
+from sampler.results.trace import TRACE
 from sampler.run import Run
 from sampler.studies.calibrate import CalibrationRun
 from sampler.studies.compare import ComparisonRun

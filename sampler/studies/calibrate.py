@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from patchindex import ImageSet, PatchIndex
@@ -24,11 +24,12 @@ from patchindex.images import to_unit
 from sampler.errors import SamplerConfigError
 from sampler.networks import Network, network_denoiser
 from sampler.networks.network import check_fit, matching_boundary
-from sampler.networks.receptive_field import effective_width, gradient_maps
+from sampler.networks.receptive_field import effective_width, gradient_map
 from sampler.noise import initial_noise
 from sampler.run import SamplerConfig, boundary_of, describe_source, make_machine
 from sampler.scales import are_admitted, checked_scales, published_name, published_scales
-from sampler.trajectory import Denoiser, Step, labels_for, machine_denoiser, plan_steps, trajectory
+from sampler.schedule import Denoiser, Step, plan_steps
+from sampler.trajectory import labels_for, machine_denoiser, trajectory
 
 # Called with the number of machines asked so far, and how many there are to ask.
 OnScore = Callable[[int, int], None]
@@ -260,6 +261,25 @@ def against_network(
         steps=steps,
     )
     return compare, gradient_maps(network, noise, steps, label)
+
+
+def gradient_maps(
+    network: Network,
+    noise: Float[Tensor, "b c h w"],
+    steps: Sequence[Step],
+    label: Int[Tensor, " b"] | None = None,
+) -> Float[Tensor, "t h w"]:
+    """Mean |d score(center) / d xt(x')| at each step, over samples and channels.
+
+    The map of figure 4a of arXiv 2412.20292, along the network's own trajectory; the center itself,
+    which the score depends on in any case, is left at 0.
+    """
+    denoise = network_denoiser(network, label)
+    maps = [
+        gradient_map(network, done.xt, done.step, label)
+        for done in trajectory(denoise, noise, steps)
+    ]
+    return torch.stack(maps)
 
 
 def against_images(

@@ -22,17 +22,10 @@ from sampler.networks.network import check_fit, matching_boundary
 from sampler.noise import initial_noise
 from sampler.run import MachineName, SamplerConfig, describe_source, make_machine
 from sampler.scales import calibrated_scales, choose_scales, paper_name, published_name
+from sampler.schedule import Denoiser, Step, check_steps, plan_steps
 from sampler.studies.baselines import nearest_images, wiener_denoiser
 from sampler.studies.metrics import coefficient_of_determination, pearson_r
-from sampler.trajectory import (
-    Denoiser,
-    Step,
-    check_steps,
-    labels_for,
-    machine_denoiser,
-    plan_steps,
-    trajectory,
-)
+from sampler.trajectory import labels_for, machine_denoiser, trajectory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -27,10 +27,10 @@ from sampler.posterior import Posterior
 from sampler.results.run_account import known_values
 from sampler.run import SamplerConfig, describe_source, make_machine
 from sampler.scales import ChosenScales, choose_scales
-from sampler.schedule import noise_level
+from sampler.schedule import Step, noise_level, plan_steps
 from sampler.studies.metrics import coefficient_of_determination, pearson_r
 from sampler.studies.recall import random_pixels, search_recall
-from sampler.trajectory import Step, Transition, plan_steps, sample, sample_steps
+from sampler.trajectory import Transition, sample, sample_steps
 
 TARGET_R2 = 0.995
 TARGET_COVERAGE = 0.95

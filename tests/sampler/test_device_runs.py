@@ -17,9 +17,9 @@ from sampler.attribution.leave_out import LeaveOutConfig, leave_out
 from sampler.attribution.nearest_patches import LookupConfig
 from sampler.attribution.pixel_query import find_sources
 from sampler.attribution.run_folder import RunFolder
-from sampler.attribution.trace import Trace
 from sampler.estimator.query import NeighborSearch
 from sampler.results.output import write_run
+from sampler.results.trace import Trace
 from sampler.run import SamplerConfig, carry_out, plan_run
 from sampler.studies.calibrate import CalibrateConfig, calibrate
 from sampler.studies.compare import CompareConfig, compare_network

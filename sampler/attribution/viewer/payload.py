@@ -11,8 +11,8 @@ from numpy import ndarray
 from patchindex import ImageSet
 from sampler.attribution.leave_out import read_checks
 from sampler.attribution.run_folder import RunFolder
-from sampler.attribution.trace import Trace, check_image_numbers
 from sampler.errors import SamplerConfigError
+from sampler.results.trace import Trace, check_image_numbers
 
 FINEST = 65535
 

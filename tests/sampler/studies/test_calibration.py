@@ -13,6 +13,7 @@ from patchindex import ImageSet, UserError
 from sampler import ELSMachine
 from sampler.run import SamplerConfig
 from sampler.scales import published_scales, resolve_scales
+from sampler.schedule import plan_steps
 from sampler.studies.calibrate import (
     CalibrateConfig,
     Calibration,
@@ -20,7 +21,7 @@ from sampler.studies.calibrate import (
     calibrate_to_images,
     hold_out,
 )
-from sampler.trajectory import machine_denoiser, plan_steps
+from sampler.trajectory import machine_denoiser
 
 IMAGES = small_images(25, 10)
 HIDDEN = (3, 5, 3, 9, 7)

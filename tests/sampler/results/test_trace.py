@@ -11,8 +11,8 @@ from reference.samples import random_images
 from patchindex import ImageSet, UserError
 from patchindex.step_store import StepStore
 from sampler import ELSMachine, sample_steps
-from sampler.attribution.trace import IMAGES_PER_STEP, Trace, TraceWriter
 from sampler.noise import initial_noise
+from sampler.results.trace import IMAGES_PER_STEP, Trace, TraceWriter
 
 STEPS, NUM = 3, 2
 
