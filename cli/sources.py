@@ -1,4 +1,4 @@
-"""The index or the images that a command's options, or a run's account, name."""
+"""The index or the images that a command's options, or a run's result, name."""
 
 from pathlib import Path
 
@@ -79,24 +79,22 @@ def open_run_source(
     Raises:
         UserError: it is not there any more, or the options do not go together.
     """
-    source = run.account["source"]
+    source = run.result.source
     if index_path is not None or dataset is not None:
         return open_source(index_path, dataset, resolution=resolution, crop=crop, limit=limit)
-    if source["index"] is None:
+    if source.index is None:
         # as many as the run's, as large and cut alike, unless the options know better
-        _, height, width = source["shape"]
+        _, height, width = source.shape
         return ImageSet.load(
-            source["dataset"],
+            source.dataset,
             resolution=resolution or f"{height}x{width}",
-            crop=crop or source.get("crop"),  # runs of earlier versions say nothing of it
-            limit=limit or source["num_images"],
+            crop=crop or source.crop,  # runs of earlier versions say nothing of it
+            limit=limit or source.num_images,
         )
     if (resolution, crop, limit) != (None, None, None):  # which is refused
-        return open_source(
-            Path(source["index"]), None, resolution=resolution, crop=crop, limit=limit
-        )
+        return open_source(Path(source.index), None, resolution=resolution, crop=crop, limit=limit)
     try:
-        return PatchIndex.open(Path(source["index"]))
+        return PatchIndex.open(Path(source.index))
     except StoreError as error:
         raise StoreError(
             f"the run's index cannot be opened ({error}) If it has moved, give --index PATH."

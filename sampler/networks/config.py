@@ -72,7 +72,7 @@ class NetworkConfig:
         checked_choice("network", self.architecture, get_args(Architecture))
         checked_choice("padding", self.padding, get_args(Padding))
         checked_choice("prediction", self.prediction, get_args(Prediction))
-        check_sizes(self)
+        _check_sizes(self)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -122,7 +122,7 @@ def checked_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
         raise NetworkError(f"{name} is {value!r}. Give one of {', '.join(choices)}.")
 
 
-def check_sizes(config: NetworkConfig) -> None:
+def _check_sizes(config: NetworkConfig) -> None:
     """Raise NetworkError unless a network of these sizes can be built for these images."""
     sizes = config.sizes
     numbers = (*sizes.widths, sizes.depth, sizes.embedding, *config.image_shape)
