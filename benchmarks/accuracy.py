@@ -25,9 +25,10 @@ from patchindex.environment import library_versions
 from sampler import ELSMachine, sample, sample_steps
 from sampler.estimator.estimate import Retrieval
 from sampler.noise import initial_noise
-from sampler.results.run_account import known_values
+from sampler.results.json_files import as_json
+from sampler.results.study_results import StepComparison
 from sampler.scales import default_scales
-from sampler.studies.verify import StepComparison, ask_beside, compare_finals
+from sampler.studies.verify import ask_beside, compare_finals
 from sampler.trajectory import StepReport, report_step
 
 
@@ -78,9 +79,7 @@ def compare(
     for done in sample_steps(ELSMachine(index.images, index.boundary), noise, scales=scales):
         report = report_step(done)
         rows = {tail: ask_beside(machine, done) for tail, machine in machines.items()}
-        steps.append(
-            asdict(report) | {f"tail_{tail}": known_values(row) for tail, row in rows.items()}
-        )
+        steps.append(asdict(report) | {f"tail_{tail}": as_json(row) for tail, row in rows.items()})
         click.echo(step_line(report, rows))
         exact = done.reached
     yield {"part": "steps", "steps": steps}
@@ -89,7 +88,7 @@ def compare(
         final = compare_finals(own.images, exact)
         click.echo(f"tail {tail}: final images, median r {final.r_median:.4f}, "
                    f"lowest {final.r_lowest:.4f}, median R2 {final.R2_median:.4f}")  # fmt: skip
-        yield {"part": "finals", "tail": tail} | known_values(final)
+        yield {"part": "finals", "tail": tail} | as_json(final)
 
 
 def step_line(report: StepReport, rows: dict[int, StepComparison]) -> str:

@@ -12,7 +12,7 @@ import torch
 from patchindex.device import Device
 from patchindex.kernels.backend import has_triton
 from sampler.errors import SamplerConfigError
-from sampler.run import SamplerConfig
+from sampler.results.run_result import SamplerConfig
 
 GIGABYTE = 1e9
 

@@ -1,6 +1,7 @@
 """`patchindex query`: the training patches that a pixel of any image comes from."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ def query(
     if out is not None:
         write_picture(found, out)
     if as_json:
-        click.echo(json.dumps(found.account, indent=2))
+        click.echo(json.dumps(asdict(found.result), indent=2))
         return
     for line in provenance_lines(found.provenance, found.training):
         click.echo(line)

@@ -24,10 +24,11 @@ from cli.options import (
 )
 from cli.sources import open_source
 from patchindex.device import Device
-from patchindex.environment import library_versions, set_threads
+from patchindex.environment import set_threads
 from sampler.networks.weights import open_network
-from sampler.results.output import CALIBRATE_ACCOUNT, reserve_output, write_calibration
-from sampler.run import SamplerConfig
+from sampler.results.output import reserve_output, write_calibration
+from sampler.results.run_result import SamplerConfig
+from sampler.results.study_results import CALIBRATE_FILE
 from sampler.scales import parse_scales
 from sampler.studies.calibrate import CalibrateConfig
 from sampler.studies.calibrate import calibrate as carry_out
@@ -85,7 +86,7 @@ def calibrate(
     name = f"calibrate-{Path(images.name).stem}-{config.sampling.seed}"
     folder = out or Path("runs", name)
     with (
-        reserve_output(folder, overwrite=overwrite, account=CALIBRATE_ACCOUNT),
+        reserve_output(folder, overwrite=overwrite, kind=CALIBRATE_FILE),
         progress_bars() as progress,
     ):
         finished = carry_out(
@@ -95,8 +96,7 @@ def calibrate(
             lambda done, total: progress("calibrate", done, total),
             device=device.place,
         )
-        finished.account["versions"] = library_versions()
-        write_calibration(finished, folder)
-    for t, size in finished.calibration.scales().items():
-        click.echo(f"{t:5.2f} {size:4d}")
-    click.echo(f"{finished.account['seconds']:.0f} s: {folder / 'scales.yaml'}")
+        write_calibration(finished.result, finished.maps, folder)
+    for scale in finished.result.scales:
+        click.echo(f"{scale.t:5.2f} {scale.patch_size:4d}")
+    click.echo(f"{finished.result.seconds:.0f} s: {folder / 'scales.yaml'}")

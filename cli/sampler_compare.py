@@ -23,11 +23,12 @@ from cli.options import (
 )
 from cli.sources import open_source
 from patchindex.device import Device
-from patchindex.environment import library_versions, set_threads
+from patchindex.environment import set_threads
 from sampler.networks.weights import DEFAULT_NETWORK, open_network
-from sampler.results.output import COMPARE_ACCOUNT, reserve_output, write_comparison
+from sampler.results.output import reserve_output, write_comparison
+from sampler.results.run_result import SamplerConfig
+from sampler.results.study_results import COMPARE_FILE
 from sampler.results.tables import table_lines
-from sampler.run import SamplerConfig
 from sampler.studies.compare import CompareConfig, compare_network
 
 DEFAULTS = CompareConfig()
@@ -78,13 +79,14 @@ def compare(
     images = source.images
     folder = out or Path("runs", f"compare-{Path(images.name).stem}-{config.sampling.seed}")
     with (
-        reserve_output(folder, overwrite=overwrite, account=COMPARE_ACCOUNT),
+        reserve_output(folder, overwrite=overwrite, kind=COMPARE_FILE),
         progress_bars() as progress,
     ):
         finished = compare_network(source, opened, config, progress, device=device.place)
-        finished.account["versions"] = library_versions()
-        write_comparison(finished, folder)
-    for line in table_lines(finished.account):
+        write_comparison(
+            finished.result, finished.outputs, finished.predicted, finished.nearest, folder
+        )
+    for line in table_lines(finished.result):
         click.echo(line)
-    seconds = sum(finished.account["seconds"].values())
-    click.echo(f"{len(finished.noise)} samples in {seconds:.0f} s: {folder / 'samples.png'}")
+    seconds = sum(finished.result.seconds.values())
+    click.echo(f"{finished.result.config.num} samples in {seconds:.0f} s: {folder / 'samples.png'}")

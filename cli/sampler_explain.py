@@ -50,9 +50,9 @@ def explain(
             run_dir,
             REMEDY,
         )
-    told = f"{len(page.samples)} of {run.account['config']['num']} samples"
+    shown = f"{len(page.samples)} of {run.result.config.num} samples"
     click.echo(
-        f"{told}, {page.num_pictures:,} of {page.num_named:,} training images, "
+        f"{shown}, {page.num_pictures:,} of {page.num_named:,} training images, "
         f"{len(page.html) / 1e6:.1f} MB: {run_dir / PAGE}"
     )
 

@@ -1,5 +1,6 @@
 """`sampler leave-out`: a sample again, without the training images that made it."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ from cli.sources import open_run_source
 from patchindex import ImageSet
 from patchindex.device import Device
 from patchindex.environment import set_threads
-from sampler.attribution.leave_out import REMEDY, LeaveOut, LeaveOutConfig, keep_check, leave_out
+from sampler.attribution.leave_out import REMEDY, LeaveOutConfig, keep_check, leave_out
 from sampler.attribution.run_folder import held_run
 from sampler.results.output import write_whole
+from sampler.results.study_results import LeaveOut, LeaveOutResult
 
 DEFAULTS = LeaveOutConfig()
 
@@ -63,7 +65,7 @@ def leave_out_command(
         images = source.images
         keep_check(run_dir, found, images)
         picture = write_picture(found, images, run_dir)
-    for line in told(found):
+    for line in format_check(found.result):
         click.echo(line)
     click.echo(f"picture: {picture}")
 
@@ -74,26 +76,25 @@ def write_picture(found: LeaveOut, images: ImageSet, folder: Path) -> Path:
     from sampler.results.attribution_figures import leave_out_figure  # noqa: PLC0415
     from sampler.results.style import save_figure  # noqa: PLC0415
 
-    pixel = found.config.pixel
+    pixel = found.result.pixel
     place = "" if pixel is None else f"-{pixel[0]}-{pixel[1]}"
-    name = f"leave_out-{found.config.sample}{place}.png"
+    name = f"leave_out-{found.result.sample}{place}.png"
     figure = leave_out_figure(found, images)
     write_whole({name: lambda path: save_figure(figure, path)}, folder, REMEDY)
     return folder / name
 
 
-def told(found: LeaveOut) -> list[str]:
+def format_check(result: LeaveOutResult) -> list[str]:
     """The check in words."""
-    account = found.account()
     lines = [
-        f"left out: images {', '.join(map(str, account['removed']))}",
-        f"the sample moved by {account['distance']:.4f} (root mean square, from -1 to 1); "
-        f"leaving out as many others moved it by {account['control_distance']:.4f}",
+        f"left out: images {', '.join(map(str, result.removed))}",
+        f"the sample moved by {result.distance:.4f} (root mean square, from -1 to 1); "
+        f"leaving out as many others moved it by {result.control_distance:.4f}",
     ]
-    if account["at_pixel"] is not None:
+    if result.at_pixel is not None:
         values = {
             name: ", ".join(f"{value:.3f}" for value in channels)
-            for name, channels in account["at_pixel"].items()
+            for name, channels in asdict(result.at_pixel).items()
         }
         lines.append(
             f"the pixel was {values['sample']}, is {values['without']} without them and "

@@ -25,11 +25,12 @@ from cli.options import (
 )
 from cli.sources import open_source
 from patchindex.device import Device
-from patchindex.environment import library_versions, set_threads
-from sampler.attribution.trace import TRACE
+from patchindex.environment import set_threads
 from sampler.results.output import reserve_output, write_run
-from sampler.results.tables import RUN_HEADER, run_row, told_ways
-from sampler.run import SamplerConfig, carry_out, plan_run
+from sampler.results.run_result import SamplerConfig, TraceResult
+from sampler.results.tables import RUN_HEADER, format_methods, run_row
+from sampler.results.trace import TRACE
+from sampler.run import carry_out, plan_run
 from sampler.trajectory import StepReport
 
 
@@ -84,23 +85,21 @@ def run(
         click.echo(RUN_HEADER)
         trace_path = Path(scratch, TRACE) if trace else None
         finished = carry_out(plan, on_step=show_step, trace_path=trace_path)
-        finished.account["versions"] = library_versions()
-        write_run(finished, folder)
+        result = finished.result
+        write_run(result, finished.samples, folder, finished.trace_path)
     if config.tolerance is not None:
-        click.echo(told_ways(finished.result.steps, config.tolerance))
-    seconds = finished.account["seconds"]
-    if trace:
-        click.echo(told_trace(finished.account["trace"], folder))
-    click.echo(f"{len(finished.noise)} samples in {seconds:.1f} s: {folder / 'samples.png'}")
+        click.echo(format_methods(result.steps, config.tolerance))
+    if result.trace is not None:
+        click.echo(format_trace(result.trace, folder))
+    click.echo(f"{result.config.num} samples in {result.seconds:.1f} s: {folder / 'samples.png'}")
 
 
-def told_trace(account: dict[str, Any], folder: Path) -> str:
+def format_trace(trace: TraceResult, folder: Path) -> str:
     """What a trace says of the samples, in a line, and its size."""
-    samples = account["attribution"]
-    named = sum(1 - sample["unattributed"] for sample in samples) / len(samples)
+    named = sum(1 - sample.unattributed for sample in trace.attribution) / len(trace.attribution)
     return (
         f"{named:.0%} of the samples' weight has a named source, averaged over the steps; "
-        f"{account['bytes'] / 1e6:.1f} MB: {folder / TRACE}"
+        f"{trace.bytes / 1e6:.1f} MB: {folder / TRACE}"
     )
 
 

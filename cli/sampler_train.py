@@ -82,11 +82,11 @@ def train(
         tell_stop(done, job)
         click.get_current_context().exit(SIGNALLED + signals[0])
     if done is not None:
-        account = done.account
+        result = done.result
         click.echo(
-            f"{account['parameters']:,} parameters, receptive field "
-            f"{'x'.join(map(str, account['receptive_field']))}, loss {account['final_loss']:.4f}, "
-            f"{account['seconds']:.0f} s"
+            f"{result.parameters:,} parameters, receptive field "
+            f"{'x'.join(map(str, result.receptive_field))}, loss {result.final_loss:.4f}, "
+            f"{result.seconds:.0f} s"
         )
     click.echo(job.folder / WEIGHTS)
 

@@ -18,11 +18,12 @@ from cli.options import (
 )
 from cli.sources import open_index
 from patchindex.device import Device
-from patchindex.environment import library_versions, set_threads
-from sampler.results.output import VERIFY_ACCOUNT, reserve_output, write_verification
+from patchindex.environment import set_threads
+from sampler.results.output import reserve_output, write_verification
+from sampler.results.run_result import SamplerConfig
+from sampler.results.study_results import VERIFY_FILE, FinalComparison, StepComparison
 from sampler.results.tables import VERIFICATION_HEADER, verification_row
-from sampler.run import SamplerConfig
-from sampler.studies.verify import FinalComparison, StepComparison, VerifyConfig, plan_verification
+from sampler.studies.verify import VerifyConfig, plan_verification
 from sampler.studies.verify import verify as carry_out
 
 DEFAULTS = VerifyConfig()
@@ -73,15 +74,14 @@ def verify(
     plan = plan_verification(index, config, device.place)
     name = f"verify-{Path(index.images.name).stem}-{config.sampling.seed}"
     folder = out or Path("runs", name)
-    with reserve_output(folder, overwrite=overwrite, account=VERIFY_ACCOUNT):
+    with reserve_output(folder, overwrite=overwrite, kind=VERIFY_FILE):
         click.echo(VERIFICATION_HEADER)
         finished = carry_out(plan, on_row=show_row)
-        finished.account["versions"] = library_versions()
         write_verification(finished, folder)
     if finished.finals is not None:
         click.echo(finals_line(finished.finals))
-    lowest = min(row.R2 for row in finished.rows)
-    click.echo(f"lowest R2 {lowest:.6f} of {len(finished.rows)} steps: {folder / 'verify.png'}")
+    lowest = min(row.R2 for row in finished.steps)
+    click.echo(f"lowest R2 {lowest:.6f} of {len(finished.steps)} steps: {folder / 'verify.png'}")
 
 
 def show_row(row: StepComparison) -> None:

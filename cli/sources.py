@@ -1,4 +1,4 @@
-"""The index or the images that a command's options, or a run's account, name."""
+"""The index or the images that a command's options, or a run's result, name."""
 
 from functools import partial
 from pathlib import Path
@@ -86,24 +86,24 @@ def open_run_source(
     Raises:
         UserError: it is not there any more, or the options do not go together.
     """
-    source = run.account["source"]
+    source = run.result.source
     named = partial(open_source, resolution=resolution, crop=crop, limit=limit, device=device)
     if index_path is not None or dataset is not None:
         return named(index_path, dataset)
-    if source["index"] is None:
+    if source.index is None:
         # as many as the run's, as large and cut alike, unless the options know better
-        _, height, width = source["shape"]
+        _, height, width = source.shape
         images = ImageSet.load(
-            source["dataset"],
+            source.dataset,
             resolution=resolution or f"{height}x{width}",
-            crop=crop or source.get("crop"),  # runs of earlier versions say nothing of it
-            limit=limit or source["num_images"],
+            crop=crop or source.crop,  # runs of earlier versions say nothing of it
+            limit=limit or source.num_images,
         )
         return images.with_device(device or images.device)
     if (resolution, crop, limit) != (None, None, None):  # which is refused
-        return named(Path(source["index"]), None)
+        return named(Path(source.index), None)
     try:
-        return PatchIndex.open(Path(source["index"]), device=device)
+        return PatchIndex.open(Path(source.index), device=device)
     except StoreError as error:
         raise StoreError(
             f"the run's index cannot be opened ({error}) If it has moved, give --index PATH."

@@ -1,11 +1,9 @@
 """A run: which machine over which images, with what settings, and everything it leaves behind."""
 
-import logging
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -13,69 +11,21 @@ from torch import Tensor
 
 from patchindex import Boundary, ImageSet, PatchIndex
 from patchindex.device import CPU, describe_device
-from sampler.attribution.trace import SOURCES_PER_PIXEL, TraceWriter
+from patchindex.environment import library_versions
 from sampler.errors import SamplerConfigError
-from sampler.estimator.estimate import Retrieval, check_numbers
 from sampler.machines import ELSMachine, ISMachine, LSMachine, ScoreMachine
-from sampler.noise import check_num, initial_noise, load_noise
-from sampler.results.run_account import SCHEMA_VERSION, known_values
-from sampler.scales import ChosenScales, choose_scales
-from sampler.trajectory import (
-    SampleResult,
-    StepReport,
-    check_steps,
-    plan_steps,
-    report_step,
-    sample_steps,
+from sampler.noise import initial_noise, load_noise
+from sampler.results.run_result import (
+    RunResult,
+    RunStep,
+    SamplerConfig,
+    ScalesResult,
+    SourceResult,
 )
-
-logger = logging.getLogger(__name__)
-
-MachineName = Literal["els", "ls", "is"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SamplerConfig:
-    """Everything that determines the samples, besides the images.
-
-    Attributes:
-        machine: els, ls or is.
-        exact: sum over every patch instead of retrieving; LS and IS always do.
-        boundary: of a machine without an index; None means zeros.
-        k, tail, nprobe, tolerance, strict_scales: see `sampler.estimator.estimate.Retrieval`.
-        scales: published name, file, or list; None: see `sampler.scales.default_scales`.
-        num, seed, noise: how much noise and from where; a noise file overrides the other two.
-        label: class to sample; None for all.
-        schedule, steps, reference_steps: see `sampler.trajectory.sample`.
-    """
-
-    machine: MachineName = "els"
-    exact: bool = False
-    boundary: Boundary | None = None
-    k: int = Retrieval.k
-    tail: int = Retrieval.tail
-    nprobe: int = Retrieval.nprobe
-    tolerance: float | None = Retrieval.tolerance
-    strict_scales: bool = Retrieval.strict_scales
-    scales: str | None = None
-    num: int = 16
-    seed: int = 0
-    noise: str | None = None
-    label: int | None = None
-    schedule: str = "cosine"
-    steps: int = 20
-    reference_steps: bool = False
-
-    def __post_init__(self) -> None:
-        if self.machine not in get_args(MachineName):
-            raise SamplerConfigError(
-                f"machine is {self.machine!r}. Give one of {', '.join(get_args(MachineName))}."
-            )
-        check_numbers(
-            k=self.k, tail=self.tail, nprobe=self.nprobe, tolerance=self.tolerance, seed=self.seed
-        )
-        check_num(self.num)
-        check_steps(self.steps, fewest=2 if self.reference_steps else 1)
+from sampler.results.trace import SOURCES_PER_PIXEL, TraceWriter
+from sampler.scales import ChosenScales, choose_scales
+from sampler.schedule import plan_steps
+from sampler.trajectory import StepReport, report_step, sample_steps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -94,13 +44,12 @@ class RunPlan:
     noise: Float[Tensor, "b c h w"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Run:
-    """A finished run: its noise, its samples, the account that `run.json` holds, and its trace."""
+    """A finished run: its samples, about in [-1, 1], what `run.json` holds, and its trace."""
 
-    noise: Float[Tensor, "b c h w"]
-    result: SampleResult
-    account: dict[str, Any]
+    samples: Float[Tensor, "b c h w"]
+    result: RunResult
     trace_path: Path | None
 
 
@@ -151,9 +100,9 @@ def carry_out(
     Args:
         trace_path: record the sources of every pixel at every step there.
     """
-    config, images = plan.config, plan.machine.images
+    config = plan.config
     num_steps = config.steps - config.reference_steps  # which begin one later
-    trace = None if trace_path is None else TraceWriter(trace_path, images, num_steps)
+    trace = None if trace_path is None else TraceWriter(trace_path, plan.machine.images, num_steps)
 
     start, reports = perf_counter(), []
     samples = plan.noise
@@ -173,29 +122,28 @@ def carry_out(
         reports.append(report_step(done))
         if on_step:
             on_step(reports[-1])
-    result = SampleResult(images=samples, steps=tuple(reports))
-    account = {
-        "schema_version": SCHEMA_VERSION,
-        "config": asdict(config) | {"boundary": plan.boundary, "num": len(plan.noise)},
-        "scales": plan.scales.account(),
-        "source": describe_source(plan.training_set, images),
-        "device": describe_device(plan.noise.device),
-        "seconds": perf_counter() - start,
-        "steps": step_accounts(result, plan),
-        "trace": None if trace is None else trace.account(),
-    }
-    return Run(noise=plan.noise, result=result, account=account, trace_path=trace_path)
+    result = RunResult(
+        config=replace(config, boundary=plan.boundary, num=len(plan.noise)),
+        scales=ScalesResult.of(plan.scales),
+        source=describe_source(plan.training_set),
+        device=describe_device(plan.noise.device),
+        seconds=perf_counter() - start,
+        steps=_with_asked_sizes(reports, plan),
+        trace=None if trace is None else trace.result(),
+        versions=library_versions(),
+    )
+    return Run(samples=samples, result=result, trace_path=trace_path)
 
 
-def step_accounts(result: SampleResult, plan: RunPlan) -> list[dict[str, Any]]:
+def _with_asked_sizes(reports: Sequence[StepReport], plan: RunPlan) -> tuple[RunStep, ...]:
     """The steps as `run.json` has them: what was asked for stands beside what was compared."""
     config = plan.config
     asked = plan.scales.asked if not plan.machine.compares_whole_images else (None,)
     steps = plan_steps(asked, config.steps, config.schedule, reference_steps=config.reference_steps)
-    return [
-        known_values(report) | {"asked_patch_size": step.patch_size}
-        for report, step in zip(result.steps, steps, strict=True)
-    ]
+    return tuple(
+        RunStep(**asdict(report), asked_patch_size=step.patch_size)
+        for report, step in zip(reports, steps, strict=True)
+    )
 
 
 def noise_of(config: SamplerConfig, images: ImageSet) -> Float[Tensor, "b c h w"]:
@@ -242,15 +190,16 @@ def boundary_of(training_set: ImageSet | PatchIndex, config: SamplerConfig) -> B
     return training_set.boundary
 
 
-def describe_source(training_set: ImageSet | PatchIndex, images: ImageSet) -> dict[str, Any]:
-    """What the samples were made from, enough to find it again."""
+def describe_source(training_set: ImageSet | PatchIndex) -> SourceResult:
+    """What samples were made from, enough to find it again."""
+    images = training_set.images
     index = None if isinstance(training_set, ImageSet) else training_set
-    return {
-        "index": None if index is None else str(index.path),
-        "index_scales": None if index is None else list(index.scales),
-        "dataset": images.name,
-        "num_images": len(images),
-        "shape": list(images.pixels.shape[1:]),
-        "crop": images.crop,
-        "sha256": images.sha256,
-    }
+    return SourceResult(
+        index=None if index is None else str(index.path),
+        index_scales=None if index is None else tuple(index.scales),
+        dataset=images.name,
+        num_images=len(images),
+        shape=(images.channels, images.height, images.width),
+        crop=images.crop,
+        sha256=images.sha256,
+    )

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -231,15 +230,6 @@ class ChosenScales:
     name: str
     asked: tuple[int, ...]
     patch_sizes: tuple[int | None, ...]
-
-    def account(self) -> dict[str, Any]:
-        """As JSON has it; `--scales` with the patch sizes as a list repeats the choice."""
-        whole = None in self.patch_sizes
-        return {
-            "name": self.name,
-            "asked": list(self.asked),
-            "patch_sizes": None if whole else list(self.patch_sizes),
-        }
 
 
 def choose_scales(

@@ -9,8 +9,7 @@ from torch import Tensor, nn
 from patchindex import ImageSet
 from sampler.machines import ScoreMachine
 from sampler.networks import Network, NetworkConfig, NetworkSizes
-from sampler.schedule import alpha_bar
-from sampler.trajectory import scale_at
+from sampler.schedule import alpha_bar, scale_at
 
 
 class MachineModule(nn.Module):

@@ -77,7 +77,8 @@ def agreement_row(
     some = pixels[chosen.to(pixels.device)]
     geometry, (y, sigma) = geometry_of(pixels, patch_size), states_of(pixels, 1, patch_size)
     here = exact_scan(some, y, sigma, geometry).mean.cpu()
-    there = (exact_scan if pixels.is_cuda else scan_in_torch)(some.cpu(), y.cpu(), sigma, geometry).mean
+    scan = exact_scan if pixels.is_cuda else scan_in_torch
+    there = scan(some.cpu(), y.cpu(), sigma, geometry).mean
     largest = float((here - there).abs().max())
     if largest > TOLERANCE:
         logger.error("P %d: the device's mean is off by %.2g", patch_size, largest)

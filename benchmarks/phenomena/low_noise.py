@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from math import atan, pi
 
-from sampler.schedule import OFFSET, noise_level
-from sampler.trajectory import Step, plan_steps
+from sampler.schedule import OFFSET, Step, noise_level, plan_steps
 
 
 def steps_to_low_noise(

@@ -27,8 +27,8 @@ from sampler import ELSMachine
 from sampler.noise import initial_noise
 from sampler.results.style import BLUE, GREY, ORANGE, STYLE, save_figure
 from sampler.scales import resolve_scales
-from sampler.schedule import noise_level
-from sampler.trajectory import Step, reverse
+from sampler.schedule import Step, noise_level
+from sampler.trajectory import reverse
 
 # in [-1, 1]: half a step of stored bytes, and one that no eye or byte can tell
 TOLERANCES = {"half_grey_step": 1 / 255, "thousandth": 1e-3}

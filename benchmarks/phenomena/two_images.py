@@ -24,7 +24,8 @@ from patchindex import ImageSet
 from sampler import ELSMachine
 from sampler.noise import initial_noise
 from sampler.results.style import BLUE, GREEN, GREY, ORANGE, STYLE, save_figure
-from sampler.trajectory import Step, reverse
+from sampler.schedule import Step
+from sampler.trajectory import reverse
 
 PATCH_SIZE = 3
 TOLERANCE = 1 / 255

@@ -11,9 +11,8 @@ sample, and other draws of the tail.
 import json
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -25,15 +24,23 @@ from patchindex import ImageSet, PatchIndex
 from patchindex.device import CPU
 from patchindex.geometry import locate
 from sampler.attribution.run_folder import RunFolder
-from sampler.attribution.trace import check_image_numbers
 from sampler.errors import SamplerConfigError
-from sampler.results.accounts import LARGEST, MANY, Shape, check, list_of, number, or_null, whole
-from sampler.results.output import write_json, write_whole
-from sampler.results.run_account import is_retrieved
-from sampler.run import SamplerConfig, make_machine, noise_of
+from sampler.results.json_files import as_json, checked, write_json, wrong
+from sampler.results.output import write_whole
+from sampler.results.study_results import LeaveOut, LeaveOutResult, LeaveOutResults, PixelValues
+from sampler.results.trace import check_image_numbers
+from sampler.run import make_machine, noise_of
 from sampler.trajectory import sample
 
-KEPT = 1  # the class that the images which stay are given
+CHECKS, PICTURES = "leave_out.json", "leave_out.npz"
+REMEDY = "Free some space, or mend its permissions."
+_KEPT = 1  # the class that the images which stay are given
+_IMAGES = ("finished", "without", "control")
+# what NumPy, `zipfile` and `json` raise over files that are cut short, altered, or not ours
+_DAMAGE = (
+    OSError, EOFError, BadZipFile, zlib.error, ValueError, LookupError, TypeError, RecursionError,
+    NotImplementedError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,43 +60,6 @@ class LeaveOutConfig:
     pixel: tuple[int, int] | None = None
     exact: bool = False
     seed: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class LeaveOut:
-    """What leaving images out has done to a sample.
-
-    Attributes:
-        exact: the twins are sums over every patch.
-        removed, compared: numbers of the images that were left out, and of those for comparison.
-        finished: the sample of the run; summed exactly, if only its twins are.
-        without, control: what its noise becomes without them, and without those for comparison.
-    """
-
-    config: LeaveOutConfig
-    exact: bool
-    removed: tuple[int, ...]
-    compared: tuple[int, ...]
-    finished: Float[ndarray, "c h w"]
-    without: Float[ndarray, "c h w"]
-    control: Float[ndarray, "c h w"]
-
-    def account(self) -> dict[str, Any]:
-        """The check as JSON has it; distances are root mean squares in [-1, 1] units."""
-        pixel = self.config.pixel
-        images = {"sample": self.finished, "without": self.without, "control": self.control}
-        return {
-            "sample": self.config.sample,
-            "pixel": None if pixel is None else list(pixel),
-            "exact": self.exact,
-            "removed": list(self.removed),
-            "compared": list(self.compared),
-            "distance": rms(self.without, self.finished),
-            "control_distance": rms(self.control, self.finished),
-            "at_pixel": None
-            if pixel is None
-            else {name: image[:, pixel[0], pixel[1]].tolist() for name, image in images.items()},
-        }
 
 
 def leave_out(
@@ -116,30 +86,40 @@ def leave_out(
             f"there is no sample {config.sample} in {run.path}. "
             f"Give a number from 0 to {len(finished) - 1}."
         )
-    name = images_of_pixel if config.pixel else images_of_sample
+    name = _images_of_pixel if config.pixel else _images_of_sample
     named = name(run, images, config)
-    removed = heaviest_images(named, config)
-    members = images.label_indices(run.account["config"]["label"])
-    compared = other_images(members, named, config)
+    removed = _heaviest_images(named, config)
+    members = images.label_indices(run.result.config.label)
+    compared = _other_images(members, named, config)
     dictionaries = [removed, compared]
-    if config.exact and is_retrieved(run.account):
+    if config.exact and run.result.is_retrieved:
         dictionaries.append([])  # so that only the images differ, and not the way they are summed
     resampled = [
-        without_images(run, source, config, members, removed=gone, device=device)
+        _without_images(run, source, config, members, removed=gone, device=device)
         for gone in dictionaries
     ]
-    return LeaveOut(
-        config=config,
-        exact=config.exact or not is_retrieved(run.account),
+    without, control = resampled[:2]
+    kept = [finished[config.sample], *resampled[2:]][-1]
+    result = LeaveOutResult(
+        sample=config.sample,
+        pixel=config.pixel,
+        exact=config.exact or not run.result.is_retrieved,
         removed=tuple(removed),
         compared=tuple(compared),
-        finished=[finished[config.sample], *resampled[2:]][-1],
-        without=resampled[0],
-        control=resampled[1],
+        distance=_rms(without, kept),
+        control_distance=_rms(control, kept),
+        at_pixel=None
+        if config.pixel is None
+        else PixelValues(
+            sample=_channels(kept, config.pixel),
+            without=_channels(without, config.pixel),
+            control=_channels(control, config.pixel),
+        ),
     )
+    return LeaveOut(result=result, finished=kept, without=without, control=control)
 
 
-def heaviest_images(named: Int[ndarray, " n"], config: LeaveOutConfig) -> list[int]:
+def _heaviest_images(named: Int[ndarray, " n"], config: LeaveOutConfig) -> list[int]:
     """As many of the named images as leave the dictionary.
 
     Raises:
@@ -162,7 +142,7 @@ def heaviest_images(named: Int[ndarray, " n"], config: LeaveOutConfig) -> list[i
     return heaviest
 
 
-def other_images(
+def _other_images(
     members: Int[ndarray, " m"], named: Int[ndarray, " n"], config: LeaveOutConfig
 ) -> list[int]:
     """As many images for comparison: such as were not named, or else the least of those."""
@@ -176,16 +156,18 @@ def other_images(
     return sorted(others.tolist())
 
 
-def images_of_sample(
+def _images_of_sample(
     run: RunFolder, images: ImageSet, config: LeaveOutConfig
 ) -> Int[ndarray, " n"]:
     """Images that are named for a sample, largest share over all steps first."""
     numbers = run.trace.read("image_numbers", config.sample).reshape(-1)
     shares = run.trace.read("image_shares", config.sample).reshape(-1)
-    return by_weight(numbers, shares.astype(np.float64), len(images))
+    return _by_weight(numbers, shares.astype(np.float64), len(images))
 
 
-def images_of_pixel(run: RunFolder, images: ImageSet, config: LeaveOutConfig) -> Int[ndarray, " n"]:
+def _images_of_pixel(
+    run: RunFolder, images: ImageSet, config: LeaveOutConfig
+) -> Int[ndarray, " n"]:
     """Images of a pixel's listed sources, largest weight over all steps first."""
     row, col = config.pixel or (0, 0)
     if not (0 <= row < images.height and 0 <= col < images.width):
@@ -197,10 +179,10 @@ def images_of_pixel(run: RunFolder, images: ImageSet, config: LeaveOutConfig) ->
     listed = ids >= 0
     numbers, _, _ = locate(ids[listed], images.height, images.width)
     weights = run.trace.read("source_weights", config.sample, row, col)[listed]
-    return by_weight(numbers, weights.astype(np.float64), len(images))
+    return _by_weight(numbers, weights.astype(np.float64), len(images))
 
 
-def by_weight(
+def _by_weight(
     numbers: Int[ndarray, " m"], weights: Float[ndarray, " m"], num_images: int
 ) -> Int[ndarray, " n"]:
     """The images that have any weight, heaviest first.
@@ -214,7 +196,7 @@ def by_weight(
     return order
 
 
-def without_images(
+def _without_images(
     run: RunFolder,
     source: ImageSet | PatchIndex,
     config: LeaveOutConfig,
@@ -228,7 +210,7 @@ def without_images(
     kept: Bool[ndarray, " n"] = np.zeros(len(images), dtype=np.bool_)
     kept[members] = True
     kept[list(removed)] = False
-    labels = kept.astype(np.int64) * KEPT
+    labels = kept.astype(np.int64) * _KEPT
     # all that can be asked of some classes alone can be asked of the images that stay
     reduced = (
         ImageSet.from_array(images.pixels, labels, name=images.name, layout="nchw").with_device(
@@ -237,61 +219,34 @@ def without_images(
         if isinstance(source, ImageSet)
         else source.relabelled(labels)
     )
-    known = {field.name for field in fields(SamplerConfig)}
-    asked = {name: value for name, value in run.account["config"].items() if name in known}
-    settings = SamplerConfig(**asked)
+    settings = run.result.config
     machine = make_machine(reduced, replace(settings, exact=settings.exact or config.exact))
     noise = noise_of(settings, images)[config.sample : config.sample + 1]
     result = sample(
         machine,
         noise.to(device),
         # those that the run used, so that only the images differ
-        scales=run.account["scales"]["patch_sizes"] or [None],
+        scales=run.result.scales.patch_sizes or [None],
         steps=settings.steps,
         schedule=settings.schedule,
-        label=KEPT,
+        label=_KEPT,
         reference_steps=settings.reference_steps,
     )
     made: Float[ndarray, "c h w"] = result.images[0].cpu().numpy()
     return made
 
 
-def rms(image: Float[ndarray, "c h w"], other: Float[ndarray, "c h w"]) -> float:
+def _rms(image: Float[ndarray, "c h w"], other: Float[ndarray, "c h w"]) -> float:
     """Root mean square of the difference."""
     return float(np.sqrt(np.square(image.astype(np.float64) - other).mean()))
 
 
-CHECKS, PICTURES = "leave_out.json", "leave_out.npz"
-IMAGES = ("finished", "without", "control")
-# what NumPy, `zipfile` and `json` raise over files that are cut short, altered, or not ours
-DAMAGE = (
-    OSError, EOFError, BadZipFile, zlib.error, ValueError, LookupError, TypeError, RecursionError,
-    NotImplementedError,
-)  # fmt: skip
-REMEDY = "Free some space, or mend its permissions."
+def _channels(image: Float[ndarray, "c h w"], pixel: tuple[int, int]) -> tuple[float, ...]:
+    """The values of a pixel."""
+    return tuple(image[:, pixel[0], pixel[1]].tolist())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Check:
-    """A check that was kept.
-
-    Attributes:
-        account: see `LeaveOut.account`.
-        finished, without, control: see `LeaveOut`.
-    """
-
-    account: dict[str, Any]
-    finished: Float[ndarray, "c h w"]
-    without: Float[ndarray, "c h w"]
-    control: Float[ndarray, "c h w"]
-
-    @property
-    def sample(self) -> int:
-        """Number of the sample in the run."""
-        return int(self.account["sample"])
-
-
-def read_checks(folder: Path, images: ImageSet) -> list[Check]:
+def read_checks(folder: Path, images: ImageSet) -> list[LeaveOut]:
     """The checks that a run's folder holds, in the order of sample and pixel.
 
     Args:
@@ -301,46 +256,49 @@ def read_checks(folder: Path, images: ImageSet) -> list[Check]:
         ResultsError: what they tell of cannot be.
         SamplerConfigError: they cannot be read.
     """
+    path = folder / PICTURES
     try:
-        with (folder / PICTURES).open("rb") as file, np.load(file, allow_pickle=False) as found:
-            accounts = json.loads(str(found["accounts"]))
-            pictures = [found[name] for name in IMAGES]
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as found:
+            told = json.loads(str(found["accounts"]))
+            pictures = [found[name] for name in _IMAGES]
     except FileNotFoundError:
         return []
-    except DAMAGE as error:
-        raise unreadable(folder, str(error)) from error
+    except _DAMAGE as error:
+        raise _unreadable(path, str(error)) from error
     shape = (images.channels, images.height, images.width)
-    if not isinstance(accounts, list) or any(
-        found.dtype != np.float32 or found.shape != (len(accounts), *shape) for found in pictures
+    if not isinstance(told, list) or any(
+        found.dtype != np.float32 or found.shape != (len(told), *shape) for found in pictures
     ):
-        raise unreadable(folder, f"it does not hold float32 pictures of {shape}")
-    for position, account in enumerate(accounts):
-        check(account, shape_of_check(images), f"accounts[{position}]", folder / PICTURES)
-    return [
-        Check(account=told, **dict(zip(IMAGES, of_one, strict=True)))
-        for told, of_one in zip(accounts, zip(*pictures, strict=True), strict=True)
-    ]
+        raise _unreadable(path, f"it does not hold float32 pictures of {shape}")
+    checks = []
+    for position, (values, *of_one) in enumerate(zip(told, *pictures, strict=True)):
+        where = f"accounts[{position}]"
+        result: LeaveOutResult = checked(values, LeaveOutResult, path, where)
+        _check_numbers(result, images, where, path)
+        checks.append(LeaveOut(result=result, **dict(zip(_IMAGES, of_one, strict=True))))
+    return checks
 
 
-def shape_of_check(images: ImageSet) -> dict[str, Shape]:
-    """What the account of a check holds."""
-    numbers = list_of(whole(0, len(images) - 1), 1, len(images))
-    pixel = list_of(whole(0, max(images.height, images.width) - 1), 2, 2)
-    return {
-        "sample": whole(0, MANY), "pixel": or_null(pixel), "removed": numbers, "compared": numbers,
-        "distance": number(0, LARGEST), "control_distance": number(0, LARGEST),
-    }  # fmt: skip
+def _check_numbers(result: LeaveOutResult, images: ImageSet, where: str, path: Path) -> None:
+    """Raise ResultsError unless a check names only images and a pixel that there are."""
+    limits = {
+        "pixel": (result.pixel or (), max(images.height, images.width)),
+        "removed": (result.removed, len(images)),
+        "compared": (result.compared, len(images)),
+    }
+    for name, (numbers, limit) in limits.items():
+        if any(number >= limit for number in numbers):
+            raise wrong(numbers, f"whole numbers from 0 to {limit - 1}", f"{where}.{name}", path)
 
 
-def unreadable(folder: Path, why: str) -> SamplerConfigError:
+def _unreadable(path: Path, why: str) -> SamplerConfigError:
     """The error of checks that cannot be read."""
     return SamplerConfigError(
-        f"{folder / PICTURES} cannot be read ({why}). Remove it, and repeat the checks with "
-        "`sampler leave-out`."
+        f"{path} cannot be read ({why}). Remove it, and repeat the checks with `sampler leave-out`."
     )
 
 
-def keep_check(folder: Path, found: LeaveOut, images: ImageSet) -> None:
+def keep_check(folder: Path, new: LeaveOut, images: ImageSet) -> None:
     """Add a check to a run's folder, in place of an earlier one of the same sample and pixel.
 
     Args:
@@ -349,23 +307,22 @@ def keep_check(folder: Path, found: LeaveOut, images: ImageSet) -> None:
     Raises:
         OutputError: the disk is full or the folder went away.
     """
-    new = Check(account=found.account(), **{name: getattr(found, name) for name in IMAGES})
-    checks = [kept for kept in read_checks(folder, images) if place_of(kept) != place_of(new)]
-    checks = sorted([*checks, new], key=place_of)
-    accounts = [kept.account for kept in checks]
+    checks = [kept for kept in read_checks(folder, images) if _place_of(kept) != _place_of(new)]
+    checks = sorted([*checks, new], key=_place_of)
+    results = LeaveOutResults(checks=tuple(kept.result for kept in checks))
     arrays = {
-        "accounts": np.array(json.dumps(accounts)),  # with the pictures that they are of
-    } | {name: np.stack([getattr(kept, name) for kept in checks]) for name in IMAGES}
+        "accounts": np.array(json.dumps(as_json(results)["checks"])),  # with their pictures
+    } | {name: np.stack([getattr(kept, name) for kept in checks]) for name in _IMAGES}
     write_whole(
         {
             PICTURES: lambda path: np.savez(path, **arrays),  # type: ignore[arg-type]
-            CHECKS: lambda path: write_json({"checks": accounts}, path),
+            CHECKS: lambda path: write_json(results, path),
         },
         folder,
         REMEDY,
     )
 
 
-def place_of(check: Check) -> tuple[int, list[int]]:
+def _place_of(check: LeaveOut) -> tuple[int, tuple[int, ...]]:
     """What a check is of: its sample, and its pixel if there is one."""
-    return check.sample, check.account["pixel"] or []
+    return check.result.sample, check.result.pixel or ()

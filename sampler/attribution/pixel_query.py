@@ -5,10 +5,10 @@ the whole dictionary of the pixel (arXiv 2412.20292, equation 10). Without noise
 small sigma: the nearest patches share it equally, and all others have none.
 """
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from math import inf, sqrt
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 from torch import Tensor
 
-from patchindex import BorderSignature, ImageSet, PatchIndex, windows_at
+from patchindex import BorderSignature, Boundary, ImageSet, PatchIndex, windows_at
 from patchindex.device import CPU
 from patchindex.geometry import locate
 from sampler.attribution.image_file import read_image
@@ -129,25 +129,25 @@ def find_sources(
     window = windows_at(y, range(row, row + 1), range(col, col + 1), geometry)[:, 0, 0]
     nearest = nearest_patches(query, number, window.contiguous(), config)
     num_patches = query.candidates(number).num_patches
-    weights = posterior_weights(nearest, sigma, config.k)
+    weights = _posterior_weights(nearest, sigma, config.k)
     attributed = sum(weights.tolist())
     unattributed = max(0.0, 1 - attributed)
     return Provenance(
-        sources=located(nearest, weights, index),
-        ties=tied(nearest, len(weights), num_patches),
+        sources=_located(nearest, weights, index),
+        ties=_tied(nearest, len(weights), num_patches),
         unattributed=unattributed,
         standard_error=attributed * nearest.mass_error,
         complete=nearest.complete,
         pixel=pixel,
         patch_size=patch_size,
         sigma=sigma,
-        border=border_of(signature, patch_size),
+        border=_border_of(signature, patch_size),
         signature=signature,
         num_patches=num_patches,
     )
 
 
-def posterior_weights(nearest: NearestPatches, sigma: float, k: int) -> Float[ndarray, " k"]:
+def _posterior_weights(nearest: NearestPatches, sigma: float, k: int) -> Float[ndarray, " k"]:
     """The shares of the k nearest patches in the dictionary's mass; all if there are fewer."""
     dist_sq = nearest.dist_sq[:k]
     if sigma:
@@ -160,7 +160,7 @@ def posterior_weights(nearest: NearestPatches, sigma: float, k: int) -> Float[nd
     return weights
 
 
-def located(
+def _located(
     nearest: NearestPatches, weights: Float[ndarray, " k"], index: NeighborSearch
 ) -> tuple[Source, ...]:
     """The nearest patches as sources, one for each weight."""
@@ -183,7 +183,7 @@ def located(
     )
 
 
-def tied(nearest: NearestPatches, num_listed: int, num_patches: int) -> tuple[Tie, ...]:
+def _tied(nearest: NearestPatches, num_listed: int, num_patches: int) -> tuple[Tie, ...]:
     """How many patches were found at each distance that is listed."""
     dist_sq = nearest.dist_sq
     starts = [0, *(i for i in range(1, len(dist_sq)) if dist_sq[i] > tie_reach(dist_sq[i - 1]))]
@@ -203,7 +203,7 @@ def tied(nearest: NearestPatches, num_listed: int, num_patches: int) -> tuple[Ti
     return tuple(ties)
 
 
-def border_of(signature: BorderSignature, patch_size: int) -> Border:
+def _border_of(signature: BorderSignature, patch_size: int) -> Border:
     """How many axes of the image a window crosses the border of."""
     crossed = sum(len(axis.offsets) < patch_size for axis in (signature.rows, signature.cols))
     kinds: tuple[Border, ...] = ("interior", "edge", "corner")
@@ -241,6 +241,42 @@ class PixelQuery:
             )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BorderResult:
+    """The border case of a pixel; ranges of centers hold both ends."""
+
+    kind: Border
+    legal_rows: tuple[int, int]
+    legal_columns: tuple[int, int]
+    legal_patches: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueryResult:
+    """Answer and question as `--json` prints them; see `Provenance` and `PixelQuery`."""
+
+    neighbors: tuple[Source, ...]
+    unattributed: float
+    unattributed_standard_error: float
+    multiplicity: tuple[Tie, ...]
+    all_patches_compared: bool
+    image: str
+    pixel: tuple[int, int]
+    patch_size: int
+    border: BorderResult
+    t: float | None
+    schedule: str | None
+    alpha_bar: float
+    sigma: float
+    noise_seed: int | None
+    lookup: LookupConfig
+    index: str
+    boundary: Boundary
+    dataset: str
+    num_images: int
+    sha256: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Answer:
     """Where a pixel comes from.
@@ -248,14 +284,14 @@ class Answer:
     Attributes:
         state: what was asked about, the image or the noisy state.
         training: the images that sources are in.
-        account: what `--json` prints.
+        result: what `--json` prints.
     """
 
     query: PixelQuery
     provenance: Provenance
     state: Float[Tensor, "1 c h w"]
     training: ImageSet
-    account: dict[str, Any]
+    result: QueryResult
 
 
 def answer(index: PatchIndex, query: PixelQuery, device: torch.device = CPU) -> Answer:
@@ -288,43 +324,39 @@ def answer(index: PatchIndex, query: PixelQuery, device: torch.device = CPU) -> 
         provenance=provenance,
         state=state,
         training=index.images,
-        account=account_of(provenance, query, signal) | describe_index(index),
+        result=_result_of(provenance, query, signal, index),
     )
 
 
-def account_of(provenance: Provenance, query: PixelQuery, signal: float) -> dict[str, Any]:
-    """Answer and question as JSON has them."""
+def _result_of(
+    provenance: Provenance, query: PixelQuery, signal: float, index: PatchIndex
+) -> QueryResult:
+    """Answer and question."""
     rows, cols = provenance.signature.rows.centers, provenance.signature.cols.centers
-    return {
-        "neighbors": [asdict(source) for source in provenance.sources],
-        "unattributed": provenance.unattributed,
-        "unattributed_standard_error": provenance.standard_error,
-        "multiplicity": [asdict(tie) for tie in provenance.ties],
-        "all_patches_compared": provenance.complete,
-        "image": str(query.image),
-        "pixel": list(provenance.pixel),
-        "patch_size": provenance.patch_size,
-        "border": {
-            "kind": provenance.border,
-            "legal_rows": [rows.start, rows.stop - 1],
-            "legal_columns": [cols.start, cols.stop - 1],
-            "legal_patches": provenance.num_patches,
-        },
-        "t": query.t,
-        "schedule": None if query.t is None else query.schedule,
-        "alpha_bar": signal,
-        "sigma": provenance.sigma,
-        "noise_seed": query.noise_seed,
-        "lookup": asdict(query.lookup),
-    }
-
-
-def describe_index(index: PatchIndex) -> dict[str, Any]:
-    """What was searched."""
-    return {
-        "index": str(index.path),
-        "boundary": index.boundary,
-        "dataset": index.images.name,
-        "num_images": len(index.images),
-        "sha256": index.manifest["images_sha256"],
-    }
+    return QueryResult(
+        neighbors=provenance.sources,
+        unattributed=provenance.unattributed,
+        unattributed_standard_error=provenance.standard_error,
+        multiplicity=provenance.ties,
+        all_patches_compared=provenance.complete,
+        image=str(query.image),
+        pixel=provenance.pixel,
+        patch_size=provenance.patch_size,
+        border=BorderResult(
+            kind=provenance.border,
+            legal_rows=(rows.start, rows.stop - 1),
+            legal_columns=(cols.start, cols.stop - 1),
+            legal_patches=provenance.num_patches,
+        ),
+        t=query.t,
+        schedule=None if query.t is None else query.schedule,
+        alpha_bar=signal,
+        sigma=provenance.sigma,
+        noise_seed=query.noise_seed,
+        lookup=query.lookup,
+        index=str(index.path),
+        boundary=index.boundary,
+        dataset=index.images.name,
+        num_images=len(index.images),
+        sha256=index.manifest["images_sha256"],
+    )

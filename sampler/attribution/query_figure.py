@@ -219,7 +219,7 @@ def geometry_of(found: Answer) -> PatchGeometry:
         height=found.training.height,
         width=found.training.width,
         patch_size=found.provenance.patch_size,
-        boundary=found.account["boundary"],
+        boundary=found.result.boundary,
     )
 
 

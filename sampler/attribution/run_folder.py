@@ -1,10 +1,9 @@
-"""A finished run as a folder holds it: its account, its trace, and the images it was made from."""
+"""A finished run as a folder holds it: its result, its trace, and the images it was made from."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -12,10 +11,10 @@ from numpy import ndarray
 
 from patchindex import ImageSet
 from patchindex.errors import DatasetError
-from sampler.attribution.trace import Trace
 from sampler.errors import SamplerConfigError
-from sampler.results.accounts import read_run
-from sampler.results.output import RUN_ACCOUNT, reserve_output
+from sampler.results.output import reserve_output
+from sampler.results.run_result import RUN_FILE, Attribution, RunResult, read_run
+from sampler.results.trace import Trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,35 +22,40 @@ class RunFolder:
     """A run with a trace.
 
     Attributes:
-        account: what `run.json` holds.
+        result: what `run.json` holds.
+        attribution: of each sample.
     """
 
     path: Path
-    account: dict[str, Any]
+    result: RunResult
+    attribution: tuple[Attribution, ...]
     trace: Trace
 
     @classmethod
     def open(cls, path: Path) -> "RunFolder":
-        """Read the account and open the trace.
+        """Read the result and open the trace.
 
         Raises:
-            ResultsError: what the account says cannot be.
+            ResultsError: what the result says cannot be.
             SamplerConfigError: the folder holds no run, or one without a trace.
             StoreError: the trace cannot be read.
         """
-        account = read_account(path)
-        if not account.get("trace"):
+        try:
+            result = read_run(path / RUN_FILE)
+        except FileNotFoundError:
+            raise _no_run(path) from None
+        if result.trace is None:
             raise SamplerConfigError(
                 f"the run in {path} has no trace. Sample it again with `sampler run --trace`."
             )
         trace = Trace.open(path)
-        told = (len(account["steps"]), len(account["trace"]["attribution"]))
+        told = (len(result.steps), len(result.trace.attribution))
         if trace.shape[:2] != told:
             raise SamplerConfigError(
                 f"the trace in {path} has {trace.shape[0]} steps of {trace.shape[1]} samples, but "
-                f"{RUN_ACCOUNT} tells of {told[0]} and {told[1]}. Sample the run again."
+                f"{RUN_FILE} tells of {told[0]} and {told[1]}. Sample the run again."
             )
-        return cls(path, account, trace)
+        return cls(path, result, result.trace.attribution, trace)
 
     def samples(self) -> Float[ndarray, "b c h w"]:
         """The finished samples.
@@ -81,11 +85,11 @@ class RunFolder:
         Raises:
             SamplerConfigError: its trace was not.
         """
-        source = self.account["source"]
-        if images.sha256 != source["sha256"]:
+        source = self.result.source
+        if images.sha256 != source.sha256:
             raise DatasetError(
-                f"the run in {self.path} was made from {source['num_images']} images of "
-                f"{source['dataset']}, but these are {len(images)} of {images.name}, and not the "
+                f"the run in {self.path} was made from {source.num_images} images of "
+                f"{source.dataset}, but these are {len(images)} of {images.name}, and not the "
                 "same ones. Give the --index that the run used, or its --dataset with the same "
                 "--limit and --resolution."
             )
@@ -107,27 +111,14 @@ def held_run(path: Path) -> Iterator[RunFolder]:
         SamplerConfigError, StoreError: as for `RunFolder.open`.
     """
     if not path.is_dir():  # which must not be made
-        raise no_run(path)
+        raise _no_run(path)
     with reserve_output(path, overwrite=True):
         yield RunFolder.open(path)
 
 
-def read_account(path: Path) -> dict[str, Any]:
-    """What `run.json` holds.
-
-    Raises:
-        ResultsError: it cannot be read, or what it says cannot be.
-        SamplerConfigError: there is none, or a version of the future wrote it.
-    """
-    try:
-        return read_run(path / RUN_ACCOUNT)
-    except FileNotFoundError:
-        raise no_run(path) from None
-
-
-def no_run(path: Path) -> SamplerConfigError:
+def _no_run(path: Path) -> SamplerConfigError:
     """The error of a folder without a run."""
     return SamplerConfigError(
-        f"{path} holds no run: there is no {RUN_ACCOUNT}. Give the folder that "
+        f"{path} holds no run: there is no {RUN_FILE}. Give the folder that "
         "`sampler run --trace` wrote."
     )

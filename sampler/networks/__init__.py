@@ -3,7 +3,7 @@
 from sampler.networks.config import NetworkConfig, NetworkSizes, preset_sizes
 from sampler.networks.network import Network, make_network, network_denoiser, num_parameters
 from sampler.networks.receptive_field import receptive_field
-from sampler.networks.weights import load_network, weight_files
+from sampler.networks.weights import load_network, weight_file
 
 __all__ = [
     "Network",
@@ -15,5 +15,5 @@ __all__ = [
     "num_parameters",
     "preset_sizes",
     "receptive_field",
-    "weight_files",
+    "weight_file",
 ]

@@ -11,8 +11,7 @@ from patchindex import Boundary, ImageSet, PatchIndex
 from sampler.errors import NetworkError, SamplerConfigError
 from sampler.networks.architectures import ResNet, UNet
 from sampler.networks.config import NetworkConfig
-from sampler.schedule import alpha_bar
-from sampler.trajectory import Denoiser, Step
+from sampler.schedule import Denoiser, Step, alpha_bar
 
 BLOCK_IMAGES = 64  # that a network is asked about at once
 

@@ -1,6 +1,5 @@
 """What a network's center pixel can see, and what it does look at (gradient maps)."""
 
-from collections.abc import Sequence
 from copy import deepcopy
 from math import sqrt
 
@@ -8,8 +7,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from sampler.networks.network import Network, network_denoiser
-from sampler.trajectory import Step, trajectory
+from sampler.networks.network import Network
+from sampler.schedule import Step
 
 PROBES = 8  # random inputs that gradients are asked of
 MASS_SHARE = 0.9  # of a gradient map, by which its width is told
@@ -49,25 +48,6 @@ def _positive_copy(module: nn.Module) -> nn.Module:
         if isinstance(part, nn.Conv2d) and part.padding_mode != "zeros":
             part.padding_mode = "zeros"
     return copy.float()
-
-
-def gradient_maps(
-    network: Network,
-    noise: Float[Tensor, "b c h w"],
-    steps: Sequence[Step],
-    label: Int[Tensor, " b"] | None = None,
-) -> Float[Tensor, "t h w"]:
-    """Mean |d score(center) / d xt(x')| at each step, over samples and channels.
-
-    The map of figure 4a of arXiv 2412.20292, along the network's own trajectory; the center itself,
-    which the score depends on in any case, is left at 0.
-    """
-    denoise = network_denoiser(network, label)
-    maps = [
-        gradient_map(network, done.xt, done.step, label)
-        for done in trajectory(denoise, noise, steps)
-    ]
-    return torch.stack(maps)
 
 
 def gradient_map(

@@ -2,10 +2,10 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from hashlib import sha256
 from math import prod
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -18,17 +18,29 @@ from sampler.networks.config import NetworkConfig
 from sampler.networks.network import Network, make_network
 from sampler.schedule import SCHEDULES
 
-DTYPES = ("F16", "F32")
 WEIGHTS = "network.safetensors"
 DEFAULT_NETWORK = "fashion_mnist_resnet_zeros_small"
+_DTYPES = ("F16", "F32")
 
 
-def weight_files(module: nn.Module, account: dict[str, Any], *, half: bool) -> tuple[bytes, bytes]:
-    """Contents of the two files.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Description:
+    """What the file beside weights says of them.
+
+    Attributes:
+        schedule: of the noise that the network was trained with.
+        weights_sha256: checksum of the weights' file; None from the first version.
+    """
+
+    network: NetworkConfig
+    schedule: str
+    weights_sha256: str | None
+
+
+def weight_file(module: nn.Module, *, half: bool) -> tuple[bytes, str]:
+    """Contents of the file of weights, and their SHA-256.
 
     Args:
-        account: what the second holds besides the first one's checksum; `network` must be the
-            configuration's values.
         half: store float16, which is half as large.
     """
     dtype = torch.float16 if half else torch.float32
@@ -37,8 +49,7 @@ def weight_files(module: nn.Module, account: dict[str, Any], *, half: bool) -> t
         for name, value in module.state_dict().items()
     }
     weights = save(tensors)
-    text = json.dumps(account | {"weights_sha256": sha256(weights).hexdigest()}, indent=1)
-    return weights, f"{text}\n".encode()
+    return weights, sha256(weights).hexdigest()
 
 
 def load_network(path: Path) -> Network:
@@ -50,8 +61,8 @@ def load_network(path: Path) -> Network:
         NetworkError: a file is not there or damaged, the weights fit another network, or are no
             finite numbers.
     """
-    account = _read_account(path.with_suffix(".json"))
-    config = NetworkConfig.from_values(account["network"], str(path.with_suffix(".json")))
+    described = read_description(path.with_suffix(".json"))
+    config = described.network
     try:
         _check_header(path, config)
         weights = path.read_bytes()
@@ -62,7 +73,7 @@ def load_network(path: Path) -> Network:
             "`sampler train` wrote."
         ) from error
     found = sha256(weights).hexdigest()
-    if account.get("weights_sha256", found) != found:  # the first version wrote none
+    if described.weights_sha256 not in (None, found):
         raise NetworkError(
             f"weights {path} are not those that {path.with_suffix('.json').name} was written with, "
             "or are damaged: their checksum differs. Give the pair that was written together."
@@ -71,7 +82,7 @@ def load_network(path: Path) -> Network:
     module = make_network(config)
     module.load_state_dict({name: value.float() for name, value in tensors.items()})
     module.requires_grad_(requires_grad=False).eval()
-    return Network(module, config, schedule=account["schedule"], name=str(path))
+    return Network(module, config, schedule=described.schedule, name=str(path))
 
 
 def _check_header(path: Path, config: NetworkConfig) -> None:
@@ -79,11 +90,11 @@ def _check_header(path: Path, config: NetworkConfig) -> None:
     with safe_open(path, framework="pt") as file:
         parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - no mapping
         shapes = {name: tuple(part.get_shape()) for name, part in parts.items()}
-        strange = {part.get_dtype() for part in parts.values()}.difference(DTYPES)
+        strange = {part.get_dtype() for part in parts.values()}.difference(_DTYPES)
     if strange:
         raise NetworkError(
             f"weights {path} are stored as {', '.join(sorted(strange))}. Give weights stored as "
-            f"{' or '.join(DTYPES)}, as `sampler train` writes them."
+            f"{' or '.join(_DTYPES)}, as `sampler train` writes them."
         )
     if shapes != _expected_shapes(config, num_tensors=len(shapes), num_numbers=_total(shapes)):
         raise NetworkError(
@@ -125,27 +136,30 @@ def _check_numbers(tensors: Mapping[str, Tensor], path: Path) -> None:
             )
 
 
-def _read_account(path: Path) -> dict[str, Any]:
-    """What the file beside the weights says.
+def read_description(path: Path) -> Description:
+    """What the file beside weights says.
 
     Raises:
-        NetworkError: it is not there, or is no such file.
+        NetworkError: it is not there, or describes no network.
     """
     try:
-        account = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise NetworkError(
             f"{path}, which says what the weights are of, cannot be read ({error}). "
             "Give a .safetensors file with its .json beside it."
         ) from error
-    if not isinstance(account, dict) or not isinstance(account.get("network"), dict):
+    if not isinstance(values, dict) or not isinstance(values.get("network"), dict):
         raise NetworkError(f"{path} describes no network. Give one that `sampler train` wrote.")
-    if account.get("schedule") not in tuple(SCHEDULES):  # what cannot be hashed is not in it either
+    schedule, checksum = values.get("schedule"), values.get("weights_sha256")
+    if schedule not in tuple(SCHEDULES):  # what cannot be hashed is not in it either
         raise NetworkError(
-            f"{path} names the schedule {account.get('schedule')!r}. "
-            f"It must be one of {', '.join(SCHEDULES)}."
+            f"{path} names the schedule {schedule!r}. It must be one of {', '.join(SCHEDULES)}."
         )
-    return account
+    if "weights_sha256" in values and not isinstance(checksum, str):
+        checksum = ""  # which is that of no file
+    network = NetworkConfig.from_values(values["network"], str(path))
+    return Description(network=network, schedule=schedule, weights_sha256=checksum)
 
 
 def bundled_networks() -> dict[str, Path]:

@@ -1,9 +1,7 @@
 """Figures of training images' shares, and of a leave-out check."""
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from textwrap import wrap
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -16,27 +14,32 @@ from numpy import ndarray
 
 from patchindex import ImageSet
 from patchindex.images import to_unit
-from sampler.attribution.leave_out import LeaveOut
+from sampler.results.run_result import Attribution, ImageShare, RunResult
+from sampler.results.study_results import LeaveOut
 from sampler.results.style import BLUE, GREY, ORANGE, SKY, STYLE
 
 MOST_SHOWN = 24
-HEAVIEST, OTHERS, UNATTRIBUTED = BLUE, SKY, "#cccccc"
-BAR, HEADING = 0.42, 1.5  # inches
-MARGIN, DIGIT = 0.006, 0.0095  # of the panel's width, that a number and each digit of it need
-ROOM = 1.45  # of the longest bar, for the numbers beside it
+_HEAVIEST, _OTHERS, _UNATTRIBUTED = BLUE, SKY, "#cccccc"
+_BAR, _HEADING = 0.42, 1.5  # inches
+_MARGIN, _DIGIT = 0.006, 0.0095  # of the panel's width, that a number and each digit of it need
+_ROOM = 1.45  # of the longest bar, for the numbers beside it
+_COLUMNS, _TILE, _CHECK_HEADING = 5, 2.1, 0.7  # inches
 
 
-def attribution_figure(account: Mapping[str, Any]) -> Figure:
+def attribution_figure(run: RunResult) -> Figure:
     """On the left all of each sample, on the right the heaviest training images one by one."""
-    attribution: list[dict[str, Any]] = account["trace"]["attribution"]
+    attribution = run.trace.attribution if run.trace is not None else ()
     shown = attribution[:MOST_SHOWN]
     with mpl.rc_context(STYLE | {"axes.grid": False}):
-        size = (12, HEADING + BAR * len(shown))
+        size = (12, _HEADING + _BAR * len(shown))
         figure = Figure(figsize=size, layout="constrained")
-        figure.suptitle(title_of(account), x=0.01, ha="left", fontsize=11.5, fontweight="bold")
+        title = f"{run.source.title}: which of them made each sample, mean over the steps" + (
+            f", first {MOST_SHOWN} of {len(attribution)} samples" * (shown != attribution)
+        )
+        figure.suptitle(title, x=0.01, ha="left", fontsize=11.5, fontweight="bold")
         whole, heaviest = figure.subplots(1, 2, sharey=True, width_ratios=[1, 1.8])
-        draw_whole(whole, shown)
-        draw_heaviest(heaviest, shown)
+        _draw_whole(whole, shown)
+        _draw_heaviest(heaviest, shown)
         whole.set_yticks(range(len(shown)), [f"sample {number}" for number in range(len(shown))])
         whole.set_ylim(len(shown) - 0.5, -0.5)
         for panel in (whole, heaviest):
@@ -45,22 +48,12 @@ def attribution_figure(account: Mapping[str, Any]) -> Figure:
     return figure
 
 
-def title_of(account: Mapping[str, Any]) -> str:
-    """What the bars are of."""
-    source, count = account["source"], len(account["trace"]["attribution"])
-    return (
-        f"{Path(source['dataset']).name}, {source['num_images']:,} images: "
-        "which of them made each sample, mean over the steps"
-        + (f", first {MOST_SHOWN} of {count} samples" if count > MOST_SHOWN else "")
-    )
-
-
-def draw_whole(panel: Axes, samples: Sequence[Mapping[str, Any]]) -> None:
+def _draw_whole(panel: Axes, samples: Sequence[Attribution]) -> None:
     """The heaviest together, the other images that were named, and the rest."""
     parts = {
-        "the heaviest": (HEAVIEST, [heaviest_share(sample) for sample in samples]),
-        "other images": (OTHERS, [sample["others"] for sample in samples]),
-        "unattributed": (UNATTRIBUTED, [sample["unattributed"] for sample in samples]),
+        "the heaviest": (_HEAVIEST, [sample.heaviest_share for sample in samples]),
+        "other images": (_OTHERS, [sample.others for sample in samples]),
+        "unattributed": (_UNATTRIBUTED, [sample.unattributed for sample in samples]),
     }
     starts = [0.0] * len(samples)
     for name, (color, widths) in parts.items():
@@ -72,12 +65,12 @@ def draw_whole(panel: Axes, samples: Sequence[Mapping[str, Any]]) -> None:
     panel.legend(loc="lower left", bbox_to_anchor=(-0.02, 1), ncols=3, columnspacing=1.2)
 
 
-def draw_heaviest(panel: Axes, samples: Sequence[Mapping[str, Any]]) -> None:
+def _draw_heaviest(panel: Axes, samples: Sequence[Attribution]) -> None:
     """A cell for each training image, as wide as its share, with its number and class."""
-    most = max(map(heaviest_share, samples)) or 1.0
-    limit = most * ROOM
+    most = max(sample.heaviest_share for sample in samples) or 1.0
+    limit = most * _ROOM
     for row, sample in enumerate(samples):
-        draw_cells(panel, row, sample["images"], limit)
+        _draw_cells(panel, row, sample.images, limit)
     panel.set_xlim(0, limit)
     panel.set_xticks(
         [tick for tick in MaxNLocator(6, steps=[1, 2, 5, 10]).tick_values(0, most) if tick <= most]
@@ -88,64 +81,58 @@ def draw_heaviest(panel: Axes, samples: Sequence[Mapping[str, Any]]) -> None:
     panel.set_title("the heaviest: number of the training image, its class below")
 
 
-def draw_cells(panel: Axes, row: int, images: Sequence[Mapping[str, Any]], limit: float) -> None:
+def _draw_cells(panel: Axes, row: int, images: Sequence[ImageShare], limit: float) -> None:
     """One bar; the numbers for which its cells are too narrow stand beside it."""
     start, beside = 0.0, []
     for rank, image in enumerate(images):
-        share, number = image["share"], str(image["image"])
+        share, number = image.share, str(image.image)
         shade = 0.45 if rank % 2 else 0.3
-        panel.barh(row, share, left=start, height=0.75, color=HEAVIEST, alpha=shade, lw=0)
-        if share / limit > MARGIN + DIGIT * len(number):
-            below = "" if image["label"] is None else f"\n{image['label']}"
+        panel.barh(row, share, left=start, height=0.75, color=_HEAVIEST, alpha=shade, lw=0)
+        if share / limit > _MARGIN + _DIGIT * len(number):
+            below = "" if image.label is None else f"\n{image.label}"
             panel.text(start + share / 2, row, number + below, ha="center", va="center", size=7.5)
         else:
             beside.append(number)
         start += share
     lines = "\n".join(wrap(f"then {', '.join(beside)}", width=36)) if beside else ""
-    panel.text(start + MARGIN * limit, row, lines, va="center", size=7.5, color=GREY)
-
-
-def heaviest_share(sample: Mapping[str, Any]) -> float:
-    """Of the images that are listed, together."""
-    return float(sum(image["share"] for image in sample["images"]))
-
-
-COLUMNS, TILE, CHECK_HEADING = 5, 2.1, 0.7  # inches
+    panel.text(start + _MARGIN * limit, row, lines, va="center", size=7.5, color=GREY)
 
 
 def leave_out_figure(found: LeaveOut, images: ImageSet) -> Figure:
     """Sample, the same noise without the images, the difference, and the same for comparison."""
-    account = found.account()
-    shown = found.removed[: 2 * COLUMNS]
-    rows = 1 + -(-len(shown) // COLUMNS)
+    result = found.result
+    shown = result.removed[: 2 * _COLUMNS]
+    rows = 1 + -(-len(shown) // _COLUMNS)
     with mpl.rc_context(STYLE | {"axes.grid": False}):
-        figure = Figure(figsize=(COLUMNS * TILE, rows * TILE + CHECK_HEADING), layout="constrained")
-        pixel = found.config.pixel
+        figure = Figure(
+            figsize=(_COLUMNS * _TILE, rows * _TILE + _CHECK_HEADING), layout="constrained"
+        )
+        pixel = result.pixel
         what = "" if pixel is None else f", pixel ({pixel[0]}, {pixel[1]})"
         figure.suptitle(
-            f"Sample {found.config.sample}{what} without its {len(found.removed)} heaviest images",
+            f"Sample {result.sample}{what} without its {len(result.removed)} heaviest images",
             x=0.01, ha="left", fontweight="bold",
         )  # fmt: skip
-        axes = figure.subplots(rows, COLUMNS, squeeze=False)
+        axes = figure.subplots(rows, _COLUMNS, squeeze=False)
         largest = max(
             np.abs(twin - found.finished).max() for twin in (found.without, found.control)
         )
         for twin, panels, name, distance in (
-            (found.without, axes[0, 1:3], "without them", account["distance"]),
+            (found.without, axes[0, 1:3], "without them", result.distance),
             (
                 found.control,
                 axes[0, 3:5],
-                f"without {len(found.compared)} others",
-                account["control_distance"],
+                f"without {len(result.compared)} others",
+                result.control_distance,
             ),
         ):
-            show(panels[0], twin, name)
+            _show(panels[0], twin, name)
             difference = (twin - found.finished).mean(axis=0)
             panels[1].imshow(difference, cmap="RdBu_r", vmin=-largest, vmax=largest)
             panels[1].set_title(f"difference, RMS {distance:.3f}")
-        show(axes[0, 0], found.finished, "the sample")
+        _show(axes[0, 0], found.finished, "the sample")
         for panel, number in zip(axes[1:].flat, shown, strict=False):
-            show(panel, to_unit(images.tensor[number : number + 1])[0].numpy(), f"image {number}")
+            _show(panel, to_unit(images.tensor[number : number + 1])[0].numpy(), f"image {number}")
         if pixel is not None:
             for panel in axes[0]:
                 panel.add_patch(
@@ -156,7 +143,7 @@ def leave_out_figure(found: LeaveOut, images: ImageSet) -> Figure:
         return figure
 
 
-def show(panel: Axes, image: Float[ndarray, "c h w"], title: str) -> None:
+def _show(panel: Axes, image: Float[ndarray, "c h w"], title: str) -> None:
     """An image in [-1, 1], pixel by pixel."""
     picture = ((image.clip(-1, 1) + 1) / 2).transpose(1, 2, 0)
     panel.imshow(picture[..., 0] if len(image) == 1 else picture, cmap="gray", vmin=0, vmax=1)

@@ -2,7 +2,7 @@
 
 What is written replaces what was there in one stroke. All new files are put into a hidden folder;
 its renaming to `.replacing` decides that they count, and whoever holds the folder next moves in
-what a killed process has not. Without its account, which moves in last, no folder holds results.
+what a killed process has not. Without the JSON file that moves in last, no folder holds results.
 """
 
 import json
@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from math import ceil, sqrt
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -22,16 +21,33 @@ from torch import Tensor
 
 from patchindex.images import to_uint8
 from patchindex.paths import locked_folder, sync
-from sampler.attribution.trace import TRACE
 from sampler.errors import OutputError
-from sampler.run import Run
-from sampler.studies.calibrate import CalibrationRun
-from sampler.studies.compare import ComparisonRun
-from sampler.studies.verify import Verification
+from sampler.results.json_files import write_json
+from sampler.results.run_result import RUN_FILE, RunResult
+from sampler.results.study_results import (
+    CALIBRATE_FILE,
+    COMPARE_FILE,
+    VERIFY_FILE,
+    CalibrateResult,
+    CompareResult,
+    VerifyResult,
+)
+from sampler.results.trace import TRACE
 
-GAP = 2
-BACKGROUND = 255
-SMALLEST_SIDE = 96
+_GAP = 2
+_BACKGROUND = 255
+_SMALLEST_SIDE = 96
+_HOLDING = {
+    RUN_FILE: "a run",
+    VERIFY_FILE: "a verification",
+    CALIBRATE_FILE: "a calibration",
+    COMPARE_FILE: "a comparison",
+}
+# what other commands make of a run, and what would be wrong beside the next one
+_OF_ANOTHER_RUN = ("explain.html", "leave_out*", "steps.png", "steps.svg", "attribution.*")
+_LOCK, REPLACING, _PLAN = ".lock", ".replacing", ".plan.json"
+# left by a process that was killed
+_SCRATCH = (".writing-*", ".tracing-*")
 
 
 def image_grid(
@@ -39,14 +55,14 @@ def image_grid(
 ) -> UInt8[ndarray, "H W c"]:
     """Images in [-1, 1] side by side, near to a square unless `columns` says otherwise."""
     pixels = to_uint8(images).transpose(0, 2, 3, 1)
-    zoom = max(1, ceil(SMALLEST_SIDE / max(pixels.shape[1:3])))
+    zoom = max(1, ceil(_SMALLEST_SIDE / max(pixels.shape[1:3])))
     pixels = pixels.repeat(zoom, axis=1).repeat(zoom, axis=2)
     num, height, width, channels = pixels.shape
     columns = columns or ceil(sqrt(num))
-    gap = GAP * zoom
+    gap = _GAP * zoom
     rows = ceil(num / columns)
     shape = (rows * (height + gap) + gap, columns * (width + gap) + gap, channels)
-    canvas = np.full(shape, BACKGROUND, dtype=np.uint8)
+    canvas = np.full(shape, _BACKGROUND, dtype=np.uint8)
     for i, image in enumerate(pixels):
         top, left = (
             place * (side + gap) + gap
@@ -61,29 +77,12 @@ def save_png(picture: UInt8[ndarray, "H W c"], path: Path) -> None:
     Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture).save(path, "PNG")
 
 
-RUN_ACCOUNT, VERIFY_ACCOUNT = "run.json", "verify.json"
-CALIBRATE_ACCOUNT, COMPARE_ACCOUNT = "calibrate.json", "compare.json"
-HOLDING = {
-    RUN_ACCOUNT: "a run",
-    VERIFY_ACCOUNT: "a verification",
-    CALIBRATE_ACCOUNT: "a calibration",
-    COMPARE_ACCOUNT: "a comparison",
-}
-
-
-# what other commands make of a run, and what would be wrong beside the next one
-OF_ANOTHER_RUN = ("explain.html", "leave_out*", "steps.png", "steps.svg", "attribution.*")
-LOCK, REPLACING, PLAN = ".lock", ".replacing", ".plan.json"
-# left by a process that was killed
-SCRATCH = (".writing-*", ".tracing-*")
-
-
 @contextmanager
-def reserve_output(folder: Path, *, overwrite: bool, account: str = RUN_ACCOUNT) -> Iterator[None]:
+def reserve_output(folder: Path, *, overwrite: bool, kind: str = RUN_FILE) -> Iterator[None]:
     """Make the folder, and keep every other process from writing into it.
 
     Args:
-        account: the file that says that the folder holds results of this kind.
+        kind: the file that says that the folder holds results of a kind.
 
     Raises:
         LockedError: another process writes into it.
@@ -91,15 +90,15 @@ def reserve_output(folder: Path, *, overwrite: bool, account: str = RUN_ACCOUNT)
     """
     with ExitStack() as held:
         try:
-            held.enter_context(locked_folder(folder, name=LOCK))
-            settle(folder)
+            held.enter_context(locked_folder(folder, name=_LOCK))
+            _settle(folder)
         except OutputError:
             raise
         except OSError as error:
-            raise unwritable(folder, error) from error
-        if (folder / account).exists() and not overwrite:
+            raise _unwritable(folder, error) from error
+        if (folder / kind).exists() and not overwrite:
             raise OutputError(
-                f"{folder} already holds {HOLDING[account]}. "
+                f"{folder} already holds {_HOLDING[kind]}. "
                 "Give another --out, or --overwrite to replace it."
             )
         yield
@@ -117,23 +116,29 @@ def settle_output(folder: Path) -> None:
             pass
 
 
-def write_run(run: Run, folder: Path) -> None:
+def write_run(
+    result: RunResult, samples: Float[Tensor, "b c h w"], folder: Path, trace: Path | None = None
+) -> None:
     """Write samples.npy, samples.png, the trace if there is one and, last, run.json.
+
+    Args:
+        samples: in [-1, 1].
+        trace: moves into the folder from here.
 
     Raises:
         OutputError: the disk is full or the folder went away.
     """
     files: dict[str, Callable[[Path], object]] = {
-        "samples.npy": lambda path: np.save(path, run.result.images.cpu().numpy()),
-        "samples.png": lambda path: save_png(image_grid(run.result.images), path),
+        "samples.npy": lambda path: np.save(path, samples.cpu().numpy()),
+        "samples.png": lambda path: save_png(image_grid(samples), path),
     }
-    if run.trace_path is not None:
-        files[TRACE] = run.trace_path.rename
-    files[RUN_ACCOUNT] = lambda path: write_json(run.account, path)
-    write_whole(files, folder, account=RUN_ACCOUNT, gone=(*OF_ANOTHER_RUN, TRACE))
+    if trace is not None:
+        files[TRACE] = trace.rename
+    files[RUN_FILE] = lambda path: write_json(result, path)
+    write_whole(files, folder, last=RUN_FILE, gone=(*_OF_ANOTHER_RUN, TRACE))
 
 
-def write_verification(verification: Verification, folder: Path) -> None:
+def write_verification(result: VerifyResult, folder: Path) -> None:
     """Write verify.png, verify.svg and, last, verify.json.
 
     Raises:
@@ -143,17 +148,22 @@ def write_verification(verification: Verification, folder: Path) -> None:
     from sampler.results.study_figures import verification_figure  # noqa: PLC0415
     from sampler.results.style import save_figure  # noqa: PLC0415
 
-    figure = verification_figure(verification.rows, verification.title)
+    figure = verification_figure(result)
     files: dict[str, Callable[[Path], None]] = {
         "verify.png": lambda path: save_figure(figure, path),
         "verify.svg": lambda path: save_figure(figure, path),
-        VERIFY_ACCOUNT: lambda path: write_json(verification.account, path),
+        VERIFY_FILE: lambda path: write_json(result, path),
     }
-    write_whole(files, folder, account=VERIFY_ACCOUNT)
+    write_whole(files, folder, last=VERIFY_FILE)
 
 
-def write_calibration(run: CalibrationRun, folder: Path) -> None:
+def write_calibration(
+    result: CalibrateResult, maps: Float[Tensor, "t h w"] | None, folder: Path
+) -> None:
     """Write scales.yaml, scales.png, receptive_field.png and, last, calibrate.json.
+
+    Args:
+        maps: gradients of the network's center pixel at each time, if there is a network.
 
     Raises:
         OutputError: the disk is full or the folder went away.
@@ -161,20 +171,31 @@ def write_calibration(run: CalibrationRun, folder: Path) -> None:
     from sampler.results.study_figures import maps_figure, scales_figure  # noqa: PLC0415 - as above
     from sampler.results.style import save_figure  # noqa: PLC0415
 
-    curve = scales_figure(run, run.title)
+    curve = scales_figure(result)
     files: dict[str, Callable[[Path], object]] = {
-        "scales.yaml": lambda path: path.write_text(run.scales_yaml()),
+        "scales.yaml": lambda path: path.write_text(result.scales_yaml),
         "scales.png": lambda path: save_figure(curve, path),
     }
-    if run.maps is not None:
-        heat = maps_figure(run.maps, run.calibration.times, run.account["effective_width"])
+    if maps is not None and result.effective_width is not None:
+        heat = maps_figure(maps, result.times, result.effective_width)
         files["receptive_field.png"] = lambda path: save_figure(heat, path)
-    files[CALIBRATE_ACCOUNT] = lambda path: write_json(run.account, path)
-    write_whole(files, folder, account=CALIBRATE_ACCOUNT, gone=("receptive_field.png",))
+    files[CALIBRATE_FILE] = lambda path: write_json(result, path)
+    write_whole(files, folder, last=CALIBRATE_FILE, gone=("receptive_field.png",))
 
 
-def write_comparison(run: ComparisonRun, folder: Path) -> None:
+def write_comparison(
+    result: CompareResult,
+    outputs: Mapping[int, Float[Tensor, "b c h w"]],
+    predicted: Mapping[str, Float[Tensor, "b c h w"]],
+    nearest: Mapping[int, Float[Tensor, "b c h w"]],
+    folder: Path,
+) -> None:
     """Write samples.png, scatter.png, images.npz and, last, compare.json.
+
+    Args:
+        outputs: the network's images by its number of steps.
+        predicted: each predictor's images.
+        nearest: the training images nearest to those of the network.
 
     Raises:
         OutputError: the disk is full or the folder went away.
@@ -182,16 +203,17 @@ def write_comparison(run: ComparisonRun, folder: Path) -> None:
     from sampler.results.study_figures import grid_figure, scatter_figure  # noqa: PLC0415 - as above
     from sampler.results.style import save_figure  # noqa: PLC0415
 
-    images = run.predicted | {f"network_{steps}": found for steps, found in run.outputs.items()}
+    images = {**predicted, **{f"network_{steps}": found for steps, found in outputs.items()}}
     arrays = {name: found.numpy() for name, found in images.items()}
-    grid, scatter = grid_figure(run), scatter_figure(run)
+    grid = grid_figure(result, outputs, {**predicted, "nearest": next(iter(nearest.values()))})
+    scatter = scatter_figure(result)
     files: dict[str, Callable[[Path], object]] = {
         "images.npz": lambda path: np.savez(path, **arrays),  # type: ignore[arg-type]
         "samples.png": lambda path: save_figure(grid, path),
         "scatter.png": lambda path: save_figure(scatter, path),
-        COMPARE_ACCOUNT: lambda path: write_json(run.account, path),
+        COMPARE_FILE: lambda path: write_json(result, path),
     }
-    write_whole(files, folder, account=COMPARE_ACCOUNT)
+    write_whole(files, folder, last=COMPARE_FILE)
 
 
 def write_whole(
@@ -199,76 +221,76 @@ def write_whole(
     folder: Path,
     remedy: str = "Free some space or give another --out.",
     *,
-    account: str | None = None,
+    last: str | None = None,
     gone: Iterable[str] = (),
 ) -> None:
     """Write the named files into a folder that is held: all appear, or none.
 
     Args:
         remedy: what to do where that fails.
-        account: the one of them that says that the others are there.
+        last: the one of them that says that the others are there.
         gone: patterns of what vanishes in the same stroke, unless it is among the files.
 
     Raises:
         OutputError: the disk is full or the folder went away.
     """
     old = {path.name for pattern in gone for path in folder.glob(pattern)} - files.keys()
-    plan = {"account": account, "gone": sorted(old)}
+    plan = {"account": last, "gone": sorted(old)}
     try:
         with tempfile.TemporaryDirectory(dir=folder, prefix=".writing-") as scratch:
             staged = Path(scratch, REPLACING)
             staged.mkdir()
             for name, write in files.items():
                 write(staged / name)
-            write_json(plan, staged / PLAN)
-            for name in (*files, PLAN, "."):
+            write_json(plan, staged / _PLAN)
+            for name in (*files, _PLAN, "."):
                 sync(staged / name)
             staged.rename(folder / REPLACING)
-        settle(folder)
+        _settle(folder)
     except OutputError:
         raise
     except OSError as error:
         raise OutputError(
-            f"the results cannot be written to {folder} ({reason(error)}). {remedy}"
+            f"the results cannot be written to {folder} ({_reason(error)}). {remedy}"
         ) from error
 
 
-def settle(folder: Path) -> None:
+def _settle(folder: Path) -> None:
     """Finish what was decided for a folder that is held, and remove what never was."""
-    if (folder / REPLACING / PLAN).exists():
-        move_in(folder / REPLACING, folder)
-    for path in [path for pattern in (REPLACING, *SCRATCH) for path in folder.glob(pattern)]:
-        remove(path)
+    if (folder / REPLACING / _PLAN).exists():
+        _move_in(folder / REPLACING, folder)
+    for path in [path for pattern in (REPLACING, *_SCRATCH) for path in folder.glob(pattern)]:
+        _remove(path)
 
 
-def move_in(staged: Path, folder: Path) -> None:
+def _move_in(staged: Path, folder: Path) -> None:
     """Put staged files in the place of the old ones; may be cut short, and done again."""
-    account, gone = read_plan(staged / PLAN)
-    names = sorted(path.name for path in staged.iterdir() if path.name != PLAN)
-    if account is not None and account in names:
-        remove(folder / account)  # what it tells of is not whole from here on
-        names.sort(key=lambda name: name == account)
+    last, gone = _read_plan(staged / _PLAN)
+    names = sorted(path.name for path in staged.iterdir() if path.name != _PLAN)
+    if last is not None and last in names:
+        _remove(folder / last)  # what it tells of is not whole from here on
+        names.sort(key=lambda name: name == last)
     for name in gone:
-        remove(folder / name)
+        _remove(folder / name)
     for name in names:
         if (staged / name).is_dir():  # which replaces no other in one stroke
-            remove(folder / name)
+            _remove(folder / name)
         (staged / name).replace(folder / name)
     sync(folder)
-    remove(staged / PLAN)
+    _remove(staged / _PLAN)
 
 
-def read_plan(file: Path) -> tuple[str | None, list[str]]:
-    """The account among the staged files, and the names of what vanishes.
+def _read_plan(file: Path) -> tuple[str | None, list[str]]:
+    """The last of the staged files, and the names of what vanishes.
 
     Raises:
         OutputError: the plan is none of ours.
     """
     try:
         plan = json.loads(file.read_text(encoding="utf-8"))
-        account, gone = plan["account"], list(plan["gone"])
-        if all(is_name(name) for name in gone) and (account is None or is_name(account)):
-            return account, gone
+        last, gone = plan["account"], list(plan["gone"])
+        if all(_is_name(name) for name in gone) and (last is None or _is_name(last)):
+            return last, gone
     except (ValueError, LookupError, TypeError, RecursionError):
         pass  # told below
     raise OutputError(
@@ -276,7 +298,7 @@ def read_plan(file: Path) -> tuple[str | None, list[str]]:
     )
 
 
-def is_name(text: str) -> bool:
+def _is_name(text: str) -> bool:
     """Whether it names an entry of a folder, and nothing outside."""
     return text not in ("", "..") and Path(text).name == text
 
@@ -292,7 +314,7 @@ def check_writable(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise unwritable(folder, error) from error
+        raise _unwritable(folder, error) from error
 
 
 def write_file(path: Path, write: Callable[[Path], object]) -> None:
@@ -307,11 +329,11 @@ def write_file(path: Path, write: Callable[[Path], object]) -> None:
             Path(scratch, path.name).replace(path)
     except OSError as error:
         raise OutputError(
-            f"{path} cannot be written ({reason(error)}). Free some space or give another --out."
+            f"{path} cannot be written ({_reason(error)}). Free some space or give another --out."
         ) from error
 
 
-def remove(path: Path) -> None:
+def _remove(path: Path) -> None:
     """Remove a file or a folder, if it is there."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
@@ -319,19 +341,14 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def unwritable(folder: Path, error: OSError) -> OutputError:
+def _unwritable(folder: Path, error: OSError) -> OutputError:
     """The error of a folder that cannot be made or written."""
     return OutputError(
-        f"output folder {folder} cannot be written ({reason(error)}). "
+        f"output folder {folder} cannot be written ({_reason(error)}). "
         "Give another --out, or mend its permissions."
     )
 
 
-def reason(error: OSError) -> str:
+def _reason(error: OSError) -> str:
     """What the operating system says, or else the error."""
     return error.strerror or str(error)
-
-
-def write_json(account: Mapping[str, Any], path: Path) -> None:
-    """Write JSON that people can read."""
-    path.write_text(json.dumps(account, indent=1) + "\n")

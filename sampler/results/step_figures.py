@@ -1,10 +1,9 @@
 """Figures of a run: what happened at each step, over time t."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import groupby, pairwise
 from math import ceil, floor, isfinite, log10
-from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import matplotlib as mpl
@@ -13,9 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator, NullFormatter, PercentFormatter
 
-from sampler.results.run_account import is_retrieved
+from sampler.results.run_result import RunResult, RunStep
 from sampler.results.style import BLUE, GREEN, GREY, LIGHT_GREY, ORANGE, STYLE
-from sampler.trajectory import StepReport
 
 
 @runtime_checkable
@@ -32,8 +30,10 @@ class TimedStep(Protocol):
 
 
 Row = TypeVar("Row", bound=TimedStep)
-TARGET, CHANGE = GREY, LIGHT_GREY
-WIDTH, HEIGHT = 4.0, 3.3  # inches of a panel
+_TARGET, _CHANGE = GREY, LIGHT_GREY
+_WIDTH, _HEIGHT = 4.0, 3.3  # inches of a panel
+_VALUE, _ASKED, _AGAIN, _EXACTLY = BLUE, ORANGE, GREEN, ORANGE
+_MOST_TICKS = 8
 
 
 def figure_of_steps(
@@ -44,13 +44,13 @@ def figure_of_steps(
     """Panels in lines; one that is named twice in a line is twice as wide."""
     with mpl.rc_context(STYLE):
         layout = ConstrainedLayoutEngine(w_pad=0.09, h_pad=0.09)
-        size = (WIDTH * len(panels[0]), HEIGHT * len(panels))
+        size = (_WIDTH * len(panels[0]), _HEIGHT * len(panels))
         figure = Figure(figsize=size, layout=layout)
         figure.suptitle(title, x=0.01, ha="left", fontsize=11.5, fontweight="bold")
         axes = figure.subplot_mosaic([list(line) for line in panels], sharex=True)
         for draw_panel, panel in axes.items():
             draw_panel(panel, rows)
-            mark_patch_sizes(panel, rows)
+            _mark_patch_sizes(panel, rows)
         first = axes[panels[0][0]]
         # t falls along the trajectory; a margin keeps the first and the last marker whole
         first.set_xlim(rows[0].t + 0.03, -0.01)
@@ -86,26 +86,26 @@ def note(panel: Axes, text: str) -> None:
         text,
         transform=panel.transAxes,
         ha="center",
-        color=TARGET,
+        color=_TARGET,
         backgroundcolor="white",
     )
 
 
 def draw_target(panel: Axes, value: float, label: str) -> None:
     """A dashed line, named at its right end."""
-    panel.axhline(value, color=TARGET, linewidth=1, linestyle="--", marker="")
+    panel.axhline(value, color=_TARGET, linewidth=1, linestyle="--", marker="")
     panel.annotate(
         label, (1, value), xycoords=("axes fraction", "data"), xytext=(-2, 3),
-        textcoords="offset points", ha="right", color=TARGET, fontsize=8,
+        textcoords="offset points", ha="right", color=_TARGET, fontsize=8,
     )  # fmt: skip
 
 
-def mark_patch_sizes(panel: Axes, rows: Sequence[TimedStep]) -> None:
+def _mark_patch_sizes(panel: Axes, rows: Sequence[TimedStep]) -> None:
     """A dotted line wherever the patch size changes, which explains most jumps."""
     for row, following in pairwise(rows):
         if row.patch_size != following.patch_size:
             middle = (row.t + following.t) / 2
-            panel.axvline(middle, color=CHANGE, linewidth=0.9, linestyle=":", marker="")
+            panel.axvline(middle, color=_CHANGE, linewidth=0.9, linestyle=":", marker="")
 
 
 def name_patch_sizes(panel: Axes, rows: Sequence[TimedStep]) -> None:
@@ -113,7 +113,7 @@ def name_patch_sizes(panel: Axes, rows: Sequence[TimedStep]) -> None:
     for patch_size, steps in groupby(rows, key=lambda row: row.patch_size):
         times = [row.t for row in steps]
         panel.annotate(
-            f"P {patch_size}", (sum(times) / len(times), 0), ha="center", color=TARGET, fontsize=8,
+            f"P {patch_size}", (sum(times) / len(times), 0), ha="center", color=_TARGET, fontsize=8,
             xycoords=("data", "axes fraction"), xytext=(0, 4), textcoords="offset points",
         )  # fmt: skip
 
@@ -147,102 +147,76 @@ def legend(panel: Axes) -> None:
     panel.legend(loc="best", fontsize=8)
 
 
-VALUE, ASKED, AGAIN, EXACTLY = BLUE, ORANGE, GREEN, ORANGE
-MOST_TICKS = 8
-
-
-def steps_figure(rows: Sequence[StepReport], account: Mapping[str, Any]) -> Figure:
+def steps_figure(run: RunResult) -> Figure:
     """Patch size, effective sample size, head mass, standard error, patches compared, seconds.
 
     With a tolerance also how many pixels needed more than the first estimate.
-
-    Args:
-        rows: steps, whose patch sizes are those that were compared.
-        account: what `run.json` holds, as `sampler.results.run_account.as_compared` gives it.
     """
-    config = account["config"]
-    asked = [step["asked_patch_size"] for step in account["steps"]]
-    sizes = draw_whole_images if config["machine"] == "is" else partial(draw_sizes, asked=asked)
-    errors = partial(draw_standard_error, tolerance=config["tolerance"])
-    panels: tuple[tuple[Callable[[Axes, Sequence[StepReport]], None], ...], ...] = (
-        (sizes, draw_sample_size, draw_head_mass),
-        (errors, draw_num_scored, draw_seconds),
+    sizes = _draw_whole_images if run.config.machine == "is" else _draw_sizes
+    errors = partial(_draw_standard_error, tolerance=run.config.tolerance)
+    panels: tuple[tuple[Callable[[Axes, Sequence[RunStep]], None], ...], ...] = (
+        (sizes, _draw_sample_size, _draw_head_mass),
+        (errors, _draw_num_scored, _draw_seconds),
     )
-    if config["tolerance"] is not None:
+    if run.config.tolerance is not None:
         panels = (
             (sizes, sizes, sizes),
-            (draw_sample_size, draw_head_mass, errors),
-            (draw_ways, draw_num_scored, draw_seconds),
+            (_draw_sample_size, _draw_head_mass, errors),
+            (_draw_ways, _draw_num_scored, _draw_seconds),
         )
-    return figure_of_steps(rows, title_of(account), panels)
+    return figure_of_steps(run.steps, run.title, panels)
 
 
-def title_of(account: Mapping[str, Any]) -> str:
-    """Images, machine and samples, in one line."""
-    config, source = account["config"], account["source"]
-    how = f"exact {config['machine'].upper()}"
-    if is_retrieved(account):
-        how = (
-            f"ELS by retrieval (k {config['k']:,}, tail {config['tail']:,}, "
-            f"nprobe {config['nprobe']:,})"
-        )
-    return (
-        f"{Path(source['dataset']).name}, {source['num_images']:,} images: {how}, "
-        f"{config['num']:,} {'sample' if config['num'] == 1 else 'samples'}"
-    )
-
-
-def draw_sizes(panel: Axes, rows: Sequence[StepReport], *, asked: Sequence[int]) -> None:
+def _draw_sizes(panel: Axes, rows: Sequence[RunStep]) -> None:
     """The patch size in steps; where the index lacks some of those asked for, these too."""
     times = [row.t for row in rows]
     used = [row.patch_size for row in rows if row.patch_size is not None]
+    asked = [row.asked_patch_size for row in rows if row.asked_patch_size is not None]
     panel.set_title("patch size P, pixels")
     style: dict[str, Any] = {"where": "mid", "clip_on": False}
-    if list(asked) != used:
+    if asked != used:
         panel.step(
-            times, asked, color=ASKED, linestyle="--", markerfacecolor="white",
+            times, asked, color=_ASKED, linestyle="--", markerfacecolor="white",
             label="asked for", **style,
         )  # fmt: skip
-    panel.step(times, used, color=VALUE, label="of the index, compared", **style)
-    if list(asked) != used:
+    panel.step(times, used, color=_VALUE, label="of the index, compared", **style)
+    if asked != used:
         legend(panel)
     sizes = sorted({*used, *asked})
-    if len(sizes) <= MOST_TICKS:
+    if len(sizes) <= _MOST_TICKS:
         panel.set_yticks(sizes)
     else:
         panel.yaxis.set_major_locator(MaxNLocator(integer=True))
     panel.set_ylim(0, max(sizes) + 1)
 
 
-def draw_whole_images(panel: Axes, rows: Sequence[StepReport]) -> None:  # noqa: ARG001 - none matters
+def _draw_whole_images(panel: Axes, rows: Sequence[RunStep]) -> None:  # noqa: ARG001 - none matters
     """Words, since the IS machine has no patches."""
     panel.set_title("patch size P, pixels")
     panel.set_yticks([])
     note(panel, "the IS machine compares whole images")
 
 
-def draw_sample_size(panel: Axes, rows: Sequence[StepReport]) -> None:
+def _draw_sample_size(panel: Axes, rows: Sequence[RunStep]) -> None:
     """Over how many patches the weight is spread."""
     values = [row.effective_sample_size for row in rows]
     panel.set_title("effective sample size, median")
-    draw(panel, rows, values, VALUE)
+    draw(panel, rows, values, _VALUE)
     whole_decades(panel, values)
 
 
-def draw_head_mass(panel: Axes, rows: Sequence[StepReport]) -> None:
+def _draw_head_mass(panel: Axes, rows: Sequence[RunStep]) -> None:
     """Which share of the weight was summed and not sampled."""
     panel.set_title("head mass, median")
-    draw(panel, rows, [row.head_mass for row in rows], VALUE)
-    shares(panel)
+    draw(panel, rows, [row.head_mass for row in rows], _VALUE)
+    _shares(panel)
 
 
-def draw_standard_error(
-    panel: Axes, rows: Sequence[StepReport], *, tolerance: float | None
-) -> None:
+def _draw_standard_error(panel: Axes, rows: Sequence[RunStep], *, tolerance: float | None) -> None:
     """The error that the machine states, and how much of it was tolerated."""
     values = [row.standard_error for row in rows]
     panel.set_title("standard error (image: -1 to 1)")
-    draw(panel, rows, values, VALUE)
+    draw(panel, rows, values, _VALUE)
     if tolerance:
         draw_target(panel, tolerance, f"tolerance {tolerance:g}")
     decades_and_zero(panel, [*values, tolerance or float("nan")])
@@ -250,31 +224,31 @@ def draw_standard_error(
         note(panel, "exact at every step")
 
 
-def draw_num_scored(panel: Axes, rows: Sequence[StepReport]) -> None:
+def _draw_num_scored(panel: Axes, rows: Sequence[RunStep]) -> None:
     """How many patches were compared with a window."""
     values = [row.num_scored for row in rows]
     panel.set_title("patches compared per pixel, mean")
-    draw(panel, rows, values, VALUE)
+    draw(panel, rows, values, _VALUE)
     whole_decades(panel, values)
 
 
-def draw_seconds(panel: Axes, rows: Sequence[StepReport]) -> None:
+def _draw_seconds(panel: Axes, rows: Sequence[RunStep]) -> None:
     """Wall time."""
     panel.set_title("seconds per step, all samples")
-    draw(panel, rows, [row.seconds for row in rows], VALUE)
+    draw(panel, rows, [row.seconds for row in rows], _VALUE)
     panel.set_ylim(0, None)
 
 
-def draw_ways(panel: Axes, rows: Sequence[StepReport]) -> None:
+def _draw_ways(panel: Axes, rows: Sequence[RunStep]) -> None:
     """Pixels whose first estimate, and whose second one too, were not within the tolerance."""
     panel.set_title("pixels beyond the tolerance at first")
-    draw(panel, rows, [row.estimated_again for row in rows], AGAIN, "estimated again")
-    draw(panel, rows, [row.summed_exactly for row in rows], EXACTLY, "summed exactly")
-    shares(panel)
+    draw(panel, rows, [row.estimated_again for row in rows], _AGAIN, "estimated again")
+    draw(panel, rows, [row.summed_exactly for row in rows], _EXACTLY, "summed exactly")
+    _shares(panel)
     legend(panel)
 
 
-def shares(panel: Axes) -> None:
+def _shares(panel: Axes) -> None:
     """An axis from nothing to all."""
     panel.set_ylim(-0.03, 1.03)
     panel.yaxis.set_major_formatter(PercentFormatter(1))

@@ -1,16 +1,16 @@
-"""Figures of a verification, a calibration and a comparison."""
+"""Figures of a verification, a calibration, a comparison and a training."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import floor, isfinite
 from pathlib import Path
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
+from numpy import ndarray
 from torch import Tensor
 
 from patchindex.images import to_uint8
@@ -23,45 +23,61 @@ from sampler.results.step_figures import (
     name_patch_sizes,
     whole_decades,
 )
-from sampler.results.style import BLUE, GREEN, GREY, ORANGE, STYLE
-from sampler.studies.calibrate import CalibrationRun
-from sampler.studies.compare import ComparisonRun, Prediction
-from sampler.studies.verify import TARGET_COVERAGE, TARGET_R2, StepComparison
+from sampler.results.study_results import (
+    TARGET_COVERAGE,
+    TARGET_R2,
+    CalibrateResult,
+    CompareResult,
+    StepComparison,
+    VerifyResult,
+)
+from sampler.results.style import BLUE, GREEN, GREY, ORANGE, STYLE, save_figure
+from sampler.scales import published_scales
 
-RETRIEVAL, EXACT, THIRD = BLUE, ORANGE, GREEN
-SMALLEST_ERROR = 1e-9
+_RETRIEVAL, _EXACT, _THIRD = BLUE, ORANGE, GREEN
+_SMALLEST_ERROR = 1e-9
+_MAPS_SHOWN = 6
+_POINTS = 200  # of a loss curve
+_SHOWN = 8
+_NAMES = {
+    "els": "ELS",
+    "ls": "LS",
+    "is": "IS",
+    "wiener": "Wiener filter",
+    "nearest": "nearest image",
+}
 
 
-def verification_figure(rows: Sequence[StepComparison], title: str) -> Figure:
+def verification_figure(result: VerifyResult) -> Figure:
     """Error, recall and head mass, effective sample size, coverage, stated error, and seconds."""
     panels = (
-        (draw_error, draw_found, draw_sample_size),
-        (draw_coverage, draw_stated_error, draw_seconds),
+        (_draw_error, _draw_found, _draw_sample_size),
+        (_draw_coverage, _draw_stated_error, _draw_seconds),
     )
-    return figure_of_steps(rows, title, panels)
+    return figure_of_steps(result.steps, result.title, panels)
 
 
-def draw_error(panel: Axes, rows: Sequence[StepComparison]) -> None:
+def _draw_error(panel: Axes, rows: Sequence[StepComparison]) -> None:
     """1 - R2, the smaller the better; the target as a line."""
-    errors = [max(1 - row.R2, SMALLEST_ERROR) for row in rows]
+    errors = [max(1 - row.R2, _SMALLEST_ERROR) for row in rows]
     panel.set_title("error of the posterior mean, 1 - R2")
-    draw(panel, rows, errors, RETRIEVAL)
+    draw(panel, rows, errors, _RETRIEVAL)
     draw_target(panel, 1 - TARGET_R2, f"R2 = {TARGET_R2}")
     name_patch_sizes(panel, rows)
     whole_decades(panel, [*errors, 1 - TARGET_R2])
 
 
-def draw_found(panel: Axes, rows: Sequence[StepComparison]) -> None:
+def _draw_found(panel: Axes, rows: Sequence[StepComparison]) -> None:
     """Recall and head mass."""
     panel.set_title("what retrieval finds")
-    draw(panel, rows, [row.recall for row in rows], THIRD, "recall of the k nearest")
-    draw(panel, rows, [row.head_mass for row in rows], RETRIEVAL, "head mass (median)")
+    draw(panel, rows, [row.recall for row in rows], _THIRD, "recall of the k nearest")
+    draw(panel, rows, [row.head_mass for row in rows], _RETRIEVAL, "head mass (median)")
     panel.set_ylim(-0.03, 1.03)
     panel.yaxis.set_major_formatter(PercentFormatter(1))
     legend(panel)
 
 
-def draw_sample_size(panel: Axes, rows: Sequence[StepComparison]) -> None:
+def _draw_sample_size(panel: Axes, rows: Sequence[StepComparison]) -> None:
     """Effective sample size of the exact weights, and as retrieval states it."""
     low = [row.effective_sample_size_10 for row in rows]
     high = [row.effective_sample_size_90 for row in rows]
@@ -70,24 +86,24 @@ def draw_sample_size(panel: Axes, rows: Sequence[StepComparison]) -> None:
         [row.t for row in rows],
         low,
         high,
-        color=EXACT,
+        color=_EXACT,
         alpha=0.15,
         lw=0,
         label="exact, 10 to 90 % of pixels",
     )
-    draw(panel, rows, [row.effective_sample_size for row in rows], EXACT, "exact, median")
+    draw(panel, rows, [row.effective_sample_size for row in rows], _EXACT, "exact, median")
     panel.lines[0].set(linewidth=4.5, alpha=0.5, marker="")  # so that it shows below an equal one
     stated = [row.estimated_effective_sample_size for row in rows]
-    draw(panel, rows, stated, RETRIEVAL, "retrieval, median")
+    draw(panel, rows, stated, _RETRIEVAL, "retrieval, median")
     whole_decades(panel, [*low, *high, *stated])
     legend(panel)
 
 
-def draw_coverage(panel: Axes, rows: Sequence[StepComparison]) -> None:
+def _draw_coverage(panel: Axes, rows: Sequence[StepComparison]) -> None:
     """Share of 95 % intervals that hold the exact value."""
     covered = [row.coverage for row in rows]
     panel.set_title("coverage of the 95 % intervals")
-    draw(panel, rows, covered, RETRIEVAL)
+    draw(panel, rows, covered, _RETRIEVAL)
     draw_target(panel, TARGET_COVERAGE, f"{100 * TARGET_COVERAGE:.0f} %")
     lowest = min([value for value in covered if isfinite(value)], default=TARGET_COVERAGE)
     panel.set_ylim(min(0.85, floor(lowest * 20) / 20), 1.005)
@@ -95,54 +111,57 @@ def draw_coverage(panel: Axes, rows: Sequence[StepComparison]) -> None:
     panel.yaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10]))  # no halves, which would round
 
 
-def draw_stated_error(panel: Axes, rows: Sequence[StepComparison]) -> None:
+def _draw_stated_error(panel: Axes, rows: Sequence[StepComparison]) -> None:
     """The error that retrieval made, and the standard error that it states."""
     made = [row.rmse for row in rows]
     stated = [row.standard_error for row in rows]
     panel.set_title("error in image units (-1 to 1)")
-    draw(panel, rows, made, EXACT, "made (RMSE to exact)")
-    draw(panel, rows, stated, RETRIEVAL, "stated (standard error)")
+    draw(panel, rows, made, _EXACT, "made (RMSE to exact)")
+    draw(panel, rows, stated, _RETRIEVAL, "stated (standard error)")
     decades_and_zero(panel, [*made, *stated])
     legend(panel)
 
 
-def draw_seconds(panel: Axes, rows: Sequence[StepComparison]) -> None:
+def _draw_seconds(panel: Axes, rows: Sequence[StepComparison]) -> None:
     """Wall time of both machines."""
     exact, retrieval = [r.exact_seconds for r in rows], [r.retrieval_seconds for r in rows]
     panel.set_title("seconds per step, all samples")
-    draw(panel, rows, exact, EXACT, "exact scan")
-    draw(panel, rows, retrieval, RETRIEVAL, "retrieval")
+    draw(panel, rows, exact, _EXACT, "exact scan")
+    draw(panel, rows, retrieval, _RETRIEVAL, "retrieval")
     whole_decades(panel, [*exact, *retrieval])
     legend(panel)
 
 
-MAPS_SHOWN = 6
-
-
-def scales_figure(run: CalibrationRun, title: str) -> Figure:
+def scales_figure(result: CalibrateResult) -> Figure:
     """The calibrated patch sizes with their quartiles, the published ones, the effective width."""
-    calibration = run.calibration
-    times = calibration.times
+    times = result.times
+    best = [scale.patch_size for scale in reversed(result.scales)]
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(7, 4.2), layout="constrained")
         panel = figure.subplots()
         panel.fill_between(
-            times, calibration.best(0.25), calibration.best(0.75), step="mid", color=BLUE,
+            times, *result.best_quartiles, step="mid", color=BLUE,
             alpha=0.2, lw=0, label="quartiles of the samples",
         )  # fmt: skip
-        panel.step(times, calibration.best(), where="mid", color=BLUE, label="calibrated, median")
-        if run.published is not None:
-            published = [(i + 1) / len(run.published) for i in range(len(run.published))]
+        panel.step(times, best, where="mid", color=BLUE, label="calibrated, median")
+        if result.published is not None:
+            published = published_scales()[result.published]
+            levels = [(i + 1) / len(published) for i in range(len(published))]
             panel.step(
-                published, run.published, where="mid", color=ORANGE, linestyle="--", marker="",
+                levels, published, where="mid", color=ORANGE, linestyle="--", marker="",
                 label="published",
             )  # fmt: skip
-        widths = run.account["effective_width"]
-        if widths is not None:
+        if result.effective_width is not None:
             panel.plot(
-                times, widths, color=GREEN, linestyle=":", label="network: 90 % of its gradient"
+                times,
+                result.effective_width,
+                color=GREEN,
+                linestyle=":",
+                label="network: 90 % of its gradient",
             )
-        panel.set(xlabel="t, from image to noise", ylabel="patch size in pixels", title=title)
+        panel.set(
+            xlabel="t, from image to noise", ylabel="patch size in pixels", title=result.title
+        )
         panel.set_ylim(0, None)
         panel.legend(loc="upper left")
     return figure
@@ -152,16 +171,16 @@ def maps_figure(
     maps: Float[Tensor, "t h w"], times: Sequence[float], widths: Sequence[int]
 ) -> Figure:
     """The gradient of the center pixel at some times, with the square that holds 90 % of it."""
-    positions = [round(i * (len(times) - 1) / (MAPS_SHOWN - 1)) for i in range(MAPS_SHOWN)]
+    positions = [round(i * (len(times) - 1) / (_MAPS_SHOWN - 1)) for i in range(_MAPS_SHOWN)]
     with mpl.rc_context(STYLE | {"axes.grid": False}):
         figure = Figure(figsize=(11, 2.3), layout="constrained")
-        for panel, position in zip(figure.subplots(1, MAPS_SHOWN), positions, strict=True):
-            draw_map(panel, maps[position], widths[position])
+        for panel, position in zip(figure.subplots(1, _MAPS_SHOWN), positions, strict=True):
+            _draw_map(panel, maps[position], widths[position])
             panel.set_title(f"t = {times[position]:.2f}, 90 % in {widths[position]}")
     return figure
 
 
-def draw_map(panel: Axes, heat: Float[Tensor, "h w"], width: int) -> None:
+def _draw_map(panel: Axes, heat: Float[Tensor, "h w"], width: int) -> None:
     """One map, dark where the center pixel does not look."""
     height, columns = heat.shape
     panel.imshow(heat.numpy(), cmap="magma", vmin=0)
@@ -172,52 +191,45 @@ def draw_map(panel: Axes, heat: Float[Tensor, "h w"], width: int) -> None:
     panel.set(xticks=[], yticks=[])
 
 
-SHOWN = 8
-NAMES = {
-    "els": "ELS",
-    "ls": "LS",
-    "is": "IS",
-    "wiener": "Wiener filter",
-    "nearest": "nearest image",
-}
-
-
-def scatter_figure(run: ComparisonRun) -> Figure:
+def scatter_figure(result: CompareResult) -> Figure:
     """For each number of network steps: r of the local machines over r of the ideal one."""
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(4.6 * len(run.predictions), 4.6), layout="constrained")
-        panels = np.atleast_1d(figure.subplots(1, len(run.predictions)))
-        for panel, (steps, predictions) in zip(panels, run.predictions.items(), strict=True):
-            draw_scatter(panel, predictions)
-            panel.set_title(f"{title_of(run)}, network in {steps} steps")
+        figure = Figure(figsize=(4.6 * len(result.r), 4.6), layout="constrained")
+        panels = np.atleast_1d(figure.subplots(1, len(result.r)))
+        for panel, (steps, r) in zip(panels, result.r.items(), strict=True):
+            _draw_scatter(panel, r)
+            panel.set_title(f"{result.title}, network in {steps} steps")
     return figure
 
 
-def draw_scatter(panel: Axes, predictions: dict[str, Prediction]) -> None:
+def _draw_scatter(panel: Axes, r: Mapping[str, Sequence[float]]) -> None:
     """A point per sample and machine; above the diagonal the local machine predicts better."""
-    ideal = predictions["is"].r
     for name, color, marker in (("ls", ORANGE, "s"), ("els", BLUE, "o")):
-        panel.scatter(ideal, predictions[name].r, s=22, color=color, marker=marker, alpha=0.75,
-                      lw=0, label=NAMES[name])  # fmt: skip
-    low = min(float(predictions[name].r.min()) for name in ("els", "ls", "is"))
-    low = min(0.0, low)
+        panel.scatter(r["is"], r[name], s=22, color=color, marker=marker, alpha=0.75,
+                      lw=0, label=_NAMES[name])  # fmt: skip
+    low = min(0.0, *r["els"], *r["ls"], *r["is"])
     panel.plot([low, 1], [low, 1], color=GREY, lw=1, ls="--", marker="")
     panel.set(xlabel="r of IS with the network", ylabel="r of the local machine with the network",
               xlim=(low - 0.02, 1.02), ylim=(low - 0.02, 1.02), aspect="equal")  # fmt: skip
     panel.legend(loc="lower right")
 
 
-def grid_figure(run: ComparisonRun) -> Figure:
-    """The first samples in columns: network, machines and baselines in rows, with median r."""
-    steps = next(iter(run.outputs))
-    rows: list[tuple[str, Float[Tensor, "b c h w"]]] = [
-        (f"network, {count} steps", images) for count, images in run.outputs.items()
-    ]
-    shown = run.predicted | {"nearest": run.nearest[steps]}
-    for name, images in shown.items():
-        r = run.account["results"][str(steps)]["medians"][name]["r"]
-        rows.append((f"{NAMES[name]}\nmedian r {r:.2f}", images))
-    count = min(SHOWN, len(run.noise))
+def grid_figure(
+    result: CompareResult,
+    outputs: Mapping[int, Float[Tensor, "b c h w"]],
+    predicted: Mapping[str, Float[Tensor, "b c h w"]],
+) -> Figure:
+    """The first samples in columns: network, machines and baselines in rows, with median r.
+
+    Args:
+        outputs: the network's images by its number of steps.
+        predicted: each predictor's images, of which r is held against the first of these.
+    """
+    medians = next(iter(result.results.values())).medians
+    rows = [(f"network, {count} steps", images) for count, images in outputs.items()]
+    for name, images in predicted.items():
+        rows.append((f"{_NAMES[name]}\nmedian r {medians[name].r:.2f}", images))
+    count = min(_SHOWN, result.config.num)
     with mpl.rc_context(STYLE | {"axes.grid": False}):
         figure = Figure(figsize=(1.1 * count + 1.6, 1.12 * len(rows) + 0.4))
         panels = np.atleast_2d(figure.subplots(len(rows), count, squeeze=False))
@@ -229,15 +241,15 @@ def grid_figure(run: ComparisonRun) -> Figure:
             wspace=0.04,
             hspace=0.04,
         )
-        figure.suptitle(f"{title_of(run)}: images from the same noise", x=0.01, ha="left")
+        figure.suptitle(f"{result.title}: images from the same noise", x=0.01, ha="left")
         for line, (name, images) in zip(panels, rows, strict=True):
             line[0].set_ylabel(name, rotation=0, ha="right", va="center")
             for panel, image in zip(line, to_uint8(images[:count]), strict=True):
-                show(panel, image)
+                _show(panel, image)
     return figure
 
 
-def show(panel: Axes, image: Any) -> None:
+def _show(panel: Axes, image: UInt8[ndarray, "c h w"]) -> None:
     """One image without smoothing."""
     picture = image[0] if len(image) == 1 else image.transpose(1, 2, 0)
     panel.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
@@ -246,7 +258,20 @@ def show(panel: Axes, image: Any) -> None:
         spine.set_visible(False)
 
 
-def title_of(run: ComparisonRun) -> str:
-    """Network and images in a few words."""
-    network, source = run.account["network"], run.account["source"]
-    return f"{Path(source['dataset']).name}, {network['architecture']} ({network['padding']})"
+def write_loss_curve(losses: Sequence[float], title: str, path: Path) -> None:
+    """Mean loss of up to 200 equal stretches, and the range of its steps."""
+    stretches = np.array_split(np.asarray(losses), min(_POINTS, len(losses)))
+    steps = np.cumsum([len(stretch) for stretch in stretches])
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(6.4, 3.6), layout="constrained")
+        panel = figure.subplots()
+        low, high = zip(*(np.quantile(stretch, [0.1, 0.9]) for stretch in stretches), strict=True)
+        panel.fill_between(
+            steps, low, high, color=GREY, alpha=0.3, lw=0, label="10 to 90 % of steps"
+        )
+        panel.plot(
+            steps, [stretch.mean() for stretch in stretches], color=BLUE, marker="", label="mean"
+        )
+        panel.set(xlabel="step", ylabel="mean squared error", yscale="log", title=title)
+        panel.legend()
+    save_figure(figure, path)

@@ -1,10 +1,10 @@
 """Tables for the terminal: steps of a run, of a verification, and of a comparison."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import isnan
-from typing import Any
 
-from sampler.studies.verify import StepComparison
+from sampler.results.run_result import RunStep
+from sampler.results.study_results import CompareResult, Medians, StepComparison
 from sampler.trajectory import StepReport
 
 RUN_HEADER = (
@@ -14,6 +14,11 @@ VERIFICATION_HEADER = (
     "    t   scale   sigma         R2   recall   head mass   effective samples   coverage"
     "   exact s   retrieval s"
 )
+_COLUMNS = ("els", "ls", "is", "wiener", "nearest")
+_COMPARISON_HEADER = (
+    "network steps              ELS      LS      IS  ELS > IS  Wiener  nearest image"
+)
+_PUBLISHED_LINE = "  {:<20} {:7.2f} {:7.2f} {:7.2f} {:9.2f}"
 
 
 def run_row(report: StepReport) -> str:
@@ -23,8 +28,8 @@ def run_row(report: StepReport) -> str:
     """
     return (
         f"{report.t:5.2f} {report.patch_size or 'image':>7} {report.sigma:7.3f} "
-        f"{report.effective_sample_size:19.1f} {or_dash(report.head_mass, '.3f'):>11} "
-        f"{or_dash(report.standard_error, '.4f'):>16} {report.num_scored:9.0f} "
+        f"{report.effective_sample_size:19.1f} {_or_dash(report.head_mass, '.3f'):>11} "
+        f"{_or_dash(report.standard_error, '.4f'):>16} {report.num_scored:9.0f} "
         f"{report.seconds:9.2f}"
     )
 
@@ -33,14 +38,14 @@ def verification_row(row: StepComparison) -> str:
     """One step under VERIFICATION_HEADER; a dash stands for what is not known."""
     return (
         f"{row.t:5.2f} {row.patch_size or 'image':>7} {row.sigma:7.3f} {row.R2:10.6f} "
-        f"{or_dash(row.recall, '.3f'):>8} {or_dash(row.head_mass, '.3f'):>11} "
-        f"{row.effective_sample_size:19.1f} {or_dash(row.coverage, '.3f'):>10} "
+        f"{_or_dash(row.recall, '.3f'):>8} {_or_dash(row.head_mass, '.3f'):>11} "
+        f"{row.effective_sample_size:19.1f} {_or_dash(row.coverage, '.3f'):>10} "
         f"{row.exact_seconds:9.2f} {row.retrieval_seconds:13.2f}"
     )
 
 
-def told_ways(steps: Sequence[StepReport], tolerance: float) -> str:
-    """How many pixels took which way to the tolerance, over all steps."""
+def format_methods(steps: Sequence[RunStep], tolerance: float) -> str:
+    """By which methods pixels came within the tolerance, as shares over all steps."""
     again = sum(step.estimated_again for step in steps) / len(steps)
     exactly = sum(step.summed_exactly for step in steps) / len(steps)
     return (
@@ -49,37 +54,30 @@ def told_ways(steps: Sequence[StepReport], tolerance: float) -> str:
     )
 
 
-def or_dash(value: float, form: str) -> str:
+def _or_dash(value: float, form: str) -> str:
     """The formatted value, or a dash for nan."""
     return "-" if isnan(value) else format(value, form)
 
 
-COLUMNS = ("els", "ls", "is", "wiener", "nearest")
-COMPARISON_HEADER = (
-    "network steps              ELS      LS      IS  ELS > IS  Wiener  nearest image"
-)
-PUBLISHED_LINE = "  {:<20} {:7.2f} {:7.2f} {:7.2f} {:9.2f}"
-
-
-def table_lines(account: dict[str, Any]) -> Iterator[str]:
+def table_lines(result: CompareResult) -> Iterator[str]:
     """For each number of network steps: median r, r2 and R2 of each predictor, and published r."""
-    yield COMPARISON_HEADER
-    for steps, found in account["results"].items():
+    yield _COMPARISON_HEADER
+    for steps, found in result.results.items():
         yield f"{steps}"
-        better = found["better_than_is"]["els"]
-        yield measured_line("median r", "r", found["medians"], better)
-        row = account["published"].get(steps)
+        better = found.better_than_is["els"]
+        yield _measured_line("median r", "r", found.medians, better)
+        row = result.published.get(steps)
         if row is not None:
-            yield PUBLISHED_LINE.format("published", *row)
-        yield measured_line("median r2", "r2", found["medians"], None)
-        yield measured_line("median R2", "R2", found["medians"], None)
+            yield _PUBLISHED_LINE.format("published", *row)
+        yield _measured_line("median r2", "r2", found.medians, None)
+        yield _measured_line("median R2", "R2", found.medians, None)
 
 
-def measured_line(
-    title: str, measure: str, medians: dict[str, dict[str, float]], better: float | None
+def _measured_line(
+    title: str, measure: str, medians: Mapping[str, Medians], better: float | None
 ) -> str:
-    """One line under COMPARISON_HEADER; `better` is the share where ELS beats IS."""
-    values = [medians[name][measure] for name in COLUMNS]
+    """One line under the header; `better` is the share where ELS beats IS."""
+    values = [getattr(medians[name], measure) for name in _COLUMNS]
     machines = " ".join(f"{value:7.2f}" for value in values[:3])
     share = " " * 9 if better is None else f"{better:9.2f}"
     return f"  {title:<20} {machines} {share} {values[3]:7.2f} {values[4]:14.2f}"

@@ -8,8 +8,7 @@ from torch import Tensor
 
 from patchindex import ImageSet
 from patchindex.images import to_unit
-from sampler.schedule import noise_level
-from sampler.trajectory import Denoiser, Step
+from sampler.schedule import Denoiser, Step, noise_level
 
 BLOCK_IMAGES = 4096
 

@@ -9,29 +9,34 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from math import sqrt
-from pathlib import Path
 from time import perf_counter
-from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from patchindex import ImageSet, PatchIndex
 from patchindex.device import CPU, describe_device
+from patchindex.environment import library_versions
 from patchindex.images import to_unit
 from sampler.errors import SamplerConfigError
 from sampler.networks import Network, network_denoiser
 from sampler.networks.network import check_fit, matching_boundary
-from sampler.networks.receptive_field import effective_width, gradient_maps
+from sampler.networks.receptive_field import effective_width, gradient_map
 from sampler.noise import initial_noise
-from sampler.run import SamplerConfig, boundary_of, describe_source, make_machine
-from sampler.scales import are_admitted, checked_scales, published_name, published_scales
-from sampler.trajectory import Denoiser, Step, labels_for, machine_denoiser, plan_steps, trajectory
+from sampler.results.run_result import SamplerConfig
+from sampler.results.study_results import CalibrateResult, CalibrateSettings, TimedScale
+from sampler.run import boundary_of, describe_source, make_machine
+from sampler.scales import are_admitted, checked_scales, published_name
+from sampler.schedule import Denoiser, Step, plan_steps
+from sampler.trajectory import labels_for, machine_denoiser, trajectory
 
 # Called with the number of machines asked so far, and how many there are to ask.
-OnScore = Callable[[int, int], None]
+_OnScore = Callable[[int, int], None]
+
+_TEN_SAMPLES = SamplerConfig(num=10)
+_LARGEST_CANDIDATE = 17
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -70,7 +75,7 @@ def calibrate_to_network(
     *,
     noise: Float[Tensor, "b c h w"],
     steps: Sequence[Step],
-    on_score: OnScore | None = None,
+    on_score: _OnScore | None = None,
 ) -> Calibration:
     """Compare the directions of scores at the states that the network passes through.
 
@@ -81,15 +86,15 @@ def calibrate_to_network(
     rows = []
     for number, done in enumerate(trajectory(network, noise, steps)):
         step, xt = done.step, done.xt
-        target = score(xt, done.answer, step)
+        target = _score(xt, done.answer, step)
         merits = []
         for patch_size in candidates:
-            found = score(xt, machine(xt, replace(step, patch_size=patch_size)), step)
+            found = _score(xt, machine(xt, replace(step, patch_size=patch_size)), step)
             merits.append(torch.cosine_similarity(found.flatten(1), target.flatten(1)))
             if on_score is not None:
                 on_score(number * len(candidates) + len(merits), len(steps) * len(candidates))
         rows.append(torch.stack(merits))
-    return collect(rows, candidates, steps)
+    return _collect(rows, candidates, steps)
 
 
 def calibrate_to_images(
@@ -99,7 +104,7 @@ def calibrate_to_images(
     *,
     noise: Float[Tensor, "b c h w"],
     steps: Sequence[Step],
-    on_score: OnScore | None = None,
+    on_score: _OnScore | None = None,
 ) -> Calibration:
     """Compare the error of the posterior mean on noisy images that the machine does not hold.
 
@@ -117,10 +122,10 @@ def calibrate_to_images(
             if on_score is not None:
                 on_score(number * len(candidates) + len(merits), len(steps) * len(candidates))
         rows.append(torch.stack(merits))
-    return collect(rows, candidates, steps)
+    return _collect(rows, candidates, steps)
 
 
-def collect(
+def _collect(
     rows: Sequence[Float[Tensor, "p b"]], candidates: Sequence[int], steps: Sequence[Step]
 ) -> Calibration:
     """The rows of all steps as one table."""
@@ -131,17 +136,14 @@ def collect(
     )
 
 
-def score(
+def _score(
     xt: Float[Tensor, "b c h w"], mean: Float[Tensor, "b c h w"], step: Step
 ) -> Float[Tensor, "b c h w"]:
     """(sqrt(alpha_bar) posterior_mean - xt) / (1 - alpha_bar)."""
     return (sqrt(step.alpha_bar) * mean - xt) / (1 - step.alpha_bar)
 
 
-TEN_SAMPLES = SamplerConfig(num=10)
-LARGEST_CANDIDATE = 17
-
-Comparer = Callable[..., Calibration]  # of candidates, and `on_score`
+_Comparer = Callable[..., Calibration]  # of candidates, and `on_score`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,7 +156,7 @@ class CalibrateConfig:
             to 17.
     """
 
-    sampling: SamplerConfig = TEN_SAMPLES
+    sampling: SamplerConfig = _TEN_SAMPLES
     candidates: tuple[int, ...] | None = None
 
 
@@ -163,27 +165,13 @@ class CalibrationRun:
     """A finished calibration.
 
     Attributes:
-        published: the paper's scales of such a network, lowest noise first, or None.
         maps: gradient of the network's center pixel at each step; None without a network.
-        account: what `calibrate.json` holds.
+        result: what `calibrate.json` holds.
     """
 
     calibration: Calibration
-    published: tuple[int, ...] | None
     maps: Float[Tensor, "t h w"] | None
-    account: dict[str, Any]
-
-    @property
-    def title(self) -> str:
-        """What was calibrated, in one line."""
-        source = self.account["source"]
-        against = Path(self.account["network"] or "held-out images").stem
-        return f"{Path(source['dataset']).name}, {source['num_images']:,} images, against {against}"
-
-    def scales_yaml(self) -> str:
-        """Patch size by time, as --scales reads it."""
-        lines = [f"{t:g}: {size}" for t, size in self.calibration.scales().items()]
-        return "\n".join([f"# patch size at each time t: {self.title}", *lines, ""])
+    result: CalibrateResult
 
 
 def calibrate(
@@ -206,45 +194,42 @@ def calibrate(
     start = perf_counter()
     sampling = config.sampling
     schedule = sampling.schedule if network is None else network.schedule
-    candidates = chosen_candidates(source, config)
+    candidates = _chosen_candidates(source, config)
     steps = plan_steps((candidates[0],), sampling.steps, schedule)
     if network is None:
-        compare, maps = against_images(source, sampling, steps, device), None
+        compare, maps = _against_images(source, sampling, steps, device), None
     else:
-        compare, maps = against_network(source, network, sampling, steps, device)
+        compare, maps = _against_network(source, network, sampling, steps, device)
     calibration = compare(candidates, on_score=on_score)
-    images = source if isinstance(source, ImageSet) else source.images
-    name = published_for(images, network)
-    account = {
-        "config": asdict(sampling) | {"candidates": list(candidates), "schedule": schedule},
-        "network": None if network is None else network.name,
-        "source": describe_source(source, images),
-        "device": describe_device(device),
-        "scales": [{"t": t, "patch_size": size} for t, size in calibration.scales().items()],
-        "best_quartiles": [list(calibration.best(share)) for share in (0.25, 0.75)],
-        "times": list(calibration.times),
-        "mean_merit": calibration.merit.mean(-1).tolist(),
-        "effective_width": None if maps is None else [effective_width(heat) for heat in maps],
-        "published": name,
-        "seconds": perf_counter() - start,
-    }
-    return CalibrationRun(
-        calibration=calibration,
-        published=None if name is None else published_scales()[name],
-        maps=maps,
-        account=account,
+    images = source.images
+    result = CalibrateResult(
+        config=CalibrateSettings(
+            **asdict(replace(sampling, schedule=schedule)), candidates=candidates
+        ),
+        network=None if network is None else network.name,
+        source=describe_source(source),
+        device=describe_device(device),
+        scales=tuple(TimedScale(t=t, patch_size=size) for t, size in calibration.scales().items()),
+        best_quartiles=(calibration.best(0.25), calibration.best(0.75)),
+        times=calibration.times,
+        mean_merit=tuple(map(tuple, calibration.merit.mean(-1).tolist())),
+        effective_width=None if maps is None else tuple(effective_width(heat) for heat in maps),
+        published=_published_for(images, network),
+        seconds=perf_counter() - start,
+        versions=library_versions(),
     )
+    return CalibrationRun(calibration=calibration, maps=maps, result=result)
 
 
-def against_network(
+def _against_network(
     source: ImageSet | PatchIndex,
     network: Network,
     sampling: SamplerConfig,
     steps: list[Step],
     device: torch.device,
-) -> tuple[Comparer, Float[Tensor, "t h w"]]:
+) -> tuple[_Comparer, Float[Tensor, "t h w"]]:
     """How scores are compared on the network's trajectory; its center's gradients there."""
-    images = source if isinstance(source, ImageSet) else source.images
+    images = source.images
     check_fit(network, images)
     boundary = matching_boundary(network, source, sampling.boundary)
     machine = make_machine(source, replace(sampling, boundary=boundary))
@@ -262,12 +247,31 @@ def against_network(
     return compare, gradient_maps(network, noise, steps, label)
 
 
-def against_images(
+def gradient_maps(
+    network: Network,
+    noise: Float[Tensor, "b c h w"],
+    steps: Sequence[Step],
+    label: Int[Tensor, " b"] | None = None,
+) -> Float[Tensor, "t h w"]:
+    """Mean |d _score(center) / d xt(x')| at each step, over samples and channels.
+
+    The map of figure 4a of arXiv 2412.20292, along the network's own trajectory; the center itself,
+    which the score depends on in any case, is left at 0.
+    """
+    denoise = network_denoiser(network, label)
+    maps = [
+        gradient_map(network, done.xt, done.step, label)
+        for done in trajectory(denoise, noise, steps)
+    ]
+    return torch.stack(maps)
+
+
+def _against_images(
     source: ImageSet | PatchIndex,
     sampling: SamplerConfig,
     steps: list[Step],
     device: torch.device,
-) -> Comparer:
+) -> _Comparer:
     """How images that are held out of the dictionary are denoised."""
     if not isinstance(source, ImageSet):
         raise SamplerConfigError(
@@ -309,7 +313,7 @@ def hold_out(images: ImageSet, num: int, seed: int) -> tuple[Float[Tensor, "b c 
     return to_unit(np.asarray(images.pixels[chosen])), rest.with_device(images.device)
 
 
-def chosen_candidates(source: ImageSet | PatchIndex, config: CalibrateConfig) -> tuple[int, ...]:
+def _chosen_candidates(source: ImageSet | PatchIndex, config: CalibrateConfig) -> tuple[int, ...]:
     """The patch sizes to choose from, ascending and each once; of an index those that it has."""
     if config.candidates is not None:
         asked = checked_scales(sorted(set(config.candidates)), "among the candidates")
@@ -319,12 +323,12 @@ def chosen_candidates(source: ImageSet | PatchIndex, config: CalibrateConfig) ->
     if isinstance(source, PatchIndex):
         return source.scales
     boundary = boundary_of(source, config.sampling)
-    every = range(1, LARGEST_CANDIDATE + 1, 2)
+    every = range(1, _LARGEST_CANDIDATE + 1, 2)
     admitted = [size for size in every if are_admitted([size], source, boundary)]
     return tuple(admitted[1:]) or (1,)
 
 
-def published_for(images: ImageSet, network: Network | None) -> str | None:
+def _published_for(images: ImageSet, network: Network | None) -> str | None:
     """Name of the paper's scales for this network on these images, if there are any."""
     if network is None:
         return None

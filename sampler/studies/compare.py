@@ -1,10 +1,10 @@
 """Compare a network's images with those that the theory predicts from the same noise."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from time import perf_counter
-from typing import Any, get_args
+from typing import get_args
 
 import torch
 import yaml
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from patchindex import Boundary, ImageSet, PatchIndex
 from patchindex.device import CPU, describe_device
+from patchindex.environment import library_versions
 from patchindex.images import to_unit
 from patchindex.paths import data_file
 from sampler.errors import SamplerConfigError
@@ -20,19 +21,27 @@ from sampler.machines import ScoreMachine
 from sampler.networks import Network, network_denoiser
 from sampler.networks.network import check_fit, matching_boundary
 from sampler.noise import initial_noise
-from sampler.run import MachineName, SamplerConfig, describe_source, make_machine
+from sampler.results.run_result import MachineName, SamplerConfig, ScalesResult
+from sampler.results.study_results import (
+    Agreement,
+    CompareResult,
+    CompareSettings,
+    Medians,
+    NamedNetwork,
+)
+from sampler.run import describe_source, make_machine
 from sampler.scales import calibrated_scales, choose_scales, paper_name, published_name
+from sampler.schedule import Denoiser, Step, check_steps, plan_steps
 from sampler.studies.baselines import nearest_images, wiener_denoiser
 from sampler.studies.metrics import coefficient_of_determination, pearson_r
-from sampler.trajectory import (
-    Denoiser,
-    Step,
-    check_steps,
-    labels_for,
-    machine_denoiser,
-    plan_steps,
-    trajectory,
-)
+from sampler.trajectory import labels_for, machine_denoiser, trajectory
+
+Images = Float[Tensor, "b c h w"]
+# Called with the name of a predictor, the steps it has done, and how many there are.
+_OnStep = Callable[[str, int, int], None]
+
+_WIENER, _NEAREST = "wiener", "nearest"
+_MANY_SAMPLES = SamplerConfig(num=32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -56,16 +65,12 @@ class Prediction:
             R2=coefficient_of_determination(predicted, network),
         )
 
-    def medians(self) -> dict[str, float]:
+    def medians(self) -> Medians:
         """Over images: Pearson r (the paper's "r^2"), its square, and R2 = 1 - SSE / SST."""
-        return {
-            "r": middle(self.r),
-            "r2": middle(self.r.square()),
-            "R2": middle(self.R2),
-        }
+        return Medians(r=_median(self.r), r2=_median(self.r.square()), R2=_median(self.R2))
 
 
-def middle(values: Float[Tensor, " b"]) -> float:
+def _median(values: Float[Tensor, " b"]) -> float:
     """The median, which of an even number is the mean of the two in the middle."""
     return float(values.double().quantile(0.5))
 
@@ -83,24 +88,16 @@ def compare(
     return {name: Prediction.of(images.clamp(-1, 1), target) for name, images in predicted.items()}
 
 
-def summary(predictions: Mapping[str, Prediction]) -> dict[str, object]:
+def _agreement(predictions: Mapping[str, Prediction]) -> Agreement:
     """Medians of each predictor, and how often the local machines beat the ideal one."""
-    medians = {name: prediction.medians() for name, prediction in predictions.items()}
-    ideal = predictions["is"]
-    better = {
-        name: share_better(predictions[name], ideal)
-        for name in ("els", "ls")
-        if name in predictions
-    }
-    return {"medians": medians, "better_than_is": better}
-
-
-Images = Float[Tensor, "b c h w"]
-# Called with the name of a predictor, the steps it has done, and how many there are.
-OnStep = Callable[[str, int, int], None]
-
-WIENER, NEAREST = "wiener", "nearest"
-MANY_SAMPLES = SamplerConfig(num=32)
+    return Agreement(
+        medians={name: prediction.medians() for name, prediction in predictions.items()},
+        better_than_is={
+            name: share_better(predictions[name], predictions["is"])
+            for name in ("els", "ls")
+            if name in predictions
+        },
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +109,7 @@ class CompareConfig:
         network_steps: numbers of steps that the network samples in.
     """
 
-    sampling: SamplerConfig = MANY_SAMPLES
+    sampling: SamplerConfig = _MANY_SAMPLES
     network_steps: tuple[int, ...] = (150, 20)
 
     def __post_init__(self) -> None:
@@ -131,7 +128,7 @@ class ComparisonRun:
         outputs: the network's images by its number of steps.
         predicted: each predictor's images; those of the nearest training image by network steps.
         predictions: agreement by network steps and predictor.
-        account: what `compare.json` holds.
+        result: what `compare.json` holds.
     """
 
     noise: Images
@@ -139,14 +136,14 @@ class ComparisonRun:
     predicted: dict[str, Images]
     nearest: dict[int, Images]
     predictions: dict[int, dict[str, Prediction]]
-    account: dict[str, Any]
+    result: CompareResult
 
 
 def compare_network(
     source: ImageSet | PatchIndex,
     network: Network,
     config: CompareConfig,
-    on_step: OnStep | None = None,
+    on_step: _OnStep | None = None,
     *,
     device: torch.device = CPU,
 ) -> ComparisonRun:
@@ -158,52 +155,61 @@ def compare_network(
     Raises:
         UserError: images that are not the network's, or a setting that these do not admit.
     """
-    images = source if isinstance(source, ImageSet) else source.images
+    images = source.images
     check_fit(network, images)
     sampling = replace(config.sampling, schedule=network.schedule)
     boundary = matching_boundary(network, source, sampling.boundary)
-    machines = theory(source, sampling, boundary)
+    machines = _theory(source, sampling, boundary)
     # LS compares what ELS does, so that they differ in their dictionaries alone
     scales = choose_scales(
         machines["els"], source, sampling.scales,
-        boundary=boundary, own=own_scales(images, network),
+        boundary=boundary, own=_own_scales(images, network),
     )  # fmt: skip
     plan = plan_steps(scales.patch_sizes, sampling.steps, sampling.schedule)
     noise = initial_noise(sampling.num, images, sampling.seed)
     label = labels_for(
         sampling.num, network.config.num_classes, label=sampling.label, seed=sampling.seed
     )
-    stopwatch = Stopwatch(noise.to(device), on_step)
+    stopwatch = _Stopwatch(noise.to(device), on_step)
     denoisers = {name: machine_denoiser(machine, label) for name, machine in machines.items()}
-    denoisers[WIENER] = wiener_denoiser(images, label, device)
-    outputs = network_images(network, label, config.network_steps, stopwatch)
+    denoisers[_WIENER] = wiener_denoiser(images, label, device)
+    outputs = _network_images(network, label, config.network_steps, stopwatch)
     predicted = {name: stopwatch.images(name, by, plan) for name, by in denoisers.items()}
     nearest = {count: nearest_of(found, images, label) for count, found in outputs.items()}
     predictions = {
-        count: compare(predicted | {NEAREST: nearest[count]}, found)
+        count: compare(predicted | {_NEAREST: nearest[count]}, found)
         for count, found in outputs.items()
     }
-    account = {
-        "config": asdict(sampling) | {"network_steps": list(config.network_steps)},
-        "network": {"name": network.name, **network.config.values()},
-        "scales": scales.account(),
-        "source": describe_source(source, images),
-        "device": describe_device(device),
-        "labels": None if label is None else label.tolist(),
-        "published": published_rows(images, network),
-        "seconds": stopwatch.seconds,
-    } | describe_predictions(predictions)
+    result = CompareResult(
+        config=CompareSettings(**asdict(sampling), network_steps=config.network_steps),
+        network=NamedNetwork(
+            name=network.name,
+            **{part.name: getattr(network.config, part.name) for part in fields(network.config)},
+        ),
+        scales=ScalesResult.of(scales),
+        source=describe_source(source),
+        device=describe_device(device),
+        labels=None if label is None else tuple(label.tolist()),
+        published=_published_rows(images, network),
+        seconds=stopwatch.seconds,
+        results={str(count): _agreement(found) for count, found in predictions.items()},
+        r={
+            str(count): {name: tuple(row.r.tolist()) for name, row in found.items()}
+            for count, found in predictions.items()
+        },
+        versions=library_versions(),
+    )
     return ComparisonRun(
         noise=noise, outputs=outputs, predicted=predicted, nearest=nearest,
-        predictions=predictions, account=account,
+        predictions=predictions, result=result,
     )  # fmt: skip
 
 
-def network_images(
+def _network_images(
     network: Network,
     label: Int[Tensor, " b"] | None,
     network_steps: tuple[int, ...],
-    stopwatch: "Stopwatch",
+    stopwatch: "_Stopwatch",
 ) -> dict[int, Images]:
     """What the network makes of the noise in each of these numbers of steps."""
     denoiser = network_denoiser(network, label)
@@ -215,19 +221,8 @@ def network_images(
     }
 
 
-def describe_predictions(predictions: dict[int, dict[str, Prediction]]) -> dict[str, Any]:
-    """Medians, and r of every sample, by network steps; keys as JSON has them."""
-    return {
-        "results": {str(count): summary(found) for count, found in predictions.items()},
-        "r": {
-            str(count): {name: row.r.tolist() for name, row in found.items()}
-            for count, found in predictions.items()
-        },
-    }
-
-
 @dataclass(frozen=True, slots=True, eq=False)
-class Stopwatch:
+class _Stopwatch:
     """Makes images of the same noise by several denoisers, tells of each step, and times each.
 
     Attributes:
@@ -235,7 +230,7 @@ class Stopwatch:
     """
 
     noise: Images
-    on_step: OnStep | None
+    on_step: _OnStep | None
     seconds: dict[str, float] = field(default_factory=dict)
 
     def images(self, name: str, denoiser: Denoiser, steps: list[Step]) -> Images:
@@ -249,7 +244,7 @@ class Stopwatch:
         return found.cpu()
 
 
-def theory(
+def _theory(
     source: ImageSet | PatchIndex, sampling: SamplerConfig, boundary: Boundary
 ) -> dict[str, ScoreMachine]:
     """ELS as `sampling` says, LS and IS exactly, all with this boundary."""
@@ -270,7 +265,7 @@ def nearest_of(images: Images, training: ImageSet, label: Int[Tensor, " b"] | No
     return found
 
 
-def own_scales(images: ImageSet, network: Network) -> str | None:
+def _own_scales(images: ImageSet, network: Network) -> str | None:
     """Name of the scales calibrated for this network, else of those published for its kind."""
     config, own = network.config, Path(network.name).stem
     if own in calibrated_scales():
@@ -278,10 +273,10 @@ def own_scales(images: ImageSet, network: Network) -> str | None:
     return published_name(images.name, config.architecture, config.padding)
 
 
-def published_rows(images: ImageSet, network: Network) -> dict[str, list[float]]:
+def _published_rows(images: ImageSet, network: Network) -> dict[str, tuple[float, ...]]:
     """The paper's medians for such a network by network steps: ELS, LS, IS, share ELS > IS."""
     config = network.config
     key = paper_name(images.name, config.architecture, config.padding)
     table = yaml.safe_load(data_file("table1.yaml").read_text())
     rows = {name.removeprefix("network_steps_"): found.get(key) for name, found in table.items()}
-    return {steps: row for steps, row in rows.items() if row is not None}
+    return {steps: tuple(row) for steps, row in rows.items() if row is not None}

@@ -6,8 +6,7 @@ where patches were left out.
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from math import isfinite, sqrt
-from pathlib import Path
+from math import isfinite, nan, sqrt
 from statistics import median
 from time import perf_counter
 from typing import Any
@@ -19,77 +18,33 @@ from torch import Tensor
 
 from patchindex import PatchIndex
 from patchindex.device import CPU, describe_device, wait_for
+from patchindex.environment import library_versions
 from sampler.errors import SamplerConfigError
 from sampler.estimator.tolerance import LARGEST_K_HAT
 from sampler.machines import ScoreMachine, checked_patch_size
 from sampler.noise import initial_noise
 from sampler.posterior import Posterior
-from sampler.results.run_account import known_values
-from sampler.run import SamplerConfig, describe_source, make_machine
+from sampler.results.run_result import SamplerConfig, ScalesResult
+from sampler.results.study_results import (
+    TARGET_R2,
+    FinalComparison,
+    StepComparison,
+    VerifyResult,
+    VerifySettings,
+    VerifySummary,
+    WorstAndMedian,
+)
+from sampler.run import describe_source, make_machine
 from sampler.scales import ChosenScales, choose_scales
-from sampler.schedule import noise_level
+from sampler.schedule import Step, noise_level, plan_steps
 from sampler.studies.metrics import coefficient_of_determination, pearson_r
 from sampler.studies.recall import random_pixels, search_recall
-from sampler.trajectory import Step, Transition, plan_steps, sample, sample_steps
+from sampler.trajectory import Transition, sample, sample_steps
 
-TARGET_R2 = 0.995
-TARGET_COVERAGE = 0.95
-STANDARD_ERRORS = 1.96
+_FOUR_SAMPLES = SamplerConfig(num=4)
+_STANDARD_ERRORS = 1.96
 # the exact scan skips up to 1e-6 of a pixel's mass, and means are float32
-ROUNDING = 1e-6
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepComparison:
-    """Retrieval beside the exact scan at one step, over all pixels of all samples.
-
-    Attributes:
-        patch_size: of both machines.
-        sigma: noise in data units.
-        R2: of retrieval's posterior mean, 1 - SSE / SST pooled over all values.
-        rmse: of the same mean.
-        standard_error: that retrieval states, root mean square; equals `rmse` where it is honest.
-        coverage: share of values whose 95 % interval holds the exact one.
-        recall: share of the k nearest patches that the search finds, mean over the pixels tried.
-        head_mass: share of the mass that was summed and not sampled, median.
-        effective_sample_size: of the exact weights, median; then its 10 % and 90 % quantiles.
-        estimated_effective_sample_size: what retrieval states, median.
-        num_scored: patches per pixel whose distance retrieval computed, mean.
-    """
-
-    t: float
-    patch_size: int | None
-    sigma: float
-    R2: float
-    rmse: float
-    standard_error: float
-    coverage: float
-    recall: float
-    head_mass: float
-    effective_sample_size: float
-    effective_sample_size_10: float
-    effective_sample_size_90: float
-    estimated_effective_sample_size: float
-    num_scored: float
-    exact_seconds: float
-    retrieval_seconds: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FinalComparison:
-    """Images that each machine reached on its own way from the same noise.
-
-    Attributes:
-        r: Pearson correlation of each pair of images.
-        r2_median: of the squares of `r`.
-        R2_median: of 1 - SSE / SST of each pair.
-    """
-
-    r: tuple[float, ...]
-    r_median: float
-    r_lowest: float
-    r2_median: float
-    R2_median: float
+_ROUNDING = 1e-6
 
 
 def compare_step(
@@ -99,7 +54,7 @@ def compare_step(
     *,
     exact_seconds: float,
     retrieval_seconds: float,
-    recall: float = float("nan"),
+    recall: float = nan,
 ) -> StepComparison:
     """The row of one step, from both machines' posteriors of the same states."""
     sizes = exact.effective_sample_size.double().flatten()
@@ -109,9 +64,9 @@ def compare_step(
         patch_size=step.patch_size,
         sigma=noise_level(step.alpha_bar),
         R2=pooled_r2(found.mean, exact.mean),
-        rmse=root_mean_square(found.mean - exact.mean),
-        standard_error=root_mean_square(found.standard_error),
-        coverage=coverage(found, exact),
+        rmse=_root_mean_square(found.mean - exact.mean),
+        standard_error=_root_mean_square(found.standard_error),
+        coverage=_coverage(found, exact),
         recall=recall,
         head_mass=float(found.head_mass.median()),
         effective_sample_size=middle,
@@ -143,19 +98,19 @@ def pooled_r2(estimate: Float[Tensor, "b c h w"], exact: Float[Tensor, "b c h w"
     return float(coefficient_of_determination(estimate.flatten()[None], exact.flatten()[None]))
 
 
-def root_mean_square(values: Float[Tensor, "*shape"]) -> float:
+def _root_mean_square(values: Float[Tensor, "*shape"]) -> float:
     """Root of the mean square over all values."""
     return float(values.double().square().mean().sqrt())
 
 
-def coverage(found: Posterior, exact: Posterior) -> float:
+def _coverage(found: Posterior, exact: Posterior) -> float:
     """Share of the values whose 95 % interval holds the exact one, of those that have one."""
-    inside = (found.mean - exact.mean).abs() <= STANDARD_ERRORS * found.standard_error + ROUNDING
-    stated = has_interval(found)
-    return float(inside[stated].double().mean()) if stated.any() else float("nan")
+    inside = (found.mean - exact.mean).abs() <= _STANDARD_ERRORS * found.standard_error + _ROUNDING
+    stated = _has_interval(found)
+    return float(inside[stated].double().mean()) if stated.any() else nan
 
 
-def has_interval(found: Posterior) -> Bool[Tensor, "b c h w"]:
+def _has_interval(found: Posterior) -> Bool[Tensor, "b c h w"]:
     """Where the posterior states an error that it vouches for.
 
     Not where it is exact, nor where it is biased (nan), nor where few weights carry the tail.
@@ -163,23 +118,20 @@ def has_interval(found: Posterior) -> Bool[Tensor, "b c h w"]:
     return (found.standard_error > 0) & (found.k_hat < LARGEST_K_HAT)[:, None]
 
 
-def summarize(rows: Sequence[StepComparison]) -> dict[str, Any]:
+def _summarize(rows: Sequence[StepComparison]) -> VerifySummary:
     """Worst and middle of the steps, and the seconds of all."""
-    return {
-        **{name: worst_and_median(rows, name) for name in ("R2", "coverage", "recall")},
-        "steps_below_target_R2": sum(row.R2 < TARGET_R2 for row in rows),
-        "exact_seconds": sum(row.exact_seconds for row in rows),
-        "retrieval_seconds": sum(row.retrieval_seconds for row in rows),
-    }
+    return VerifySummary(
+        **{name: _worst_and_median(rows, name) for name in ("R2", "coverage", "recall")},
+        steps_below_target_R2=sum(row.R2 < TARGET_R2 for row in rows),
+        exact_seconds=sum(row.exact_seconds for row in rows),
+        retrieval_seconds=sum(row.retrieval_seconds for row in rows),
+    )
 
 
-def worst_and_median(rows: Sequence[StepComparison], name: str) -> dict[str, float | None]:
-    """Lowest and median of a field over the steps where it is known; None where it never is."""
-    known = [value for row in rows if isfinite(value := getattr(row, name))]
-    return {"lowest": min(known, default=None), "median": median(known) if known else None}
-
-
-FOUR_SAMPLES = SamplerConfig(num=4)
+def _worst_and_median(rows: Sequence[StepComparison], name: str) -> WorstAndMedian:
+    """Lowest and median of a field over the steps where it is known."""
+    known = [value for row in rows if isfinite(value := getattr(row, name))] or [nan]
+    return WorstAndMedian(lowest=min(known), median=median(known))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,7 +146,7 @@ class VerifyConfig:
         finals: let retrieval also follow its own trajectory, and compare the images it ends in.
     """
 
-    sampling: SamplerConfig = FOUR_SAMPLES
+    sampling: SamplerConfig = _FOUR_SAMPLES
     recall_pixels: int = 32
     finals: bool = False
 
@@ -221,25 +173,6 @@ class VerificationPlan:
     noise: Float[Tensor, "b c h w"]
     exact: ScoreMachine
     retrieval: ScoreMachine
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verification:
-    """A finished verification: a row per step, and the account that `verify.json` holds."""
-
-    rows: tuple[StepComparison, ...]
-    finals: FinalComparison | None
-    account: dict[str, Any]
-
-    @property
-    def title(self) -> str:
-        """What was compared, in one line."""
-        config, source = self.account["config"], self.account["source"]
-        return (
-            f"{Path(source['dataset']).name}, {source['num_images']:,} images: "
-            f"retrieval (k {config['k']:,}, tail {config['tail']:,}, nprobe {config['nprobe']:,}) "
-            "against the exact scan"
-        )
 
 
 def plan_verification(
@@ -270,7 +203,7 @@ def plan_verification(
 
 def verify(
     plan: VerificationPlan, on_row: Callable[[StepComparison], None] | None = None
-) -> Verification:
+) -> VerifyResult:
     """Follow the exact trajectory; `on_row` is called with each row as soon as it is known."""
     sampling = plan.config.sampling
     rows: list[StepComparison] = []
@@ -283,7 +216,7 @@ def verify(
 
     start, exact = perf_counter(), plan.noise
     for done in sample_steps(plan.exact, plan.noise, **process):
-        recall = mean_recall(
+        recall = _mean_recall(
             plan, done.step, done.xt, np.random.default_rng([sampling.seed, len(rows)])
         )
         rows.append(ask_beside(plan.retrieval, done, label=sampling.label, recall=recall))
@@ -293,19 +226,21 @@ def verify(
     finals = None
     if plan.config.finals:
         finals = compare_finals(sample(plan.retrieval, plan.noise, **process).images, exact)
-    account = {
-        "config": asdict(sampling)
-        | {"boundary": plan.index.boundary}
-        | {"recall_pixels": plan.config.recall_pixels, "finals": plan.config.finals},
-        "scales": plan.scales.account(),
-        "source": describe_source(plan.index, plan.index.images),
-        "device": describe_device(plan.noise.device),
-        "seconds": perf_counter() - start,
-        "steps": [known_values(row) for row in rows],
-        "summary": summarize(rows),
-        "finals": None if finals is None else known_values(finals),
-    }
-    return Verification(rows=tuple(rows), finals=finals, account=account)
+    return VerifyResult(
+        config=VerifySettings(
+            **asdict(replace(sampling, boundary=plan.index.boundary)),
+            recall_pixels=plan.config.recall_pixels,
+            finals=plan.config.finals,
+        ),
+        scales=ScalesResult.of(plan.scales),
+        source=describe_source(plan.index),
+        device=describe_device(plan.noise.device),
+        seconds=perf_counter() - start,
+        steps=tuple(rows),
+        summary=_summarize(rows),
+        finals=finals,
+        versions=library_versions(),
+    )
 
 
 def ask_beside(
@@ -313,7 +248,7 @@ def ask_beside(
     done: Transition[Posterior],
     *,
     label: int | None = None,
-    recall: float = float("nan"),
+    recall: float = nan,
 ) -> StepComparison:
     """The row of a step that the exact machine has done: retrieval asked at the same states."""
     step, start = done.step, perf_counter()
@@ -329,7 +264,7 @@ def ask_beside(
     )
 
 
-def mean_recall(
+def _mean_recall(
     plan: VerificationPlan, step: Step, xt: Float[Tensor, "b c h w"], rng: np.random.Generator
 ) -> float:
     """Recall of the search over random pixels of a step; nan where none is searched."""

@@ -14,7 +14,8 @@ from traced_run import few_images, traced_run
 from cli.sampler import main
 from patchindex import UserError
 from sampler.attribution.leave_out import PICTURES
-from sampler.results.accounts import read_run, read_verification
+from sampler.results.run_result import read_run
+from sampler.results.study_results import read_verification
 
 SERVED = 4  # of the accounts that are not refused, how many are explained and drawn
 DEEP = json.loads("[" * 400 + "]" * 400)

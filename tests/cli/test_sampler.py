@@ -11,8 +11,8 @@ from PIL import Image
 from cli.sampler import main
 from patchindex import ImageSet, IndexConfig, build_index
 from sampler import ELSMachine, sample
-from sampler.attribution.trace import Trace
 from sampler.noise import initial_noise
+from sampler.results.trace import Trace
 from sampler.scales import published_scales
 
 NUM_IMAGES = 60

@@ -10,7 +10,7 @@ from small_networks import network_config, random_network
 
 from cli.sampler import main
 from patchindex import ImageSet
-from sampler.networks import weight_files
+from sampler.networks import weight_file
 from sampler.scales import resolve_scales
 
 IMAGES = ["--resolution", 8, "--limit", 60]
@@ -24,10 +24,10 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def write_network(folder: Path, **settings: int) -> Path:
     made = random_network(network_config(**settings))
-    account = {"network": made.config.values(), "schedule": "cosine"}
-    weights, text = weight_files(made.module, account, half=False)
+    values = {"network": made.config.values(), "schedule": "cosine"}
+    weights, _ = weight_file(made.module, half=False)
     (folder / "network.safetensors").write_bytes(weights)
-    (folder / "network.json").write_bytes(text)
+    (folder / "network.json").write_text(json.dumps(values))
     return folder
 
 

@@ -19,9 +19,9 @@ from traced_run import NUM_IMAGES, SAMPLES, SEED, SIDE, STEPS, few_images, trace
 from cli.sampler import main
 from patchindex import ImageSet
 from sampler import ELSMachine, sample
-from sampler.attribution.trace import Trace
 from sampler.noise import initial_noise
 from sampler.results.output import reserve_output
+from sampler.results.trace import Trace
 
 KINDS = {"Uint8": "u1", "Uint16": "u2", "Int16": "i2", "Int32": "i4"}
 

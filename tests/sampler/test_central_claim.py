@@ -21,8 +21,8 @@ def test_retrieval_by_default_is_the_exact_posterior_and_its_intervals_hold(tmp_
     plan = plan_verification(index, VerifyConfig(sampling=sampling, recall_pixels=0, finals=True))
     found = verify(plan)
     assert len(images) == 2000
-    assert [row.R2 >= TARGET_R2 for row in found.rows] == [True] * 10, found.rows
-    estimated = [row for row in found.rows if row.coverage == row.coverage]
+    assert [row.R2 >= TARGET_R2 for row in found.steps] == [True] * 10, found.steps
+    estimated = [row for row in found.steps if row.coverage == row.coverage]
     assert len(estimated) >= 5
     # 95 % are promised; neighboring pixels share their draws, so that a step's share varies
     assert np.mean([row.coverage for row in estimated]) >= 0.93

@@ -9,7 +9,7 @@ from small_index import build_small, small_images
 
 from patchindex import ImageSet, PatchIndex, UserError
 from sampler import ELSMachine, ISMachine, LSMachine
-from sampler.results.run_account import as_compared
+from sampler.results.run_result import ScalesResult, with_compared_sizes
 from sampler.scales import choose_scales, default_scales, placement, published_scales, spread
 
 
@@ -52,11 +52,9 @@ def test_a_scale_that_is_asked_for_is_served_with_one_warning_and_both_are_kept(
 ) -> None:
     with caplog.at_level(logging.INFO):
         chosen = choose_scales(ELSMachine(index), index, "3,5,9,15", boundary="zeros")
-    assert chosen.account() == {
-        "name": "3,5,9,15",
-        "asked": [3, 5, 9, 15],
-        "patch_sizes": [3, 3, 7, 7],
-    }
+    assert ScalesResult.of(chosen) == ScalesResult(
+        name="3,5,9,15", asked=(3, 5, 9, 15), patch_sizes=(3, 3, 7, 7)
+    )
     (warning,) = [record.getMessage() for record in caplog.records]
     assert warning == (
         "the index lacks scale 5 (scale 3 serves in its place), scale 9 (scale 7 serves in its "
@@ -74,8 +72,8 @@ def test_a_sum_over_every_patch_compares_what_is_asked_for(index, machine, caplo
 def test_the_machine_of_whole_images_has_no_patch_size(index, caplog) -> None:
     for asked in (None, "3,5"):
         chosen = choose_scales(ISMachine(index.images), index, asked, boundary="zeros")
-        assert chosen.account()["patch_sizes"] is None
-    assert chosen.account()["asked"] == [3, 5]
+        assert ScalesResult.of(chosen).patch_sizes is None
+    assert ScalesResult.of(chosen).asked == (3, 5)
     assert not caplog.records
 
 
@@ -124,13 +122,17 @@ def test_an_account_without_a_version_is_read_as_what_it_compared() -> None:
         "scales": {"name": "3,5,17", "patch_sizes": [3, 5, 17]},
         "steps": [{"t": 1.0, "patch_size": 17}, {"t": 0.5, "patch_size": 5}],
     }
-    told = as_compared(old, Path("run.json"))
+    told = with_compared_sizes(old, Path("run.json"))
     assert told["scales"] == {"name": "3,5,17", "asked": [3, 5, 17], "patch_sizes": [3, 3, 9]}
     assert [step["patch_size"] for step in told["steps"]] == [9, 3]
     assert [step["asked_patch_size"] for step in told["steps"]] == [17, 5]
-    exact = as_compared(old | {"config": {"machine": "els", "exact": True}}, Path("run.json"))
+    exact = with_compared_sizes(
+        old | {"config": {"machine": "els", "exact": True}}, Path("run.json")
+    )
     assert exact["scales"]["patch_sizes"] == [3, 5, 17]
-    whole = as_compared(old | {"config": {"machine": "is", "exact": False}}, Path("run.json"))
+    whole = with_compared_sizes(
+        old | {"config": {"machine": "is", "exact": False}}, Path("run.json")
+    )
     assert whole["scales"]["patch_sizes"] is None
     assert [step["patch_size"] for step in whole["steps"]] == [None, None]
 
@@ -138,7 +140,6 @@ def test_an_account_without_a_version_is_read_as_what_it_compared() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"schema_version": 3}, "run.json has schema version 3, but this program reads up to 2"),
         ({"scales": None}, r"run\.json is not the account of a run, or lacks a part"),
         ({"steps": [1]}, r"run\.json is not the account of a run, or lacks a part"),
         ({"source": {}}, r"lacks a part \('index'\)\. Sample the run again"),
@@ -152,4 +153,4 @@ def test_an_account_of_another_version_is_refused_in_one_line(change, message) -
         "steps": [{"t": 1.0, "patch_size": 3}],
     }
     with pytest.raises(UserError, match=message):
-        as_compared(account | change, Path("run.json"))
+        with_compared_sizes(account | change, Path("run.json"))

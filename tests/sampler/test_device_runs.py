@@ -17,9 +17,9 @@ from sampler.attribution.leave_out import LeaveOutConfig, leave_out
 from sampler.attribution.nearest_patches import LookupConfig
 from sampler.attribution.pixel_query import find_sources
 from sampler.attribution.run_folder import RunFolder
-from sampler.attribution.trace import Trace
 from sampler.estimator.query import NeighborSearch
 from sampler.results.output import write_run
+from sampler.results.trace import Trace
 from sampler.run import SamplerConfig, carry_out, plan_run
 from sampler.studies.calibrate import CalibrateConfig, calibrate
 from sampler.studies.compare import CompareConfig, compare_network
@@ -63,30 +63,30 @@ def test_a_traced_run_and_its_leave_out_check(index, gpu, tmp_path: Path) -> Non
         folder.mkdir()
         plan = plan_run(index, RETRIEVAL, traced=True, device=device)
         run = carry_out(plan, trace_path=folder / "tracing")
-        assert run.result.images.device == device
-        write_run(run, folder)
+        assert run.samples.device == device
+        write_run(run.result, run.samples, folder, run.trace_path)
         check = leave_out(RunFolder.open(folder), index, LeaveOutConfig(top=2), device)
         made[device.type] = (np.load(folder / "samples.npy"), check, Trace.open(folder))
     (ours, our_check, our_trace), (theirs, check, trace) = made["cuda"], made["cpu"]
-    assert run.account["device"] == "cuda:0 simulated"
+    assert run.result.device == "cuda:0 simulated"
     np.testing.assert_allclose(ours, theirs, atol=1e-6)
-    assert our_check.removed == check.removed
+    assert our_check.result.removed == check.result.removed
     np.testing.assert_allclose(our_check.without, check.without, atol=1e-6)
     np.testing.assert_allclose(our_trace.read("mean"), trace.read("mean"), atol=1e-3)
     np.testing.assert_array_equal(our_trace.source_ids(), trace.source_ids())
 
 
 def test_a_run_on_the_processor_says_so(index) -> None:
-    assert carry_out(plan_run(index, SUMS)).account["device"] == "cpu"
+    assert carry_out(plan_run(index, SUMS)).result.device == "cpu"
 
 
 def test_a_verification(index, gpu) -> None:
     config = VerifyConfig(sampling=RETRIEVAL, recall_pixels=4, finals=True)
     ours = verify(plan_verification(index, config, gpu))
     theirs = verify(plan_verification(index, config))
-    assert ours.account["device"] == "cuda:0 simulated"
+    assert ours.device == "cuda:0 simulated"
     assert ours.finals.r == pytest.approx(theirs.finals.r, abs=1e-6)
-    for row, expected in zip(ours.rows, theirs.rows, strict=True):
+    for row, expected in zip(ours.steps, theirs.steps, strict=True):
         for name in ("R2", "rmse", "recall", "effective_sample_size_90", "num_scored"):
             assert getattr(row, name) == pytest.approx(getattr(expected, name), rel=1e-5), name
 
@@ -101,7 +101,7 @@ def test_a_comparison_with_a_network_that_lives_elsewhere(gpu) -> None:
         assert found.device == torch.device("cpu")
         torch.testing.assert_close(found, theirs.predicted[name], atol=1e-5, rtol=0)
     torch.testing.assert_close(ours.nearest[2], theirs.nearest[2], atol=0, rtol=0)
-    assert ours.account["device"] == "cuda:0 simulated"
+    assert ours.result.device == "cuda:0 simulated"
 
 
 @pytest.mark.parametrize("held_out", [True, False])
@@ -115,7 +115,7 @@ def test_a_calibration(gpu, held_out: bool) -> None:
         ours.calibration.merit, theirs.calibration.merit, atol=1e-5, rtol=1e-5
     )
     assert ours.calibration.scales() == theirs.calibration.scales()
-    assert ours.account["device"] == "cuda:0 simulated"
+    assert ours.result.device == "cuda:0 simulated"
 
 
 @pytest.mark.parametrize("sigma", [0.0, 0.7])

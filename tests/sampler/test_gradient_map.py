@@ -6,8 +6,9 @@ from small_networks import network_config, random_network
 from torch import nn
 
 from sampler.networks import Network
-from sampler.networks.receptive_field import effective_width, gradient_map, gradient_maps
-from sampler.trajectory import plan_steps
+from sampler.networks.receptive_field import effective_width, gradient_map
+from sampler.schedule import plan_steps
+from sampler.studies.calibrate import gradient_maps
 
 
 class OneConvolution(nn.Module):

@@ -6,7 +6,8 @@ from small_index import small_images
 
 from patchindex import UserError
 from sampler import ELSMachine
-from sampler.trajectory import draw_labels, labels_for, machine_denoiser, plan_steps
+from sampler.schedule import plan_steps
+from sampler.trajectory import draw_labels, labels_for, machine_denoiser
 
 IMAGES = small_images(30, 8)
 (STEP, *_) = plan_steps((3,), 2, "cosine")

@@ -16,8 +16,8 @@ from patchindex import ImageSet, PatchGeometry
 from patchindex.images import to_unit
 from sampler import ELSMachine, ISMachine, LSMachine, sample
 from sampler.noise import initial_noise
-from sampler.schedule import noise_level
-from sampler.trajectory import plan_steps, reverse
+from sampler.schedule import noise_level, plan_steps
+from sampler.trajectory import reverse
 
 SIDE = 16
 SCALES = [3, 3, 3, 5, 5, 5, 7, 7, 7, 9]

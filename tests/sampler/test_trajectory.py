@@ -13,7 +13,7 @@ from reference.score_machines import posterior
 
 from patchindex import ImageSet, UserError
 from sampler import ELSMachine, ISMachine, LSMachine, Posterior, sample, sample_steps
-from sampler.trajectory import plan_steps
+from sampler.schedule import plan_steps
 
 STEPS = 6
 SCALES = [1, 3, 3, 5, 7, 9]

@@ -1,6 +1,7 @@
 """The data inside the page: a JSON header, and arrays of small whole numbers."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
@@ -11,10 +12,20 @@ from numpy import ndarray
 from patchindex import ImageSet
 from sampler.attribution.leave_out import read_checks
 from sampler.attribution.run_folder import RunFolder
-from sampler.attribution.trace import Trace, check_image_numbers
 from sampler.errors import SamplerConfigError
+from sampler.results.run_result import RunResult, SamplerConfig, ScalesResult
+from sampler.results.trace import Trace, check_image_numbers
 
-FINEST = 65535
+_FINEST = 65535
+_SOURCES_SHOWN = 4
+# lighter ones say little, and the page could not hold the pictures of all their images
+_LEAST_SHOWN = 0.005
+# pixels of all steps and samples that make a page of about ten megabytes
+MOST_PIXELS = 400_000
+SHOWN_BYTES = 14_800_000  # of the whole page; pictures of training images fill it up
+_NOISE_QUANTILE = 0.998
+
+Arrays = dict[str, Shaped[ndarray, "..."]]
 
 
 def linear_levels(values: Float[ndarray, "..."], low: float, high: float) -> UInt8[ndarray, "..."]:
@@ -42,20 +53,9 @@ def share_levels(
     weights: Float[ndarray, "*q m"],
 ) -> tuple[UInt16[ndarray, "*q m"], UInt16[ndarray, "*q"]]:
     """Shares in steps of 1 / 65535, and what they leave of the whole."""
-    levels = (weights.astype(np.float64) * FINEST).round().astype(np.int64)
-    rest = (FINEST - levels.sum(axis=-1)).clip(0)
+    levels = (weights.astype(np.float64) * _FINEST).round().astype(np.int64)
+    rest = (_FINEST - levels.sum(axis=-1)).clip(0)
     return levels.astype(np.uint16), rest.astype(np.uint16)
-
-
-Arrays = dict[str, Shaped[ndarray, "..."]]
-
-SOURCES_SHOWN = 4
-# lighter ones say little, and the page could not hold the pictures of all their images
-LEAST_SHOWN = 0.005
-# pixels of all steps and samples that make a page of about ten megabytes
-MOST_PIXELS = 400_000
-SHOWN_BYTES = 14_800_000  # of the whole page; pictures of training images fill it up
-NOISE_QUANTILE = 0.998
 
 
 def chosen_samples(run: RunFolder, wanted: Sequence[int] | None) -> list[int]:
@@ -87,7 +87,7 @@ def make_payload(
     run.check_images(images)
     trace, at = run.trace, list(samples)
     state = trace.read("state", at)
-    ranges = state_ranges(state)
+    ranges = _state_ranges(state)
     states = [linear_levels(part, -end, end) for part, end in zip(state, ranges, strict=True)]
     effective, effective_range = log_levels(trace.read("effective_sample_size", at))
     arrays: Arrays = {
@@ -99,8 +99,8 @@ def make_payload(
     head_mass = trace.read("head_mass", at).astype(np.float32)
     if np.isfinite(head_mass).all():  # both are unknown where patches were left out
         arrays |= {"head_mass": linear_levels(head_mass, 0.0, 1.0), "standard_error": error}
-    arrays |= source_arrays(trace, at, images)
-    checks = [check for check in read_checks(run.path, images) if check.sample in at]
+    arrays |= _source_arrays(trace, at, images)
+    checks = [check for check in read_checks(run.path, images) if check.result.sample in at]
     if checks:
         pairs = ((check.finished, check.without) for check in checks)
         for name, pictures in zip(
@@ -108,30 +108,29 @@ def make_payload(
         ):
             arrays[name] = linear_levels(np.stack(pictures), -1.0, 1.0)
     header = {
-        "title": title_of(run.account, len(at)),
-        "facts": facts_of(run, images),
+        "title": _title_of(run.result, len(at)),
+        "facts": _facts_of(run.result, images),
         "steps": [
             {
-                "t": step["t"],
-                "sigma": step["sigma"],
-                "patch_size": step["patch_size"] or whole_side(images),
+                "t": step.t,
+                "sigma": step.sigma,
+                "patch_size": step.patch_size or _whole_side(images),
                 "state_range": [-end, end],
             }
-            for step, end in zip(run.account["steps"], ranges, strict=True)
+            for step, end in zip(run.result.steps, ranges, strict=True)
         ],
-        "whole_images": compares_whole_images(run.account),
-        "boundary": border_of(run.account),
+        "whole_images": run.result.scales.patch_sizes is None,
+        "boundary": _border_of(run.result.config),
         "samples": [
-            {"number": number, "label": run.account["config"]["label"]}
-            | run.account["trace"]["attribution"][number]
+            {"number": number, "label": run.result.config.label} | asdict(run.attribution[number])
             for number in at
         ],
         "leave_out": [
             {
-                "sample": at.index(check.sample),
-                "removed": check.account["removed"],
-                "distance": check.account["distance"],
-                "control_distance": check.account["control_distance"],
+                "sample": at.index(check.result.sample),
+                "removed": list(check.result.removed),
+                "distance": check.result.distance,
+                "control_distance": check.result.control_distance,
             }
             for check in checks
         ]
@@ -140,45 +139,40 @@ def make_payload(
             "effective_sample_size": list(effective_range),
             "standard_error": list(error_range),
         },
-        "least_share": LEAST_SHOWN,
+        "least_share": _LEAST_SHOWN,
         "class_names": list(images.class_names) or None,
-        "num_training_images": len(images.label_indices(run.account["config"]["label"])),
+        "num_training_images": len(images.label_indices(run.result.config.label)),
     }
     return header, arrays
 
 
-def whole_side(images: ImageSet) -> int:
+def _whole_side(images: ImageSet) -> int:
     """Side of a window that holds the whole image, wherever its pixel lies."""
     return 2 * max(images.height, images.width) - 1
 
 
-def compares_whole_images(account: dict[str, Any]) -> bool:
-    """Whether the run's machine had no patches."""
-    return account["scales"]["patch_sizes"] is None
-
-
-def sizes_of(scales: dict[str, Any]) -> str:
+def _sizes_of(scales: ScalesResult) -> str:
     """Patch sizes that were compared, what placed them, and which were asked for if others."""
-    if scales["patch_sizes"] is None:
+    if scales.patch_sizes is None:
         return "whole images are compared"
-    listed = ", ".join(map(str, sorted(set(scales["patch_sizes"]))))
-    asked = sorted(set(scales["asked"]) - set(scales["patch_sizes"]))
+    listed = ", ".join(map(str, sorted(set(scales.patch_sizes))))
+    asked = sorted(set(scales.asked) - set(scales.patch_sizes))
     instead = f"; {', '.join(map(str, asked))} were asked for too" if asked else ""
-    return f"{listed} ({scales['name']}{instead})"
+    return f"{listed} ({scales.name}{instead})"
 
 
-def state_ranges(state: Float[ndarray, "s b c h w"]) -> list[float]:
+def _state_ranges(state: Float[ndarray, "s b c h w"]) -> list[float]:
     """For each step the largest value but for outliers, at least 1: what the picture spans."""
     sizes = np.abs(state.astype(np.float32)).reshape(len(state), -1)
-    ends: list[float] = np.quantile(sizes, NOISE_QUANTILE, axis=1).clip(1).tolist()
+    ends: list[float] = np.quantile(sizes, _NOISE_QUANTILE, axis=1).clip(1).tolist()
     return ends
 
 
-def source_arrays(trace: Trace, at: list[int], images: ImageSet) -> Arrays:
+def _source_arrays(trace: Trace, at: list[int], images: ImageSet) -> Arrays:
     """The heaviest sources of each pixel; light ones count as unattributed."""
-    ids = trace.source_ids(at)[..., :SOURCES_SHOWN]
-    shares = trace.read("source_weights", at)[..., :SOURCES_SHOWN].astype(np.float32)
-    listed, per_image = shares >= LEAST_SHOWN, images.height * images.width
+    ids = trace.source_ids(at)[..., :_SOURCES_SHOWN]
+    shares = trace.read("source_weights", at)[..., :_SOURCES_SHOWN].astype(np.float32)
+    listed, per_image = shares >= _LEAST_SHOWN, images.height * images.width
     check_image_numbers(ids[listed] // per_image, len(images))
     weights, unattributed = share_levels(shares * listed)
     return {
@@ -221,44 +215,42 @@ def picture_arrays(images: ImageSet, numbers: Int[ndarray, " n"], bits: int = 8)
     }
 
 
-def title_of(account: dict[str, Any], num: int) -> str:
+def _title_of(run: RunResult, num: int) -> str:
     """Which machine made what, in a line."""
-    machine, dataset = account["config"]["machine"].upper(), account["source"]["dataset"]
+    machine, dataset = run.config.machine.upper(), run.source.dataset
     return f"{machine} machine over {dataset}: {num} sample{'s' if num > 1 else ''}"
 
 
-def border_of(account: dict[str, Any]) -> str:
+def _border_of(config: SamplerConfig) -> str:
     """What windows do at the border; whole images never wrap."""
-    config = account["config"]
-    return "zeros" if config["machine"] == "is" else str(config["boundary"])
+    return "zeros" if config.machine == "is" else config.boundary or "zeros"
 
 
-def class_of(account: dict[str, Any], images: ImageSet) -> str:
+def _class_of(label: int | None, images: ImageSet) -> str:
     """The class that was sampled; empty for all."""
-    label: int | None = account["config"]["label"]
     if label is None:
         return ""
     names = images.class_names
     return f"{label}, {names[label]}" if label < len(names) else str(label)
 
 
-def facts_of(run: RunFolder, images: ImageSet) -> list[list[str]]:
+def _facts_of(run: RunResult, images: ImageSet) -> list[list[str]]:
     """What determines the samples, as names and values for people."""
-    config, source = run.account["config"], run.account["source"]
-    shape = " x ".join(str(size) for size in source["shape"])
-    exact = config["exact"] or config["machine"] != "els"
+    config, source = run.config, run.source
+    exact = config.exact or config.machine != "els"
+    shape = " x ".join(map(str, source.shape))
     facts = {
-        "Machine": config["machine"].upper(),
-        "Sums": "exact" if exact else f"retrieved: k {config['k']}, tail {config['tail']}",
-        "Training images": f"{source['num_images']:,} of {source['dataset']}, {shape}",
-        "Checksum of the images": source["sha256"],
-        "Border rule": border_of(run.account),
-        "Class": class_of(run.account, images),
-        "Patch sizes": sizes_of(run.account["scales"]),
-        "Steps": f"{len(run.account['steps'])}, schedule {config['schedule']}",
-        "Noise": config["noise"] or f"seed {config['seed']}",
-        "Samples in the run": str(config["num"]),
-        "Seconds": str(timedelta(seconds=round(run.account["seconds"]))),
-        "Versions": ", ".join(f"{k} {v}" for k, v in run.account.get("versions", {}).items()),
+        "Machine": config.machine.upper(),
+        "Sums": "exact" if exact else f"retrieved: k {config.k}, tail {config.tail}",
+        "Training images": f"{source.num_images:,} of {source.dataset}, {shape}",
+        "Checksum of the images": source.sha256,
+        "Border rule": _border_of(config),
+        "Class": _class_of(config.label, images),
+        "Patch sizes": _sizes_of(run.scales),
+        "Steps": f"{len(run.steps)}, schedule {config.schedule}",
+        "Noise": config.noise or f"seed {config.seed}",
+        "Samples in the run": str(config.num),
+        "Seconds": str(timedelta(seconds=round(run.seconds))),
+        "Versions": ", ".join(f"{name} {number}" for name, number in run.versions.items()),
     }
     return [[name, value] for name, value in facts.items() if value]

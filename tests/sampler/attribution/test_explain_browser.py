@@ -24,8 +24,8 @@ from numpy import ndarray
 from traced_run import SIDE, few_images, traced_run
 
 from sampler.attribution.run_folder import RunFolder
-from sampler.attribution.trace import Trace
 from sampler.attribution.viewer.page import explain, render_page
+from sampler.results.trace import Trace
 
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium on PATH")
 LAST = STEPS - 1

@@ -13,7 +13,8 @@ from patchindex.images import to_unit
 from sampler.errors import NetworkError
 from sampler.networks import Network, network_denoiser
 from sampler.networks.network import BLOCK_IMAGES
-from sampler.trajectory import Step, plan_steps, reverse
+from sampler.schedule import Step, plan_steps
+from sampler.trajectory import reverse
 
 
 class PerfectNoise(nn.Module):

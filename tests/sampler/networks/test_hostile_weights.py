@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from small_networks import network_config, random_network
 
 from sampler.errors import NetworkError
-from sampler.networks import load_network, weight_files
+from sampler.networks import load_network, weight_file
 
 HUGE = 10**9
 
@@ -19,7 +19,7 @@ def path(tmp_path: Path) -> Path:
     """A whole pair, whose checksum is left out so that the weights may be changed."""
     network = random_network(network_config("unet", widths=(8, 12), num_classes=3))
     values = {"network": network.config.values(), "schedule": "cosine"}
-    weights, _ = weight_files(network.module, values, half=False)
+    weights, _ = weight_file(network.module, half=False)
     path = tmp_path / "network.safetensors"
     path.write_bytes(weights)
     path.with_suffix(".json").write_text(json.dumps(values))

@@ -11,7 +11,8 @@ from sampler import ELSMachine
 from sampler.networks import network_denoiser
 from sampler.networks.weights import DEFAULT_NETWORK, bundled_networks, open_network
 from sampler.scales import calibrated_scales
-from sampler.trajectory import machine_denoiser, plan_steps
+from sampler.schedule import plan_steps
+from sampler.trajectory import machine_denoiser
 
 
 @pytest.fixture

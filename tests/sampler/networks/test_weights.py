@@ -8,16 +8,16 @@ import torch
 from small_networks import equal_weights, network_config, random_network
 
 from sampler.errors import NetworkError
-from sampler.networks import Network, load_network, weight_files
+from sampler.networks import Network, load_network, weight_file
 
 
-def write(folder: Path, network: Network, *, half: bool = False, **account: object) -> Path:
+def write(folder: Path, network: Network, *, half: bool = False, **others: object) -> Path:
     """The two files, as training leaves them."""
-    values = {"network": network.config.values(), "schedule": "cosine"} | account
-    weights, text = weight_files(network.module, values, half=half)
+    weights, checksum = weight_file(network.module, half=half)
+    values = {"network": network.config.values(), "schedule": "cosine", "weights_sha256": checksum}
     path = folder / "network.safetensors"
     path.write_bytes(weights)
-    path.with_suffix(".json").write_bytes(text)
+    path.with_suffix(".json").write_text(json.dumps(values | others))
     return path
 
 

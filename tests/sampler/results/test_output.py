@@ -16,7 +16,8 @@ from patchindex.errors import LockedError
 from sampler.errors import OutputError
 from sampler.results.output import REPLACING, reserve_output, settle_output, write_run, write_whole
 from sampler.results.plot_folder import ResultsError, plot_folder
-from sampler.run import SamplerConfig, carry_out, plan_run
+from sampler.results.run_result import SamplerConfig
+from sampler.run import carry_out, plan_run
 
 pytestmark = ignore_threads
 
@@ -45,6 +46,10 @@ def with_trace(run, path, traced):
         return replace(run, trace_path=None)
     shutil.copytree(run.trace_path / "state", path / "state")
     return replace(run, trace_path=path)
+
+
+def write(run, folder):
+    write_run(run.result, run.samples, folder, run.trace_path)
 
 
 def content(folder):
@@ -76,7 +81,7 @@ def test_a_run_that_is_killed_at_any_change_leaves_the_old_or_the_new_one(runs, 
     old, new = tmp_path / "old", tmp_path / "new"
     for folder, run, has_trace in zip((old, new), runs, traced, strict=True):
         with reserve_output(folder, overwrite=False):
-            write_run(with_trace(run, tmp_path / f"{folder.name}.zarr", has_trace), folder)
+            write(with_trace(run, tmp_path / f"{folder.name}.zarr", has_trace), folder)
     for name in ("explain.html", "leave_out.json", "leave_out.npz", "steps.png", "attribution.svg"):
         (old / name).write_text("of the old run")
     before, after = content(old), content(new)
@@ -87,7 +92,7 @@ def test_a_run_that_is_killed_at_any_change_leaves_the_old_or_the_new_one(runs, 
         with reserve_output(folder, overwrite=True):
             run = with_trace(runs[1], folder / ".tracing-0", traced[1])
             die_before_change(number)
-            write_run(run, folder)
+            write(run, folder)
 
     for number in itertools.count(1):
         folder = shutil.copytree(old, tmp_path / "run")
@@ -133,7 +138,7 @@ def test_a_second_writer_is_refused_and_removes_nothing(tmp_path):
 def test_a_plot_elsewhere_may_read_while_the_run_is_made_again(runs, tmp_path):
     folder = tmp_path / "run"
     with reserve_output(folder, overwrite=False):
-        write_run(with_trace(runs[0], None, traced=False), folder)
+        write(with_trace(runs[0], None, traced=False), folder)
     with reserve_output(folder, overwrite=True):
         assert plot_folder(folder, tmp_path / "plots")
         with pytest.raises(LockedError, match="another process is writing"):

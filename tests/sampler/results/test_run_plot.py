@@ -8,38 +8,55 @@ import pytest
 from matplotlib.figure import Figure
 
 from sampler.results.attribution_figures import MOST_SHOWN, attribution_figure
+from sampler.results.run_result import (
+    Attribution,
+    ImageShare,
+    RunResult,
+    RunStep,
+    SamplerConfig,
+    ScalesResult,
+    SourceResult,
+    TraceResult,
+)
 from sampler.results.step_figures import steps_figure
 from sampler.results.study_figures import verification_figure
-from sampler.run import SamplerConfig
-from sampler.studies.verify import StepComparison
-from sampler.trajectory import StepReport
+from sampler.results.study_results import (
+    StepComparison,
+    VerifyResult,
+    VerifySettings,
+    VerifySummary,
+    WorstAndMedian,
+)
 
 ROWS = tuple(
-    StepReport(
-        t=t, patch_size=patch_size, sigma=1.0, effective_sample_size=size, head_mass=0.4,
-        standard_error=error, num_scored=5e4, estimated_again=0.25, summed_exactly=0.1, seconds=0.5,
+    RunStep(
+        t=t, patch_size=patch_size, asked_patch_size=patch_size, sigma=1.0,
+        effective_sample_size=size, head_mass=0.4, standard_error=error, num_scored=5e4,
+        estimated_again=0.25, summed_exactly=0.1, seconds=0.5,
     )
     for t, patch_size, size, error in [(1.0, 9, 900.0, 0.0), (0.5, 9, 30.0, 0.004),
                                        (0.25, 3, 4.0, 0.002)]
 )  # fmt: skip
 
 
-def account(rows: tuple[StepReport, ...] = ROWS, **settings: object) -> dict:
-    return {
-        "config": asdict(SamplerConfig(**({"num": 2} | settings))),
-        "source": {
-            "dataset": "sample", "num_images": 1500, "shape": [1, 32, 32],
-            "index": "some.zarr", "index_scales": [3, 9],
-        },
-        "steps": [asdict(row) | {"asked_patch_size": row.patch_size} for row in rows],
-    }  # fmt: skip
+def made(rows: tuple[RunStep, ...] = ROWS, **settings: object) -> RunResult:
+    return RunResult(
+        config=SamplerConfig(**({"num": 2} | settings)),
+        scales=ScalesResult(name="3,9", asked=(3, 9), patch_sizes=(3, 9)),
+        source=SourceResult(
+            dataset="sample", num_images=1500, shape=(1, 32, 32), index="some.zarr",
+            index_scales=(3, 9), sha256="0",
+        ),
+        seconds=1.5,
+        steps=tuple(rows),
+    )  # fmt: skip
 
 
-def attributed(num_samples: int = 2, label: int | None = 7) -> dict:
-    images = [{"image": 41230, "share": 0.2, "label": label}]
-    images += [{"image": i, "share": 0.001, "label": label} for i in range(9)]
-    sample = {"images": images, "others": 0.391, "unattributed": 0.4}
-    return account() | {"trace": {"attribution": [sample] * num_samples}}
+def attributed(num_samples: int = 2, label: int | None = 7) -> RunResult:
+    images = (ImageShare(image=41230, share=0.2, label=label),)
+    images += tuple(ImageShare(image=i, share=0.001, label=label) for i in range(9))
+    sample = Attribution(images=images, others=0.391, unattributed=0.4)
+    return replace(made(), trace=TraceResult(attribution=(sample,) * num_samples))
 
 
 def panels(figure: Figure) -> dict:
@@ -57,7 +74,7 @@ def named(panel) -> list[str]:
 
 
 def test_every_number_of_the_steps_is_drawn_over_t() -> None:
-    found = panels(steps_figure(ROWS, account()))
+    found = panels(steps_figure(made()))
     values = {
         "effective sample size, median": [900, 30, 4],
         "head mass, median": [0.4] * 3,
@@ -77,26 +94,29 @@ def test_every_number_of_the_steps_is_drawn_over_t() -> None:
 
 
 def test_sizes_that_the_index_lacks_stand_beside_those_that_served() -> None:
-    told = account()
-    for step, size in zip(told["steps"], (17, 9, 5), strict=True):
-        step["asked_patch_size"] = size
-    panel = panels(steps_figure(ROWS, told))["patch size P, pixels"]
+    rows = tuple(
+        replace(row, asked_patch_size=size) for row, size in zip(ROWS, (17, 9, 5), strict=True)
+    )
+    panel = panels(steps_figure(made(rows)))["patch size P, pixels"]
     assert named(panel) == ["asked for", "of the index, compared"]
     np.testing.assert_array_equal(panel.lines[0].get_ydata(), [17, 9, 5])
     assert [label.get_text() for label in panel.get_yticklabels()] == ["3", "5", "9", "17"]
 
 
 def test_many_sizes_do_not_crowd_the_axis() -> None:
-    rows = [replace(ROWS[0], t=1 - i / 40, patch_size=65 - 2 * i) for i in range(32)]
-    panel = panels(steps_figure(rows, account(tuple(rows), exact=True)))["patch size P, pixels"]
+    sizes = [65 - 2 * i for i in range(32)]
+    rows = [
+        replace(ROWS[0], t=1 - i / 40, patch_size=size, asked_patch_size=size)
+        for i, size in enumerate(sizes)
+    ]
+    panel = panels(steps_figure(made(tuple(rows), exact=True)))["patch size P, pixels"]
     assert len(panel.get_yticks()) < 12
     assert panel.get_legend() is None
 
 
 def test_an_exact_run_uses_every_size_and_says_that_it_has_no_error() -> None:
     exact = tuple(replace(row, standard_error=0.0) for row in ROWS)
-    told = account(exact, exact=True)
-    figure = steps_figure(exact, told)
+    figure = steps_figure(made(exact, exact=True))
     panel = panels(figure)["standard error (image: -1 to 1)"]
     assert [label.get_text() for label in panel.get_yticklabels()] == ["0"]
     assert words(figure) == ["exact at every step"]
@@ -105,12 +125,12 @@ def test_an_exact_run_uses_every_size_and_says_that_it_has_no_error() -> None:
 
 def test_a_run_of_whole_images_has_no_patch_size() -> None:
     rows = tuple(replace(row, patch_size=None) for row in ROWS)
-    figure = steps_figure(rows, account(rows, machine="is"))
+    figure = steps_figure(made(rows, machine="is"))
     assert "the IS machine compares whole images" in words(figure)
 
 
 def test_a_tolerance_adds_its_line_and_the_ways_to_it() -> None:
-    figure = steps_figure(ROWS, account(tolerance=0.02, num=1))
+    figure = steps_figure(made(tolerance=0.02, num=1))
     found = panels(figure)
     assert len(found) == 7
     assert "tolerance 0.02" in words(figure)
@@ -125,13 +145,13 @@ def test_a_tolerance_adds_its_line_and_the_ways_to_it() -> None:
 
 def test_what_is_not_known_is_said_in_its_place() -> None:
     unknown = [replace(row, head_mass=nan, standard_error=nan) for row in ROWS]
-    figure = steps_figure(unknown, account(tail=0))
+    figure = steps_figure(made(unknown, tail=0))
     panels(figure)
     assert words(figure) == ["not known", "not known"]
 
 
 def test_a_run_of_one_step_is_drawn() -> None:
-    assert len(panels(steps_figure(ROWS[:1], account(ROWS[:1])))) == 6
+    assert len(panels(steps_figure(made(ROWS[:1])))) == 6
 
 
 def test_the_bars_of_a_sample_sum_to_1() -> None:
@@ -154,9 +174,22 @@ def test_of_many_samples_the_first_are_drawn() -> None:
 
 
 def test_a_sample_without_any_named_image_is_drawn() -> None:
-    told = attributed(1)
-    told["trace"]["attribution"][0] |= {"images": [], "others": 0.0, "unattributed": 1.0}
-    attribution_figure(told).draw_without_rendering()
+    alone = Attribution(images=(), others=0.0, unattributed=1.0)
+    trace = TraceResult(attribution=(alone,))
+    attribution_figure(replace(made(), trace=trace)).draw_without_rendering()
+
+
+def verified(*steps: StepComparison) -> VerifyResult:
+    run, unknown = made(), WorstAndMedian(lowest=nan, median=nan)
+    return VerifyResult(
+        config=VerifySettings(**asdict(run.config), recall_pixels=0, finals=False),
+        scales=run.scales, source=run.source, device="cpu", seconds=1.0, steps=steps,
+        summary=VerifySummary(
+            R2=unknown, coverage=unknown, recall=unknown, steps_below_target_R2=0,
+            exact_seconds=1.0, retrieval_seconds=1.0,
+        ),
+        finals=None, versions={},
+    )  # fmt: skip
 
 
 def test_an_exact_step_of_a_verification_stays_inside_its_panel() -> None:
@@ -167,7 +200,7 @@ def test_an_exact_step_of_a_verification_stays_inside_its_panel() -> None:
         exact_seconds=1.0, retrieval_seconds=1.0,
     )  # fmt: skip
     exact = replace(row, t=0.5, R2=1.0, rmse=0.0, standard_error=0.0)
-    found = panels(verification_figure([row, exact], "title"))  # a warning where it does not fit
+    found = panels(verification_figure(verified(row, exact)))  # a warning where it does not fit
     panel = found["error in image units (-1 to 1)"]
     assert panel.get_ylim()[0] == 0
     assert [line.get_ydata()[1] for line in panel.lines[:2]] == [0, 0]

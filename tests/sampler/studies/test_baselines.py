@@ -6,8 +6,8 @@ import torch
 from small_index import small_images
 
 from patchindex.images import to_unit
+from sampler.schedule import plan_steps
 from sampler.studies.baselines import WienerFilter, nearest_images, wiener_denoiser
-from sampler.trajectory import plan_steps
 
 IMAGES = small_images(200, 6, channels=2)
 

@@ -11,8 +11,10 @@ from small_index import build_small, small_images
 
 from patchindex import ImageSet, UserError
 from sampler import ELSMachine
-from sampler.run import SamplerConfig
+from sampler.results.run_result import SamplerConfig
+from sampler.results.study_figures import scales_figure
 from sampler.scales import published_scales, resolve_scales
+from sampler.schedule import plan_steps
 from sampler.studies.calibrate import (
     CalibrateConfig,
     Calibration,
@@ -20,7 +22,7 @@ from sampler.studies.calibrate import (
     calibrate_to_images,
     hold_out,
 )
-from sampler.trajectory import machine_denoiser, plan_steps
+from sampler.trajectory import machine_denoiser
 
 IMAGES = small_images(25, 10)
 HIDDEN = (3, 5, 3, 9, 7)
@@ -103,16 +105,19 @@ def test_the_median_of_an_even_number_is_the_lower_middle_one() -> None:
 def test_the_file_it_writes_is_what_the_sampler_reads(tmp_path) -> None:
     network = machine_network(ELSMachine(IMAGES), HIDDEN)
     path = tmp_path / "scales.yaml"
-    path.write_text(calibrate(IMAGES, network, CONFIG).scales_yaml())
+    path.write_text(calibrate(IMAGES, network, CONFIG).result.scales_yaml)
     assert resolve_scales(str(path)) == HIDDEN
 
 
 def test_the_published_scales_of_such_a_network_stand_beside() -> None:
     images = ImageSet.from_array(IMAGES.pixels, IMAGES.labels, name="fashion_mnist")
     run = calibrate(images, machine_network(ELSMachine(images), HIDDEN), CONFIG)
-    assert run.published == published_scales()["fashion_mnist_resnet_zeros"]
-    assert run.account["published"] == "fashion_mnist_resnet_zeros"
-    assert calibrate(IMAGES, None, CONFIG).published is None
+    assert run.result.published == "fashion_mnist_resnet_zeros"
+    assert calibrate(IMAGES, None, CONFIG).result.published is None
+    lines = scales_figure(run.result).axes[0].lines
+    published = [line for line in lines if line.get_label() == "published"]
+    expected = published_scales()["fashion_mnist_resnet_zeros"]
+    np.testing.assert_array_equal(published[0].get_ydata(), expected)
 
 
 @pytest.mark.parametrize(

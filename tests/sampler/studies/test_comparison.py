@@ -39,7 +39,7 @@ def test_a_machine_that_poses_as_a_network_is_predicted_perfectly_by_itself_alon
         found["els"].R2, torch.ones(3, dtype=torch.float64), atol=1e-5, rtol=0
     )
     assert all(found[name].r.max() < 0.9999 for name in ("ls", "is", "wiener", "nearest"))
-    assert run.account["results"]["4"]["better_than_is"]["els"] == 1
+    assert run.result.results["4"].better_than_is["els"] == 1
 
 
 def test_ls_is_told_from_els() -> None:
@@ -50,7 +50,7 @@ def test_ls_is_told_from_els() -> None:
 def test_every_image_is_of_its_own_class_and_noise() -> None:
     network = machine_network(ELSMachine(IMAGES), SCALES, num_classes=IMAGES.num_classes)
     run = compare_network(IMAGES, network, CONFIG)
-    labels = run.account["labels"]
+    labels = run.result.labels
     noise = initial_noise(3, IMAGES, 5)
     for i, label in enumerate(labels):
         alone = sample(ELSMachine(IMAGES), noise[i : i + 1], scales=SCALES, steps=4, label=label)
@@ -64,7 +64,7 @@ def test_retrieval_stands_in_for_els_and_says_so(tmp_path) -> None:
     sampling = SamplerConfig(num=2, steps=2, scales="3,7", k=64, tail=1024)
     run = compare_network(index, network, CompareConfig(sampling=sampling, network_steps=(2,)))
     assert run.predictions[2]["els"].r.min() > 0.99
-    assert run.account["source"]["index"] == str(index.path)
+    assert run.result.source.index == str(index.path)
 
 
 def test_the_nearest_image_is_of_the_samples_own_class() -> None:
@@ -87,8 +87,8 @@ def test_medians_and_shares_are_those_of_numpy(rng) -> None:
         for noise in (0.3, 1.5)
     )
     medians = near.medians()
-    assert medians["r"] == pytest.approx(np.median(near.r.numpy()))
-    assert medians["r2"] == pytest.approx(np.median(near.r.numpy() ** 2))
+    assert medians.r == pytest.approx(np.median(near.r.numpy()))
+    assert medians.r2 == pytest.approx(np.median(near.r.numpy() ** 2))
     assert share_better(near, far) == np.mean(near.r.numpy() > far.r.numpy())
     assert share_better(near, near) == 0
 
@@ -97,7 +97,7 @@ def test_the_published_row_stands_beside_ours() -> None:
     images = ImageSet.from_array(IMAGES.pixels, IMAGES.labels, name="fashion_mnist")
     network = machine_network(ELSMachine(images), SCALES)
     config = replace(CONFIG, network_steps=(20,))
-    lines = list(table_lines(compare_network(images, network, config).account))
+    lines = list(table_lines(compare_network(images, network, config).result))
     assert lines[0].split()[:5] == ["network", "steps", "ELS", "LS", "IS"]
     published = next(line for line in lines if "published" in line)
     assert published.split() == ["published", "0.90", "0.88", "0.74", "0.97"]
@@ -105,7 +105,7 @@ def test_the_published_row_stands_beside_ours() -> None:
 
 def test_a_comparison_leaves_pictures_images_and_an_account(tmp_path) -> None:
     run = compare_network(IMAGES, machine_network(ELSMachine(IMAGES), SCALES), CONFIG)
-    write_comparison(run, tmp_path)
+    write_comparison(run.result, run.outputs, run.predicted, run.nearest, tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "compare.json", "images.npz", "samples.png", "scatter.png",
     ]  # fmt: skip

@@ -9,6 +9,7 @@ import torch
 
 from sampler import Posterior
 from sampler.results.tables import VERIFICATION_HEADER, verification_row
+from sampler.schedule import Step
 from sampler.studies.verify import (
     StepComparison,
     compare_finals,
@@ -17,7 +18,6 @@ from sampler.studies.verify import (
     pooled_r2,
     summarize,
 )
-from sampler.trajectory import Step
 
 STEP = Step(t=0.5, t_next=0.45, patch_size=9, alpha_bar=0.2, alpha_bar_next=0.3)
 

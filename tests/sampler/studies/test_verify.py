@@ -14,18 +14,17 @@ from small_index import build_small, small_images
 from patchindex import PatchIndex, UserError
 from sampler import ELSMachine, sample, sample_steps
 from sampler.noise import initial_noise
+from sampler.results.json_files import as_json
 from sampler.results.output import (
-    VERIFY_ACCOUNT,
     reserve_output,
     write_verification,
     write_whole,
 )
 from sampler.results.study_figures import verification_figure
+from sampler.results.study_results import VERIFY_FILE, StepComparison, VerifyResult
 from sampler.results.style import save_figure
 from sampler.run import SamplerConfig
 from sampler.studies.verify import (
-    StepComparison,
-    Verification,
     VerifyConfig,
     plan_verification,
     pooled_r2,
@@ -41,12 +40,12 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> PatchIndex:
 
 
 @pytest.fixture(scope="module")
-def verification(index: PatchIndex) -> Verification:
+def verification(index: PatchIndex) -> VerifyResult:
     config = VerifyConfig(sampling=SAMPLING, recall_pixels=5, finals=True)
     return verify(plan_verification(index, config))
 
 
-def verified(index: PatchIndex, **settings: object) -> Verification:
+def verified(index: PatchIndex, **settings: object) -> VerifyResult:
     own = {name: settings.pop(name) for name in ("recall_pixels", "finals") if name in settings}
     config = VerifyConfig(sampling=replace(SAMPLING, **settings), **{"recall_pixels": 0} | own)
     return verify(plan_verification(index, config))
@@ -62,7 +61,7 @@ def test_states_are_those_of_the_exact_trajectory(index, verification) -> None:
         found = machine.posterior(done.xt, step.alpha_bar, step.patch_size)
         expected.append((step.t, step.patch_size, pooled_r2(found.mean, done.answer.mean)))
     own = sample(machine, noise, scales=[3, 7], steps=3)
-    rows = [(row.t, row.patch_size, row.R2) for row in verification.rows]
+    rows = [(row.t, row.patch_size, row.R2) for row in verification.steps]
     for row, other in zip(rows, expected, strict=True):
         assert row == pytest.approx(other, abs=1e-6)
     r = np.corrcoef(own.images[1].flatten(), done.reached[1].flatten())[0, 1]
@@ -70,7 +69,7 @@ def test_states_are_those_of_the_exact_trajectory(index, verification) -> None:
 
 
 def test_every_number_of_a_row_is_known(verification) -> None:
-    for row in verification.rows:
+    for row in verification.steps:
         assert 0 < row.recall <= 1
         assert 0 < row.head_mass <= 1
         assert 0 <= row.coverage <= 1
@@ -81,49 +80,46 @@ def test_every_number_of_a_row_is_known(verification) -> None:
 
 def test_drawing_every_patch_is_exact(index) -> None:
     whole = verified(index, tail=10**6)
-    assert all(row.R2 > 1 - 1e-6 for row in whole.rows)
-    assert all(isnan(row.coverage) for row in whole.rows)  # nothing was left to chance
+    assert all(row.R2 > 1 - 1e-6 for row in whole.steps)
+    assert all(isnan(row.coverage) for row in whole.steps)  # nothing was left to chance
 
 
 def test_rows_are_told_as_soon_as_they_are_known(index) -> None:
     told: list[StepComparison] = []
     config = VerifyConfig(sampling=SAMPLING, recall_pixels=0)
     done = verify(plan_verification(index, config), on_row=told.append)
-    assert tuple(told) == done.rows
+    assert tuple(told) == done.steps
     assert all(isnan(row.recall) for row in told)
     assert done.finals is None
 
 
 def test_the_same_seed_gives_the_same_rows(index, verification) -> None:
     again = verified(index, recall_pixels=5)
-    for row, other in zip(verification.rows, again.rows, strict=True):
+    for row, other in zip(verification.steps, again.steps, strict=True):
         clock = {"exact_seconds": 0.0, "retrieval_seconds": 0.0}
         assert replace(row, **clock) == replace(other, **clock)
 
 
 def test_the_truncated_average_leaves_its_error_unknown(index) -> None:
     found = verified(index, tail=0)
-    assert all(isnan(row.coverage) for row in found.rows)
-    steps = found.account["steps"]
-    assert [step["standard_error"] for step in steps] == [None] * 3
-    json.dumps(found.account, allow_nan=False)
+    assert all(isnan(row.coverage) for row in found.steps)
+    values = as_json(found)
+    assert [step["standard_error"] for step in values["steps"]] == [None] * 3
+    json.dumps(values, allow_nan=False)
 
 
 def test_a_class_is_compared_with_its_own_images(index) -> None:
     label = int(np.bincount(index.images.labels).argmax())
     found = verified(index, label=label, tail=10**6, recall_pixels=3)
-    assert all(row.R2 > 1 - 1e-6 for row in found.rows)
+    assert all(row.R2 > 1 - 1e-6 for row in found.steps)
 
 
 def test_a_scale_that_the_index_lacks_is_named_once(index, caplog) -> None:
     with caplog.at_level(logging.WARNING):
         found = verified(index, scales="3,9,11")
-    assert [row.patch_size for row in found.rows] == [7, 7, 3]
-    assert found.account["scales"] == {
-        "name": "3,9,11",
-        "asked": [3, 9, 11],
-        "patch_sizes": [3, 7, 7],
-    }
+    assert [row.patch_size for row in found.steps] == [7, 7, 3]
+    assert (found.scales.name, found.scales.asked) == ("3,9,11", (3, 9, 11))
+    assert found.scales.patch_sizes == (3, 7, 7)
     (warning,) = [record.getMessage() for record in caplog.records]
     assert "lacks scale 9 (scale 7 serves in its place), scale 11 (scale 7 serves" in warning
 
@@ -161,7 +157,7 @@ def test_files_appear_whole_with_the_account_last(verification, tmp_path) -> Non
     assert account["source"]["sha256"]
     assert account["config"]["k"] == 16
     assert account["config"]["recall_pixels"] == 5
-    assert account["summary"]["R2"]["lowest"] == min(row.R2 for row in verification.rows)
+    assert account["summary"]["R2"]["lowest"] == min(row.R2 for row in verification.steps)
     assert len(account["finals"]["r"]) == 2
 
 
@@ -176,26 +172,28 @@ def test_a_file_that_fails_leaves_none_of_the_others(tmp_path) -> None:
 
 def test_a_verification_is_not_replaced_unasked_but_may_lie_beside_a_run(tmp_path) -> None:
     (tmp_path / "run.json").write_text("{}")
-    unasked = reserve_output(tmp_path, overwrite=False, account=VERIFY_ACCOUNT)
+    unasked = reserve_output(tmp_path, overwrite=False, kind=VERIFY_FILE)
     with unasked:
-        (tmp_path / VERIFY_ACCOUNT).write_text("{}")
+        (tmp_path / VERIFY_FILE).write_text("{}")
     refused = r"already holds a verification\. Give another --out"
-    unasked = reserve_output(tmp_path, overwrite=False, account=VERIFY_ACCOUNT)
+    unasked = reserve_output(tmp_path, overwrite=False, kind=VERIFY_FILE)
     with pytest.raises(UserError, match=refused), unasked:
         pass
-    with reserve_output(tmp_path, overwrite=True, account=VERIFY_ACCOUNT):
+    with reserve_output(tmp_path, overwrite=True, kind=VERIFY_FILE):
         pass
 
 
 def test_equal_figures_are_equal_files(verification, tmp_path) -> None:
     for name in ("a.svg", "b.svg"):
-        save_figure(verification_figure(verification.rows, verification.title), tmp_path / name)
+        save_figure(verification_figure(verification), tmp_path / name)
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
 
 
 def test_the_figure_says_what_is_not_known(verification) -> None:
     unknown = dict.fromkeys(("recall", "head_mass", "coverage", "standard_error", "R2"), nan)
-    figure = verification_figure([replace(verification.rows[0], **unknown)], "title")
+    figure = verification_figure(
+        replace(verification, steps=(replace(verification.steps[0], **unknown),))
+    )
     figure.draw_without_rendering()
     texts = [text.get_text() for axes in figure.axes for text in axes.texts]
     assert texts.count("not known") == 2
@@ -206,8 +204,8 @@ def test_the_figure_says_what_is_not_known(verification) -> None:
 
 
 def test_a_perfect_step_stays_on_the_logarithmic_axis(verification) -> None:
-    rows = [replace(row, R2=1.0, rmse=0.0) for row in verification.rows]
-    figure = verification_figure(rows, "title")
+    steps = tuple(replace(step, R2=1.0, rmse=0.0) for step in verification.steps)
+    figure = verification_figure(replace(verification, steps=steps))
     low, high = figure.axes[0].get_ylim()
     assert 0 < low <= 1e-9
     assert high >= 5e-3
@@ -217,4 +215,4 @@ def test_a_perfect_step_stays_on_the_logarithmic_axis(verification) -> None:
 def test_states_of_any_number_of_channels_are_compared(tmp_path) -> None:
     colour = build_small(tmp_path / "colour.zarr", small_images(20, channels=3), scales=(3,))
     found = verified(colour, scales="3", recall_pixels=4, tail=256)
-    assert all(row.R2 > 0.5 for row in found.rows)
+    assert all(row.R2 > 0.5 for row in found.steps)

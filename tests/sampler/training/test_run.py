@@ -14,7 +14,7 @@ from patchindex.environment import library_versions
 from patchindex.errors import LockedError
 from sampler.errors import NetworkError, TrainingDivergedError
 from sampler.networks import load_network
-from sampler.results.loss_figure import write_loss_curve
+from sampler.results.study_figures import write_loss_curve
 from sampler.training import Training, TrainingJob, Watch, train_network
 from sampler.training.checkpoint import CHECKPOINT, read_checkpoint
 

@@ -1,6 +1,5 @@
 """The trace of a run: what is written is what the machine said, and shares sum to 1."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +10,8 @@ from reference.samples import random_images
 from patchindex import ImageSet, UserError
 from patchindex.step_store import StepStore
 from sampler import ELSMachine, sample_steps
-from sampler.attribution.trace import IMAGES_PER_STEP, Trace, TraceWriter
 from sampler.noise import initial_noise
+from sampler.results.trace import IMAGES_PER_STEP, Trace, TraceWriter
 
 STEPS, NUM = 3, 2
 
@@ -70,15 +69,15 @@ def test_weights_and_the_unattributed_share_sum_to_one(traced) -> None:
 def test_the_attribution_is_the_mean_over_the_steps_and_sums_to_one(traced) -> None:
     _, writer, given = traced
     mean = sum(posterior.sources.image_shares for _, posterior in given).numpy() / STEPS
-    account = json.loads(json.dumps(writer.account()))
-    assert account["bytes"] > 1000
-    for sample_shares, told in zip(mean, account["attribution"], strict=True):
+    result = writer.result()
+    assert result.bytes > 1000
+    for sample_shares, told in zip(mean, result.attribution, strict=True):
         heaviest = sample_shares.argsort()[::-1][:10].tolist()
-        assert [entry["image"] for entry in told["images"]] == heaviest
-        assert [entry["label"] for entry in told["images"]] == [i % 4 for i in heaviest]
-        listed = [entry["share"] for entry in told["images"]]
+        assert [entry.image for entry in told.images] == heaviest
+        assert [entry.label for entry in told.images] == [i % 4 for i in heaviest]
+        listed = [entry.share for entry in told.images]
         np.testing.assert_allclose(listed, sample_shares[heaviest], rtol=1e-5)
-        assert sum(listed) + told["others"] + told["unattributed"] == pytest.approx(1, abs=1e-5)
+        assert sum(listed) + told.others + told.unattributed == pytest.approx(1, abs=1e-5)
 
 
 def test_what_is_no_trace_is_refused(tmp_path: Path) -> None:

@@ -14,10 +14,10 @@ trace.zarr/          one chunk per step, zstd; S steps, b samples, m sources per
   chunk_crc32             u4 [S, 11]          checksums of the above, in the order of their names
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any
 
 import numpy as np
 import torch
@@ -30,11 +30,13 @@ from patchindex.errors import StoreError
 from patchindex.geometry import id_dtype
 from patchindex.step_store import StepStore
 from sampler.posterior import Posterior
+from sampler.results.run_result import Attribution, ImageShare, TraceResult
 
 TRACE = "trace.zarr"
 SOURCES_PER_PIXEL = 8
-IMAGES_PER_STEP, IMAGES_PER_SAMPLE = 64, 10
-FORMAT = {"format": "sampler-trace", "version": 1}
+IMAGES_PER_STEP = 64
+_IMAGES_PER_SAMPLE = 10
+_FORMAT = {"format": "sampler-trace", "version": 1}
 
 
 class TraceWriter:
@@ -50,7 +52,7 @@ class TraceWriter:
         self.seconds = 0.0
         self._images, self._num_steps = images, num_steps
         shape = {"height": images.height, "width": images.width}
-        self._store = StepStore.create(path, FORMAT | shape)
+        self._store = StepStore.create(path, _FORMAT | shape)
         self._done, self._mean_shares = 0, torch.zeros(1, 1)
 
     def write(self, xt: Float[Tensor, "b c h w"], posterior: Posterior) -> None:
@@ -59,16 +61,16 @@ class TraceWriter:
         sources = posterior.sources
         assert sources is not None  # noqa: S101 - whoever writes a trace has asked for them
         values = {
-            "state": half(xt),
-            "mean": half(posterior.mean),
-            "source_ids": stored_ids(sources.ids, self._images),
-            "source_weights": half(sources.weights),
-            "unattributed": half(sources.unattributed),
+            "state": _half(xt),
+            "mean": _half(posterior.mean),
+            "source_ids": _stored_ids(sources.ids, self._images),
+            "source_weights": _half(sources.weights),
+            "unattributed": _half(sources.unattributed),
             "effective_sample_size": posterior.effective_sample_size.float().cpu().numpy(),
-            "head_mass": half(posterior.head_mass),
-            "standard_error": half(posterior.standard_error.amax(1)),
+            "head_mass": _half(posterior.head_mass),
+            "standard_error": _half(posterior.standard_error.amax(1)),
         }
-        shares = heaviest(sources.image_shares, IMAGES_PER_STEP)
+        shares = _heaviest(sources.image_shares, IMAGES_PER_STEP)
         values["image_numbers"] = shares.numbers.int().cpu().numpy()
         values["image_shares"] = shares.shares.float().cpu().numpy()
         values["image_unattributed"] = shares.unattributed.float().cpu().numpy()
@@ -77,44 +79,39 @@ class TraceWriter:
         self._mean_shares = self._mean_shares + sources.image_shares.cpu() / self._num_steps
         self.seconds += perf_counter() - start
 
-    def account(self) -> dict[str, Any]:
+    def result(self) -> TraceResult:
         """What `run.json` says of the trace."""
-        return {
-            "bytes": sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file()),
-            "sources_per_pixel": SOURCES_PER_PIXEL,
-            "seconds_of_writing": self.seconds,
-            "attribution": self.attribution(),
-        }
+        return TraceResult(
+            bytes=sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file()),
+            sources_per_pixel=SOURCES_PER_PIXEL,
+            seconds_of_writing=self.seconds,
+            attribution=tuple(self._attribution()),
+        )
 
-    def attribution(self) -> list[dict[str, Any]]:
+    def _attribution(self) -> Iterator[Attribution]:
         """For each sample, the training images with the largest shares, averaged over the steps."""
-        shares, labels = heaviest(self._mean_shares, IMAGES_PER_SAMPLE), self._images.labels
-        return [
-            {
-                "images": [
-                    {
-                        "image": image,
-                        "share": share,
-                        "label": None if labels is None else int(labels[image]),
-                    }
-                    for image, share in zip(numbers, sample_shares, strict=True)
-                    if share > 0
-                ],
-                "others": others,
-                "unattributed": unattributed,
-            }
-            for numbers, sample_shares, others, unattributed in zip(
-                shares.numbers.tolist(),
-                shares.shares.tolist(),
-                shares.others.tolist(),
-                shares.unattributed.tolist(),
-                strict=True,
+        shares, labels = _heaviest(self._mean_shares, _IMAGES_PER_SAMPLE), self._images.labels
+        for numbers, sample_shares, others, unattributed in zip(
+            shares.numbers.tolist(),
+            shares.shares.tolist(),
+            shares.others.tolist(),
+            shares.unattributed.tolist(),
+            strict=True,
+        ):
+            images = tuple(
+                ImageShare(
+                    image=image,
+                    share=share,
+                    label=None if labels is None else int(labels[image]),
+                )
+                for image, share in zip(numbers, sample_shares, strict=True)
+                if share > 0
             )
-        ]
+            yield Attribution(images=images, others=others, unattributed=unattributed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HeaviestImages:
+class _HeaviestImages:
     """Training images by their share in each sample; with `others` and `unattributed` it sums to 1.
 
     Attributes:
@@ -128,11 +125,11 @@ class HeaviestImages:
     unattributed: Float[Tensor, " b"]
 
 
-def heaviest(image_shares: Float[Tensor, "b n"], k: int) -> HeaviestImages:
+def _heaviest(image_shares: Float[Tensor, "b n"], k: int) -> _HeaviestImages:
     """The k images with the largest shares of each sample, or all if there are fewer."""
     top = image_shares.topk(min(k, image_shares.shape[1]), dim=1)
     named = image_shares.sum(1)
-    return HeaviestImages(
+    return _HeaviestImages(
         numbers=top.indices,
         shares=top.values,
         others=(named - top.values.sum(1)).clamp(min=0),
@@ -140,14 +137,14 @@ def heaviest(image_shares: Float[Tensor, "b n"], k: int) -> HeaviestImages:
     )
 
 
-def half(values: Tensor) -> Float[ndarray, "..."]:
+def _half(values: Tensor) -> Float[ndarray, "..."]:
     """As 16-bit floats; what is too large for them becomes their largest number."""
     largest = float(np.finfo(np.float16).max)
     kept: Float[ndarray, "..."] = values.clamp(-largest, largest).cpu().numpy()
     return kept.astype(np.float16)
 
 
-def stored_ids(ids: Int[Tensor, "b h w m"], images: ImageSet) -> UInt[ndarray, "b h w m"]:
+def _stored_ids(ids: Int[Tensor, "b h w m"], images: ImageSet) -> UInt[ndarray, "b h w m"]:
     """Ids in the smallest type that holds them; the type's largest number stands for none."""
     dtype = id_dtype(len(images) + 1, images.height, images.width)
     return ids.cpu().numpy().astype(dtype)  # -1 becomes the largest number
@@ -167,10 +164,10 @@ class Trace:
             StoreError: the run has none, or it cannot be read.
         """
         store = StepStore.open(run_dir / TRACE)
-        found = {key: store.attributes.get(key) for key in FORMAT}
-        if found != FORMAT:
+        found = {key: store.attributes.get(key) for key in _FORMAT}
+        if found != _FORMAT:
             raise StoreError(
-                f"{run_dir / TRACE} is {found}, but this version reads {FORMAT}. "
+                f"{run_dir / TRACE} is {found}, but this version reads {_FORMAT}. "
                 "Run `sampler run --trace` again."
             )
         return cls(store)

@@ -1,0 +1,328 @@
+"""What determines a run, and what `run.json` holds of it, whichever version wrote that."""
+
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BeforeValidator, Field
+from pydantic_core import PydanticCustomError
+
+from patchindex import Boundary
+from patchindex.geometry import nearest_scale
+from sampler.errors import SamplerConfigError
+from sampler.estimator.estimate import Retrieval, check_numbers
+from sampler.noise import check_num
+from sampler.results.json_files import (
+    LACKS,
+    LARGEST,
+    SIZE_WORDS,
+    SIZES_WORDS,
+    Amount,
+    Between,
+    Count,
+    Flag,
+    Label,
+    Measure,
+    Natural,
+    Shape,
+    Share,
+    Should,
+    Size,
+    SizeOrNull,
+    SizesOrNull,
+    Text,
+    TextOrNull,
+    Versions,
+    lacking,
+    read_json,
+    wrong,
+)
+from sampler.scales import ChosenScales
+from sampler.schedule import check_steps
+
+RUN_FILE = "run.json"
+# 1, which bears no number, has the patch sizes that were asked for in place of those compared
+SCHEMA_VERSION = 2
+ADDED_SETTINGS = ("strict_scales", "scales", "steps", "reference_steps")
+
+MachineName = Literal["els", "ls", "is"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplerConfig:
+    """Everything that determines the samples, besides the images.
+
+    Attributes:
+        machine: els, ls or is.
+        exact: sum over every patch instead of retrieving; LS and IS always do.
+        boundary: of a machine without an index; None means zeros.
+        k, tail, nprobe, tolerance, strict_scales: see `sampler.estimator.estimate.Retrieval`.
+        scales: published name, file, or list; None: see `sampler.scales.default_scales`.
+        num, seed, noise: how much noise and from where; a noise file overrides the other two.
+        label: class to sample; None for all.
+        schedule, steps, reference_steps: see `sampler.trajectory.sample`.
+    """
+
+    machine: Annotated[MachineName, Should("one of els, ls, is")] = "els"
+    exact: Flag = False
+    boundary: Annotated[Boundary | None, Should("one of zeros, circular, circular_interior")] = None
+    k: Count = Retrieval.k
+    tail: Count = Retrieval.tail
+    nprobe: Count = Retrieval.nprobe
+    tolerance: Annotated[float | None, Between(0, LARGEST)] = Retrieval.tolerance
+    strict_scales: Flag = Retrieval.strict_scales
+    scales: TextOrNull = None
+    num: Natural = 16
+    seed: Annotated[int, Between(0, 2**64 - 1)] = 0
+    noise: TextOrNull = None
+    label: Label = None
+    schedule: Text = "cosine"
+    steps: Natural = 20
+    reference_steps: Flag = False
+
+    def __post_init__(self) -> None:
+        if self.machine not in get_args(MachineName):
+            raise SamplerConfigError(
+                f"machine is {self.machine!r}. Give one of {', '.join(get_args(MachineName))}."
+            )
+        check_numbers(
+            k=self.k, tail=self.tail, nprobe=self.nprobe, tolerance=self.tolerance, seed=self.seed
+        )
+        check_num(self.num)
+        check_steps(self.steps, fewest=2 if self.reference_steps else 1)
+
+
+def _complete(config: object) -> object:
+    """The values of a configuration, none of which but those of later versions may be lacking."""
+    if isinstance(config, dict):
+        for name in [field.name for field in fields(SamplerConfig)]:
+            if name not in config and name not in ADDED_SETTINGS:
+                raise PydanticCustomError(LACKS, name)
+    return config
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScalesResult:
+    """Scales of a run; `--scales` with the patch sizes as a list repeats the choice.
+
+    Attributes:
+        name, asked, patch_sizes: see `sampler.scales.ChosenScales`; without patch sizes whole
+            images are compared.
+    """
+
+    name: Text
+    asked: tuple[Size, ...]
+    patch_sizes: SizesOrNull
+
+    @classmethod
+    def of(cls, chosen: ChosenScales) -> "ScalesResult":
+        """The scales that were chosen."""
+        sizes = tuple(size for size in chosen.patch_sizes if size is not None)
+        return cls(name=chosen.name, asked=chosen.asked, patch_sizes=sizes or None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceResult:
+    """What samples were made from, enough to find it again.
+
+    Attributes:
+        index, index_scales: path and patch sizes of the index; None without one.
+        shape: channels, height and width of the images.
+        crop: how they were cut; None in runs of versions that did not tell.
+        sha256: checksum of the images.
+    """
+
+    index: TextOrNull
+    index_scales: SizesOrNull
+    dataset: Text
+    num_images: Natural
+    shape: Shape
+    crop: TextOrNull = None
+    sha256: Text
+
+    @property
+    def title(self) -> str:
+        """Name and number of the images."""
+        return f"{Path(self.dataset).name}, {self.num_images:,} images"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStep:
+    """A step; see `sampler.trajectory.StepReport`.
+
+    Attributes:
+        asked_patch_size: that the index may lack, so that `patch_size` served in its place.
+    """
+
+    t: Annotated[float, Between(0, 1)]
+    patch_size: SizeOrNull
+    sigma: Measure
+    effective_sample_size: Measure
+    head_mass: Measure
+    standard_error: Measure
+    num_scored: Measure
+    estimated_again: Measure
+    summed_exactly: Measure
+    seconds: Measure
+    asked_patch_size: SizeOrNull
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageShare:
+    """A training image's share of a sample, averaged over the steps."""
+
+    image: Count
+    share: Share
+    label: Label
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attribution:
+    """The training images with the largest shares of a sample.
+
+    Attributes:
+        others: share of all other images that were named.
+        unattributed: share for which no image was named.
+    """
+
+    images: tuple[ImageShare, ...]
+    others: Share
+    unattributed: Share
+
+    @property
+    def heaviest_share(self) -> float:
+        """Of the images that are listed, together."""
+        return sum((image.share for image in self.images), 0.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceResult:
+    """What a run says of its trace.
+
+    Attributes:
+        attribution: of each sample.
+    """
+
+    bytes: Count = 0
+    sources_per_pixel: Count = 0
+    seconds_of_writing: Amount = 0.0
+    attribution: Annotated[tuple[Attribution, ...], Field(min_length=1)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResult:
+    """What `run.json` holds.
+
+    Attributes:
+        config: with the boundary and the number of samples that there were in the end.
+        device: that computed.
+        trace: None without one.
+    """
+
+    schema_version: Natural = SCHEMA_VERSION
+    config: Annotated[SamplerConfig, BeforeValidator(_complete)]
+    scales: ScalesResult
+    source: SourceResult
+    device: Text = "cpu"
+    seconds: Amount
+    steps: Annotated[tuple[RunStep, ...], Field(min_length=1)]
+    trace: TraceResult | None = None
+    versions: Versions = field(default_factory=dict)
+
+    @property
+    def is_retrieved(self) -> bool:
+        """Whether an index found the patches."""
+        config = self.config
+        return self.source.index is not None and config.machine == "els" and not config.exact
+
+    @property
+    def title(self) -> str:
+        """Images, machine and samples, in one line."""
+        config = self.config
+        how = f"exact {config.machine.upper()}"
+        if self.is_retrieved:
+            how = (
+                f"ELS by retrieval (k {config.k:,}, tail {config.tail:,}, nprobe {config.nprobe:,})"
+            )
+        samples = "sample" if config.num == 1 else "samples"
+        return f"{self.source.title}: {how}, {config.num:,} {samples}"
+
+
+def read_run(path: Path) -> RunResult:
+    """What a `run.json` says.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ResultsError: it cannot be read, or what it says cannot be.
+        SamplerConfigError: a version of the future wrote it, or it lacks what it must have.
+    """
+    run = read_json(path, RunResult, with_compared_sizes)
+    _check_trace(run, path)
+    _check_sizes(run, path)
+    return run
+
+
+def with_compared_sizes(values: dict[str, Any], path: Path) -> dict[str, Any]:
+    """A run of version 1 as version 2 has it: with the patch sizes that were compared.
+
+    Args:
+        path: names it in errors.
+
+    Raises:
+        ResultsError: it lacks a whole part.
+        SamplerConfigError: a part lacks what it must have.
+    """
+    for part in ("config", "scales", "source", "steps"):
+        if part not in values:
+            raise lacking(part, path)
+    try:
+        config, source, asked = values["config"], values["source"], values["scales"]["patch_sizes"]
+        whole = config["machine"] == "is"
+        retrieved = source["index"] is not None and config["machine"] == "els"
+        searched = source["index_scales"] if retrieved and not config["exact"] else None
+
+        def compared(size: int) -> int | None:
+            if whole:
+                return None
+            return size if searched is None else nearest_scale(searched, size)
+
+        steps = [
+            step
+            | {"patch_size": compared(step["patch_size"]), "asked_patch_size": step["patch_size"]}
+            for step in values["steps"]
+        ]
+        sizes = {"asked": asked, "patch_sizes": None if whole else [compared(s) for s in asked]}
+        scales = values["scales"] | sizes
+    except (KeyError, TypeError, ValueError, ArithmeticError) as error:
+        raise SamplerConfigError(
+            f"{path} is not the account of a run, or lacks a part ({error}). Sample the run again."
+        ) from error
+    return values | {"schema_version": SCHEMA_VERSION, "scales": scales, "steps": steps}
+
+
+def _check_trace(run: RunResult, path: Path) -> None:
+    """Raise ResultsError unless a trace is of the run's samples and images."""
+    if run.trace is None:
+        return
+    last, num = run.source.num_images - 1, len(run.trace.attribution)
+    for position, sample in enumerate(run.trace.attribution):
+        for place, part in enumerate(sample.images):
+            if part.image > last:
+                where = f"trace.attribution[{position}].images[{place}].image"
+                raise wrong(part.image, f"a whole number from 0 to {last}", where, path)
+    if run.config.num != num:
+        raise wrong(run.config.num, f"a whole number from {num} to {num}", "config.num", path)
+
+
+def _check_sizes(run: RunResult, path: Path) -> None:
+    """Raise ResultsError unless there are patch sizes where, and only where, there are patches."""
+    whole = run.config.machine == "is"
+    words = "null, as whole images are compared" if whole else SIZES_WORDS
+    if (run.scales.patch_sizes is None) != whole:
+        raise wrong(run.scales.patch_sizes, words, "scales.patch_sizes", path)
+    words = words if whole else SIZE_WORDS
+    for position, step in enumerate(run.steps):
+        if (step.patch_size is None) != whole:
+            raise wrong(step.patch_size, words, f"steps[{position}].patch_size", path)
+        if step.asked_patch_size is None and not whole:
+            raise wrong(None, words, f"steps[{position}].asked_patch_size", path)
