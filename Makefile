@@ -5,8 +5,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 SIZE ?= moderate
+CXX_FILES := $(wildcard patchindex/kernels/native/*.cpp patchindex/kernels/native/*.hpp benchmarks/*.cpp)
 
-.PHONY: demo test test-slow test-oldest versions lint bench faults sanitize format clean
+.PHONY: demo test test-slow test-oldest versions lint tidy bench faults sanitize format clean
 
 demo: $(READY)
 	$(BIN)/patchindex build --dataset sample --scales 3,5,9,15 --out demo/sample.zarr
@@ -36,6 +37,12 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/clang-format --dry-run --Werror $(CXX_FILES)
+
+# Minutes, so it is no part of `lint`; headers are looked at where they are included.
+tidy: $(READY)
+	$(BIN)/clang-tidy --quiet --warnings-as-errors='*' $(wildcard patchindex/kernels/native/*.cpp) -- \
+	  -std=c++17 $$($(BIN)/python -m pybind11 --includes)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks.accuracy
@@ -50,6 +57,7 @@ sanitize: $(READY)
 format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+	$(BIN)/clang-format -i $(CXX_FILES)
 
 clean:
 	rm -rf $(VENV) $(VENV)-oldest $(VENV)-ci demo build *.egg-info

@@ -11,11 +11,12 @@ namespace {
 std::vector<std::string> instruction_sets() {
     std::vector<std::string> names;
     for (const auto find : {kernels_avx512, kernels_avx2, kernels_portable})
-        if (const Kernels* const kernels = find()) names.push_back(kernels->name);
+        if (const Kernels* const kernels = find()) names.emplace_back(kernels->name);
     return names;
 }
 
 // What the kernels refuse becomes an error that users can mend.
+// NOLINTNEXTLINE(performance-unnecessary-value-param): pybind11 asks for a function of a copy
 void translate(std::exception_ptr error) {
     try {
         if (error) std::rethrow_exception(error);

@@ -51,7 +51,7 @@ class Nearest {
     // Adds the near ones of a block that starts at `first_place` and that `accept` takes.
     template <class Accept>
     void add(const CodeQuery& near, int64_t first_place, int64_t k, const Accept& accept) {
-        const std::lock_guard<std::mutex> lock(mutex_);
+        const std::scoped_lock lock(mutex_);
         for (int32_t i = 0; i < near.num_near; ++i) {
             const int64_t place = first_place + near.at[i];
             if (!accept(place)) continue;

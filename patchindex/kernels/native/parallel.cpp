@@ -46,7 +46,7 @@ class Units {
             for (int64_t unit; before(), !stop_ && (unit = next_++) < num_units_;)
                 work_(unit, worker);
         } catch (...) {
-            const std::lock_guard<std::mutex> lock(mutex_);
+            const std::scoped_lock lock(mutex_);
             if (!error_) error_ = std::current_exception();
             stop_ = true;
         }
@@ -110,7 +110,7 @@ class Crew {
     int running_ = 0;
 
     void done(int num) {
-        const std::lock_guard<std::mutex> lock(mutex_);
+        const std::scoped_lock lock(mutex_);
         running_ -= num;
         finished_.notify_one();
     }

@@ -44,7 +44,7 @@ PATCHINDEX_INLINE IntVec first_lanes(int num) {
 // Squared distance of one patch; rows of `VECTORS` vectors, or any number of them if 0.
 template <int VECTORS>
 PATCHINDEX_INLINE float distance(const PatchTask& task, const uint8_t* corner, const float* query,
-                                 IntVec tail_mask) {
+                                 [[maybe_unused]] IntVec tail_mask) {
     const int vectors = VECTORS > 0 ? VECTORS : (task.cols + LANES - 1) / LANES;
     const int tail = task.cols - (vectors - 1) * LANES;
     Vec sum = {}, sum_tail = {};
