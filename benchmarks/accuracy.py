@@ -23,7 +23,7 @@ from benchmarks.record import RESULTS, append_rows, time_and_commit
 from patchindex import ImageSet, IndexConfig, PatchIndex, build_index
 from patchindex.environment import library_versions
 from sampler import ELSMachine, sample, sample_steps
-from sampler.estimator.estimate import Retrieval
+from sampler.estimator import Retrieval
 from sampler.noise import initial_noise
 from sampler.results.json_files import as_json
 from sampler.results.study_results import StepComparison

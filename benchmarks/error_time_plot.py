@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
-from sampler.estimator.estimate import Retrieval
+from sampler.estimator import Retrieval
 from sampler.results.style import STYLE, save_figure
 
 # the Okabe-Ito palette, which colour-blind readers can tell apart

@@ -24,7 +24,7 @@ from benchmarks.error_time_plot import draw_error_time
 from benchmarks.record import RESULTS, append_rows, time_and_commit
 from patchindex import PatchIndex
 from patchindex.environment import library_versions
-from patchindex.index.search import ListSearchKind
+from patchindex.index import ListSearchKind
 from sampler import ELSMachine, Posterior, sample_steps
 from sampler.noise import initial_noise
 from sampler.scales import default_scales

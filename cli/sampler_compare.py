@@ -24,7 +24,7 @@ from cli.options import (
 from cli.sources import open_source
 from patchindex.device import Device
 from patchindex.environment import set_threads
-from sampler.networks.weights import DEFAULT_NETWORK, open_network
+from sampler.networks import DEFAULT_NETWORK, open_network
 from sampler.results.output import reserve_output, write_comparison
 from sampler.results.run_result import SamplerConfig
 from sampler.results.study_results import COMPARE_FILE

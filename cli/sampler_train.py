@@ -17,9 +17,17 @@ from cli.options import (
 )
 from patchindex import ImageSet
 from patchindex.environment import set_threads
-from sampler.networks.weights import WEIGHTS
-from sampler.training import Stopped, TrainingJob, Watch, network_for, recipe, train_network
-from sampler.training.loop import Metric, MetricCallback
+from sampler.networks import WEIGHTS
+from sampler.training import (
+    Metric,
+    MetricCallback,
+    Stopped,
+    TrainingJob,
+    Watch,
+    network_for,
+    recipe,
+    train_network,
+)
 
 SIGNALLED = 128  # plus the signal's number: how shells tell that a signal ended a command
 

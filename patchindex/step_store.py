@@ -20,7 +20,7 @@ from zarr.codecs import BloscCodec, Crc32cCodec
 from zarr.errors import ContainsGroupError
 
 from patchindex.errors import StoreError
-from patchindex.index.store import disk_errors_told, root_of
+from patchindex.index import disk_errors_told, root_of
 
 # what Zarr raises where metadata or chunks are not what it wrote
 UNREADABLE = (

@@ -20,10 +20,17 @@ from torch import Tensor
 from patchindex import Boundary, ImageSet, PatchGeometry
 from patchindex.kernels import exact_scan, scan_whole
 from sampler.errors import SamplerConfigError
-from sampler.estimator.estimate import Estimate, Retrieval, RetrievalSettings
-from sampler.estimator.query import PIXELS_PER_CHUNK, NeighborSearch, Query
-from sampler.estimator.sources import find_sources, image_sources
-from sampler.estimator.tolerance import within_tolerance
+from sampler.estimator import (
+    PIXELS_PER_CHUNK,
+    Estimate,
+    NeighborSearch,
+    Query,
+    Retrieval,
+    RetrievalSettings,
+    find_sources,
+    image_sources,
+    within_tolerance,
+)
 from sampler.posterior import Posterior
 from sampler.schedule import noise_level
 

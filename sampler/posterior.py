@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from patchindex import PosteriorRecord
-from sampler.estimator.sources import Sources
+from sampler.estimator import Sources
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,8 +5,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from patchindex import ImageSet
-from patchindex.datasets.cards import load_card
-from patchindex.datasets.load import find_files
+from patchindex.datasets import find_files, load_card
 
 PREFERRED = ("cifar10", "fashion_mnist", "sample")
 BLOCK = 2048

@@ -18,7 +18,7 @@ from benchmarks.device.chip import seconds_of
 from benchmarks.device.photographs import mixtures, noisy
 from patchindex import ImageSet, IndexConfig, PatchIndex, build_index
 from patchindex.images import to_unit
-from patchindex.index.plan import plan_build
+from patchindex.index import plan_build
 from sampler import ELSMachine
 from sampler.schedule import alpha_bar
 from sampler.studies.verify import pooled_r2

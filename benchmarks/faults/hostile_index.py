@@ -117,7 +117,7 @@ def chunk(root: Path, name: str, entry: dict[str, Any]) -> Path:
 
 def reseal(root: Path, edit: Callable[[dict[str, Any]], str]) -> str:
     """Edit the manifest, and make its own checksum right again; what was done."""
-    from patchindex.index.store import sealed  # noqa: PLC0415 - as its builder does
+    from patchindex.index import sealed  # noqa: PLC0415 - as its builder does
 
     path = root / "zarr.json"
     group = json.loads(path.read_text())

@@ -3,10 +3,13 @@
 from dataclasses import replace
 
 from patchindex import ImageSet
-from patchindex.datasets.cards import load_card
-from patchindex.datasets.load import download_files, find_files
-from patchindex.datasets.named import read_idx_images
-from patchindex.datasets.resize import resize_images
+from patchindex.datasets import (
+    download_files,
+    find_files,
+    load_card,
+    read_idx_images,
+    resize_images,
+)
 
 SIDE = 32
 TEST_FILES = ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz")

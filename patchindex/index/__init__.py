@@ -2,6 +2,19 @@
 
 from patchindex.index.build import build_index
 from patchindex.index.config import IndexConfig
-from patchindex.index.patch_index import PatchIndex
+from patchindex.index.patch_index import DEFAULT_NPROBE, PatchIndex
+from patchindex.index.plan import plan_build
+from patchindex.index.search import ListSearchKind
+from patchindex.index.store import disk_errors_told, root_of, sealed
 
-__all__ = ["IndexConfig", "PatchIndex", "build_index"]
+__all__ = [
+    "DEFAULT_NPROBE",
+    "IndexConfig",
+    "ListSearchKind",
+    "PatchIndex",
+    "build_index",
+    "disk_errors_told",
+    "plan_build",
+    "root_of",
+    "sealed",
+]

@@ -10,7 +10,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from patchindex import ImageSet
-from patchindex.datasets.files import decode_image
+from patchindex.datasets import decode_image
 from patchindex.images import to_unit
 from patchindex.npy import is_file, read_npy
 from sampler.errors import SamplerConfigError

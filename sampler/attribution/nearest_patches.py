@@ -16,12 +16,11 @@ from numpy import ndarray
 from torch import Tensor
 
 from patchindex.errors import IndexConfigError
-from patchindex.index.patch_index import DEFAULT_NPROBE
+from patchindex.index import DEFAULT_NPROBE
 from patchindex.kernels import patch_distances, sum_patches
 from patchindex.kernels.torch_backend import regather, seen_cells
 from sampler.errors import SamplerConfigError
-from sampler.estimator.query import Candidates, Query
-from sampler.estimator.tail import is_in_head, patch_tail, uniform_draws
+from sampler.estimator import Candidates, Query, is_in_head, patch_tail, uniform_draws
 from sampler.studies.recall import TIE, dictionary_chunks
 
 MOST_SOURCES = 10_000

@@ -27,7 +27,7 @@ from sampler.attribution.nearest_patches import (
     tie_reach,
 )
 from sampler.errors import SamplerConfigError
-from sampler.estimator.query import NeighborSearch, Query, index_geometry
+from sampler.estimator import NeighborSearch, Query, index_geometry
 from sampler.noise import initial_noise
 from sampler.schedule import alpha_bar, noise_level
 

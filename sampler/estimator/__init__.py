@@ -1,1 +1,33 @@
 """The posterior from an index: a retrieved head, a sampled tail, and how far they can be off."""
+
+from sampler.estimator.estimate import Estimate, Retrieval, RetrievalSettings, check_numbers
+from sampler.estimator.query import (
+    PIXELS_PER_CHUNK,
+    Candidates,
+    NeighborSearch,
+    Query,
+    index_geometry,
+)
+from sampler.estimator.sources import Sources, find_sources, image_sources
+from sampler.estimator.tail import is_in_head, patch_tail, uniform_draws
+from sampler.estimator.tolerance import LARGEST_K_HAT, within_tolerance
+
+__all__ = [
+    "LARGEST_K_HAT",
+    "PIXELS_PER_CHUNK",
+    "Candidates",
+    "Estimate",
+    "NeighborSearch",
+    "Query",
+    "Retrieval",
+    "RetrievalSettings",
+    "Sources",
+    "check_numbers",
+    "find_sources",
+    "image_sources",
+    "index_geometry",
+    "is_in_head",
+    "patch_tail",
+    "uniform_draws",
+    "within_tolerance",
+]

@@ -19,7 +19,7 @@ from torch import Tensor
 from patchindex import PosteriorRecord
 from patchindex.geometry import nearest_scale
 from patchindex.images import to_unit
-from patchindex.index.patch_index import DEFAULT_NPROBE
+from patchindex.index import DEFAULT_NPROBE
 from patchindex.kernels import GroupMembers, exact_scan, sum_patches
 from sampler.errors import SamplerConfigError
 from sampler.estimator.head import (

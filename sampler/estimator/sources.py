@@ -15,7 +15,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from patchindex import PosteriorRecord
-from patchindex.index.patch_index import DEFAULT_NPROBE
+from patchindex.index import DEFAULT_NPROBE
 from patchindex.kernels import distances_sq, patch_distances
 from sampler.estimator.head import FoundPatches, search_head
 from sampler.estimator.query import Query

@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 from patchindex import Boundary
 from patchindex.geometry import nearest_scale
 from sampler.errors import SamplerConfigError
-from sampler.estimator.estimate import Retrieval, check_numbers
+from sampler.estimator import Retrieval, check_numbers
 from sampler.noise import check_num
 from sampler.results.json_files import (
     LACKS,

@@ -21,9 +21,14 @@ from patchindex.device import CPU, describe_device
 from patchindex.environment import library_versions
 from patchindex.images import to_unit
 from sampler.errors import SamplerConfigError
-from sampler.networks import Network, network_denoiser
-from sampler.networks.network import check_fit, matching_boundary
-from sampler.networks.receptive_field import effective_width, gradient_map
+from sampler.networks import (
+    Network,
+    check_fit,
+    effective_width,
+    gradient_map,
+    matching_boundary,
+    network_denoiser,
+)
 from sampler.noise import initial_noise
 from sampler.results.run_result import SamplerConfig
 from sampler.results.study_results import CalibrateResult, CalibrateSettings, TimedScale

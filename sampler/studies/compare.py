@@ -18,8 +18,7 @@ from patchindex.images import to_unit
 from patchindex.paths import data_file
 from sampler.errors import SamplerConfigError
 from sampler.machines import ScoreMachine
-from sampler.networks import Network, network_denoiser
-from sampler.networks.network import check_fit, matching_boundary
+from sampler.networks import Network, check_fit, matching_boundary, network_denoiser
 from sampler.noise import initial_noise
 from sampler.results.run_result import MachineName, SamplerConfig, ScalesResult
 from sampler.results.study_results import (

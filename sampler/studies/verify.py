@@ -20,7 +20,7 @@ from patchindex import PatchIndex
 from patchindex.device import CPU, describe_device, wait_for
 from patchindex.environment import library_versions
 from sampler.errors import SamplerConfigError
-from sampler.estimator.tolerance import LARGEST_K_HAT
+from sampler.estimator import LARGEST_K_HAT
 from sampler.machines import ScoreMachine, checked_patch_size
 from sampler.noise import initial_noise
 from sampler.posterior import Posterior

@@ -12,8 +12,7 @@ from torch import Tensor
 from patchindex import ImageSet
 from patchindex.images import to_unit
 from sampler.errors import NetworkError
-from sampler.networks import NetworkConfig
-from sampler.networks.config import checked_choice
+from sampler.networks import NetworkConfig, checked_choice
 from sampler.schedule import SCHEDULES, alpha_bar
 
 Precision = Literal["auto", "float32", "bfloat16"]

@@ -13,6 +13,7 @@ import torch
 from patchindex.environment import library_versions
 from sampler.errors import NetworkError
 from sampler.networks import (
+    WEIGHTS,
     Network,
     NetworkConfig,
     load_network,
@@ -20,7 +21,6 @@ from sampler.networks import (
     receptive_field,
     weight_file,
 )
-from sampler.networks.weights import WEIGHTS
 from sampler.results.json_files import write_json
 from sampler.results.output import reserve_output, write_whole
 from sampler.training.checkpoint import CHECKPOINT, PARTIAL

@@ -15,8 +15,7 @@ from torch import nn
 from patchindex import ImageSet
 from patchindex.progress import ProgressCallback, no_progress
 from sampler.errors import NetworkError, TrainingDivergedError
-from sampler.networks import NetworkConfig, preset_sizes
-from sampler.networks.config import Prediction
+from sampler.networks import NetworkConfig, Prediction, preset_sizes
 from sampler.training.checkpoint import (
     CHECKPOINT,
     DAMAGE,
