@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 SIZE ?= moderate
 CXX_FILES := $(wildcard patchindex/kernels/native/*.cpp patchindex/kernels/native/*.hpp benchmarks/*.cpp)
 
-.PHONY: demo test test-slow test-oldest versions lint tidy bench faults sanitize format clean
+.PHONY: demo test test-slow test-oldest coverage versions lint tidy bench faults sanitize format clean
 
 demo: $(READY)
 	$(BIN)/patchindex build --dataset sample --scales 3,5,9,15 --out demo/sample.zarr
@@ -22,6 +22,10 @@ test: $(READY)
 # The rest: kills and signals, back ends in processes of their own, kernels compiled for GPUs.
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow --numprocesses auto --maxprocesses 4
+
+# The lines that the fast tests do not reach: many of them run on GPUs or in processes of their own.
+coverage: $(READY)
+	$(BIN)/python -m pytest -m "not slow" --numprocesses auto --maxprocesses 4 --cov
 
 # The same tests with the oldest version that pyproject.toml admits of each package that it bounds.
 test-oldest:

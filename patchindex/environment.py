@@ -64,15 +64,15 @@ def describe_environment() -> Environment:
     return Environment(
         python=platform.python_version(),
         versions=library_versions(),
-        kernels=describe_kernels(),
+        kernels=_describe_kernels(),
         threads={"torch": torch.get_num_threads(), "faiss": faiss.omp_get_max_threads()},
         faiss_build=" ".join([kind, *(option for option in options if option != "GPU")]),
         gpu=", ".join(gpus) or "none: torch finds no CUDA device",
-        search=describe_search(),
+        search=_describe_search(),
     )
 
 
-def describe_kernels() -> str:
+def _describe_kernels() -> str:
     """Back ends, and the processor's instruction set."""
     there = "none on GPUs: no Triton"
     if has_triton():
@@ -85,7 +85,7 @@ def describe_kernels() -> str:
     return f"{here} on the processor; {there}"
 
 
-def describe_search() -> str:
+def _describe_search() -> str:
     """What searches inverted lists on the first GPU if there is one, else on the processor."""
     if not torch.cuda.is_available():
         return f"{PROCESSOR_SEARCHES[BACKEND]} on the processor"

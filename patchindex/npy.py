@@ -78,11 +78,11 @@ def read_npy_header(stream: Stream, num_bytes: int, *, kinds: str = NUMBERS) -> 
     except Exception as error:  # numpy has Python's compiler read it, which raises a dozen classes
         raise ValueError("it does not begin with the header of an array") from error
     if dtype.kind not in kinds:
-        raise ValueError(f"it holds {named(dtype)}, which are not read")
+        raise ValueError(f"it holds {_named(dtype)}, which are not read")
     promised, following = math.prod(shape) * dtype.itemsize, num_bytes - head.tell()
     if min(shape, default=0) < 0 or promised != following:
         raise ValueError(
-            f"its header promises {named(dtype)} of shape {shape}, {promised} bytes, "
+            f"its header promises {_named(dtype)} of shape {shape}, {promised} bytes, "
             f"but {following} bytes follow"
         )
     return NpyHeader(shape, dtype)
@@ -102,7 +102,7 @@ def read_npy_data(stream: Stream) -> Shaped[ndarray, "..."]:
     return array
 
 
-def named(dtype: np.dtype[Any]) -> str:
+def _named(dtype: np.dtype[Any]) -> str:
     """The dtype in words that a user knows."""
     if dtype.hasobject:
         return "Python objects"

@@ -15,6 +15,12 @@ from platformdirs import user_cache_path
 from patchindex.errors import DatasetError, LockedError
 
 COMPLETE = "complete"
+PACKAGE = "patchindex_data"
+LOCK = "lock"
+PATIENCE_SECONDS = 0.3  # for a reader, which holds a lock for no longer than a few renames take
+RETRIES = 20
+# what file systems answer that have no way to flush a folder
+FLUSH_UNSUPPORTED = (errno.EINVAL, errno.EBADF, errno.EACCES, errno.ENOTSUP)
 
 
 def home() -> Path:
@@ -71,7 +77,7 @@ def index_path(
 
 def finished_indices() -> list[Path]:
     """The complete indices of this user, the one that was completed last first."""
-    finished = [path for path in indices_dir().glob("*.zarr") if looks_complete(path)]
+    finished = [path for path in indices_dir().glob("*.zarr") if _looks_complete(path)]
     return sorted(
         finished,
         key=lambda path: ((path / "zarr.json").stat().st_mtime_ns, path.name),
@@ -79,16 +85,13 @@ def finished_indices() -> list[Path]:
     )
 
 
-def looks_complete(path: Path) -> bool:
+def _looks_complete(path: Path) -> bool:
     """Whether the Zarr group at `path` says of itself that its build was finished."""
     try:
         group = json.loads((path / "zarr.json").read_text(encoding="utf-8"))
         return bool(group["attributes"]["status"] == COMPLETE)
     except (OSError, ValueError, LookupError, TypeError):
         return False  # a file that is missing or garbled marks a build that never ended
-
-
-PACKAGE = "patchindex_data"
 
 
 def data_file(*parts: str) -> Path:
@@ -114,13 +117,6 @@ def data_root() -> Path:
         # not installed, or an editable install on a Python whose importlib.resources cannot
         # read the namespace package that setuptools makes of it: both mean a checkout
         return Path(__file__).resolve().parents[1] / "data"
-
-
-LOCK = "lock"
-PATIENCE_SECONDS = 0.3  # for a reader, which holds a lock for no longer than a few renames take
-RETRIES = 20
-# what file systems answer that have no way to flush a folder
-FLUSH_UNSUPPORTED = (errno.EINVAL, errno.EBADF, errno.EACCES, errno.ENOTSUP)
 
 
 @contextmanager
@@ -175,17 +171,17 @@ def locked_folder(
     made, file = not folder.exists(), folder.absolute() / name
     lock = FileLock(file, timeout=PATIENCE_SECONDS, fallback_to_soft=False)
     try:
-        acquire(lock, file)
+        _acquire(lock, file)
     except Timeout:
-        who = f" ({told})" if (told := holder(file)) else ""
+        who = f" ({told})" if (told := _holder(file)) else ""
         told = busy or f"another process is writing to {folder}"
         raise LockedError(f"{told}{who}. {remedy}") from None
     try:
-        own = sign(file)
+        own = _sign(file)
         try:
             yield
         finally:
-            remove(file, own)
+            _remove(file, own)
     finally:
         lock.release()
         if made:
@@ -193,7 +189,7 @@ def locked_folder(
                 folder.rmdir()
 
 
-def acquire(lock: FileLock, file: Path) -> None:
+def _acquire(lock: FileLock, file: Path) -> None:
     """Take the lock; raise Timeout if another process has it."""
     for retries_left in reversed(range(RETRIES)):
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -206,14 +202,14 @@ def acquire(lock: FileLock, file: Path) -> None:
             return
 
 
-def sign(file: Path) -> os.stat_result:
+def _sign(file: Path) -> os.stat_result:
     """Write into the lock file who holds it; its status, by which it is known again."""
     with suppress(PermissionError):  # Windows lets nobody else open it
         file.write_text(f"process {os.getpid()} of {platform.node()}", encoding="utf-8")
     return file.stat()
 
 
-def holder(file: Path) -> str:
+def _holder(file: Path) -> str:
     """Who signed the lock file; nothing if that is not known."""
     try:
         return file.read_text(encoding="utf-8")
@@ -221,7 +217,7 @@ def holder(file: Path) -> str:
         return ""
 
 
-def remove(file: Path, own: os.stat_result) -> None:
+def _remove(file: Path, own: os.stat_result) -> None:
     """Remove our own lock file, while it is held: whoever waits for it sees that it is void."""
     # not that of the next process, where our folder is gone and made anew
     with suppress(FileNotFoundError, PermissionError):  # Windows removes it on release

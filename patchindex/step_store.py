@@ -20,7 +20,7 @@ from zarr.codecs import BloscCodec, Crc32cCodec
 from zarr.errors import ContainsGroupError
 
 from patchindex.errors import StoreError
-from patchindex.index import disk_errors_told, root_of
+from patchindex.index import root_of, translate_write_errors
 
 # what Zarr raises where metadata or chunks are not what it wrote
 UNREADABLE = (
@@ -61,7 +61,7 @@ class StepStore:
             return cls(zarr.open_group(path, mode="r"))
         except UNREADABLE as error:
             raise StoreError(
-                f"{path} is no trace that can be read ({told(error)}). Record it again."
+                f"{path} is no trace that can be read ({_reason(error)}). Record it again."
             ) from error
 
     @property
@@ -89,7 +89,7 @@ class StepStore:
             StoreError: the disk is full or the folder went away.
         """
         with (
-            disk_errors_told(self.path, "Free some space, or give another --out."),
+            translate_write_errors(self.path, "Free some space, or give another --out."),
             zarr.config.set({"array.write_empty_chunks": True}),
         ):
             for name, value in values.items():
@@ -126,7 +126,7 @@ class StepStore:
 
     def _array(self, name: str) -> zarr.Array[Any]:
         try:
-            return as_written(self.group[name])
+            return _as_written(self.group[name])
         except UNREADABLE as error:
             raise self._unreadable(name, error) from error
 
@@ -163,11 +163,11 @@ class StepStore:
 
     def _unreadable(self, name: str, error: BaseException) -> StoreError:
         return StoreError(
-            f"array {name} of {self.path} cannot be read ({told(error)}). Record it again."
+            f"array {name} of {self.path} cannot be read ({_reason(error)}). Record it again."
         )
 
 
-def as_written(array: object) -> zarr.Array[Any]:
+def _as_written(array: object) -> zarr.Array[Any]:
     """The array itself, if its metadata is what `StepStore.write` wrote; else TypeError."""
     if not isinstance(array, zarr.Array) or array.dtype.kind not in NUMBERS:
         raise TypeError("it holds no numbers")
@@ -177,6 +177,6 @@ def as_written(array: object) -> zarr.Array[Any]:
     return array
 
 
-def told(error: BaseException) -> str:
+def _reason(error: BaseException) -> str:
     """What an error says, in one line; its kind if it says nothing."""
     return " ".join(str(error).split()) or type(error).__name__

@@ -13,7 +13,7 @@ from patchindex.index.build import build_index
 from patchindex.index.config import IndexConfig
 from patchindex.index.lists import cut_windows
 from patchindex.index.patch_index import PatchIndex
-from patchindex.index.store import sealed
+from patchindex.index.store import with_own_hash
 from patchindex.paths import data_file
 from patchindex.progress import ProgressCallback
 
@@ -75,5 +75,5 @@ def reseal(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
     attributes = group["attributes"]
     del attributes["manifest_sha256"]
     change(attributes)
-    group["attributes"] = sealed(attributes)
+    group["attributes"] = with_own_hash(attributes)
     (path / "zarr.json").write_text(json.dumps(group))

@@ -117,13 +117,13 @@ def chunk(root: Path, name: str, entry: dict[str, Any]) -> Path:
 
 def reseal(root: Path, edit: Callable[[dict[str, Any]], str]) -> str:
     """Edit the manifest, and make its own checksum right again; what was done."""
-    from patchindex.index import sealed  # noqa: PLC0415 - as its builder does
+    from patchindex.index import with_own_hash  # noqa: PLC0415 - as its builder does
 
     path = root / "zarr.json"
     group = json.loads(path.read_text())
     attributes = group["attributes"]
     attributes.pop("manifest_sha256", None)
     told = edit(attributes)
-    group["attributes"] = sealed(attributes)
+    group["attributes"] = with_own_hash(attributes)
     path.write_text(json.dumps(group))
     return told

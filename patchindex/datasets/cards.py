@@ -52,7 +52,7 @@ class DatasetCard:
     def __post_init__(self) -> None:
         name = self.name if isinstance(self.name, str) else "without a name"
         for field in fields(self):
-            check_value(name, field, getattr(self, field.name))
+            _check_value(name, field, getattr(self, field.name))
         if self.loader not in get_args(Loader):
             raise DatasetError(
                 f"card {self.name} has loader {self.loader!r}. "
@@ -92,7 +92,7 @@ class DatasetCard:
         return cls(**settings)
 
 
-def check_value(card: str, field: "Field[Any]", value: object) -> None:
+def _check_value(card: str, field: "Field[Any]", value: object) -> None:
     """Raise DatasetError unless a setting is of its field's type; counts are above zero."""
     if field.type is int:
         wanted, fits = "a whole number above zero", type(value) is int and value > 0

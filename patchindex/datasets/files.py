@@ -27,6 +27,18 @@ from patchindex.image_arrays import Crop, LoadedImages
 logger = logging.getLogger(__name__)
 
 HIDDEN = (".", "__MACOSX")  # macOS puts a `._photo.jpg` that is no image beside each photo.jpg
+GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N")
+# what Pillow raises on damaged files, by format and place of the damage
+DAMAGE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
 
 
 def image_files(root: Path) -> list[Path]:
@@ -40,7 +52,7 @@ def image_files(root: Path) -> list[Path]:
             image is neither a file nor a folder; names it.
     """
     try:
-        files, repeated = walk(root)
+        files, repeated = _walk(root)
     except OSError as error:
         raise DatasetError(
             f"{error.filename} cannot be read ({error.strerror}). "
@@ -52,10 +64,10 @@ def image_files(root: Path) -> list[Path]:
             "each folder is read once",
             root, len(repeated), repeated[0].relative_to(root),
         )  # fmt: skip
-    return sorted(files, key=lambda path: sort_key(path.relative_to(root)))
+    return sorted(files, key=lambda path: _sort_key(path.relative_to(root)))
 
 
-def walk(root: Path) -> tuple[list[Path], list[Path]]:
+def _walk(root: Path) -> tuple[list[Path], list[Path]]:
     """The image files below a folder, and the ways to folders that had been visited before."""
     files, repeated = [], []
     seen: set[tuple[int, int]] = set()
@@ -67,9 +79,9 @@ def walk(root: Path) -> tuple[list[Path], list[Path]]:
             repeated.append(folder)
             continue
         seen.add((status.st_dev, status.st_ino))
-        for entry in visible_entries(folder):
+        for entry in _visible_entries(folder):
             if not entry.is_dir():
-                files += [Path(entry.path)] if is_image(entry) else []
+                files += [Path(entry.path)] if _is_image(entry) else []
             elif entry.is_symlink():  # last, as what it leads to may have a path without links
                 waiting.append(Path(entry.path))
             else:
@@ -77,14 +89,14 @@ def walk(root: Path) -> tuple[list[Path], list[Path]]:
     return files, repeated
 
 
-def visible_entries(folder: Path) -> list["os.DirEntry[str]"]:
+def _visible_entries(folder: Path) -> list["os.DirEntry[str]"]:
     """What a folder holds and does not hide, sorted."""
     with os.scandir(folder) as entries:
         visible = [entry for entry in entries if not entry.name.startswith(HIDDEN)]
     return sorted(visible, key=lambda entry: os.fsencode(entry.name))
 
 
-def is_image(entry: "os.DirEntry[str]") -> bool:
+def _is_image(entry: "os.DirEntry[str]") -> bool:
     """Whether what is no folder is a file with the name of an image.
 
     Raises:
@@ -105,23 +117,9 @@ def is_image(entry: "os.DirEntry[str]") -> bool:
     return True
 
 
-def sort_key(path: Path) -> tuple[bytes, ...]:
+def _sort_key(path: Path) -> tuple[bytes, ...]:
     """The bytes of the names on a path: neither language nor file system decides on the order."""
     return tuple(os.fsencode(part) for part in path.parts)
-
-
-GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N")
-# what Pillow raises on damaged files, by format and place of the damage
-DAMAGE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    MemoryError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,10 +143,10 @@ def read_header(path: Path) -> ImageHeader:
     Raises:
         DatasetError: the file is not an image that we can read.
     """
-    with opened(path) as image:
+    with _opened(path) as image:
         channels = 1 if image.mode in GREY_MODES else 3
         width, height = image.size
-        if is_lying(image):
+        if _is_lying(image):
             width, height = height, width
         is_animated = getattr(image, "is_animated", False)  # some formats never are
         return ImageHeader(
@@ -172,15 +170,15 @@ def decode_image(
     Raises:
         DatasetError: there is no such file, it is not an image, or it is damaged.
     """
-    with opened(source, name) as image:
+    with _opened(source, name) as image:
         upright = ImageOps.exif_transpose(image) if "exif" in image.info else image
-        opaque = over_white(eight_bit(upright))
+        opaque = _over_white(_eight_bit(upright))
         values = np.array(opaque.convert("L" if channels == 1 else "RGB"))
     return rearrange(values.reshape(*values.shape[:2], channels), "h w c -> c h w")
 
 
 @contextmanager
-def opened(source: Path | io.BytesIO, name: str | None = None) -> Iterator[Image.Image]:
+def _opened(source: Path | io.BytesIO, name: str | None = None) -> Iterator[Image.Image]:
     """The image file, closed afterwards; whatever is wrong with it is a DatasetError."""
     try:
         # Pillow warns of metadata that it skips and of sizes below those that it refuses, neither
@@ -196,7 +194,7 @@ def opened(source: Path | io.BytesIO, name: str | None = None) -> Iterator[Image
         ) from error
 
 
-def is_lying(image: Image.Image) -> bool:
+def _is_lying(image: Image.Image) -> bool:
     """Whether the camera's orientation tag says that rows are to become columns."""
     if image.format == "TIFF":  # which Pillow turns by itself; older versions tell another size
         tags = image.getexif()
@@ -205,7 +203,7 @@ def is_lying(image: Image.Image) -> bool:
     return "exif" in image.info and image.getexif().get(274) in (5, 6, 7, 8)
 
 
-def eight_bit(image: Image.Image) -> Image.Image:
+def _eight_bit(image: Image.Image) -> Image.Image:
     """The image with 8 bits per value; Pillow's own conversion of 16-bit grey clips at 255."""
     if image.mode == "F":
         raise ValueError("its pixels are floating point numbers, not 8 or 16 bit integers")
@@ -217,7 +215,7 @@ def eight_bit(image: Image.Image) -> Image.Image:
     return Image.fromarray(((values + 128) // 257).astype(np.uint8))
 
 
-def over_white(image: Image.Image) -> Image.Image:
+def _over_white(image: Image.Image) -> Image.Image:
     """The image as a viewer with a white background shows it."""
     if not image.has_transparency_data:
         return image
@@ -252,11 +250,11 @@ def load_image_folder(
         DatasetError: no such folder, no image in it, a folder or image that cannot be read, or
             images of several sizes and no `size`.
     """
-    listing = limited(list_images(root), limit)
+    listing = _limited(list_images(root), limit)
     headers = [read_header(path) for path in listing.files]
-    shape = common_shape(headers, size)
+    shape = _common_shape(headers, size)
     report_shapes(str(root), Counter((file.height, file.width) for file in headers), size, crop)
-    report_animations(root, headers)
+    _report_animations(root, headers)
     logger.info("%s: decoding %d images of %dx%dx%d", root, len(headers), *shape)
     return LoadedImages(
         pixels=stack_resized(
@@ -274,7 +272,7 @@ def list_images(root: Path) -> ImageListing:
     Raises:
         DatasetError: `root` is not a folder, or there is no image file in it.
     """
-    check_folder(root)
+    _check_folder(root)
     files = image_files(root)
     if not files:
         raise DatasetError(
@@ -299,7 +297,7 @@ def list_images(root: Path) -> ImageListing:
     )
 
 
-def check_folder(root: Path) -> None:
+def _check_folder(root: Path) -> None:
     """Raise DatasetError unless there is such a folder."""
     try:
         root.stat()
@@ -312,7 +310,7 @@ def check_folder(root: Path) -> None:
         raise DatasetError(f"the image folder {root} {what}. Give the path of a folder of images.")
 
 
-def report_animations(root: Path, headers: Sequence[ImageHeader]) -> None:
+def _report_animations(root: Path, headers: Sequence[ImageHeader]) -> None:
     """Log of how many files only the first picture is taken."""
     several = [header.path for header in headers if header.is_animated]
     if several:
@@ -322,7 +320,7 @@ def report_animations(root: Path, headers: Sequence[ImageHeader]) -> None:
         )  # fmt: skip
 
 
-def limited(listing: ImageListing, limit: int | None) -> ImageListing:
+def _limited(listing: ImageListing, limit: int | None) -> ImageListing:
     """The first so many files; all for None."""
     if limit is None or limit >= len(listing.files):
         return listing
@@ -335,7 +333,7 @@ def limited(listing: ImageListing, limit: int | None) -> ImageListing:
     return ImageListing(files=listing.files[:limit], labels=labels, class_names=listing.class_names)
 
 
-def common_shape(headers: Sequence[ImageHeader], size: Size | None) -> tuple[int, int, int]:
+def _common_shape(headers: Sequence[ImageHeader], size: Size | None) -> tuple[int, int, int]:
     """Channels, height and width that all images get.
 
     Raises:

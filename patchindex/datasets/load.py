@@ -48,28 +48,28 @@ def find_files(card: DatasetCard) -> FoundFiles | None:
     """
     if card.loader == "bundled":
         return FoundFiles(paths=tuple(data_file(*file.split("/")) for file in card.files))
-    for folder in searched_folders(card):
-        if paths := present(folder, card.files):
+    for folder in _searched_folders(card):
+        if paths := _present(folder, card.files):
             return FoundFiles(paths=paths)
     for folder in data_folders():
-        if paths := present(folder, card.substitute):
+        if paths := _present(folder, card.substitute):
             return FoundFiles(paths=paths, is_substitute=True)
     return None
 
 
-def searched_folders(card: DatasetCard) -> tuple[Path, ...]:
+def _searched_folders(card: DatasetCard) -> tuple[Path, ...]:
     """The folders that may hold the dataset's files, in the order they are looked into."""
-    own = [folder / part for folder in data_folders() for part in card_folders(card)]
+    own = [folder / part for folder in data_folders() for part in _card_folders(card)]
     system = [Path(folder) for folder in card.locations]
     return (*own, *system, datasets_dir() / card.torchvision_folder)
 
 
-def card_folders(card: DatasetCard) -> tuple[str, ...]:
+def _card_folders(card: DatasetCard) -> tuple[str, ...]:
     """Our name for the dataset's folder and torchvision's, which may be one."""
     return tuple(dict.fromkeys((card.folder, card.torchvision_folder)))
 
 
-def present(folder: Path, files: Sequence[str]) -> tuple[Path, ...]:
+def _present(folder: Path, files: Sequence[str]) -> tuple[Path, ...]:
     """The paths of the files, unpacked ones where `.gz` is missing; empty unless all exist."""
     either = [(folder / file, folder / file.removesuffix(".gz")) for file in files]
     paths = [next((path for path in pair if path.exists()), None) for pair in either]
@@ -88,28 +88,28 @@ def download_files(card: DatasetCard) -> FoundFiles:
     logger.info("downloading %s into %s", card.name, root)
     try:
         root.mkdir(parents=True, exist_ok=True)
-        fetch(card.name, root)
+        _fetch(card.name, root)
     except Exception as error:  # each downloader has its own classes; all mean that it failed
         reason = " ".join(str(error).split())  # torchvision's own has several lines
-        raise absent(card, f"{type(error).__name__}: {reason}") from error
+        raise _absent(card, f"{type(error).__name__}: {reason}") from error
     found = find_files(card)
     if found is None:
-        raise absent(card, "it did not bring the files it should")
+        raise _absent(card, "it did not bring the files it should")
     return found
 
 
-def absent(card: DatasetCard, reason: str) -> DatasetError:
+def _absent(card: DatasetCard, reason: str) -> DatasetError:
     """The error for a dataset that is nowhere: where we looked, and what helps."""
     by_hand = datasets_dir() / card.torchvision_folder
     return DatasetError(
         f"{card.name} is not on this machine, and its download failed ({reason}). "
-        f"Looked in {', '.join(str(folder) for folder in searched_folders(card))}. "
+        f"Looked in {', '.join(str(folder) for folder in _searched_folders(card))}. "
         f"Put {', '.join(card.files)} into {by_hand} by hand, or into the folder {card.folder} "
         "of a folder that the environment variable PATCHINDEX_DATA names."
     )
 
 
-def fetch(name: str, root: Path) -> None:
+def _fetch(name: str, root: Path) -> None:
     """Let torchvision download a dataset into `root`, and check what it got."""
     match name:
         case "mnist":
@@ -150,12 +150,12 @@ def load_images(
     if kind in {"folder", "npz"}:
         size = parse_resolution(resolution, default=None)
         cut = parse_crop(crop, size)
-        images = load_path(kind, place, size, cut, limit=limit)
+        images = _load_path(kind, place, size, cut, limit=limit)
     else:
-        card = known_card(source)
+        card = _known_card(source)
         size = parse_resolution(resolution, default=(card.resolution, card.resolution))
         cut = parse_crop(crop, size)
-        images = load_named(card, size, cut, limit)
+        images = _load_named(card, size, cut, limit)
     if limit is not None and limit > len(images):
         logger.info(
             "the limit is %d, but %s has %d images: all are used", limit, source, len(images)
@@ -164,21 +164,21 @@ def load_images(
     return replace(images, crop=cut)
 
 
-def load_path(
+def _load_path(
     kind: str, place: str, size: Size | None, crop: Crop, *, limit: int | None
 ) -> LoadedImages:
     """The images of `folder:PATH` or `npz:PATH`."""
     if not place:
         raise DatasetError(f"{kind}: lacks a path. Give it after the colon, as in {kind}:PATH.")
-    path = expanded(place)
+    path = _expanded(place)
     if kind == "folder":
         return load_image_folder(path, size=size, crop=crop, limit=limit)
     pixels, labels = read_npz(path, limit=limit)
     report_shapes(str(path), {pixels.shape[2:]: len(pixels)}, size, crop)
-    return LoadedImages(pixels=resized(pixels, size, crop), labels=labels, name=f"npz:{path}")
+    return LoadedImages(pixels=_resized(pixels, size, crop), labels=labels, name=f"npz:{path}")
 
 
-def expanded(place: str) -> Path:
+def _expanded(place: str) -> Path:
     """The path with the user's home in place of `~`.
 
     Raises:
@@ -190,13 +190,15 @@ def expanded(place: str) -> Path:
         raise DatasetError(f"{place} cannot be found: {error} Give a whole path.") from error
 
 
-def load_named(card: DatasetCard, size: Size | None, crop: Crop, limit: int | None) -> LoadedImages:
+def _load_named(
+    card: DatasetCard, size: Size | None, crop: Crop, limit: int | None
+) -> LoadedImages:
     """The images of a named dataset, from this machine if they are on it."""
     found = find_files(card) or download_files(card)
     logger.info("%s: reading %s", card.name, ", ".join(str(path) for path in found.paths))
     if found.is_substitute:
         logger.warning("%s: these are %s", card.name, card.substitute_note)
-    pixels, labels = read_files(card, found, size, crop, limit=limit)
+    pixels, labels = _read_files(card, found, size, crop, limit=limit)
     if limit is None and not found.is_substitute and len(pixels) != card.num_images:
         logger.warning(
             "%s: found %d images, but the published set has %d",
@@ -204,12 +206,12 @@ def load_named(card: DatasetCard, size: Size | None, crop: Crop, limit: int | No
         )  # fmt: skip
     report_shapes(card.name, {(card.height, card.width): len(pixels)}, size, crop)
     return LoadedImages(
-        pixels=resized(pixels, size, crop), labels=labels, class_names=card.class_names,
+        pixels=_resized(pixels, size, crop), labels=labels, class_names=card.class_names,
         name=card.name,
     )  # fmt: skip
 
 
-def read_files(
+def _read_files(
     card: DatasetCard, found: FoundFiles, size: Size | None, crop: Crop, *, limit: int | None
 ) -> tuple[UInt8[ndarray, "n c h w"], Int[ndarray, " n"] | None]:
     """Images and labels by the card's reader; only those that decode image files resize too."""
@@ -227,14 +229,14 @@ def read_files(
             return read_npz(*paths, limit=limit)
 
 
-def resized(
+def _resized(
     pixels: UInt8[ndarray, "n c h w"], size: Size | None, crop: Crop
 ) -> UInt8[ndarray, "n c h2 w2"]:
     """The images at this size; as they are for None."""
     return pixels if size is None else resize_images(pixels, size, crop)
 
 
-def known_card(name: str) -> DatasetCard:
+def _known_card(name: str) -> DatasetCard:
     """The card of a named dataset.
 
     Raises:
@@ -244,14 +246,14 @@ def known_card(name: str) -> DatasetCard:
     if name in names:
         return load_card(name)
     raise DatasetError(
-        f"unknown dataset {name!r}.{guess(name)} "
+        f"unknown dataset {name!r}.{_guess(name)} "
         f"Give one of {', '.join(names)}, or folder:PATH for image files, or npz:PATH for an array."
     )
 
 
-def guess(name: str) -> str:
+def _guess(name: str) -> str:
     """A question that names what was probably meant, or nothing."""
-    if name and is_folder(name):
+    if name and _is_folder(name):
         return f" Did you mean folder:{name}?"
     if name.endswith(".npz"):
         return f" Did you mean npz:{name}?"
@@ -259,7 +261,7 @@ def guess(name: str) -> str:
     return f" Did you mean {close[0]}?" if close else ""
 
 
-def is_folder(name: str) -> bool:
+def _is_folder(name: str) -> bool:
     """Whether a text, which may be no path at all, is the path of a folder."""
     try:
         return Path(name).expanduser().is_dir()

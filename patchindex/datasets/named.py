@@ -1,4 +1,9 @@
-"""Readers of the named datasets: MNIST and relatives (idx), CIFAR-10, CelebA."""
+"""Readers of the named datasets: MNIST and relatives (idx), CIFAR-10, CelebA.
+
+Ours, as torchvision's, which only downloads them, want files unpacked in a folder of their own
+layout, read a whole data set where a limit asks for few, know no archive of JPEG files, and say in
+a traceback what is wrong with a file.
+"""
 
 import gzip
 import io
@@ -24,6 +29,25 @@ from patchindex.image_arrays import Crop
 
 UNSIGNED_BYTE = 0x08
 PIECE_BYTES = 2**24
+SIDE = 32  # of CIFAR-10's images
+# what pickle and zipfile raise on damaged files, by place of the damage
+PICKLE_DAMAGE = (
+    OSError, EOFError, ValueError, LookupError, AttributeError, TypeError, ImportError,
+    MemoryError, pickle.UnpicklingError,
+)  # fmt: skip
+ZIP_DAMAGE = (
+    OSError, EOFError, RuntimeError, UnicodeDecodeError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+# all that a batch is made of; anything else in a pickle could run code
+BATCH_PARTS = {
+    ("numpy", "dtype"),
+    ("numpy", "ndarray"),
+    ("numpy.core.multiarray", "_reconstruct"),
+    ("numpy._core.multiarray", "_reconstruct"),
+    ("_codecs", "encode"),
+}
+CROP = 178  # side of CelebA's faces, as the paper crops them
+TRAIN = "0"  # in CelebA's list of splits
 
 
 def read_idx_images(
@@ -35,7 +59,8 @@ def read_idx_images(
         DatasetError: a file is damaged or not idx, or the two do not belong together.
     """
     num_images, num_labels = (
-        read_idx_shape(path, num_axes)[0] for path, num_axes in ((images_path, 3), (labels_path, 1))
+        _read_idx_shape(path, num_axes)[0]
+        for path, num_axes in ((images_path, 3), (labels_path, 1))
     )
     if num_images != num_labels:
         raise DatasetError(
@@ -53,11 +78,11 @@ def read_idx(path: Path, *, num_axes: int, limit: int | None = None) -> UInt8[nd
     Raises:
         DatasetError: the file is damaged, ends too early, or is not idx with so many axes.
     """
-    with reading(path) as stream:
-        total, *shape = read_header(stream, path, num_axes)
+    with _reading(path) as stream:
+        total, *shape = _read_header(stream, path, num_axes)
         kept = total if limit is None else min(limit, total)
         expected = kept * math.prod(shape)
-        data = read_at_most(stream, expected)
+        data = _read_at_most(stream, expected)
         # reading on to the end makes gzip compare its checksum
         excess = stream.read(1) if kept == total else b""
     if len(data) != expected or excess:
@@ -70,14 +95,14 @@ def read_idx(path: Path, *, num_axes: int, limit: int | None = None) -> UInt8[nd
     return np.frombuffer(data, dtype=np.uint8).reshape(kept, *shape).copy()
 
 
-def read_idx_shape(path: Path, num_axes: int) -> tuple[int, ...]:
+def _read_idx_shape(path: Path, num_axes: int) -> tuple[int, ...]:
     """The shape that an idx file's header states."""
-    with reading(path) as stream:
-        return read_header(stream, path, num_axes)
+    with _reading(path) as stream:
+        return _read_header(stream, path, num_axes)
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[io.BufferedIOBase]:
+def _reading(path: Path) -> Iterator[io.BufferedIOBase]:
     """The file's unpacked bytes; whatever goes wrong while reading them is a DatasetError."""
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
@@ -88,7 +113,7 @@ def reading(path: Path) -> Iterator[io.BufferedIOBase]:
         ) from error
 
 
-def read_header(stream: io.BufferedIOBase, path: Path, num_axes: int) -> tuple[int, ...]:
+def _read_header(stream: io.BufferedIOBase, path: Path, num_axes: int) -> tuple[int, ...]:
     """The shape; the stream then stands at the first entry."""
     magic = stream.read(4)
     if magic != bytes((0, 0, UNSIGNED_BYTE, num_axes)):
@@ -102,7 +127,7 @@ def read_header(stream: io.BufferedIOBase, path: Path, num_axes: int) -> tuple[i
     return struct.unpack(f">{num_axes}I", sizes)
 
 
-def read_at_most(stream: io.BufferedIOBase, num_bytes: int) -> bytes:
+def _read_at_most(stream: io.BufferedIOBase, num_bytes: int) -> bytes:
     """The next bytes, fewer at the end of the file.
 
     In pieces, because a damaged header can promise more than any memory holds.
@@ -112,25 +137,6 @@ def read_at_most(stream: io.BufferedIOBase, num_bytes: int) -> bytes:
         pieces.append(piece)
         num_bytes -= len(piece)
     return b"".join(pieces)
-
-
-SIDE = 32
-# what pickle and zipfile raise on damaged files, by place of the damage
-PICKLE_DAMAGE = (
-    OSError, EOFError, ValueError, LookupError, AttributeError, TypeError, ImportError,
-    MemoryError, pickle.UnpicklingError,
-)  # fmt: skip
-ZIP_DAMAGE = (
-    OSError, EOFError, RuntimeError, UnicodeDecodeError, zipfile.BadZipFile, zlib.error,
-)  # fmt: skip
-# all that a batch is made of; anything else in a pickle could run code
-BATCH_PARTS = {
-    ("numpy", "dtype"),
-    ("numpy", "ndarray"),
-    ("numpy.core.multiarray", "_reconstruct"),
-    ("numpy._core.multiarray", "_reconstruct"),
-    ("_codecs", "encode"),
-}
 
 
 def read_cifar_batches(
@@ -145,17 +151,17 @@ def read_cifar_batches(
     labels: list[int] = []
     for path in paths:
         if limit is None or len(labels) < limit:
-            batch_pixels, batch_labels = read_batch(path)
+            batch_pixels, batch_labels = _read_batch(path)
             pixels.append(batch_pixels)
             labels.extend(batch_labels)
     return np.concatenate(pixels)[:limit], np.asarray(labels[:limit], dtype=np.int64)
 
 
-def read_batch(path: Path) -> tuple[UInt8[ndarray, "m 3 32 32"], list[int]]:
+def _read_batch(path: Path) -> tuple[UInt8[ndarray, "m 3 32 32"], list[int]]:
     """Images and labels of one batch file."""
     try:
         with path.open("rb") as stream:
-            batch = BatchUnpickler(stream, encoding="latin1").load()
+            batch = _BatchUnpickler(stream, encoding="latin1").load()
         data, labels = np.asarray(batch["data"]), list(batch["labels"])
     except PICKLE_DAMAGE as error:
         raise DatasetError(
@@ -169,7 +175,7 @@ def read_batch(path: Path) -> tuple[UInt8[ndarray, "m 3 32 32"], list[int]]:
     return data.reshape(-1, 3, SIDE, SIDE), labels
 
 
-class BatchUnpickler(pickle.Unpickler):
+class _BatchUnpickler(pickle.Unpickler):
     """Reads arrays, lists and text, and refuses whatever could run code."""
 
     def find_class(self, module: str, name: str) -> Any:
@@ -196,7 +202,7 @@ def read_cifar_zip(
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            members = training_members(archive.namelist(), class_names)[:limit]
+            members = _training_members(archive.namelist(), class_names)[:limit]
             if not members:
                 raise DatasetError(
                     f"{path} holds no training image. Files named train/CLASS/*.jpg are looked "
@@ -217,7 +223,7 @@ def read_cifar_zip(
     return pixels, np.asarray([label for _, label in members], dtype=np.int64)
 
 
-def training_members(names: Sequence[str], class_names: Sequence[str]) -> list[tuple[str, int]]:
+def _training_members(names: Sequence[str], class_names: Sequence[str]) -> list[tuple[str, int]]:
     """(file, label) of each `train/CLASS/*.jpg` among the names, ordered by rank in its class."""
     members: dict[str, list[str]] = {class_name: [] for class_name in class_names}
     for name in sorted(names):
@@ -230,10 +236,6 @@ def training_members(names: Sequence[str], class_names: Sequence[str]) -> list[t
         for rank, name in enumerate(own)
     ]
     return [(name, label) for _, label, name in sorted(ranked)]
-
-
-CROP = 178
-TRAIN = "0"
 
 
 def read_celeba(
@@ -257,13 +259,13 @@ def read_celeba(
         DatasetError: the list is garbled or names no training image, or an image is missing,
             damaged or too small.
     """
-    names = training_names(partition)[:limit]
+    names = _training_names(partition)[:limit]
     return stack_resized(
-        names, partial(decode_face, folder), shape=(3, *(size or (CROP, CROP))), crop=crop
+        names, partial(_decode_face, folder), shape=(3, *(size or (CROP, CROP))), crop=crop
     )
 
 
-def training_names(partition: Path) -> list[str]:
+def _training_names(partition: Path) -> list[str]:
     """File names of the training split."""
     try:
         lines = [line.split() for line in partition.read_text(encoding="ascii").splitlines()]
@@ -283,7 +285,7 @@ def training_names(partition: Path) -> list[str]:
     return names
 
 
-def decode_face(folder: Path, name: str) -> UInt8[ndarray, "3 178 178"]:
+def _decode_face(folder: Path, name: str) -> UInt8[ndarray, "3 178 178"]:
     """The central square of one face."""
     path = folder / name
     face = decode_image(path, channels=3)

@@ -50,8 +50,8 @@ def read_npz(
         raise DatasetError(
             f"{path} is not an npz file. Write one with numpy.savez(PATH, images=..., labels=...)."
         )
-    images, labels, layout = read_arrays(path)
-    pixels = channels_first(images, layout)
+    images, labels, layout = _read_arrays(path)
+    pixels = _channels_first(images, layout)
     numbers = checked_labels(labels, len(pixels))
     # copies, so that the rest of the archive does not stay in memory
     if limit is not None and limit < len(pixels):
@@ -59,22 +59,22 @@ def read_npz(
     return np.ascontiguousarray(pixels), numbers
 
 
-def read_arrays(
+def _read_arrays(
     path: Path,
 ) -> tuple[UInt8[ndarray, "..."], Shaped[ndarray, "..."] | None, str]:
     """The image array and the label array as they are stored, and the layout of the images."""
     try:
         with zipfile.ZipFile(path) as archive:
-            members = named_members(archive, path)
-            pictures, labels = chosen_members(members, path)
+            members = _named_members(archive, path)
+            pictures, labels = _chosen_members(members, path)
             # what cannot be of use is refused by its header: a small archive can hold a large array
-            header = read_header(archive, pictures)
-            layout = chosen_layout(header, read_layout(archive, members), path)
+            header = _read_header(archive, pictures)
+            layout = _chosen_layout(header, _read_layout(archive, members), path)
             if labels is not None:
-                check_labels(read_header(archive, labels), header.shape[0])
+                _check_labels(_read_header(archive, labels), header.shape[0])
             return (
-                read_data(archive, pictures),
-                None if labels is None else read_data(archive, labels),
+                _read_data(archive, pictures),
+                None if labels is None else _read_data(archive, labels),
                 layout,
             )
     except DatasetError:
@@ -83,7 +83,7 @@ def read_arrays(
         raise DatasetError(f"{path} cannot be read: {error}. Write the file again.") from error
 
 
-def named_members(archive: zipfile.ZipFile, path: Path) -> Members:
+def _named_members(archive: zipfile.ZipFile, path: Path) -> Members:
     """The members by the names of their arrays."""
     members = [(member.filename.removesuffix(".npy"), member) for member in archive.infolist()]
     name, uses = Counter(name for name, _ in members).most_common(1)[0] if members else ("", 0)
@@ -94,7 +94,7 @@ def named_members(archive: zipfile.ZipFile, path: Path) -> Members:
     return dict(members)
 
 
-def chosen_members(members: Members, path: Path) -> tuple[zipfile.ZipInfo, zipfile.ZipInfo | None]:
+def _chosen_members(members: Members, path: Path) -> tuple[zipfile.ZipInfo, zipfile.ZipInfo | None]:
     """The member that holds the images, and the one that holds their labels, if any does."""
     images, labels = (
         next((members[key] for key in keys if key in members), None)
@@ -108,7 +108,7 @@ def chosen_members(members: Members, path: Path) -> tuple[zipfile.ZipInfo, zipfi
     return images, labels
 
 
-def read_header(
+def _read_header(
     archive: zipfile.ZipFile, member: zipfile.ZipInfo, kinds: str = NUMBERS
 ) -> NpyHeader:
     """Shape and dtype of an array, compared with the bytes that the archive has of it."""
@@ -119,7 +119,7 @@ def read_header(
         raise ValueError(f"array {member.filename}: {error}") from error
 
 
-def read_data(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Shaped[ndarray, "..."]:
+def _read_data(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Shaped[ndarray, "..."]:
     """An array whose header has been checked."""
     try:
         with archive.open(member) as stream:
@@ -128,23 +128,23 @@ def read_data(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Shaped[ndarr
         raise ValueError(f"array {member.filename}: {error}") from error
 
 
-def read_layout(archive: zipfile.ZipFile, members: Members) -> str | None:
+def _read_layout(archive: zipfile.ZipFile, members: Members) -> str | None:
     """The text of the array `layout`; None if there is none."""
     if LAYOUT_KEY not in members:
         return None
-    header = read_header(archive, members[LAYOUT_KEY], kinds="US")
+    header = _read_header(archive, members[LAYOUT_KEY], kinds="US")
     if math.prod(header.shape) * header.dtype.itemsize > LONGEST_LAYOUT:
         return ""  # which is none of ours
-    return "".join(read_data(archive, members[LAYOUT_KEY]).astype("U").ravel().tolist())
+    return "".join(_read_data(archive, members[LAYOUT_KEY]).astype("U").ravel().tolist())
 
 
-def check_labels(header: NpyHeader, num_images: int) -> None:
+def _check_labels(header: NpyHeader, num_images: int) -> None:
     """Raise DatasetError unless there is a whole number for each image."""
     if header.shape != (num_images,) or not np.issubdtype(header.dtype, np.integer):
         raise mismatched_labels(header.shape, header.dtype, num_images)
 
 
-def channels_first(images: UInt8[ndarray, "..."], layout: str) -> UInt8[ndarray, "n c h w"]:
+def _channels_first(images: UInt8[ndarray, "..."], layout: str) -> UInt8[ndarray, "n c h w"]:
     """The images as [n, c, h, w]."""
     match layout:
         case "nhw":
@@ -155,13 +155,13 @@ def channels_first(images: UInt8[ndarray, "..."], layout: str) -> UInt8[ndarray,
             return images
 
 
-def chosen_layout(header: NpyHeader, told: str | None, path: Path) -> str:
+def _chosen_layout(header: NpyHeader, told: str | None, path: Path) -> str:
     """The layout that the archive names, or else the only one that the shape admits.
 
     Raises:
         DatasetError: these are no images, or it cannot be told which axis holds the channels.
     """
-    likely = likely_layouts(header.shape)
+    likely = _likely_layouts(header.shape)
     if header.dtype != np.uint8 or 0 in header.shape or not (likely or told):
         raise DatasetError(
             f"the images in {path} are {header.dtype} with shape {header.shape}. Give uint8 values "
@@ -186,7 +186,7 @@ def chosen_layout(header: NpyHeader, told: str | None, path: Path) -> str:
     return likely[0]
 
 
-def likely_layouts(shape: tuple[int, ...]) -> list[str]:
+def _likely_layouts(shape: tuple[int, ...]) -> list[str]:
     """The ways in which an array of this shape can hold images with 1 or 3 channels."""
     if len(shape) == 3:
         return ["nhw", "one image, hwc"] if shape[2] in CHANNELS else ["nhw"]

@@ -102,7 +102,7 @@ def report_shapes(name: str, sizes: Mapping[Size, int], size: Size | None, crop:
         )  # fmt: skip
 
 
-def crop_images(pixels: UInt8[ndarray, "n c h w"], size: Size) -> UInt8[ndarray, "n c h2 w2"]:
+def _crop_images(pixels: UInt8[ndarray, "n c h w"], size: Size) -> UInt8[ndarray, "n c h2 w2"]:
     """A view of the largest centered rectangle with the aspect ratio of `size`."""
     old_height, old_width = pixels.shape[2:]
     height, width = centered_size((old_height, old_width), size)
@@ -119,7 +119,7 @@ def resize_images(
     as they are, not copied.
     """
     if crop == "center":
-        pixels = crop_images(pixels, size)
+        pixels = _crop_images(pixels, size)
     n, c, *old_size = pixels.shape
     if (*old_size,) == size:
         return pixels
@@ -152,14 +152,14 @@ def stack_resized(
     _, height, width = shape
     pixels = allocate((len(items), *shape))
     start = 0
-    for block in blocks_of_one_size(decode(item) for item in items):
+    for block in _blocks_of_one_size(decode(item) for item in items):
         pixels[start : start + len(block)] = resize_images(block, (height, width), crop)
         start += len(block)
         logger.debug("decoded %d of %d images", start, len(items))
     return pixels
 
 
-def blocks_of_one_size(
+def _blocks_of_one_size(
     images: Iterable[UInt8[ndarray, "c _h _w"]],
 ) -> Iterator[UInt8[ndarray, "m c h w"]]:
     """The images in their order, neighbors of one size together, about 2**25 bytes at a time."""

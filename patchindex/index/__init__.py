@@ -5,7 +5,7 @@ from patchindex.index.config import IndexConfig
 from patchindex.index.patch_index import DEFAULT_NPROBE, PatchIndex
 from patchindex.index.plan import plan_build
 from patchindex.index.search import ListSearchKind
-from patchindex.index.store import disk_errors_told, root_of, sealed
+from patchindex.index.store import root_of, translate_write_errors, with_own_hash
 
 __all__ = [
     "DEFAULT_NPROBE",
@@ -13,8 +13,8 @@ __all__ = [
     "ListSearchKind",
     "PatchIndex",
     "build_index",
-    "disk_errors_told",
     "plan_build",
     "root_of",
-    "sealed",
+    "translate_write_errors",
+    "with_own_hash",
 ]

@@ -18,8 +18,8 @@ from patchindex.index.store import (
     chunk_path,
     crc32c,
     hash_json,
-    read_errors_told,
     read_manifest,
+    translate_read_errors,
 )
 from patchindex.progress import ProgressCallback
 
@@ -28,24 +28,24 @@ BLOCK_PATCHES = 2**22
 
 def verify_index(snapshot: Snapshot, progress: ProgressCallback) -> None:
     """Raise StoreError, naming the arrays, unless every checksum and every count is right."""
-    check_unreplaced(snapshot)
+    _check_unreplaced(snapshot)
     try:
-        with read_errors_told(snapshot.path):
-            check_files(snapshot.path, snapshot.manifest, progress)
+        with translate_read_errors(snapshot.path):
+            _check_files(snapshot.path, snapshot.manifest, progress)
         for patch_size in snapshot.config.scales:
-            check_lists(snapshot, patch_size, progress)
+            _check_lists(snapshot, patch_size, progress)
     except StoreError:
-        check_unreplaced(snapshot)
+        _check_unreplaced(snapshot)
         raise
 
 
-def check_unreplaced(snapshot: Snapshot) -> None:
+def _check_unreplaced(snapshot: Snapshot) -> None:
     """Raise StoreError if another index lies where this one was."""
     if hash_json(read_manifest(snapshot.path)) != snapshot.digest:
         raise StoreError(f"{snapshot.path} was replaced since it was opened. Open it again.")
 
 
-def check_files(path: Path, manifest: Manifest, progress: ProgressCallback) -> None:
+def _check_files(path: Path, manifest: Manifest, progress: ProgressCallback) -> None:
     """Raise StoreError, naming the arrays, unless every file has the checksum that was noted."""
     arrays, damaged = manifest["arrays"], []
     for done, (name, entry) in enumerate(arrays.items()):
@@ -56,14 +56,14 @@ def check_files(path: Path, manifest: Manifest, progress: ProgressCallback) -> N
             damaged.append(f"{name}/zarr.json")
     progress("verify checksums", len(arrays), len(arrays))
     groups = ["scales", *(f"scales/{scale}" for scale in manifest["config"]["scales"])]
-    damaged += [f"{name}/zarr.json" for name in groups if not is_group(path / name)]
+    damaged += [f"{name}/zarr.json" for name in groups if not _is_group(path / name)]
     if damaged:
         raise StoreError(
             f"{path} is damaged: the checksum differs in {', '.join(damaged)}. {REBUILD}"
         )
 
 
-def is_group(path: Path) -> bool:
+def _is_group(path: Path) -> bool:
     """Whether the folder says of itself that it is a Zarr group, and nothing else."""
     try:
         found = json.loads((path / "zarr.json").read_bytes())
@@ -76,10 +76,10 @@ def is_group(path: Path) -> bool:
     return said == {"zarr_format": 3, "node_type": "group"}
 
 
-def check_lists(snapshot: Snapshot, patch_size: int, progress: ProgressCallback) -> None:
+def _check_lists(snapshot: Snapshot, patch_size: int, progress: ProgressCallback) -> None:
     """Raise StoreError unless each legal patch is in exactly one list of its own signature."""
     arrays = snapshot.scales[patch_size]
-    fault = find_fault(
+    fault = _find_fault(
         snapshot.geometry(patch_size),
         len(snapshot.mapped_pixels),
         arrays,
@@ -90,7 +90,7 @@ def check_lists(snapshot: Snapshot, patch_size: int, progress: ProgressCallback)
     arrays.check(np.arange(len(arrays.count)))
 
 
-def find_fault(
+def _find_fault(
     geometry: PatchGeometry,
     num_images: int,
     arrays: ScaleArrays,

@@ -18,17 +18,17 @@ from patchindex.geometry import PatchGeometry
 from patchindex.images import ImageSet
 from patchindex.index.assign import list_block
 from patchindex.index.config import IndexConfig
-from patchindex.index.job import IMAGES, WorkDir, describe_job, finish_arrays, locked, seal
+from patchindex.index.job import IMAGES, WorkDir, describe_job, finalize, finish_arrays, locked
 from patchindex.index.lists import num_patches
 from patchindex.index.merge import Part, merge_scale
 from patchindex.index.patch_index import PatchIndex
 from patchindex.index.plan import check_disk, check_patches, plan_build
 from patchindex.index.schema import Job, Manifest
 from patchindex.index.store import (
-    disk_errors_told,
     hash_json,
     is_stray,
     read_manifest,
+    translate_write_errors,
     write_array,
 )
 from patchindex.index.train import train_scale
@@ -74,33 +74,33 @@ def build_index(
     plan = plan_build(images.pixels.shape, config, threads=torch.get_num_threads())
     check_patches(plan, len(images))
     job = describe_job(images, config)
-    with disk_errors_told(target, RESUME), locked(target) as work:
-        if not finished(target, work, job, overwrite):
+    with translate_write_errors(target, RESUME), locked(target) as work:
+        if not _finished(target, work, job, overwrite):
             work.adopt(job)
             for line in plan.lines():
                 logger.info("%s", line)
             if device.type != "cpu":
                 logger.info("plan: less time than that, because %s computes", device)
             check_disk(plan, work.path, already=work.num_bytes())
-            write_images(work, images)
+            _write_images(work, images)
             for geometry in geometries:
-                build_scale(work, images, geometry, config, progress or no_progress, device=device)
-            seal(work, images, config, job)
+                _build_scale(work, images, geometry, config, progress or no_progress, device=device)
+            finalize(work, images, config, job)
             work.swap_in(target)
             logger.info("%s is complete", target)
     return PatchIndex.open(target)
 
 
-def finished(target: Path, work: WorkDir, job: Job, overwrite: bool) -> bool:
+def _finished(target: Path, work: WorkDir, job: Job, overwrite: bool) -> bool:
     """True if the index is there; raise StoreError if something else is that must stay."""
     if work.finish_swap(target, job):
         return True
     if not target.exists():
         return False
     if overwrite:
-        check_replaceable(target)
+        _check_replaceable(target)
         return False
-    if read_existing(target).get("config_hash") != hash_json(job):
+    if _read_existing(target).get("config_hash") != hash_json(job):
         raise StoreError(
             f"{target} was built from other images or with another configuration. "
             "Give another --out, or --overwrite to replace it."
@@ -109,7 +109,7 @@ def finished(target: Path, work: WorkDir, job: Job, overwrite: bool) -> bool:
     return True
 
 
-def read_existing(target: Path) -> Manifest:
+def _read_existing(target: Path) -> Manifest:
     """Manifest of the index at `target`; if it cannot be read, the error says how to go on."""
     try:
         return read_manifest(target)
@@ -120,7 +120,7 @@ def read_existing(target: Path) -> Manifest:
         ) from error
 
 
-def check_replaceable(target: Path) -> None:
+def _check_replaceable(target: Path) -> None:
     """Raise StoreError unless `target` is an index, whole or damaged, and nothing else."""
     known = {"zarr.json", "images", "labels", "scales"}
     if (
@@ -130,7 +130,7 @@ def check_replaceable(target: Path) -> None:
         raise StoreError(f"{target} is not an index, so it is not overwritten. Give another --out.")
 
 
-def write_images(work: WorkDir, images: ImageSet) -> None:
+def _write_images(work: WorkDir, images: ImageSet) -> None:
     """Copy the training set into the store, once."""
     if work.read_json(IMAGES):
         return
@@ -142,7 +142,7 @@ def write_images(work: WorkDir, images: ImageSet) -> None:
     finish_arrays(work, IMAGES, sorted(root.array_keys()), time.perf_counter() - start)
 
 
-def build_scale(
+def _build_scale(
     work: WorkDir,
     images: ImageSet,
     geometry: PatchGeometry,
@@ -155,17 +155,17 @@ def build_scale(
     name = f"{geometry.patch_size}"
     if work.read_json(name):
         return
-    trained, seconds = trained_scale(work, images, geometry, config, progress, device=device)
+    trained, seconds = _trained_scale(work, images, geometry, config, progress, device=device)
     parts = []
     stage, per_image = f"scale {name}: assign", num_patches(geometry, 1)
     step = max(1, config.block_patches // per_image)
     for first in range(0, len(images), step):
         progress(stage, first, len(images))
         pixels = np.asarray(images.pixels[first : first + step])
-        seconds += write_part(
-            work, part_name(geometry, first), pixels, geometry, trained, device=device
+        seconds += _write_part(
+            work, _part_name(geometry, first), pixels, geometry, trained, device=device
         )
-        read = partial(read_part, work, part_name(geometry, first))
+        read = partial(_read_part, work, _part_name(geometry, first))
         parts.append(Part(first=first, num_images=len(pixels), read_lists=read))
     progress(stage, len(images), len(images))
     start = time.perf_counter()
@@ -179,12 +179,12 @@ def build_scale(
     logger.info("scale %s is built: %.0f s in all", name, seconds)
 
 
-def part_name(geometry: PatchGeometry, first: int) -> str:
+def _part_name(geometry: PatchGeometry, first: int) -> str:
     """Name of the part that begins with this image."""
     return f"scale-{geometry.patch_size}/{first:09d}"
 
 
-def trained_scale(
+def _trained_scale(
     work: WorkDir,
     images: ImageSet,
     geometry: PatchGeometry,
@@ -206,7 +206,7 @@ def trained_scale(
     return TrainedScale(**arrays), seconds
 
 
-def write_part(
+def _write_part(
     work: WorkDir,
     name: str,
     pixels: UInt8[ndarray, "n c h w"],
@@ -226,7 +226,7 @@ def write_part(
     return seconds
 
 
-def read_part(work: WorkDir, name: str) -> Int[ndarray, " m"]:
+def _read_part(work: WorkDir, name: str) -> Int[ndarray, " m"]:
     """The lists of a part that was written."""
     arrays = work.read_arrays(name, "lists")
     if arrays is None:

@@ -12,6 +12,18 @@ CodeKind = Literal["sq8"]
 # FAISS scans codes in groups of 16; with 25 dimensions a code takes 4 times as long as with 32
 CODE_LANES = 16
 MOST = 2**63  # whole numbers are below this
+LEAST = {
+    "seed": 0,
+    "max_lists": 1,
+    "single_list_patches": 0,
+    "plain_dims": 0,
+    "pca_dims": 1,
+    "list_dims": 1,
+    "points_per_list": 1,
+    "kmeans_iterations": 1,
+    "train_patches": 1,
+    "block_patches": 1,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +69,7 @@ class IndexConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "scales", tuple(sorted(set(self.scales))))
-        check_scales(self.scales)
+        _check_scales(self.scales)
         check_boundary(self.boundary)
         if self.code not in get_args(CodeKind):
             known = ", ".join(get_args(CodeKind))
@@ -89,25 +101,11 @@ class IndexConfig:
         Raises:
             IndexConfigError: a field is unknown, of another type, or out of range.
         """
-        check_types(fields, cls().to_json())
+        _check_types(fields, cls().to_json())
         return cls(**(fields | {"scales": tuple(fields["scales"])}))
 
 
-LEAST = {
-    "seed": 0,
-    "max_lists": 1,
-    "single_list_patches": 0,
-    "plain_dims": 0,
-    "pca_dims": 1,
-    "list_dims": 1,
-    "points_per_list": 1,
-    "kmeans_iterations": 1,
-    "train_patches": 1,
-    "block_patches": 1,
-}
-
-
-def check_types(fields: dict[str, Any], defaults: dict[str, Any]) -> None:
+def _check_types(fields: dict[str, Any], defaults: dict[str, Any]) -> None:
     """Raise IndexConfigError unless the fields are known, and of the types of the defaults."""
     for name, value in fields.items():
         if name not in defaults:
@@ -122,7 +120,7 @@ def check_types(fields: dict[str, Any], defaults: dict[str, Any]) -> None:
         raise IndexConfigError(f"scales are {scales!r:.99}. Give a list of patch sizes.")
 
 
-def check_scales(scales: tuple[int, ...]) -> None:
+def _check_scales(scales: tuple[int, ...]) -> None:
     """Raise IndexConfigError unless there are scales and each can be a patch size."""
     if not scales:
         raise IndexConfigError("no scale was given. Give at least one patch size, such as 3.")

@@ -40,7 +40,7 @@ from patchindex.index.store import (
     describe_array,
     hash_json,
     is_stray,
-    sealed,
+    with_own_hash,
 )
 from patchindex.paths import LOCK, locked_folder, sync, whole_file
 
@@ -197,7 +197,7 @@ def finish_arrays(work: WorkDir, name: str, arrays: list[str], seconds: float) -
     work.write_json(name, _Note(arrays=described, seconds=seconds))
 
 
-def seal(work: WorkDir, images: ImageSet, config: IndexConfig, job: Job) -> None:
+def finalize(work: WorkDir, images: ImageSet, config: IndexConfig, job: Job) -> None:
     """Write the manifest: from here on the store is an index."""
     notes: dict[str, _Note] = {
         name: work.read_json(name) for name in [IMAGES, *map(str, config.scales)]
@@ -218,7 +218,7 @@ def seal(work: WorkDir, images: ImageSet, config: IndexConfig, job: Job) -> None
             name: entry for note in notes.values() for name, entry in note["arrays"].items()
         },
     }
-    zarr.open_group(work.store, mode="r+").attrs.put(sealed(attributes))
+    zarr.open_group(work.store, mode="r+").attrs.put(with_own_hash(attributes))
     for path in filter(is_stray, work.store.rglob("*.partial")):
         path.unlink()
     sync(work.store / "zarr.json")

@@ -66,7 +66,7 @@ class ListSums:
         members = torch.from_numpy(lists.astype(np.int64)).to(device)
         self.count[:] += np.bincount(lists, minlength=nlist)
         squares = padded(levels.double().square().sum(1, keepdim=True), rows, cols, geometry)
-        norms_sq = box_sums(squares, geometry.patch_size).reshape(-1)
+        norms_sq = _box_sums(squares, geometry.patch_size).reshape(-1)
         self.levels_sq[:] += torch.bincount(members, norms_sq, nlist).cpu().numpy()
         around = padded(levels, rows, cols, geometry)
 
@@ -90,7 +90,7 @@ class ListSums:
         return radius_sq.clip(min=0)
 
 
-def box_sums(
+def _box_sums(
     values: Float[Tensor, "n 1 padded_rows padded_cols"], s: int
 ) -> Float[Tensor, "n 1 rows cols"]:
     """Sum of every s x s window; exact for whole numbers."""
@@ -131,7 +131,7 @@ def merge_scale(
     sums = ListSums.zeros(trained.nlist, images.channels, geometry.patch_size)
     for done, part in enumerate(parts):
         progress(stage, done, total)
-        sums.add(pixels_of(images, part), part.read_lists(), geometry, device)
+        sums.add(_pixels_of(images, part), part.read_lists(), geometry, device)
     offsets = np.concatenate([[0], np.cumsum(sums.count)])
     dtype = id_dtype(len(images), geometry.height, geometry.width)
     ids = create_array(group, "ids", (int(offsets[-1]),), dtype)
@@ -140,23 +140,23 @@ def merge_scale(
     for done, part in enumerate(parts, len(parts)):
         progress(stage, done, total)
         lists = part.read_lists()
-        order, slots = counting_sort(lists, filled)
-        ids[slots] = legal_ids(geometry, part.first, part.num_images)[order]
-        block = code_block(pixels_of(images, part), geometry, trained, device)
+        order, slots = _counting_sort(lists, filled)
+        ids[slots] = _legal_ids(geometry, part.first, part.num_images)[order]
+        block = code_block(_pixels_of(images, part), geometry, trained, device)
         codes[slots] = np.take(block, order, axis=0)  # short rows: indexing takes 4 times as long
         filled += np.bincount(lists, minlength=trained.nlist)
-    write_small_arrays(group, trained, sums, offsets)
+    _write_small_arrays(group, trained, sums, offsets)
     for name, rows in (("ids", ids), ("codes", codes)):
         write_array(group, f"{name}_crc32c", list_checksums(rows, offsets))
     progress(stage, total, total)
 
 
-def pixels_of(images: ImageSet, part: Part) -> UInt8[ndarray, "n c h w"]:
+def _pixels_of(images: ImageSet, part: Part) -> UInt8[ndarray, "n c h w"]:
     """The images of a part."""
     return np.asarray(images.pixels[part.first : part.first + part.num_images])
 
 
-def legal_ids(geometry: PatchGeometry, first: int, num_images: int) -> Int[ndarray, " m"]:
+def _legal_ids(geometry: PatchGeometry, first: int, num_images: int) -> Int[ndarray, " m"]:
     """Ids of every legal patch of so many images from `first` on, ascending."""
     rows, cols = center_rectangle(geometry)
     image = np.arange(first, first + num_images)[:, None, None]
@@ -164,7 +164,7 @@ def legal_ids(geometry: PatchGeometry, first: int, num_images: int) -> Int[ndarr
     return patch_ids(image, y, x, geometry.height, geometry.width).reshape(-1)
 
 
-def counting_sort(
+def _counting_sort(
     lists: Int[ndarray, " m"], filled: Int[ndarray, " nlist"]
 ) -> tuple[Int[ndarray, " m"], Int[ndarray, " m"]]:
     """Patches in list order, in a list by id, and the slot of each behind those that are filled."""
@@ -175,7 +175,7 @@ def counting_sort(
     return order, slots
 
 
-def write_small_arrays(
+def _write_small_arrays(
     group: zarr.Group, trained: TrainedScale, sums: ListSums, offsets: Int[ndarray, " nlist_plus_1"]
 ) -> None:
     """Everything but ids, codes and their checksums."""

@@ -73,11 +73,11 @@ class BuildPlan:
         lists = sum(scale.nlist for scale in self.scales)
         return [
             f"plan: {patches:,} patches in {lists:,} lists at {len(self.scales)} scales",
-            f"plan: {told_bytes(self.disk_bytes)} of disk, "
-            f"{told_bytes(self.peak_disk_bytes)} while building",
-            f"plan: about {told_bytes(self.memory_bytes)} of memory, and up to "
-            f"{told_bytes(self.mapped_bytes)} of files kept in memory where some is free",
-            f"plan: about {told_duration(self.seconds)} (an estimate)",
+            f"plan: {_format_bytes(self.disk_bytes)} of disk, "
+            f"{_format_bytes(self.peak_disk_bytes)} while building",
+            f"plan: about {_format_bytes(self.memory_bytes)} of memory, and up to "
+            f"{_format_bytes(self.mapped_bytes)} of files kept in memory where some is free",
+            f"plan: about {_format_duration(self.seconds)} (an estimate)",
         ]
 
 
@@ -87,7 +87,7 @@ def plan_build(
     """What building images of this shape [n, c, h, w] will need."""
     n, _, height, width = shape
     scales = tuple(
-        plan_scale(
+        _plan_scale(
             PatchGeometry(height=height, width=width, patch_size=p, boundary=config.boundary),
             shape, config,
         )
@@ -109,7 +109,7 @@ def plan_build(
     )
 
 
-def plan_scale(
+def _plan_scale(
     geometry: PatchGeometry, shape: tuple[int, int, int, int], config: IndexConfig
 ) -> ScalePlan:
     """What one scale will need."""
@@ -131,18 +131,18 @@ def plan_scale(
         disk_bytes=rows_bytes + nlist * list_bytes + 4 * dims * (d + 3),
         part_bytes=patches * LIST_NUMBER_BYTES,
         memory_bytes=max(
-            train_bytes(d, max(lists), config),
+            _train_bytes(d, max(lists), config),
             3 * 8 * nlist * d + min(config.block_patches, patches) * (10 * dims + 48),
         ),
         mapped_bytes=rows_bytes,
         core_seconds=1e-9 * (
-            NS_PER_LIST_AND_DIM * lead * assigned_pairs(sizes, lists, config)
+            NS_PER_LIST_AND_DIM * lead * _assigned_pairs(sizes, lists, config)
             + patches * (NS_PER_PATCH + NS_PER_WEIGHT * d * dims + NS_PER_CELL * d)
         ),
     )  # fmt: skip
 
 
-def assigned_pairs(sizes: list[int], lists: list[int], config: IndexConfig) -> int:
+def _assigned_pairs(sizes: list[int], lists: list[int], config: IndexConfig) -> int:
     """Distances between a patch and a centroid, in k-means and in the assignment."""
     return sum(
         count * (size + config.kmeans_iterations * min(size, count * config.points_per_list))
@@ -151,18 +151,18 @@ def assigned_pairs(sizes: list[int], lists: list[int], config: IndexConfig) -> i
     )
 
 
-def train_bytes(d: int, most_lists: int, config: IndexConfig) -> int:
+def _train_bytes(d: int, most_lists: int, config: IndexConfig) -> int:
     """Memory for the larger of the training samples, and its copies."""
     points = max(num_train_patches(d, config), most_lists * config.points_per_list)
     return points * 4 * (2 * d + 2 * config.list_dims)
 
 
-def told_bytes(num_bytes: int) -> str:
+def _format_bytes(num_bytes: int) -> str:
     """Bytes in MB or GB."""
     return f"{num_bytes / 1e9:.2f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:.2f} MB"
 
 
-def told_duration(seconds: float) -> str:
+def _format_duration(seconds: float) -> str:
     """Seconds in s or min."""
     return f"{max(seconds, 1):.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
 
@@ -188,6 +188,6 @@ def check_disk(plan: BuildPlan, folder: Path, *, already: int) -> None:
     free, needed = shutil.disk_usage(folder).free, plan.peak_disk_bytes - already
     if needed > free:
         raise StoreError(
-            f"the build needs {told_bytes(needed)} more disk at its peak, but {folder} has "
-            f"{told_bytes(free)} free. Free some, give another --out, or fewer --scales."
+            f"the build needs {_format_bytes(needed)} more disk at its peak, but {folder} has "
+            f"{_format_bytes(free)} free. Free some, give another --out, or fewer --scales."
         )

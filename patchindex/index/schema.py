@@ -54,7 +54,7 @@ FACTS = {
     "class_names": list, "resolution": list,
     "config": dict, "versions": dict, "seconds": dict, "arrays": dict,
 }  # fmt: skip
-TOLD = {str: "a text", list: "a list", dict: "a table"}
+KIND_NAMES = {str: "a text", list: "a list", dict: "a table"}
 ARRAY_NAME = re.compile(r"images|labels|scales/[1-9][0-9]{0,5}/[a-z0-9_]+")
 CHECKSUM = re.compile(r"[0-9a-f]{8}")
 DTYPES = ("|u1", "<u4", "<u8", "<i8", "<f4", "<f8")
@@ -70,7 +70,7 @@ class SchemaError(ValueError):
     """What a manifest says wrong."""
 
 
-def require(condition: bool, fault: str) -> None:
+def _require(condition: bool, fault: str) -> None:
     """Raise SchemaError unless the condition holds."""
     if not condition:
         raise SchemaError(f"{fault}.")
@@ -79,20 +79,22 @@ def require(condition: bool, fault: str) -> None:
 def check_facts(manifest: Mapping[str, Any]) -> None:
     """Raise SchemaError unless everything but shapes is as it must be."""
     for name, kind in FACTS.items():
-        require(isinstance(manifest.get(name), kind), f"its {name} is not {TOLD[kind]}")
-    require(all_are(str, manifest["class_names"]), "its class_names are not texts")
-    require(all_are(str, manifest["versions"].values()), "its versions are not texts")
+        _require(isinstance(manifest.get(name), kind), f"its {name} is not {KIND_NAMES[kind]}")
+    _require(_all_are(str, manifest["class_names"]), "its class_names are not texts")
+    _require(_all_are(str, manifest["versions"].values()), "its versions are not texts")
     seconds = manifest["seconds"].values()
-    require(all(is_duration(value) for value in seconds), "its seconds are not numbers")
+    _require(all(_is_duration(value) for value in seconds), "its seconds are not numbers")
     for name, entry in manifest["arrays"].items():
-        require(ARRAY_NAME.fullmatch(name) is not None, f"no array can be named {name[:99]!r}")
-        require(isinstance(entry, dict), f"it describes {name} by no table")
-        require(entry.get("dtype") in DTYPES, f"no array is of dtype {entry.get('dtype')!r:.99}")
-        require(is_shape(entry.get("shape")), f"the shape of {name} is {entry.get('shape')!r:.99}")
+        _require(ARRAY_NAME.fullmatch(name) is not None, f"no array can be named {name[:99]!r}")
+        _require(isinstance(entry, dict), f"it describes {name} by no table")
+        _require(entry.get("dtype") in DTYPES, f"no array is of dtype {entry.get('dtype')!r:.99}")
+        _require(
+            _is_shape(entry.get("shape")), f"the shape of {name} is {entry.get('shape')!r:.99}"
+        )
         for key in ("crc32c", "metadata_crc32c"):
             value = entry.get(key)
             valid = isinstance(value, str) and CHECKSUM.fullmatch(value) is not None
-            require(valid, f"the {key} of {name} is {value!r:.99}")
+            _require(valid, f"the {key} of {name} is {value!r:.99}")
 
 
 def check_arrays(manifest: Mapping[str, Any]) -> None:
@@ -105,28 +107,28 @@ def check_arrays(manifest: Mapping[str, Any]) -> None:
     arrays, seconds = manifest["arrays"], manifest["seconds"]
     config = IndexConfig.from_json(manifest["config"])
     for key in ("total", *map(str, config.scales)):
-        require(key in seconds, f"its seconds lack {key}")
-    require("images" in arrays, "it lists no images")
+        _require(key in seconds, f"its seconds lack {key}")
+    _require("images" in arrays, "it lists no images")
     shape = arrays["images"]["shape"]
-    require(len(shape) == 4 and max(shape[2:]) <= MOST_SIDE, f"images have the shape {shape}")
-    require(manifest["resolution"] == shape[2:], "its resolution is not that of the images")
-    wanted = dict(expected_arrays(arrays, config))
+    _require(len(shape) == 4 and max(shape[2:]) <= MOST_SIDE, f"images have the shape {shape}")
+    _require(manifest["resolution"] == shape[2:], "its resolution is not that of the images")
+    wanted = dict(_expected_arrays(arrays, config))
     for name, (dtype, expected) in wanted.items():
         optional = name.rpartition("/")[2] in OPTIONAL
-        require(optional or name in arrays, f"it lists no {name}")
+        _require(optional or name in arrays, f"it lists no {name}")
         found = arrays.get(name)
         if found is not None:
             fits = found["dtype"] == dtype and expected in (None, tuple(found["shape"]))
             told = f"{name} is {found['dtype']} {found['shape']}"
-            require(fits, f"{told}, but must be {dtype} {list(expected or ['any'])}")
+            _require(fits, f"{told}, but must be {dtype} {list(expected or ['any'])}")
     unknown = sorted(arrays.keys() - wanted.keys())
-    require(not unknown, f"it lists {', '.join(unknown)[:99]}, which this program does not know")
+    _require(not unknown, f"it lists {', '.join(unknown)[:99]}, which this program does not know")
     for scale in config.scales:
         both = {f"scales/{scale}/codes_crc32c" in arrays, f"scales/{scale}/ids_crc32c" in arrays}
-        require(len(both) == 1, f"scale {scale} has checksums of codes or of ids alone")
+        _require(len(both) == 1, f"scale {scale} has checksums of codes or of ids alone")
 
 
-def expected_arrays(
+def _expected_arrays(
     arrays: Mapping[str, Any], config: IndexConfig
 ) -> Iterator[tuple[str, ArrayKind]]:
     """Name, dtype and shape of every array that there may be; None for any one axis."""
@@ -138,19 +140,19 @@ def expected_arrays(
         prefix = f"scales/{patch_size}"
         # few, before any is looked at: a side of the image has at most so many
         told = arrays.get(f"{prefix}/signature_lists", {}).get("shape")
-        require(told == [most_signatures(geometry) + 1], f"{prefix}/signature_lists are {told}")
-        for name, kind in scale_arrays(geometry, (n, c), config).items():
+        _require(told == [_most_signatures(geometry) + 1], f"{prefix}/signature_lists are {told}")
+        for name, kind in _scale_arrays(geometry, (n, c), config).items():
             yield f"{prefix}/{name}", kind
 
 
-def most_signatures(geometry: PatchGeometry) -> int:
+def _most_signatures(geometry: PatchGeometry) -> int:
     """Border signatures of a geometry, without making them."""
     if geometry.boundary != "zeros":
         return 1
     return min(geometry.height, geometry.patch_size) * min(geometry.width, geometry.patch_size)
 
 
-def scale_arrays(
+def _scale_arrays(
     geometry: PatchGeometry, counts: tuple[int, int], config: IndexConfig
 ) -> dict[str, ArrayKind]:
     """Dtype and shape of the arrays of a scale; None for any one axis.
@@ -182,17 +184,17 @@ def scale_arrays(
     }
 
 
-def all_are(kind: type, values: Any) -> bool:
+def _all_are(kind: type, values: Any) -> bool:
     """Whether each of the values is of this type."""
     return all(isinstance(value, kind) for value in values)
 
 
-def is_duration(value: Any) -> bool:
+def _is_duration(value: Any) -> bool:
     """Whether this is a number of seconds."""
     return type(value) in (int, float) and 0 <= value < MOST_SECONDS
 
 
-def is_shape(value: Any) -> bool:
+def _is_shape(value: Any) -> bool:
     """Whether this is the shape of an array that holds something, and no absurd amount."""
     axes = isinstance(value, list) and 0 < len(value) <= 4 and all(type(n) is int for n in value)
     return axes and min(value) >= 1 and math.prod(value) < MOST_ROWS

@@ -28,8 +28,8 @@ from patchindex.index.store import (
     map_array,
     num_bytes,
     read_array,
-    read_errors_told,
     read_manifest,
+    translate_read_errors,
 )
 from patchindex.index.trained import TrainedScale
 
@@ -64,7 +64,7 @@ class Snapshot:
 
     def geometry(self, patch_size: int) -> PatchGeometry:
         """The geometry of its patches of this size."""
-        return geometry_of(self.manifest, self.config, patch_size)
+        return _geometry_of(self.manifest, self.config, patch_size)
 
 
 def open_snapshot(path: Path) -> Snapshot:
@@ -77,9 +77,9 @@ def open_snapshot(path: Path) -> Snapshot:
     while True:
         late, before = time.monotonic() > deadline, root_metadata(path)
         try:
-            snapshot = read_snapshot(path)
+            snapshot = _read_snapshot(path)
         except StoreError:
-            swapping = is_being_swapped(path)
+            swapping = _is_being_swapped(path)
             if swapping and late:
                 raise StoreError(
                     f"the build that was replacing {path} was interrupted. "
@@ -106,7 +106,7 @@ def root_metadata(path: Path) -> bytes | None:
         return None  # why not is told by whoever reads the manifest
 
 
-def is_being_swapped(path: Path) -> bool:
+def _is_being_swapped(path: Path) -> bool:
     """Whether a build has moved the old index away, and not yet the new one to its place."""
     try:
         return not path.exists() and work_of(path).replaced.exists()
@@ -114,27 +114,29 @@ def is_being_swapped(path: Path) -> bool:
         return False  # as above
 
 
-def read_snapshot(path: Path) -> Snapshot:
+def _read_snapshot(path: Path) -> Snapshot:
     """The index at `path`, if it is not replaced meanwhile."""
     manifest = read_manifest(path)
     config = IndexConfig.from_json(manifest["config"])
-    with read_errors_told(path):
+    with translate_read_errors(path):
         return Snapshot(
             path=path,
             manifest=manifest,
             config=config,
             mapped_pixels=map_array(path, "images", manifest),
-            labels=read_optional(path, "labels", manifest),
-            scales={p: read_scale(path, p, manifest, config) for p in config.scales},
+            labels=_read_optional(path, "labels", manifest),
+            scales={p: _read_scale(path, p, manifest, config) for p in config.scales},
         )
 
 
-def read_optional(path: Path, name: str, manifest: Manifest) -> ndarray | None:
+def _read_optional(path: Path, name: str, manifest: Manifest) -> ndarray | None:
     """A small array; None if the index has none such."""
     return read_array(path, name, manifest) if name in manifest["arrays"] else None
 
 
-def read_scale(path: Path, patch_size: int, manifest: Manifest, config: IndexConfig) -> ScaleArrays:
+def _read_scale(
+    path: Path, patch_size: int, manifest: Manifest, config: IndexConfig
+) -> ScaleArrays:
     """The arrays of one scale, whose small ones are checked."""
     prefix = f"scales/{patch_size}"
     learned = [field.name for field in fields(TrainedScale)]
@@ -143,9 +145,9 @@ def read_scale(path: Path, patch_size: int, manifest: Manifest, config: IndexCon
         for name in (*learned, "offsets", "count")
     }
     ids, codes = (map_array(path, f"{prefix}/{name}", manifest) for name in ("ids", "codes"))
-    geometry, num_images = geometry_of(manifest, config, patch_size), len_images(manifest)
+    geometry, num_images = _geometry_of(manifest, config, patch_size), _len_images(manifest)
     expected = signature_lists(geometry, num_images, config)
-    fault = find_small_fault(small, expected, len(ids))
+    fault = _find_small_fault(small, expected, len(ids))
     if fault:
         raise StoreError(f"{path} is wrong at scale {patch_size}: {fault}. {REBUILD}")
     checks = ListChecks(
@@ -154,14 +156,14 @@ def read_scale(path: Path, patch_size: int, manifest: Manifest, config: IndexCon
         ids=ids,
         offsets=small["offsets"],
         whole={name: manifest["arrays"][f"{prefix}/{name}"]["crc32c"] for name in ("ids", "codes")},
-        codes_crc32c=read_optional(path, f"{prefix}/codes_crc32c", manifest),
-        ids_crc32c=read_optional(path, f"{prefix}/ids_crc32c", manifest),
+        codes_crc32c=_read_optional(path, f"{prefix}/codes_crc32c", manifest),
+        ids_crc32c=_read_optional(path, f"{prefix}/ids_crc32c", manifest),
         end_id=num_images * geometry.height * geometry.width,
     )
     return ScaleArrays(ids=ids, codes=codes, checks=checks, **small)
 
 
-def find_small_fault(
+def _find_small_fault(
     arrays: Mapping[str, ndarray], expected_lists: Int[ndarray, " signatures_plus_1"], p: int
 ) -> str | None:
     """What is wrong with arrays whose checksums are right, if anything is.
@@ -184,7 +186,7 @@ def find_small_fault(
     return None
 
 
-def geometry_of(manifest: Manifest, config: IndexConfig, patch_size: int) -> PatchGeometry:
+def _geometry_of(manifest: Manifest, config: IndexConfig, patch_size: int) -> PatchGeometry:
     """The geometry of an index's patches of one size."""
     height, width = manifest["resolution"]
     return PatchGeometry(
@@ -192,7 +194,7 @@ def geometry_of(manifest: Manifest, config: IndexConfig, patch_size: int) -> Pat
     )
 
 
-def len_images(manifest: Manifest) -> int:
+def _len_images(manifest: Manifest) -> int:
     """Images of an index."""
     return int(manifest["arrays"]["images"]["shape"][0])
 
@@ -229,7 +231,7 @@ class IndexInfo:
 
     def lines(self) -> Iterator[str]:
         """The numbers for people; what cannot be shown of a name is escaped."""
-        return map(printable, self._lines())
+        return map(_printable, self._lines())
 
     def _lines(self) -> Iterator[str]:
         n, c, h, w = self.images
@@ -249,7 +251,7 @@ class IndexInfo:
             )
 
 
-def printable(text: str) -> str:
+def _printable(text: str) -> str:
     """The text, where control characters and halves of characters are escaped."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
@@ -265,7 +267,7 @@ def describe_index(path: Path, manifest: Manifest) -> IndexInfo:
         images_sha256=manifest["images_sha256"],
         boundary=config.boundary,
         seed=config.seed,
-        scales=tuple(describe_scale(manifest, scale) for scale in config.scales),
+        scales=tuple(_describe_scale(manifest, scale) for scale in config.scales),
         disk_bytes=sum(num_bytes(entry) for entry in manifest["arrays"].values()),
         seconds=manifest["seconds"]["total"],
         created=manifest["created"],
@@ -274,7 +276,7 @@ def describe_index(path: Path, manifest: Manifest) -> IndexInfo:
     )
 
 
-def describe_scale(manifest: Manifest, patch_size: int) -> ScaleInfo:
+def _describe_scale(manifest: Manifest, patch_size: int) -> ScaleInfo:
     """One scale; its bytes a patch are those of all its arrays."""
     prefix = f"scales/{patch_size}/"
     entries = {k: v for k, v in manifest["arrays"].items() if k.startswith(prefix)}

@@ -61,6 +61,8 @@ from patchindex.index.schema import (
 CRC_BLOCK_BYTES = 2**24
 READ_REMEDY = "Make it readable, or build the index again with `patchindex build --overwrite`."
 FALLOCATE_UNSUPPORTED = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS)
+FORMAT, SCHEMA_VERSION = "patchindex", 1
+REBUILD = "Build it again with `patchindex build --overwrite`."
 
 
 def create_array(
@@ -136,7 +138,7 @@ def crc32c_bytes(array: Shaped[ndarray, "..."]) -> str:
 
 
 @contextmanager
-def disk_errors_told(path: Path, remedy: str) -> Iterator[None]:
+def translate_write_errors(path: Path, remedy: str) -> Iterator[None]:
     """Turn the operating system's refusal to write below `path` into a StoreError."""
     try:
         yield
@@ -147,7 +149,7 @@ def disk_errors_told(path: Path, remedy: str) -> Iterator[None]:
 
 
 @contextmanager
-def read_errors_told(path: Path) -> Iterator[None]:
+def translate_read_errors(path: Path) -> Iterator[None]:
     """Turn the operating system's refusal to read below `path` into a StoreError."""
     try:
         yield
@@ -155,10 +157,6 @@ def read_errors_told(path: Path) -> Iterator[None]:
         reason = os.strerror(error.errno) if error.errno else str(error)
         where = error.filename or path
         raise StoreError(f"cannot read {where}: {reason}. {READ_REMEDY}") from error
-
-
-FORMAT, SCHEMA_VERSION = "patchindex", 1
-REBUILD = "Build it again with `patchindex build --overwrite`."
 
 
 def canonical_json(value: Any) -> str:
@@ -171,7 +169,7 @@ def hash_json(value: Any) -> str:
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
-def sealed(attributes: Mapping[str, Any]) -> dict[str, Any]:
+def with_own_hash(attributes: Mapping[str, Any]) -> dict[str, Any]:
     """The attributes with their own hash."""
     return {**attributes, "manifest_sha256": hash_json(attributes)}
 
@@ -193,20 +191,20 @@ def read_manifest(path: Path) -> Manifest:
     Raises:
         StoreError: there is no index, or it is not complete, not ours to read, or damaged.
     """
-    with read_errors_told(path):
-        attributes = read_attributes(path)
-        manifest = checked_attributes(path, attributes)
+    with translate_read_errors(path):
+        attributes = _read_attributes(path)
+        manifest = _checked_attributes(path, attributes)
         try:
             check_facts(manifest)
             for name, entry in manifest["arrays"].items():
-                check_size(path, name, entry)
+                _check_size(path, name, entry)
             check_arrays(manifest)
         except (SchemaError, IndexConfigError, GeometryError) as error:
             raise StoreError(f"{path / 'zarr.json'} is damaged: {error} {REBUILD}") from error
     return cast(Manifest, manifest)
 
 
-def checked_attributes(path: Path, attributes: Mapping[str, Any]) -> dict[str, Any]:
+def _checked_attributes(path: Path, attributes: Mapping[str, Any]) -> dict[str, Any]:
     """The attributes without their own hash, if they are those of a complete index of ours."""
     if attributes.get("format") != FORMAT:
         raise StoreError(
@@ -229,7 +227,7 @@ def checked_attributes(path: Path, attributes: Mapping[str, Any]) -> dict[str, A
     return found
 
 
-def read_attributes(path: Path) -> dict[str, Any]:
+def _read_attributes(path: Path) -> dict[str, Any]:
     """Attributes of the Zarr group at `path`."""
     if not path.exists():
         raise StoreError(f"there is no index at {path}. Build one with `patchindex build`.")
@@ -248,15 +246,15 @@ def read_attributes(path: Path) -> dict[str, Any]:
     return attributes
 
 
-def check_size(path: Path, name: str, entry: ArrayEntry) -> None:
+def _check_size(path: Path, name: str, entry: ArrayEntry) -> None:
     """Raise StoreError unless the array's chunk is there with all its bytes."""
     chunk = chunk_path(path / name, len(entry["shape"]))
     if not chunk.is_file():
         raise StoreError(f"{path} lacks the data of {name}: {chunk} is missing. {REBUILD}")
-    check_bytes(path, name, entry, chunk.stat().st_size)
+    _check_bytes(path, name, entry, chunk.stat().st_size)
 
 
-def check_bytes(path: Path, name: str, entry: ArrayEntry, found: int) -> None:
+def _check_bytes(path: Path, name: str, entry: ArrayEntry, found: int) -> None:
     """Raise StoreError unless this is how many bytes the array has."""
     expected = num_bytes(entry)
     if found != expected:
@@ -279,7 +277,7 @@ def map_array(path: Path, name: str, manifest: Manifest) -> Shaped[ndarray, "...
     """
     entry = manifest["arrays"][name]
     with chunk_path(path / name, len(entry["shape"])).open("rb") as file:
-        check_bytes(path, name, entry, os.fstat(file.fileno()).st_size)
+        _check_bytes(path, name, entry, os.fstat(file.fileno()).st_size)
         shape = tuple(entry["shape"])
         # a plain view: slicing a memmap takes ten times as long
         return np.asarray(np.memmap(file, dtype=np.dtype(entry["dtype"]), mode="r", shape=shape))
@@ -293,7 +291,7 @@ def read_array(path: Path, name: str, manifest: Manifest) -> Shaped[ndarray, "..
     """
     entry = manifest["arrays"][name]
     content = chunk_path(path / name, len(entry["shape"])).read_bytes()
-    check_bytes(path, name, entry, len(content))
+    _check_bytes(path, name, entry, len(content))
     array = np.frombuffer(content, dtype=np.dtype(entry["dtype"])).reshape(entry["shape"])
     check_checksum(path, name, manifest, array)
     return array

@@ -36,7 +36,7 @@ def train_scale(
     Args:
         device: where k-means runs, if FAISS computes there.
     """
-    pca, bias, code_min, code_span = learn_vectors(images, geometry, config)
+    pca, bias, code_min, code_span = _learn_vectors(images, geometry, config)
     lists = signature_lists(geometry, len(images), config)
     lead = min(config.list_dims, images.channels * geometry.patch_size**2)  # the rest is filling
     centroids = []
@@ -45,11 +45,11 @@ def train_scale(
         wanted = int(lists[index + 1] - lists[index])
         rng = np.random.default_rng([config.seed, geometry.patch_size, index + 1])
         centers = (signature.rows.centers, signature.cols.centers)
-        ids = stratified_ids(wanted * config.points_per_list, len(images), centers, geometry, rng)
+        ids = _stratified_ids(wanted * config.points_per_list, len(images), centers, geometry, rng)
         windows = cut_windows(images.pixels, ids, geometry)
         vectors = windows @ pca[:lead].T + bias[:lead]
         centroids.append(
-            fit_centroids(
+            _fit_centroids(
                 vectors, wanted, iterations=config.kmeans_iterations, rng=rng, device=device
             )
         )
@@ -60,7 +60,7 @@ def train_scale(
     )  # fmt: skip
 
 
-def learn_vectors(
+def _learn_vectors(
     images: ImageSet, geometry: PatchGeometry, config: IndexConfig
 ) -> tuple[Float[ndarray, "r d"], Float[ndarray, " r"], Float[ndarray, " r"], Float[ndarray, " r"]]:
     """PCA matrix and bias, and where the codes of each dimension begin and how far they reach."""
@@ -70,14 +70,14 @@ def learn_vectors(
         return (
             np.eye(dims, d, dtype=np.float32),
             np.zeros(dims, dtype=np.float32),
-            *pixel_codes(dims),
+            *_pixel_codes(dims),
         )
     count = num_train_patches(d, config)
     rng = np.random.default_rng([config.seed, geometry.patch_size, 0])
-    ids = stratified_ids(count, len(images), center_rectangle(geometry), geometry, rng)
+    ids = _stratified_ids(count, len(images), center_rectangle(geometry), geometry, rng)
     windows = cut_windows(images.pixels, ids, geometry)
-    pca, bias = fit_pca(windows, dims)
-    return pca, bias, *sample_codes(windows @ pca.T + bias)
+    pca, bias = _fit_pca(windows, dims)
+    return pca, bias, *_sample_codes(windows @ pca.T + bias)
 
 
 def num_train_patches(d: int, config: IndexConfig) -> int:
@@ -85,7 +85,7 @@ def num_train_patches(d: int, config: IndexConfig) -> int:
     return min(config.train_patches, max(d, TRAIN_BYTES // (4 * d)))
 
 
-def stratified_ids(
+def _stratified_ids(
     count: int,
     num_images: int,
     centers: tuple[range, range],
@@ -103,7 +103,7 @@ def stratified_ids(
     return patch_ids(image, y + rows.start, x + cols.start, geometry.height, geometry.width)
 
 
-def fit_pca(
+def _fit_pca(
     windows: Float[ndarray, "m d"], dims: int
 ) -> tuple[Float[ndarray, "r d"], Float[ndarray, " r"]]:
     """Matrix and bias of the leading principal components, largest variance first."""
@@ -115,13 +115,13 @@ def fit_pca(
     return pca, faiss.vector_to_array(transform.b)
 
 
-def pixel_codes(d: int) -> tuple[Float[ndarray, " r"], Float[ndarray, " r"]]:
+def _pixel_codes(d: int) -> tuple[Float[ndarray, " r"], Float[ndarray, " r"]]:
     """Code ranges under which a pixel is its own code, and decoding it gives its value exactly."""
     start = np.full(d, -1 - 1 / CODE_LEVELS, dtype=np.float32)
     return start, np.full(d, 2, dtype=np.float32)
 
 
-def sample_codes(
+def _sample_codes(
     vectors: Float[ndarray, "m r"],
 ) -> tuple[Float[ndarray, " r"], Float[ndarray, " r"]]:
     """Code ranges that hold a sample, and a little more for what it missed."""
@@ -129,7 +129,7 @@ def sample_codes(
     return vectors.min(axis=0) - SPAN_MARGIN * span, (1 + 2 * SPAN_MARGIN) * span
 
 
-def fit_centroids(
+def _fit_centroids(
     vectors: Float[ndarray, "m lead"],
     count: int,
     *,

@@ -12,6 +12,7 @@ import torch
 from click.testing import CliRunner
 
 from benchmarks.device import __main__ as program
+from benchmarks.device.chip import H200
 from benchmarks.device.photographs import mixtures
 from benchmarks.device.rescoring import SECTOR, sectors_of_windows
 from benchmarks.device.retrieval import build_within, fitting
@@ -187,3 +188,23 @@ def test_every_part_runs_on_the_processor(tmp_path: Path, monkeypatch: pytest.Mo
     assert rows[parts.index("agreement")]["within_tolerance"]
     assert all(row["R2"] > 0.99 for row in rows if row["part"] == "retrieval")
     assert len(told.output.splitlines()) >= len(rows)
+
+
+@pytest.mark.slow
+def test_the_least_time_of_a_scan_is_predicted_without_a_gpu(tmp_path: Path) -> None:
+    environment = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
+    out = tmp_path / "device.jsonl"
+    command = [sys.executable, "-m", "benchmarks.device", "--predict", "3x1x8", "--out", str(out)]
+    done = subprocess.run(
+        command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True,
+        env=environment,
+    )  # fmt: skip
+    (row,) = [json.loads(line) for line in out.read_text().splitlines()]
+    assert (row["patch_size"], row["channels"], row["side"]) == (3, 1, 8)
+    assert row["stack_bytes"] == 0
+    # a lane-pair more than each legal pair, as rounds are rounded up; some dozen instructions each
+    assert row["lane_pairs"] >= 1
+    assert 2 < row["per_lane_pair"] < 100
+    per_image = H200.slots_per_second * row["least_seconds"] / row["num_images"]
+    assert per_image == pytest.approx(row["warp_slots"])
+    assert "P  3 x 1 x 8" in done.stdout

@@ -125,7 +125,7 @@ def test_a_folder_that_cannot_be_emptied_is_named(before_the_swap, tmp_path, mon
 def test_what_zarr_left_unfinished_is_not_in_an_index(tmp_path, monkeypatch):
     out = tmp_path / "live.zarr"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("patchindex.index.build.seal", stop)
+        patch.setattr("patchindex.index.build.finalize", stop)
         with pytest.raises(Killed):
             swap(out)
     store = tmp_path / "live.zarr.building" / "store"
