@@ -245,8 +245,8 @@ def test_a_folder_that_cannot_be_made_is_told_before_training(tmp_path: Path) ->
 
 
 def test_auto_takes_a_gpu_if_there_is_one() -> None:
-    assert open_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
-    assert open_device("cpu") == torch.device("cpu")
+    assert open_device("auto").place.type == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert open_device("cpu").place == torch.device("cpu")
 
 
 @pytest.mark.parametrize("name", ["gpu", "", "meta", "mps", "cpu:x"])
