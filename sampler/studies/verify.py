@@ -64,9 +64,9 @@ def compare_step(
         patch_size=step.patch_size,
         sigma=noise_level(step.alpha_bar),
         R2=pooled_r2(found.mean, exact.mean),
-        rmse=_root_mean_square(found.mean - exact.mean),
-        standard_error=_root_mean_square(found.standard_error),
-        coverage=_coverage(found, exact),
+        rmse=root_mean_square(found.mean - exact.mean),
+        standard_error=root_mean_square(found.standard_error),
+        coverage=coverage(found, exact),
         recall=recall,
         head_mass=float(found.head_mass.median()),
         effective_sample_size=middle,
@@ -98,12 +98,12 @@ def pooled_r2(estimate: Float[Tensor, "b c h w"], exact: Float[Tensor, "b c h w"
     return float(coefficient_of_determination(estimate.flatten()[None], exact.flatten()[None]))
 
 
-def _root_mean_square(values: Float[Tensor, "*shape"]) -> float:
+def root_mean_square(values: Float[Tensor, "*shape"]) -> float:
     """Root of the mean square over all values."""
     return float(values.double().square().mean().sqrt())
 
 
-def _coverage(found: Posterior, exact: Posterior) -> float:
+def coverage(found: Posterior, exact: Posterior) -> float:
     """Share of the values whose 95 % interval holds the exact one, of those that have one."""
     inside = (found.mean - exact.mean).abs() <= _STANDARD_ERRORS * found.standard_error + _ROUNDING
     stated = _has_interval(found)
@@ -118,7 +118,7 @@ def _has_interval(found: Posterior) -> Bool[Tensor, "b c h w"]:
     return (found.standard_error > 0) & (found.k_hat < LARGEST_K_HAT)[:, None]
 
 
-def _summarize(rows: Sequence[StepComparison]) -> VerifySummary:
+def summarize(rows: Sequence[StepComparison]) -> VerifySummary:
     """Worst and middle of the steps, and the seconds of all."""
     return VerifySummary(
         **{name: _worst_and_median(rows, name) for name in ("R2", "coverage", "recall")},
@@ -237,7 +237,7 @@ def verify(
         device=describe_device(plan.noise.device),
         seconds=perf_counter() - start,
         steps=tuple(rows),
-        summary=_summarize(rows),
+        summary=summarize(rows),
         finals=finals,
         versions=library_versions(),
     )

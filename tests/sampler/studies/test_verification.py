@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from sampler import Posterior
+from sampler.results.json_files import as_json
+from sampler.results.study_results import StepComparison, WorstAndMedian
 from sampler.results.tables import VERIFICATION_HEADER, verification_row
 from sampler.schedule import Step
 from sampler.studies.verify import (
-    StepComparison,
     compare_finals,
     compare_step,
     coverage,
@@ -105,11 +106,11 @@ def test_the_summary_gives_the_worst_and_the_median_of_what_is_known(rng) -> Non
         replace(row, R2=r2, recall=recall) for r2, recall in ((1.0, nan), (0.9, 0.5), (0.99, 1.0))
     ]
     summary = summarize(rows)
-    assert summary["R2"] == {"lowest": 0.9, "median": 0.99}
-    assert summary["recall"] == {"lowest": 0.5, "median": 0.75}
-    assert summary["coverage"] == {"lowest": None, "median": None}
-    assert summary["steps_below_target_R2"] == 2
-    assert (summary["exact_seconds"], summary["retrieval_seconds"]) == (24, 1.5)
+    assert WorstAndMedian(lowest=0.9, median=0.99) == summary.R2
+    assert summary.recall == WorstAndMedian(lowest=0.5, median=0.75)
+    assert as_json(summary)["coverage"] == {"lowest": None, "median": None}
+    assert summary.steps_below_target_R2 == 2
+    assert (summary.exact_seconds, summary.retrieval_seconds) == (24, 1.5)
 
 
 def test_the_table_lines_up_and_shows_a_dash_for_the_unknown(rng) -> None:
