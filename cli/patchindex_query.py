@@ -13,7 +13,6 @@ from patchindex.device import Device
 from patchindex.environment import set_threads
 from sampler.attribution.nearest_patches import LookupConfig
 from sampler.attribution.pixel_query import Answer, PixelQuery, answer
-from sampler.attribution.query_figure import provenance_lines
 from sampler.errors import OutputError, SamplerConfigError
 from sampler.results.output import check_writable, write_file
 
@@ -82,6 +81,9 @@ def query(
     if as_json:
         click.echo(json.dumps(asdict(found.result), indent=2))
         return
+    # matplotlib takes most of a second to import, which no other command should wait for
+    from sampler.attribution.query_figure import provenance_lines  # noqa: PLC0415
+
     for line in provenance_lines(found.provenance, found.training):
         click.echo(line)
     if out is not None:

@@ -2,6 +2,7 @@
 
 import torch  # noqa: F401 - before faiss: the second OpenMP runtime to load must be that of faiss
 
+from patchindex.device import Device
 from patchindex.errors import UserError
 from patchindex.geometry import BorderSignature, Boundary, PatchGeometry
 from patchindex.images import ImageSet
@@ -12,6 +13,7 @@ from patchindex.windows import windows_at
 __all__ = [
     "BorderSignature",
     "Boundary",
+    "Device",
     "ImageSet",
     "IndexConfig",
     "PatchGeometry",
@@ -19,5 +21,15 @@ __all__ = [
     "PosteriorRecord",
     "UserError",
     "build_index",
+    "device",
+    "environment",
+    "errors",
+    "geometry",
+    "images",
+    "npy",
+    "paths",
+    "progress",
+    "records",
+    "step_store",
     "windows_at",
 ]

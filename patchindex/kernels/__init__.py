@@ -16,21 +16,28 @@ from patchindex.geometry import BorderSignature, PatchGeometry
 from patchindex.kernels.backend import backend_for
 from patchindex.kernels.bounds import NeighborAxis
 from patchindex.kernels.group_members import GroupMembers
-from patchindex.kernels.torch_backend import centers_of
+from patchindex.kernels.torch_backend import centers_of, regather, seen_cells
 from patchindex.kernels.torch_scan import distances_sq, scan_whole
 from patchindex.records import PosteriorRecord
 
 __all__ = [
     "GroupMembers",
     "NeighborAxis",
+    "backend",
     "centers_of",
     "distances_sq",
     "exact_scan",
+    "in_threads",
+    "native_backend",
     "nearest_rows",
     "patch_distances",
     "propagate_neighbors",
+    "regather",
     "scan_whole",
+    "seen_cells",
     "sum_patches",
+    "tiles",
+    "triton_lists",
 ]
 
 

@@ -17,8 +17,7 @@ from torch import Tensor
 
 from patchindex.errors import IndexConfigError
 from patchindex.index import DEFAULT_NPROBE
-from patchindex.kernels import patch_distances, sum_patches
-from patchindex.kernels.torch_backend import regather, seen_cells
+from patchindex.kernels import patch_distances, regather, seen_cells, sum_patches
 from sampler.errors import SamplerConfigError
 from sampler.estimator import Candidates, Query, is_in_head, patch_tail, uniform_draws
 from sampler.studies.recall import TIE, dictionary_chunks

@@ -1,1 +1,21 @@
-"""Results on disk: accounts, output folders, tables and figures."""
+"""What a command leaves in its folder: typed results, the trace, tables and figures.
+
+Public modules: `run_result` and `study_results` say what each JSON file holds, `json_files` reads,
+checks and writes any of them, `trace` is the store of traced runs, `output` writes a folder in one
+stroke. `tables`, `step_figures`, `study_figures`, `attribution_figures`, `style` and `plot_folder`
+show results. Figures are imported where they are drawn, as matplotlib takes long to load.
+"""
+
+__all__ = [
+    "attribution_figures",
+    "json_files",
+    "output",
+    "plot_folder",
+    "run_result",
+    "step_figures",
+    "study_figures",
+    "study_results",
+    "style",
+    "tables",
+    "trace",
+]

@@ -1,1 +1,7 @@
-"""List search: the nearest codes of given inverted lists; one file a back end."""
+"""Searches in inverted lists, one for each way; `patchindex.index.search` chooses among them."""
+
+__all__ = [
+    "faiss",
+    "native",
+    "triton",
+]

@@ -1,1 +1,6 @@
-"""The page of `sampler explain`."""
+"""The page of `sampler explain`: `page` writes it, `payload` makes the data inside it."""
+
+__all__ = [
+    "page",
+    "payload",
+]
