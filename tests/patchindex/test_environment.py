@@ -1,6 +1,7 @@
 """What `patchindex info` says computes on which device, and why."""
 
 import faiss
+import numpy as np
 import pytest
 import torch
 
@@ -66,3 +67,9 @@ def test_faiss_takes_no_tensors_of_the_processor_and_none_of_gpus_it_does_not_se
     assert faiss_obstacle(torch.device("cuda")) is None
     assert faiss_obstacle(torch.device("cuda", 0)) is None
     assert faiss_obstacle(torch.device("cuda", 1)) == "FAISS does not find cuda:1"
+
+
+def test_the_first_package_that_is_installed_gives_the_version():
+    assert environment.first_version(("no-such-package",)) == "unknown"
+    assert environment.first_version(("no-such-package", "numpy")) == f"{np.__version__} (numpy)"
+    assert environment.first_version(("numpy",)) == np.__version__

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from forked import end, ignore_threads, kill, start
 
 from patchindex.errors import LockedError
@@ -151,3 +152,28 @@ def test_a_folder_that_cannot_be_flushed_is_passed_over(tmp_path, monkeypatch):
     sync(tmp_path)
     with pytest.raises(OSError, match="Invalid argument"):
         sync(tmp_path / "file")
+
+
+@pytest.mark.parametrize("failures", [3, 10**6])
+def test_a_folder_that_its_last_holder_removes_meanwhile_is_made_again(
+    tmp_path, monkeypatch, failures
+) -> None:
+    folder, removals, taken = tmp_path / "work", [], FileLock.acquire
+
+    def acquire(lock):
+        """As the lock does if the folder goes away before the file in it is opened."""
+        if len(removals) < failures:
+            folder.rmdir()
+            removals.append(folder)
+            raise FileNotFoundError(lock.lock_file)
+        taken(lock)
+
+    monkeypatch.setattr(FileLock, "acquire", acquire)
+    if failures == 3:
+        with locked_folder(folder):
+            assert (folder / "lock").is_file()
+        assert len(removals) == 3
+    else:
+        with pytest.raises(FileNotFoundError), locked_folder(folder):
+            pass
+    assert not folder.exists()

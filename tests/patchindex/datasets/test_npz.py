@@ -139,3 +139,14 @@ def test_a_layout_admits_other_numbers_of_channels(tmp_path):
     assert ImageSet.load(f"npz:{tmp_path}/a.npz").pixels.shape == (5, 4, 6, 7)
     np.savez(tmp_path / "a.npz", images=np.zeros((5, 32, 7, 3), np.uint8), layout="nchw")
     assert ImageSet.load(f"npz:{tmp_path}/a.npz").channels == 32
+
+
+def test_an_array_beyond_the_free_memory_is_named(tmp_path, pixels, monkeypatch):
+    np.savez(tmp_path / "a.npz", images=pixels)
+
+    def too_large(*_arguments, **_options):
+        raise MemoryError
+
+    monkeypatch.setattr("patchindex.npy.npy.read_array", too_large)
+    with pytest.raises(DatasetError, match=r"array images\.npy: it is larger than the memory that"):
+        read_npz(tmp_path / "a.npz")

@@ -231,3 +231,13 @@ def test_a_disk_that_is_too_small_is_told_before_the_build(out, monkeypatch):
         StoreError, match=r"needs 0.\d\d MB more disk .* has 0.00 MB free. Free some"
     ):
         build_small(out)
+
+
+def test_a_part_that_vanishes_while_a_scale_is_merged_is_named_and_made_again(out, built):
+    def remove_a_part(stage, done, _total):
+        if stage == "scale 3: merge" and done == 1:
+            sorted(out.parent.glob("small.zarr.building/scale-3/0*.npz"))[1].unlink()
+
+    with pytest.raises(StoreError, match=r"scale-3/\d+\.npz has vanished or is damaged\. What is"):
+        build_small(out, progress=remove_a_part)
+    assert array_checksums(build_small(out)) == array_checksums(built)

@@ -143,3 +143,10 @@ def test_a_group_of_another_zarr_version_is_refused(path):
     (path / "zarr.json").write_text(json.dumps(group | {"zarr_format": 2}))
     with pytest.raises(StoreError, match=r"damaged: it is not a Zarr v3 group"):
         PatchIndex.open(path)
+
+
+def test_attributes_that_are_no_table_are_damage(path):
+    group = json.loads((path / "zarr.json").read_text())
+    (path / "zarr.json").write_text(json.dumps(group | {"attributes": ["format", "patchindex"]}))
+    with pytest.raises(StoreError, match=r"zarr\.json is damaged: its attributes are no table"):
+        PatchIndex.open(path)
