@@ -57,10 +57,10 @@ OURS = tuple(
 LONGEST = 80
 
 
-def told_shortage(error: BaseException) -> str | None:
+def format_shortage(error: BaseException) -> str | None:
     """What was refused and what to do; None if the error is none of the user's."""
     for each in chain(error):
-        if isinstance(each, OSError) and (told := told_refusal(each)):
+        if isinstance(each, OSError) and (told := format_refusal(each)):
             return told
         if is_full_gpu(each):
             return f"{what_was_full(each)} {MAKE_ROOM}"
@@ -86,7 +86,7 @@ def says(error: BaseException, words: tuple[str, ...]) -> bool:
     return of_a_library and any(word in str(error).lower() for word in words)
 
 
-def told_refusal(error: OSError) -> str | None:
+def format_refusal(error: OSError) -> str | None:
     """What the operating system refused; None where it may be our own bug."""
     remedy = REMEDIES.get(error.errno or 0)
     name = None if error.filename is None else os.fsdecode(error.filename)
@@ -171,13 +171,13 @@ class Commands(click.Group):
             click.echo("\nInterrupted.", err=True)
             ctx.exit(INTERRUPTED)
         except Exception as error:
-            told = told_failure(error)
+            told = format_failure(error)
             if told is None:
                 raise
             raise click.ClickException(one_line(told)) from error
 
 
-def told_failure(error: Exception) -> str | None:
+def format_failure(error: Exception) -> str | None:
     """What the user can mend of an error; None if it is our bug, or the reader went away."""
     if isinstance(error, OSError) and error.errno == errno.EPIPE:
         return None  # click ends quietly
@@ -186,7 +186,7 @@ def told_failure(error: Exception) -> str | None:
     except OSError as refused:
         sys.stdout = nowhere()  # or the interpreter tries once more as it ends
         return f"results cannot be printed ({refused.strerror}). Send them elsewhere."
-    return told_shortage(error)
+    return format_shortage(error)
 
 
 def open_streams() -> None:

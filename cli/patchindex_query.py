@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from cli.options import device_options, index_option, schedule_option, threads_option
-from cli.sources import open_index
+from cli.training_set import open_index
 from patchindex.device import Device
 from patchindex.environment import set_threads
 from sampler.attribution.nearest_patches import LookupConfig

@@ -22,7 +22,7 @@ from cli.options import (
     steps_option,
     threads_option,
 )
-from cli.sources import open_source
+from cli.training_set import open_training_set
 from patchindex.device import Device
 from patchindex.environment import set_threads
 from sampler.networks import open_network
@@ -74,7 +74,7 @@ def calibrate(
 ) -> None:
     """Find scales; leaves scales.yaml, calibrate.json, scales.png and receptive_field.png."""
     names = ("index_path", "dataset", *IMAGE_SETTINGS)
-    source = open_source(**{name: settings.pop(name) for name in names}, device=device)
+    training_set = open_training_set(**{name: settings.pop(name) for name in names}, device=device)
     config = CalibrateConfig(
         sampling=SamplerConfig(**settings),
         candidates=None if candidates is None else parse_scales(candidates),
@@ -82,7 +82,7 @@ def calibrate(
     if threads is not None:
         set_threads(threads)
     trained = None if network is None else open_network(network).to(device.place)
-    images = source.images
+    images = training_set.images
     name = f"calibrate-{Path(images.name).stem}-{config.sampling.seed}"
     folder = out or Path("runs", name)
     with (
@@ -90,7 +90,7 @@ def calibrate(
         progress_bars() as progress,
     ):
         finished = carry_out(
-            source,
+            training_set,
             trained,
             config,
             lambda done, total: progress("calibrate", done, total),

@@ -21,7 +21,7 @@ from cli.options import (
     steps_option,
     threads_option,
 )
-from cli.sources import open_source
+from cli.training_set import open_training_set
 from patchindex.device import Device
 from patchindex.environment import set_threads
 from sampler.networks import DEFAULT_NETWORK, open_network
@@ -72,17 +72,17 @@ def compare(
     """Print a table like the paper's; leaves compare.json, images.npz and two pictures."""
     names = ("index_path", "dataset", *IMAGE_SETTINGS)
     opened = open_network(network).to(device.place)
-    source = open_source(**{name: settings.pop(name) for name in names}, device=device)
+    training_set = open_training_set(**{name: settings.pop(name) for name in names}, device=device)
     config = CompareConfig(sampling=SamplerConfig(**settings), network_steps=network_steps)
     if threads is not None:
         set_threads(threads)
-    images = source.images
+    images = training_set.images
     folder = out or Path("runs", f"compare-{Path(images.name).stem}-{config.sampling.seed}")
     with (
         reserve_output(folder, overwrite=overwrite, kind=COMPARE_FILE),
         progress_bars() as progress,
     ):
-        finished = compare_network(source, opened, config, progress, device=device.place)
+        finished = compare_network(training_set, opened, config, progress, device=device.place)
         write_comparison(
             finished.result, finished.outputs, finished.predicted, finished.nearest, folder
         )

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from cli.options import dataset_option, image_options, index_option
-from cli.sources import open_run_source
+from cli.training_set import open_run_training_set
 from sampler.attribution.leave_out import REMEDY
 from sampler.attribution.run_folder import held_run
 from sampler.attribution.viewer.page import explain as build_page
@@ -40,10 +40,10 @@ def explain(
     """
     wanted = None if samples is None else parse_samples(samples)
     with held_run(run_dir) as run:
-        source = open_run_source(
+        training_set = open_run_training_set(
             run, index_path, dataset, resolution=resolution, crop=crop, limit=limit
         )
-        images = source.images
+        images = training_set.images
         page = build_page(run, images, wanted)
         write_whole(
             {PAGE: lambda path: path.write_text(page.html, "utf-8", "backslashreplace")},

@@ -8,7 +8,7 @@ import click
 
 from cli.options import dataset_option, device_options, image_options, index_option, threads_option
 from cli.patchindex_query import parse_pixel
-from cli.sources import open_run_source
+from cli.training_set import open_run_training_set
 from patchindex import ImageSet
 from patchindex.device import Device
 from patchindex.environment import set_threads
@@ -58,11 +58,11 @@ def leave_out_command(
     if threads is not None:
         set_threads(threads)
     with held_run(run_dir) as run:
-        source = open_run_source(
+        training_set = open_run_training_set(
             run, index_path, dataset, resolution=resolution, crop=crop, limit=limit, device=device
         )
-        found = leave_out(run, source, config, device.place)
-        images = source.images
+        found = leave_out(run, training_set, config, device.place)
+        images = training_set.images
         keep_check(run_dir, found, images)
         picture = write_picture(found, images, run_dir)
     for line in format_check(found.result):

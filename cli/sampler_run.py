@@ -23,7 +23,7 @@ from cli.options import (
     threads_option,
     with_default,
 )
-from cli.sources import open_source
+from cli.training_set import open_training_set
 from patchindex.device import Device
 from patchindex.environment import set_threads
 from sampler.results.output import reserve_output, write_run
@@ -74,8 +74,8 @@ def run(
     config = SamplerConfig(**settings)
     if threads is not None:
         set_threads(threads)
-    source = open_source(index_path, dataset, **which, device=device)
-    plan = plan_run(source, config, traced=trace, device=device.place)
+    training_set = open_training_set(index_path, dataset, **which, device=device)
+    plan = plan_run(training_set, config, traced=trace, device=device.place)
     name = Path(plan.machine.images.name).stem
     folder = out or Path("runs", f"{name}-{config.machine}-{config.seed}")
     with (

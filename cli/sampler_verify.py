@@ -16,7 +16,7 @@ from cli.options import (
     seed_option,
     threads_option,
 )
-from cli.sources import open_index
+from cli.training_set import open_index
 from patchindex.device import Device
 from patchindex.environment import set_threads
 from sampler.results.output import reserve_output, write_verification

@@ -2,7 +2,7 @@
 
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
@@ -37,7 +37,7 @@ class Environment:
     """
 
     python: str
-    versions: dict[str, str]
+    versions: Mapping[str, str]
     kernels: str
     threads: dict[str, int]
     faiss_build: str

@@ -17,7 +17,7 @@ from torch.nn.functional import conv2d
 from patchindex.device import CPU
 from patchindex.geometry import PatchGeometry
 from patchindex.index import assign_on_device
-from patchindex.index.lists import LEVELS, center_rectangle, to_levels
+from patchindex.index.lists import CENTERED_RANGE, center_rectangle, centered
 from patchindex.index.trained import TrainedScale
 from patchindex.windows import padded
 
@@ -55,13 +55,13 @@ def project_block(
     """PCA of the window around every legal center: a convolution, so no window is ever cut."""
     rows, cols = center_rectangle(geometry)
     s, bias = geometry.patch_size, torch.from_numpy(trained.pca_bias)
-    filters = torch.from_numpy(trained.pca / LEVELS)
+    filters = torch.from_numpy(trained.pca / CENTERED_RANGE)
     filters = rearrange(filters, "r (c sy sx) -> r c sy sx", sy=s, sx=s)
     projected = torch.empty(len(pixels), len(rows), len(cols), len(bias))
     step = max(1, STEP_BYTES // (4 * projected[0].numel()))
     for start in range(0, len(pixels), step):
-        levels = padded(to_levels(pixels[start : start + step]), rows, cols, geometry)
-        block = conv2d(levels, filters, bias)
+        shifted = padded(centered(pixels[start : start + step]), rows, cols, geometry)
+        block = conv2d(shifted, filters, bias)
         projected[start : start + step] = rearrange(block, "n r rows cols -> n rows cols r")
     return projected
 

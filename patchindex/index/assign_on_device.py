@@ -16,7 +16,7 @@ from torch.nn.functional import conv2d
 
 from patchindex.geometry import PatchGeometry
 from patchindex.images import shared_tensor
-from patchindex.index.lists import LEVELS, center_rectangle
+from patchindex.index.lists import CENTERED_RANGE, center_rectangle
 from patchindex.index.trained import CODE_LEVELS, TrainedScale
 from patchindex.windows import padded
 
@@ -71,13 +71,13 @@ def projected_blocks(
     """PCA of the window around every legal center, some images at a time."""
     rows, cols = center_rectangle(geometry)
     s, bias = geometry.patch_size, torch.from_numpy(trained.pca_bias).to(device)
-    filters = torch.from_numpy(trained.pca / LEVELS).to(device)
+    filters = torch.from_numpy(trained.pca / CENTERED_RANGE).to(device)
     filters = rearrange(filters, "r (c sy sx) -> r c sy sx", sy=s, sx=s)
     step = max(1, STEP_BYTES // (4 * len(bias) * len(rows) * len(cols)))
     for block in shared_tensor(pixels).split(step):
-        levels = block.to(device).float().mul_(2).sub_(LEVELS)
+        shifted = block.to(device).float().mul_(2).sub_(CENTERED_RANGE)
         with exact_float32():
-            vectors = conv2d(padded(levels, rows, cols, geometry), filters, bias)
+            vectors = conv2d(padded(shifted, rows, cols, geometry), filters, bias)
         yield rearrange(vectors, "n r rows cols -> n rows cols r")
 
 

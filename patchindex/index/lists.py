@@ -1,7 +1,7 @@
 """Inverted lists: how many a border signature gets, and the patches that go into them.
 
-A *level* is `2 * pixel - 255`: a whole number from -255 to 255, so 255 times the value in [-1, 1],
-and 0 beyond the border in the same scale. Sums of levels are exact in any order.
+A *centered* pixel is `2 * pixel - 255`: a whole number from -255 to 255, so 255 times the value in
+[-1, 1], and 0 beyond the border in the same scale. Sums of these are exact in any order.
 
 Lists are numbered signature by signature, in the order of `PatchGeometry.signatures`: those of
 signature i are `offsets[i] .. offsets[i+1]-1`. A query probes lists of its own signature only, so
@@ -20,12 +20,12 @@ from torch import Tensor
 from patchindex.geometry import PatchGeometry, locate
 from patchindex.index.config import IndexConfig
 
-LEVELS = 255
+CENTERED_RANGE = 255
 
 
-def to_levels(pixels: UInt8[ndarray, "*shape"]) -> Float[Tensor, "*shape"]:
+def centered(pixels: UInt8[ndarray, "*shape"]) -> Float[Tensor, "*shape"]:
     """Pixels 0..255 as whole numbers -255..255: 255 times their value in [-1, 1]."""
-    return torch.from_numpy(pixels.astype(np.float32)).mul_(2).sub_(LEVELS)
+    return torch.from_numpy(pixels.astype(np.float32)).mul_(2).sub_(CENTERED_RANGE)
 
 
 def cut_windows(
@@ -37,7 +37,7 @@ def cut_windows(
     reach = np.arange(-geometry.radius, geometry.radius + 1)
     rows, cols = y[:, None] + reach, x[:, None] + reach
     cells = pixels[image[:, None, None], :, (rows % height)[:, :, None], (cols % width)[:, None]]
-    windows = to_levels(cells).div_(LEVELS)
+    windows = centered(cells).div_(CENTERED_RANGE)
     if geometry.boundary == "zeros":
         seen_y, seen_x = (rows >= 0) & (rows < height), (cols >= 0) & (cols < width)
         windows *= torch.from_numpy(seen_y[:, :, None] & seen_x[:, None])[..., None]

@@ -1,8 +1,8 @@
 """Sort the patches of all blocks into inverted lists, and compute the statistics of each list.
 
-Sums are taken over levels (whole numbers, see `lists.py`) in float64, where they are exact below
-2**53: no order of adding and no interruption changes a bit of them, and a mean squared radius as
-the difference $E|p|^2 - |E p|^2$ loses nothing that float64 could have kept.
+Sums are taken over centered pixels (whole numbers, see `lists.py`) in float64, where they are exact
+below 2**53: no order of adding and no interruption changes a bit of them, and a mean squared radius
+as the difference $E|p|^2 - |E p|^2$ loses nothing that float64 could have kept.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ from patchindex.device import CPU
 from patchindex.geometry import PatchGeometry, id_dtype, patch_ids
 from patchindex.images import ImageSet
 from patchindex.index.assign import code_block
-from patchindex.index.lists import LEVELS, center_rectangle, to_levels
+from patchindex.index.lists import CENTERED_RANGE, center_rectangle, centered
 from patchindex.index.scale import list_checksums
 from patchindex.index.store import create_array, write_array
 from patchindex.index.trained import TrainedScale
@@ -31,21 +31,21 @@ from patchindex.progress import ProgressCallback
 from patchindex.windows import padded
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(slots=True, kw_only=True, eq=False)
 class ListSums:
     """Running sums over the patches of each list; `add` changes them in place."""
 
     count: Int[ndarray, " nlist"]
-    levels: Float[ndarray, "c s s nlist"]
-    levels_sq: Float[ndarray, " nlist"]
+    sums: Float[ndarray, "c s s nlist"]
+    sum_sq: Float[ndarray, " nlist"]
 
     @classmethod
     def zeros(cls, nlist: int, channels: int, patch_size: int) -> "ListSums":
         """Sums over no patch."""
         return cls(
             count=np.zeros(nlist, dtype=np.int64),
-            levels=np.zeros((channels, patch_size, patch_size, nlist)),
-            levels_sq=np.zeros(nlist),
+            sums=np.zeros((channels, patch_size, patch_size, nlist)),
+            sum_sq=np.zeros(nlist),
         )
 
     def add(
@@ -62,30 +62,31 @@ class ListSums:
         """
         nlist = len(self.count)
         rows, cols = center_rectangle(geometry)
-        levels = to_levels(pixels).to(device)
-        members = torch.from_numpy(lists.astype(np.int64)).to(device)
+        shifted = centered(pixels).to(device)
+        list_numbers = torch.from_numpy(lists.astype(np.int64)).to(device)
         self.count[:] += np.bincount(lists, minlength=nlist)
-        squares = padded(levels.double().square().sum(1, keepdim=True), rows, cols, geometry)
+        squares = padded(shifted.double().square().sum(1, keepdim=True), rows, cols, geometry)
         norms_sq = _box_sums(squares, geometry.patch_size).reshape(-1)
-        self.levels_sq[:] += torch.bincount(members, norms_sq, nlist).cpu().numpy()
-        around = padded(levels, rows, cols, geometry)
+        self.sum_sq[:] += torch.bincount(list_numbers, norms_sq, nlist).cpu().numpy()
+        around = padded(shifted, rows, cols, geometry)
 
         def add_cell(place: tuple[int, int, int]) -> None:
             c, sy, sx = place
             values = around[:, c, sy : sy + len(rows), sx : sx + len(cols)].reshape(-1).double()
-            self.levels[c, sy, sx] += torch.bincount(members, values, nlist).cpu().numpy()
+            self.sums[c, sy, sx] += torch.bincount(list_numbers, values, nlist).cpu().numpy()
 
-        in_threads(add_cell, np.ndindex(self.levels.shape[:3]))
+        in_threads(add_cell, np.ndindex(self.sums.shape[:3]))
 
     def mean_patch(self) -> Float[ndarray, "nlist d"]:
         """Mean window in [-1, 1]; zero for an empty list."""
-        sums = rearrange(self.levels, "c sy sx l -> l (c sy sx)")
-        mean: Float[ndarray, "nlist d"] = sums / (np.maximum(self.count, 1)[:, None] * LEVELS)
+        sums = rearrange(self.sums, "c sy sx l -> l (c sy sx)")
+        scale = np.maximum(self.count, 1)[:, None] * CENTERED_RANGE
+        mean: Float[ndarray, "nlist d"] = sums / scale
         return mean
 
     def mean_radius_sq(self) -> Float[ndarray, " nlist"]:
         """Mean squared distance of a list's patches to their mean."""
-        mean_sq = self.levels_sq / (np.maximum(self.count, 1) * LEVELS**2)
+        mean_sq = self.sum_sq / (np.maximum(self.count, 1) * CENTERED_RANGE**2)
         radius_sq: Float[ndarray, " nlist"] = mean_sq - np.square(self.mean_patch()).sum(axis=1)
         return radius_sq.clip(min=0)
 

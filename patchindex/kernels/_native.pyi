@@ -49,7 +49,7 @@ def search_lists(
     lists: NDArray[np.int64],
     k: int,
     *,
-    members: NDArray[np.bool_] | None,
+    image_mask: NDArray[np.bool_] | None,
     patches_per_image: int,
     threads: int,
     isa: str = "",

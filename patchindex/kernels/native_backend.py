@@ -202,7 +202,7 @@ def search_lists(
     lists: Int[ndarray, "q nprobe"],
     k: int,
     *,
-    members: Bool[ndarray, " n"] | None,
+    image_mask: Bool[ndarray, " n"] | None,
     patches_per_image: int,
 ) -> Int[ndarray, "q k"]:
     """Ids of the k nearest codes in each query's lists, nearest first; -1 where there are fewer.
@@ -211,7 +211,7 @@ def search_lists(
 
     Args:
         lists: nearest first; -1 for none.
-        members: images whose patches may be found; None for all.
+        image_mask: images whose patches may be found; None for all.
     """
     ids = inverted.ids
     return _native.search_lists(
@@ -223,7 +223,7 @@ def search_lists(
         _native_array(vectors, np.float32),
         _native_array(lists, np.int64),
         k,
-        members=members,
+        image_mask=image_mask,
         patches_per_image=patches_per_image,
         threads=torch.get_num_threads(),
         isa=instruction_set(),

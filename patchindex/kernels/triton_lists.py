@@ -78,14 +78,14 @@ def list_distances(
     visits: Visits,
     width: int,
     *,
-    members: UInt8[Tensor, " n"] | None,
+    image_mask: UInt8[Tensor, " n"] | None,
     patches_per_image: int,
 ) -> Float[Tensor, "q width"]:
     """Squared distances to the codes of each query's lists, infinite behind the last.
 
     Args:
         width: no less than the codes that a query visits.
-        members: 1 for images whose patches count; those of others are infinitely far.
+        image_mask: 1 for images whose patches count; those of others are infinitely far.
     """
     dist_sq = vectors.new_full((len(vectors), width), torch.inf)
     lists, pairs = visits.lists.reshape(-1).sort(stable=True)  # those who visit a list together
@@ -95,10 +95,10 @@ def list_distances(
         scan_list_tile[len(lists), LIST_SHARES](
             vectors.contiguous(), inverted.codes, inverted.offsets,
             inverted.code_first, inverted.code_step,
-            inverted.ids, inverted.ids if members is None else members, patches_per_image,
+            inverted.ids, inverted.ids if image_mask is None else image_mask, patches_per_image,
             lists.where(begins_tile, -1), lists, pairs // visits.lists.shape[1],
             visits.starts().reshape(-1)[pairs], len(lists), dist_sq, width,
-            R=vectors.shape[1], MASKED=members is not None,
+            R=vectors.shape[1], MASKED=image_mask is not None,
             ID_BITS=-1 if inverted.ids.dtype == torch.int64 else 0xFFFFFFFF,
             TILE_QUERIES=TILE_QUERIES, TILE_CODES=TILE_CODES, LIST_SHARES=LIST_SHARES,
             num_warps=NUM_WARPS, enable_fp_fusion=True,

@@ -22,7 +22,7 @@ def scan_list_tile(
     code_first,  # float32 [R]
     code_step,  # float32 [R]: code c stands for code_first + c * code_step
     ids,  # int32 or int64 [p], bit patterns; read if MASKED
-    members,  # uint8 [n], 1 for images that count; read if MASKED
+    image_mask,  # uint8 [n], 1 for images that count; read if MASKED
     patches_per_image,
     tile_lists,  # int64 [pairs]: the list where a tile begins, else -1
     lists,  # int64 [pairs], ascending
@@ -46,13 +46,13 @@ def scan_list_tile(
         size = tl.load(offsets + number + 1) - first
         if tl.load(lists + pair + FEW, mask=pair + FEW < num_pairs, other=-1) == number:
             scan_share(
-                vectors, codes + first * R, code_first, code_step, ids + first, members,
+                vectors, codes + first * R, code_first, code_step, ids + first, image_mask,
                 patches_per_image, lists, queries, starts, num_pairs, dist_sq, width, number, size,
                 R, MASKED, ID_BITS, TILE_QUERIES, TILE_CODES, LIST_SHARES,
             )  # fmt: skip
         else:
             scan_share(
-                vectors, codes + first * R, code_first, code_step, ids + first, members,
+                vectors, codes + first * R, code_first, code_step, ids + first, image_mask,
                 patches_per_image, lists, queries, starts, num_pairs, dist_sq, width, number, size,
                 R, MASKED, ID_BITS, FEW, TILE_CODES, LIST_SHARES,
             )  # fmt: skip
@@ -66,7 +66,7 @@ def scan_share(
     code_first,
     code_step,
     ids,
-    members,
+    image_mask,
     patches_per_image,
     lists,
     queries,
@@ -100,7 +100,7 @@ def scan_share(
             sums = tl.fma(diff, diff, sums)
         if MASKED:
             patch = tl.load(ids + place, mask=inside, other=0).to(tl.int64) & ID_BITS
-            member = tl.load(members + patch // patches_per_image)
+            member = tl.load(image_mask + patch // patches_per_image)
             sums = tl.where((member != 0)[None, :], sums, float("inf"))
         at = dist_sq + row[:, None] + place[None, :]
         tl.store(at, sums, mask=here[:, None] & inside[None, :])

@@ -64,21 +64,21 @@ class LeaveOutConfig:
 
 def leave_out(
     run: RunFolder,
-    source: ImageSet | PatchIndex,
+    training_set: ImageSet | PatchIndex,
     config: LeaveOutConfig,
     device: torch.device = CPU,
 ) -> LeaveOut:
     """Make a sample of a run again without the images with the largest shares in it.
 
     Args:
-        source: the index or the images that the run was made from.
+        training_set: the index or the images that the run was made from.
         device: where everything is computed.
 
     Raises:
         DatasetError: these are not the run's images.
         SamplerConfigError: there is no such sample or pixel, or no image was named for it.
     """
-    images = source.images
+    images = training_set.images
     run.check_images(images)
     finished = run.samples()
     if not 0 <= config.sample < len(finished):
@@ -89,13 +89,13 @@ def leave_out(
     name = _images_of_pixel if config.pixel else _images_of_sample
     named = name(run, images, config)
     removed = _heaviest_images(named, config)
-    members = images.label_indices(run.result.config.label)
-    compared = _other_images(members, named, config)
+    label_indices = images.label_indices(run.result.config.label)
+    compared = _other_images(label_indices, named, config)
     dictionaries = [removed, compared]
     if config.exact and run.result.is_retrieved:
         dictionaries.append([])  # so that only the images differ, and not the way they are summed
     resampled = [
-        _without_images(run, source, config, members, removed=gone, device=device)
+        _without_images(run, training_set, config, label_indices, removed=gone, device=device)
         for gone in dictionaries
     ]
     without, control = resampled[:2]
@@ -143,15 +143,16 @@ def _heaviest_images(named: Int[ndarray, " n"], config: LeaveOutConfig) -> list[
 
 
 def _other_images(
-    members: Int[ndarray, " m"], named: Int[ndarray, " n"], config: LeaveOutConfig
+    label_indices: Int[ndarray, " m"], named: Int[ndarray, " n"], config: LeaveOutConfig
 ) -> list[int]:
     """As many images for comparison: such as were not named, or else the least of those."""
     rng = np.random.default_rng([config.seed, config.sample])
-    unnamed = rng.permutation(np.setdiff1d(members, named))
+    unnamed = rng.permutation(np.setdiff1d(label_indices, named))
     others = np.concatenate([unnamed, named[config.top :][::-1]])[: config.top]
-    if len(others) < config.top or len(members) < 2 * config.top:
+    if len(others) < config.top or len(label_indices) < 2 * config.top:
         raise SamplerConfigError(
-            f"{config.top} of {len(members)} images would leave too few. Give a smaller --top."
+            f"{config.top} of {len(label_indices)} images would leave too few. "
+            "Give a smaller --top."
         )
     return sorted(others.tolist())
 
@@ -198,17 +199,17 @@ def _by_weight(
 
 def _without_images(
     run: RunFolder,
-    source: ImageSet | PatchIndex,
+    training_set: ImageSet | PatchIndex,
     config: LeaveOutConfig,
-    members: Int[ndarray, " m"],
+    label_indices: Int[ndarray, " m"],
     *,
     removed: Sequence[int],
     device: torch.device,
 ) -> Float[ndarray, "c h w"]:
     """What the sample's noise becomes without these images."""
-    images = source.images
+    images = training_set.images
     kept: Bool[ndarray, " n"] = np.zeros(len(images), dtype=np.bool_)
-    kept[members] = True
+    kept[label_indices] = True
     kept[list(removed)] = False
     labels = kept.astype(np.int64) * _KEPT
     # all that can be asked of some classes alone can be asked of the images that stay
@@ -216,8 +217,8 @@ def _without_images(
         ImageSet.from_array(images.pixels, labels, name=images.name, layout="nchw").with_device(
             images.device
         )
-        if isinstance(source, ImageSet)
-        else source.relabelled(labels)
+        if isinstance(training_set, ImageSet)
+        else training_set.relabelled(labels)
     )
     settings = run.result.config
     machine = make_machine(reduced, replace(settings, exact=settings.exact or config.exact))

@@ -83,8 +83,8 @@ def wiener_denoiser(
             return filters[None].denoise(y, sigma)
         means = torch.empty_like(xt)
         for value, found in filters.items():
-            members = torch.as_tensor(label == value, device=xt.device)
-            means[members] = found.denoise(y[members], sigma)
+            of_class = torch.as_tensor(label == value, device=xt.device)
+            means[of_class] = found.denoise(y[of_class], sigma)
         return means
 
     return mean

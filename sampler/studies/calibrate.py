@@ -180,7 +180,7 @@ class CalibrationRun:
 
 
 def calibrate(
-    source: ImageSet | PatchIndex,
+    training_set: ImageSet | PatchIndex,
     network: Network | None,
     config: CalibrateConfig,
     on_score: Callable[[int, int], None] | None = None,
@@ -199,20 +199,20 @@ def calibrate(
     start = perf_counter()
     sampling = config.sampling
     schedule = sampling.schedule if network is None else network.schedule
-    candidates = _chosen_candidates(source, config)
+    candidates = _chosen_candidates(training_set, config)
     steps = plan_steps((candidates[0],), sampling.steps, schedule)
     if network is None:
-        compare, maps = _against_images(source, sampling, steps, device), None
+        compare, maps = _against_images(training_set, sampling, steps, device), None
     else:
-        compare, maps = _against_network(source, network, sampling, steps, device)
+        compare, maps = _against_network(training_set, network, sampling, steps, device)
     calibration = compare(candidates, on_score=on_score)
-    images = source.images
+    images = training_set.images
     result = CalibrateResult(
         config=CalibrateSettings(
             **asdict(replace(sampling, schedule=schedule)), candidates=candidates
         ),
         network=None if network is None else network.name,
-        source=describe_source(source),
+        source=describe_source(training_set),
         device=describe_device(device),
         scales=tuple(TimedScale(t=t, patch_size=size) for t, size in calibration.scales().items()),
         best_quartiles=(calibration.best(0.25), calibration.best(0.75)),
@@ -227,17 +227,17 @@ def calibrate(
 
 
 def _against_network(
-    source: ImageSet | PatchIndex,
+    training_set: ImageSet | PatchIndex,
     network: Network,
     sampling: SamplerConfig,
     steps: list[Step],
     device: torch.device,
 ) -> tuple[_Comparer, Float[Tensor, "t h w"]]:
     """How scores are compared on the network's trajectory; its center's gradients there."""
-    images = source.images
+    images = training_set.images
     check_fit(network, images)
-    boundary = matching_boundary(network, source, sampling.boundary)
-    machine = make_machine(source, replace(sampling, boundary=boundary))
+    boundary = matching_boundary(network, training_set, sampling.boundary)
+    machine = make_machine(training_set, replace(sampling, boundary=boundary))
     noise = initial_noise(sampling.num, images, sampling.seed).to(device)
     label = labels_for(
         sampling.num, network.config.num_classes, label=sampling.label, seed=sampling.seed
@@ -272,20 +272,20 @@ def gradient_maps(
 
 
 def _against_images(
-    source: ImageSet | PatchIndex,
+    training_set: ImageSet | PatchIndex,
     sampling: SamplerConfig,
     steps: list[Step],
     device: torch.device,
 ) -> _Comparer:
     """How images that are held out of the dictionary are denoised."""
-    if not isinstance(source, ImageSet):
+    if not isinstance(training_set, ImageSet):
         raise SamplerConfigError(
             "without a network, images are held out of the dictionary, but an index holds all of "
             "them. Give --dataset in place of --index, or --network."
         )
-    held, rest = hold_out(source.with_label(sampling.label), sampling.num, sampling.seed)
+    held, rest = hold_out(training_set.with_label(sampling.label), sampling.num, sampling.seed)
     machine = make_machine(rest, sampling)
-    noise = initial_noise(sampling.num, source, sampling.seed)
+    noise = initial_noise(sampling.num, training_set, sampling.seed)
     return partial(
         calibrate_to_images,
         held.to(device),
@@ -318,18 +318,20 @@ def hold_out(images: ImageSet, num: int, seed: int) -> tuple[Float[Tensor, "b c 
     return to_unit(np.asarray(images.pixels[chosen])), rest.with_device(images.device)
 
 
-def _chosen_candidates(source: ImageSet | PatchIndex, config: CalibrateConfig) -> tuple[int, ...]:
+def _chosen_candidates(
+    training_set: ImageSet | PatchIndex, config: CalibrateConfig
+) -> tuple[int, ...]:
     """The patch sizes to choose from, ascending and each once; of an index those that it has."""
     if config.candidates is not None:
         asked = checked_scales(sorted(set(config.candidates)), "among the candidates")
-        machine = make_machine(source, config.sampling)
+        machine = make_machine(training_set, config.sampling)
         compared = {size for size in machine.compared_sizes(asked) if size is not None}
         return tuple(sorted(compared)) or asked  # of whole images, any does
-    if isinstance(source, PatchIndex):
-        return source.scales
-    boundary = boundary_of(source, config.sampling)
+    if isinstance(training_set, PatchIndex):
+        return training_set.scales
+    boundary = boundary_of(training_set, config.sampling)
     every = range(1, _LARGEST_CANDIDATE + 1, 2)
-    admitted = [size for size in every if are_admitted([size], source, boundary)]
+    admitted = [size for size in every if are_admitted([size], training_set, boundary)]
     return tuple(admitted[1:]) or (1,)
 
 

@@ -131,15 +131,15 @@ class ComparisonRun:
     """
 
     noise: Images
-    outputs: dict[int, Images]
-    predicted: dict[str, Images]
-    nearest: dict[int, Images]
-    predictions: dict[int, dict[str, Prediction]]
+    outputs: Mapping[int, Images]
+    predicted: Mapping[str, Images]
+    nearest: Mapping[int, Images]
+    predictions: Mapping[int, Mapping[str, Prediction]]
     result: CompareResult
 
 
 def compare_network(
-    source: ImageSet | PatchIndex,
+    training_set: ImageSet | PatchIndex,
     network: Network,
     config: CompareConfig,
     on_step: _OnStep | None = None,
@@ -154,14 +154,14 @@ def compare_network(
     Raises:
         UserError: images that are not the network's, or a setting that these do not admit.
     """
-    images = source.images
+    images = training_set.images
     check_fit(network, images)
     sampling = replace(config.sampling, schedule=network.schedule)
-    boundary = matching_boundary(network, source, sampling.boundary)
-    machines = _theory(source, sampling, boundary)
+    boundary = matching_boundary(network, training_set, sampling.boundary)
+    machines = _theory(training_set, sampling, boundary)
     # LS compares what ELS does, so that they differ in their dictionaries alone
     scales = choose_scales(
-        machines["els"], source, sampling.scales,
+        machines["els"], training_set, sampling.scales,
         boundary=boundary, own=_own_scales(images, network),
     )  # fmt: skip
     plan = plan_steps(scales.patch_sizes, sampling.steps, sampling.schedule)
@@ -186,7 +186,7 @@ def compare_network(
             **{part.name: getattr(network.config, part.name) for part in fields(network.config)},
         ),
         scales=ScalesResult.of(scales),
-        source=describe_source(source),
+        source=describe_source(training_set),
         device=describe_device(device),
         labels=None if label is None else tuple(label.tolist()),
         published=_published_rows(images, network),
@@ -220,7 +220,7 @@ def _network_images(
     }
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class _Stopwatch:
     """Makes images of the same noise by several denoisers, tells of each step, and times each.
 
@@ -244,11 +244,11 @@ class _Stopwatch:
 
 
 def _theory(
-    source: ImageSet | PatchIndex, sampling: SamplerConfig, boundary: Boundary
+    training_set: ImageSet | PatchIndex, sampling: SamplerConfig, boundary: Boundary
 ) -> dict[str, ScoreMachine]:
     """ELS as `sampling` says, LS and IS exactly, all with this boundary."""
     return {
-        str(name): make_machine(source, replace(sampling, boundary=boundary, machine=name))
+        str(name): make_machine(training_set, replace(sampling, boundary=boundary, machine=name))
         for name in get_args(MachineName)
     }
 
@@ -257,10 +257,10 @@ def nearest_of(images: Images, training: ImageSet, label: Int[Tensor, " b"] | No
     """The training image nearest to each, of its own class: the best that memorising could do."""
     found = torch.empty_like(images)
     for value in [None] if label is None else label.unique().tolist():
-        members = torch.ones(len(images), dtype=torch.bool) if label is None else label == value
+        of_class = torch.ones(len(images), dtype=torch.bool) if label is None else label == value
         among = training.with_label(value)
-        where, _ = nearest_images(images[members].clamp(-1, 1), among)
-        found[members] = to_unit(among.tensor[where])
+        where, _ = nearest_images(images[of_class].clamp(-1, 1), among)
+        found[of_class] = to_unit(among.tensor[where])
     return found
 
 

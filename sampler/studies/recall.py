@@ -49,7 +49,7 @@ def search_recall(
         patch_size: a scale of the index.
         pixels: (sample, y, x) of each query; their order is that of the result.
     """
-    geometry, members = index.geometry(patch_size), index.images.label_indices(label)
+    geometry, label_indices = index.geometry(patch_size), index.images.label_indices(label)
     shares = torch.empty(len(pixels), dtype=torch.float64)
     for number, queries in by_signature(geometry, pixels).items():
         windows = torch.stack([window_at(y, pixels[query], geometry) for query in queries])
@@ -61,7 +61,7 @@ def search_recall(
             index.images.pixels_on(y.device),
             geometry,
             signature,
-            members=members,
+            label_indices=label_indices,
         ).cpu()
     return shares
 
@@ -73,18 +73,18 @@ def recall_of(
     geometry: PatchGeometry,
     signature: BorderSignature,
     *,
-    members: Int[ndarray, " members"],
+    label_indices: Int[ndarray, " n"],
 ) -> Float[Tensor, " q"]:
     """Share of the k nearest patches of each window that are in `found`, ties allowed.
 
     Args:
         found: distinct legal patches, -1 where there is none.
-        members: images whose patches count; where they have fewer than k patches, all of them are
+        label_indices: images whose patches count; where they have fewer than k patches, all are
             the nearest.
     """
-    k = min(found.shape[1], len(members) * signature.num_centers)
+    k = min(found.shape[1], len(label_indices) * signature.num_centers)
     nearest = np.empty((len(windows), 0), dtype=np.float32)
-    for ids in dictionary_chunks(members, geometry, signature):
+    for ids in dictionary_chunks(label_indices, geometry, signature):
         legal = torch.from_numpy(ids).to(windows.device)
         dist_sq = patch_distances(pixels, windows, legal, geometry, signature)
         nearest = smallest(np.concatenate([nearest, dist_sq.cpu().numpy()], axis=1), k)
@@ -97,13 +97,15 @@ def recall_of(
 
 
 def dictionary_chunks(
-    members: Int[ndarray, " members"], geometry: PatchGeometry, signature: BorderSignature
+    label_indices: Int[ndarray, " n"],
+    geometry: PatchGeometry,
+    signature: BorderSignature,
 ) -> Iterator[Int[ndarray, " p"]]:
     """Every patch id of a signature's dictionary once, whole images at a time."""
     rows, cols = np.array(signature.rows.centers), np.array(signature.cols.centers)
     step = max(1, PATCHES_PER_CHUNK // signature.num_centers)
-    for start in range(0, len(members), step):
-        images = members[start : start + step, None, None]
+    for start in range(0, len(label_indices), step):
+        images = label_indices[start : start + step, None, None]
         yield patch_ids(images, rows[:, None], cols, geometry.height, geometry.width).reshape(-1)
 
 

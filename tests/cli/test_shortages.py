@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from forked import end, ignore_threads, start
 
 from cli import patchindex, sampler
-from cli.console import Commands, told_shortage
+from cli.console import Commands, format_shortage
 from patchindex.errors import StoreError
 
 pytestmark = ignore_threads
@@ -56,7 +56,7 @@ pytestmark = ignore_threads
     ],
 )
 def test_what_ran_out_is_told_with_a_remedy(error, line):
-    assert told_shortage(error).startswith(line)
+    assert format_shortage(error).startswith(line)
 
 
 @pytest.mark.parametrize(
@@ -71,15 +71,15 @@ def test_what_ran_out_is_told_with_a_remedy(error, line):
     ],
 )
 def test_our_own_bugs_are_none_of_the_users(error):
-    assert told_shortage(error) is None
+    assert format_shortage(error) is None
 
 
 def test_a_shortage_that_a_library_reports_otherwise_is_found():
     error = KeyError("meta")
     error.__cause__ = OSError(errno.EMFILE, "", "x")
-    assert told_shortage(error).startswith("x: Too many open files")
+    assert format_shortage(error).startswith("x: Too many open files")
     error.__cause__, error.__context__ = None, OSError(errno.EMFILE, "", "x")
-    assert told_shortage(error) is None  # which our code may have handled already
+    assert format_shortage(error) is None  # which our code may have handled already
 
 
 def outcome(arguments, tmp_path, prepare):

@@ -90,7 +90,7 @@ def list_arguments(rng: np.random.Generator) -> Arguments:
         "vectors": rng.standard_normal((4, 9)).astype(np.float32),
         "lists": rng.integers(-1, 4, (4, 3)),
         "k": 6,
-        "members": rng.random(30) < 0.5,
+        "image_mask": rng.random(30) < 0.5,
         "patches_per_image": 10,
         "threads": 2,
     }
@@ -362,6 +362,6 @@ def test_memory_to_work_in_that_cannot_be_had_is_an_error_that_says_how_much():
 
 
 def test_ids_below_zero_are_no_members(rng):
-    arguments = list_arguments(rng) | {"members": np.ones(30, np.bool_)}
+    arguments = list_arguments(rng) | {"image_mask": np.ones(30, np.bool_)}
     arguments["ids"] = np.full(300, -5)
     assert (_native.search_lists(**arguments) == -1).all()

@@ -36,7 +36,7 @@ class Lists:
         return vectors, lists
 
     def search(self, vectors, lists, k, **options):
-        options = {"members": None, "patches_per_image": PER_IMAGE} | options
+        options = {"image_mask": None, "patches_per_image": PER_IMAGE} | options
         inverted = search.CodeLists(
             codes=self.codes, ids=self.ids, offsets=self.offsets,
             code_min=self.code_min, code_span=self.code_span,
@@ -95,7 +95,7 @@ def test_only_members_are_found(isa):
     lists = Lists(16, seed=7)
     vectors, probes = lists.queries(9, 6)
     members = np.random.default_rng(0).random(3 * len(lists.ids) // PER_IMAGE + 1) < 0.3
-    found = lists.search(vectors, probes, 25, members=members)
+    found = lists.search(vectors, probes, 25, image_mask=members)
     for vector, row, ids in zip(vectors, probes, found, strict=True):
         dist_sq, all_ids = lists.distances(vector, row)
         mine = members[all_ids // PER_IMAGE]

@@ -30,7 +30,7 @@ class FaissListSearch:
     def __init__(self, index: IndexLists) -> None:
         self._index = index
         self._searchers: dict[int, ScaleSearcher] = {}
-        self._members = lru_cache(CACHED_LABELS)(self._select_label)
+        self._selector = lru_cache(CACHED_LABELS)(self._select_label)
 
     def nearest(
         self,
@@ -41,7 +41,7 @@ class FaissListSearch:
         label: int | None,
     ) -> Int[Tensor, "q k"]:
         """See `ListSearch`."""
-        selector = None if label is None else self._members(label)
+        selector = None if label is None else self._selector(label)
         searcher = self._searcher(patch_size)
         return torch.from_numpy(searcher.search(vectors.numpy(), lists.numpy(), k, selector))
 

@@ -17,7 +17,7 @@ class NativeListSearch:
 
     def __init__(self, index: IndexLists) -> None:
         self._index = index
-        self._members = lru_cache(CACHED_LABELS)(index.has_label)
+        self._image_mask = lru_cache(CACHED_LABELS)(index.has_label)
 
     def nearest(
         self,
@@ -41,7 +41,7 @@ class NativeListSearch:
             vectors.numpy(),
             lists.numpy(),
             k,
-            members=None if label is None else self._members(label),
+            image_mask=None if label is None else self._image_mask(label),
             patches_per_image=images.height * images.width,
         )
         return torch.from_numpy(found)

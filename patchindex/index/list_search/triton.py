@@ -182,7 +182,7 @@ class TritonListSearch:
 
     def __init__(self, index: IndexLists) -> None:
         self._index = index
-        self._members = lru_cache(CACHED_LABELS)(self._flag_members)
+        self._image_mask = lru_cache(CACHED_LABELS)(self._flag_images)
 
     def nearest(
         self,
@@ -195,14 +195,14 @@ class TritonListSearch:
         """See `ListSearch`."""
         images = self._index.images
         device = images.device.at(vectors.device)
-        members = None if label is None else self._members(label, vectors.device)
+        image_mask = None if label is None else self._image_mask(label, vectors.device)
         found = Found.nothing(vectors)
         for group in groups_on_device(self._index.scales[patch_size], lists, device):
-            more = nearest_in_group(group, vectors, k, members, images.height * images.width)
+            more = nearest_in_group(group, vectors, k, image_mask, images.height * images.width)
             found = found.with_more(more, k) if found.ids.shape[1] else more
         return torch.nn.functional.pad(found.ids, (0, k - found.ids.shape[1]), value=-1)
 
-    def _flag_members(self, label: int, device: torch.device) -> UInt8[Tensor, " n"]:
+    def _flag_images(self, label: int, device: torch.device) -> UInt8[Tensor, " n"]:
         return torch.from_numpy(self._index.has_label(label)).to(device, torch.uint8)
 
 
@@ -210,7 +210,7 @@ def nearest_in_group(
     group: ListGroup,
     vectors: Float[Tensor, "q r"],
     k: int,
-    members: UInt8[Tensor, " n"] | None,
+    image_mask: UInt8[Tensor, " n"] | None,
     patches_per_image: int,
 ) -> Found:
     """The k nearest in these lists, or all if they are fewer; some queries at a time."""
@@ -223,7 +223,7 @@ def nearest_in_group(
         rows = slice(start, start + step)
         all_dist_sq = list_distances(
             inverted, vectors[rows], visits[rows], group.width,
-            members=members, patches_per_image=patches_per_image,
+            image_mask=image_mask, patches_per_image=patches_per_image,
         )  # fmt: skip
         dist_sq, columns = smallest(all_dist_sq, k)
         ids = inverted.ids_at(visits[rows].places(columns, inverted.offsets))

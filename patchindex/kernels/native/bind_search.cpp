@@ -14,7 +14,7 @@ py::array_t<int64_t> search_lists_arrays(const py::array& codes, const py::array
                                          const py::array& offsets, const py::array& code_min,
                                          const py::array& code_span, const py::array& vectors,
                                          const py::array& lists, int64_t k,
-                                         const std::optional<py::array>& members,
+                                         const std::optional<py::array>& image_mask,
                                          int64_t patches_per_image, int threads,
                                          const std::string& isa) {
     ListSearchInput in{};
@@ -57,9 +57,9 @@ py::array_t<int64_t> search_lists_arrays(const py::array& codes, const py::array
     require(k >= 1 && k <= MOST_PLACES && patches_per_image >= 1,
             "k and patches_per_image must be at least 1, and k at most 2^32.");
     require_threads(threads);
-    if (members) {
-        in.members = checked<bool>(*members, "members", "images", 1);
-        in.num_images = members->shape(0);
+    if (image_mask) {
+        in.image_mask = checked<bool>(*image_mask, "image_mask", "images", 1);
+        in.num_images = image_mask->shape(0);
     }
     in.patches_per_image = patches_per_image;
     in.threads = threads;
@@ -141,7 +141,7 @@ py::array_t<int64_t> propagate_neighbors_arrays(
 
 void bind_search(py::module_& module) {
     module.def("search_lists", &search_lists_arrays, "codes"_a, "ids"_a, "offsets"_a, "code_min"_a,
-               "code_span"_a, "vectors"_a, "lists"_a, "k"_a, py::kw_only(), "members"_a,
+               "code_span"_a, "vectors"_a, "lists"_a, "k"_a, py::kw_only(), "image_mask"_a,
                "patches_per_image"_a, "threads"_a, "isa"_a = "",
                "Ids of the nearest codes in given lists, per query.");
     module.def("nearest_rows", &nearest_rows_arrays, "rows"_a, "vectors"_a, "count"_a,

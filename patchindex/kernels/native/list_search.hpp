@@ -20,16 +20,16 @@ struct ListSearchInput {
     const int64_t* lists;  // [num_queries][num_probes], -1 for none
     int64_t num_probes;
     int64_t k;
-    const bool* members;  // [num_images] images whose patches count, or null for all
+    const bool* image_mask;  // [num_images] images whose patches count, or null for all
     int64_t num_images, patches_per_image;
     int threads;
     std::string isa;
 
     int64_t id_at(int64_t place) const { return ids32 ? int64_t(ids32[place]) : ids64[place]; }
     bool is_member(int64_t place) const {
-        if (!members) return true;
+        if (!image_mask) return true;
         const int64_t id = id_at(place), image = id / patches_per_image;
-        return id >= 0 && image < num_images && members[image];
+        return id >= 0 && image < num_images && image_mask[image];
     }
 };
 

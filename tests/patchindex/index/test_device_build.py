@@ -128,5 +128,5 @@ def test_sums_are_the_same_wherever_they_are_added_up(case, gpu):
     sums = [ListSums.zeros(trained.nlist, 2, geometry.patch_size) for _ in range(2)]
     sums[0].add(pixels, lists, geometry)
     sums[1].add(pixels, lists, geometry, gpu)
-    for name in ("count", "levels", "levels_sq"):
+    for name in ("count", "sums", "sum_sq"):
         assert np.array_equal(getattr(sums[0], name), getattr(sums[1], name))

@@ -13,7 +13,7 @@ from sampler.attribution.run_folder import RunFolder
 from sampler.errors import SamplerConfigError
 
 
-def open_source(
+def open_training_set(
     index_path: Path | None,
     dataset: str | None,
     *,
@@ -71,7 +71,7 @@ def chosen_line(index: PatchIndex, count: int) -> str:
     )
 
 
-def open_run_source(
+def open_run_training_set(
     run: RunFolder,
     index_path: Path | None,
     dataset: str | None,
@@ -87,7 +87,7 @@ def open_run_source(
         UserError: it is not there any more, or the options do not go together.
     """
     source = run.result.source
-    named = partial(open_source, resolution=resolution, crop=crop, limit=limit, device=device)
+    named = partial(open_training_set, resolution=resolution, crop=crop, limit=limit, device=device)
     if index_path is not None or dataset is not None:
         return named(index_path, dataset)
     if source.index is None:
