@@ -36,7 +36,14 @@ def attribution_figure(run: RunResult) -> Figure:
         title = f"{run.source.title}: which of them made each sample, mean over the steps" + (
             f", first {MOST_SHOWN} of {len(attribution)} samples" * (shown != attribution)
         )
-        figure.suptitle(title, x=0.01, ha="left", fontsize=11.5, fontweight="bold")
+        figure.suptitle(
+            title,
+            x=0.01,
+            ha="left",
+            fontsize=11.5,
+            fontweight="bold",
+            parse_math=False,  # a name with a dollar is no formula
+        )
         whole, heaviest = figure.subplots(1, 2, sharey=True, width_ratios=[1, 1.8])
         _draw_whole(whole, shown)
         _draw_heaviest(heaviest, shown)

@@ -46,7 +46,14 @@ def figure_of_steps(
         layout = ConstrainedLayoutEngine(w_pad=0.09, h_pad=0.09)
         size = (_WIDTH * len(panels[0]), _HEIGHT * len(panels))
         figure = Figure(figsize=size, layout=layout)
-        figure.suptitle(title, x=0.01, ha="left", fontsize=11.5, fontweight="bold")
+        figure.suptitle(
+            title,
+            x=0.01,
+            ha="left",
+            fontsize=11.5,
+            fontweight="bold",
+            parse_math=False,  # a name with a dollar is no formula
+        )
         axes = figure.subplot_mosaic([list(line) for line in panels], sharex=True)
         for draw_panel, panel in axes.items():
             draw_panel(panel, rows)

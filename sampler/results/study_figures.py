@@ -198,7 +198,7 @@ def scatter_figure(result: CompareResult) -> Figure:
         panels = np.atleast_1d(figure.subplots(1, len(result.r)))
         for panel, (steps, r) in zip(panels, result.r.items(), strict=True):
             _draw_scatter(panel, r)
-            panel.set_title(f"{result.title}, network in {steps} steps")
+            panel.set_title(f"{result.title}, network in {steps} steps", parse_math=False)
     return figure
 
 
@@ -241,7 +241,9 @@ def grid_figure(
             wspace=0.04,
             hspace=0.04,
         )
-        figure.suptitle(f"{result.title}: images from the same noise", x=0.01, ha="left")
+        figure.suptitle(
+            f"{result.title}: images from the same noise", x=0.01, ha="left", parse_math=False
+        )
         for line, (name, images) in zip(panels, rows, strict=True):
             line[0].set_ylabel(name, rotation=0, ha="right", va="center")
             for panel, image in zip(line, to_uint8(images[:count]), strict=True):
