@@ -24,7 +24,7 @@ Kept = TypeVar("Kept")
 
 
 def describe_device(place: torch.device) -> str:
-    """Name for accounts, such as "cpu" or "cuda:0 NVIDIA H200"."""
+    """Name for people and results, such as "cpu" or "cuda:0 NVIDIA H200"."""
     return str(place) if place.type == "cpu" else f"{place} {torch.cuda.get_device_name(place)}"
 
 

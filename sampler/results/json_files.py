@@ -194,7 +194,7 @@ def _read_values(path: Path) -> dict[str, Any]:
         raise ResultsError(f"{path} is not JSON ({error}). {REMEDY}") from error
     if not isinstance(values, dict):
         raise ResultsError(
-            f"{path} holds {type(values).__name__} and no account of results. {REMEDY}"
+            f"{path} holds {type(values).__name__} and no results. {REMEDY}"
         )
     return values
 

@@ -295,7 +295,7 @@ def with_compared_sizes(values: dict[str, Any], path: Path) -> dict[str, Any]:
         scales = values["scales"] | sizes
     except (KeyError, TypeError, ValueError, ArithmeticError) as error:
         raise SamplerConfigError(
-            f"{path} is not the account of a run, or lacks a part ({error}). Sample the run again."
+            f"{path} tells of no run, or lacks a part ({error}). Sample the run again."
         ) from error
     return values | {"schema_version": SCHEMA_VERSION, "scales": scales, "steps": steps}
 

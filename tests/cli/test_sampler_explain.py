@@ -343,7 +343,7 @@ def test_folders_without_a_trace_are_refused(finished: Path, tmp_path: Path) -> 
     (tmp_path / "run.json").write_text("{")
     assert "run.json is not JSON" in invoke("explain", tmp_path).output
     (tmp_path / "run.json").write_text("[]")
-    assert "holds list and no account of results" in invoke("explain", tmp_path).output
+    assert "holds list and no results" in invoke("explain", tmp_path).output
     shutil.copy(finished / "run.json", tmp_path)
     assert "no trace that can be read" in invoke("explain", tmp_path).output
     account = json.loads((finished / "run.json").read_text()) | {"trace": None}

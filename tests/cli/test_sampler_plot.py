@@ -196,7 +196,7 @@ def test_a_folder_without_results_is_named(folder: str, tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("{", "run.json is not JSON"),
-        ("[1]", "run.json holds list and no account of results"),
+        ("[1]", "run.json holds list and no results"),
     ],
 )
 def test_a_file_that_is_no_account_is_named(text: str, message: str, tmp_path: Path) -> None:

@@ -140,8 +140,8 @@ def test_an_account_without_a_version_is_read_as_what_it_compared() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"scales": None}, r"run\.json is not the account of a run, or lacks a part"),
-        ({"steps": [1]}, r"run\.json is not the account of a run, or lacks a part"),
+        ({"scales": None}, r"run\.json tells of no run, or lacks a part"),
+        ({"steps": [1]}, r"run\.json tells of no run, or lacks a part"),
         ({"source": {}}, r"lacks a part \('index'\)\. Sample the run again"),
     ],
 )
