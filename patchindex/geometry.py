@@ -3,6 +3,10 @@
 A pixel's *dictionary* is the set of training patches its posterior mean averages over. The boundary
 rule decides it, one image axis at a time, so a rectangle of centers describes it completely
 (arXiv 2412.20292, equation 41 and figure 9, restated as one rule for interior, edges and corners).
+
+The exact scans restate the rule by displacements, and are tested against this file:
+`kernels/native/layout.cpp`, `kernels/torch_scan.py`, `kernels/triton_scan_kernel.py`. A new
+boundary is added here and there; everything else asks `query_wraps` and `training_wraps`.
 """
 
 from collections.abc import Sequence
@@ -83,6 +87,16 @@ class PatchGeometry:
         """Cells between the center and the window's side."""
         return self.patch_size // 2
 
+    @property
+    def query_wraps(self) -> bool:
+        """Whether windows of a query wrap round at the border; otherwise they meet zeros there."""
+        return self.boundary != "zeros"
+
+    @property
+    def training_wraps(self) -> bool:
+        """Whether training windows may leave the image, and come in on the other side."""
+        return self.boundary == "circular" or (self.query_wraps and not self.equivariant)
+
     @cached_property
     def signatures(self) -> tuple[BorderSignature, ...]:
         """Every border signature once, row classes outermost; together they tile the image."""
@@ -113,11 +127,8 @@ class PatchGeometry:
         r, everywhere = self.radius, range(size)
         window = range(-r, r + 1)
         if not self.equivariant:
-            wraps = self.boundary != "zeros"
             return tuple(
-                AxisSignature(
-                    range(i, i + 1), range(i, i + 1), window if wraps else clip(window, i, size)
-                )
+                AxisSignature(range(i, i + 1), range(i, i + 1), self._offsets_at(i, size))
                 for i in everywhere
             )
         if self.boundary == "circular":
@@ -126,17 +137,19 @@ class PatchGeometry:
         if self.boundary == "circular_interior":
             return (AxisSignature(everywhere, interior, window),)
         fixed = {
-            i: AxisSignature(range(i, i + 1), range(i, i + 1), clip(window, i, size))
+            i: AxisSignature(range(i, i + 1), range(i, i + 1), self._offsets_at(i, size))
             for i in everywhere
             if i not in interior
         }
         free = {r: AxisSignature(interior, interior, window)} if interior else {}
         return tuple(signature for _, signature in sorted((fixed | free).items()))
 
-
-def clip(window: range, center: int, size: int) -> range:
-    """The offsets of `window` whose cells lie in 0 .. size-1 when its center is at `center`."""
-    return range(max(window.start, -center), min(window.stop, size - center))
+    def _offsets_at(self, center: int, size: int) -> range:
+        """Cells that count of a window with this center: all, or those in 0 .. size - 1."""
+        r = self.radius
+        if self.query_wraps:
+            return range(-r, r + 1)
+        return range(max(-r, -center), min(r + 1, size - center))
 
 
 def check_boundary(boundary: str) -> None:

@@ -26,7 +26,7 @@ def padded(
 ) -> Float[Tensor, "n c padded_rows padded_cols"]:
     """Every pixel, inside the image or beyond it, that a window centered in rows x cols covers."""
     r = geometry.radius
-    if geometry.boundary == "zeros":
+    if not geometry.query_wraps:
         wide = pad(x, (r, r, r, r))
     else:
         rows_round, cols_round = (

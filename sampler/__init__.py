@@ -1,4 +1,4 @@
-"""What to do with weights: machines, the estimator behind retrieval, and the reverse process."""
+"""Score machines, sampling with them, and studies of them beside trained networks."""
 
 from sampler.machines import ELSMachine, ISMachine, LSMachine, ScoreMachine
 from sampler.posterior import Posterior

@@ -4,8 +4,9 @@ All compute the posterior mean of each pixel x from the noisy state y = xt / sqr
 
     E[x0(x) | y] = \sum_p c(p) w_p / \sum_p w_p,     log w_p = -||y(x) - p||^2 / (2 sigma^2),
 
-over the patches p, with center pixel c(p), that may stand for the window y(x) around the pixel
-(arXiv 2412.20292: IS equations 3-4, LS equations 7-8, ELS equations 9-10, border rule 41).
+over the patches p, with center pixel c(p), that may be compared with the window y(x) around the
+pixel: the machine's dictionary (arXiv 2412.20292: IS equations 3-4, LS equations 7-8, ELS
+equations 9-10; the border rule is equation 41).
 """
 
 import logging
@@ -41,7 +42,7 @@ class ScoreMachine(ABC):
     """A denoiser over a dictionary of patches of `images`.
 
     Attributes:
-        compares_whole_images: so that no patch size matters.
+        compares_whole_images: whether patch sizes are ignored.
     """
 
     images: ImageSet
@@ -63,8 +64,8 @@ class ScoreMachine(ABC):
             alpha_bar: in (0, 1).
             patch_size: odd side of the window that a pixel sees; the IS machine ignores it.
             label: keep only training images of this class.
-            num_sources: name so many of the heaviest patches of each pixel. An index must find
-                them, except for the IS machine.
+            num_sources: also return so many of the training patches that weigh most in each pixel,
+                its sources. This needs an index, except for the IS machine.
 
         Raises:
             SamplerConfigError: states of another shape than the images, values that are not
@@ -91,7 +92,7 @@ class ScoreMachine(ABC):
 
     @abstractmethod
     def compared_sizes(self, patch_sizes: Sequence[int | None]) -> tuple[int | None, ...]:
-        """What is compared where windows of these sizes are asked for; None for whole images.
+        """The patch size that is really used for each of these; None for whole images.
 
         Raises:
             SamplerConfigError: the machine cannot do without one of them.
@@ -151,7 +152,7 @@ class ISMachine(ScoreMachine):
 
 
 class LSMachine(ScoreMachine):
-    """Local score: a pixel's window meets only windows at its own place.
+    """Local score: a pixel's window is compared only with windows at its own place.
 
     Args:
         boundary: `zeros` or `circular`.
@@ -167,11 +168,11 @@ class LSMachine(ScoreMachine):
         self._boundary = boundary
 
     def compared_sizes(self, patch_sizes: Sequence[int | None]) -> tuple[int, ...]:
-        """The patch sizes themselves."""
+        """The patch sizes, unchanged."""
         return tuple(self._geometry(size).patch_size for size in patch_sizes)
 
     def check_sources(self, patch_sizes: Sequence[int | None]) -> None:
-        """Raise SamplerConfigError: no index has the patches of one place alone."""
+        """Raise SamplerConfigError always: an LS machine cannot list sources."""
         _index_with(None, patch_sizes)
 
     def _posterior(
@@ -198,12 +199,12 @@ class LSMachine(ScoreMachine):
 
 
 class ELSMachine(ScoreMachine):
-    """Equivariant local score: a pixel's window meets all translated windows of all images.
+    """Equivariant local score: a pixel's window is compared with all windows of all images.
 
     Args:
         training_set: an ImageSet, for the exact sum over every patch; or an index, for retrieval.
         boundary: for an ImageSet, `zeros` if None; an index has its own.
-        exact: sum over every patch although there is an index, which then only names sources.
+        exact: sum over every patch although there is an index, which then only lists sources.
         settings: of retrieval, see `sampler.estimator.estimate.Retrieval`; exact sums need none.
     """
 
@@ -216,7 +217,7 @@ class ELSMachine(ScoreMachine):
         **settings: Unpack[RetrievalSettings],
     ) -> None:
         self.images = training_set.images
-        self._announced: set[int] = set()  # sizes that the log says the index lacks
+        self._warned_sizes: set[int] = set()
         self._index: NeighborSearch | None = None
         self._retrieval: Retrieval | None = None
         if isinstance(training_set, ImageSet):
@@ -232,7 +233,7 @@ class ELSMachine(ScoreMachine):
             self._retrieval = Retrieval(training_set, **settings)
 
     def compared_sizes(self, patch_sizes: Sequence[int | None]) -> tuple[int, ...]:
-        """Themselves; of an index those that it has, the nearest in place of others."""
+        """The patch sizes, unchanged; with an index, the nearest that it holds."""
         sizes = [checked_patch_size(size) for size in patch_sizes]
         if self._retrieval is None:
             return tuple(self._geometry(size).patch_size for size in sizes)
@@ -285,8 +286,8 @@ class ELSMachine(ScoreMachine):
     def _announce(self, nearest: dict[int, int]) -> None:
         """Log once which scales serve in place of those that the index lacks."""
         lacking = {size for size, scale in nearest.items() if size != scale}
-        new = sorted(lacking - self._announced)
-        self._announced |= lacking
+        new = sorted(lacking - self._warned_sizes)
+        self._warned_sizes |= lacking
         if new:
             told = [f"scale {size} (scale {nearest[size]} serves in its place)" for size in new]
             logger.warning("the index lacks %s", ", ".join(told))
@@ -305,7 +306,7 @@ def checked_patch_size(patch_size: int | None) -> int:
 def _geometry_of(
     images: ImageSet, patch_size: int | None, boundary: Boundary, *, equivariant: bool
 ) -> PatchGeometry:
-    """What may stand for what in these images, by equation 41 or as the boundary says."""
+    """The rule of which windows are compared with which: equation 41, or another boundary."""
     return PatchGeometry(
         height=images.height,
         width=images.width,

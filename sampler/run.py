@@ -1,4 +1,4 @@
-"""A run: which machine over which images, with what settings, and everything it leaves behind."""
+"""A run: plan it from its settings, then carry it out; `results.run_result` says what it leaves."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -33,7 +33,8 @@ class RunPlan:
     """Everything that a run needs, checked.
 
     Attributes:
-        noise: the states that it begins with, where everything is computed.
+        boundary: resolved, never None.
+        noise: the initial states, on the device of the run.
     """
 
     training_set: ImageSet | PatchIndex
@@ -73,7 +74,7 @@ def plan_run(
     boundary = boundary_of(training_set, config)
     machine.images.label_indices(config.label)
     scales = choose_scales(machine, training_set, config.scales, boundary=boundary)
-    # which no one reads yet; it says what is wrong with the schedule
+    # called only to report a bad schedule or number of steps early
     plan_steps(
         scales.patch_sizes, config.steps, config.schedule, reference_steps=config.reference_steps
     )
@@ -101,7 +102,7 @@ def carry_out(
         trace_path: record the sources of every pixel at every step there.
     """
     config = plan.config
-    num_steps = config.steps - config.reference_steps  # which begin one later
+    num_steps = config.steps - int(config.reference_steps)  # which leave out the first step
     trace = None if trace_path is None else TraceWriter(trace_path, plan.machine.images, num_steps)
 
     start, reports = perf_counter(), []
@@ -136,7 +137,7 @@ def carry_out(
 
 
 def _with_asked_sizes(reports: Sequence[StepReport], plan: RunPlan) -> tuple[RunStep, ...]:
-    """The steps as `run.json` has them: what was asked for stands beside what was compared."""
+    """The steps as `run.json` has them, each with the patch size that was asked for."""
     config = plan.config
     asked = plan.scales.asked if not plan.machine.compares_whole_images else (None,)
     steps = plan_steps(asked, config.steps, config.schedule, reference_steps=config.reference_steps)
@@ -174,7 +175,7 @@ def make_machine(training_set: ImageSet | PatchIndex, config: SamplerConfig) -> 
 
 
 def boundary_of(training_set: ImageSet | PatchIndex, config: SamplerConfig) -> Boundary:
-    """The boundary rule of the run: the index's own, unless there is none.
+    """The boundary rule of the run: the index's; without an index the configured one, or zeros.
 
     Raises:
         SamplerConfigError: another one was asked for than the index has.

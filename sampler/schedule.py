@@ -3,17 +3,14 @@
 alpha_bar is the share of the signal that is left at time t, from 1 (clean, t = 0) to about 0.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import cos, exp, pi, sqrt
-from typing import Literal
 
 from jaxtyping import Float
 from torch import Tensor
 
 from sampler.errors import SamplerConfigError
-
-Schedule = Literal["cosine", "cosine_offset", "linear", "exponential"]
 
 OFFSET = 0.008
 MOST_STEPS = 100_000  # many more than any schedule can tell apart in float32
@@ -45,7 +42,7 @@ def _exponential(t: float) -> float:
     return exp(-2 * t)
 
 
-SCHEDULES: dict[str, Callable[[float], float]] = {
+SCHEDULES: Mapping[str, Callable[[float], float]] = {
     "cosine": _cosine,
     "cosine_offset": _cosine_offset,
     "linear": _linear,

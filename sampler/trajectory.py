@@ -16,20 +16,20 @@ from sampler.machines import ScoreMachine
 from sampler.posterior import Posterior
 from sampler.schedule import Denoiser, Step, noise_level, plan_steps
 
-STREAM = 1  # of labels, apart from the random numbers that noise is drawn with
+LABEL_STREAM = 1  # third seed entry, so that labels and noise are independent
 
 Answer = TypeVar("Answer", Tensor, Posterior)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Transition(Generic[Answer]):
-    """A step that was done.
+    """A step of the reverse process after it was done, with its states; `StepReport` sums it up.
 
     Attributes:
-        xt: the states that it began with.
-        answer: what the denoiser said of them: their posterior mean, or posterior.
-        reached: the states that it led to.
-        seconds: that the denoiser took.
+        xt: the states before the step.
+        answer: the denoiser's posterior mean of them, or `Posterior`.
+        reached: the states after the step.
+        seconds: time that the denoiser took.
     """
 
     step: Step
@@ -46,11 +46,12 @@ def trajectory(
 ) -> Iterator[Transition[Answer]]:
     """The reverse process of any denoiser (arXiv 2412.20292, equations 1, 48, 49), step by step.
 
-    Every step keeps the noise that the denoiser sees in the state and lowers its share:
-    `xt' = sqrt(alpha_bar') mean + sqrt(1 - alpha_bar') eps`. The last one returns the mean.
+    Each step is one of DDIM with eta = 0: the noise that the denoiser sees in the state,
+    `eps = (xt - sqrt(alpha_bar) mean) / sqrt(1 - alpha_bar)`, stays and its share falls,
+    `xt' = sqrt(alpha_bar') mean + sqrt(1 - alpha_bar') eps`. The last step returns the mean.
 
     Args:
-        denoiser: asked with states and step; says their posterior mean, or a `Posterior`.
+        denoiser: takes states and step; returns their posterior mean, or a `Posterior`.
         noise: the states at the first step's time; they determine all that follows.
 
     Example:
@@ -79,8 +80,8 @@ class StepReport:
         effective_sample_size, head_mass: medians.
         standard_error: root mean square over pixels; nan where `tail=0` leaves it unknown.
         num_scored: mean number of patches per pixel whose distance was computed.
-        estimated_again, summed_exactly: shares of the pixels whose first estimate, and whose second
-            one too, were not within the tolerance; 0 without one.
+        estimated_again, summed_exactly: shares of pixels accepted at the second estimate, and of
+            those that were summed exactly after it; they exclude each other. 0 without a tolerance.
         seconds: wall time of the step.
     """
 
@@ -136,19 +137,19 @@ def sample_steps(
     reference_steps: bool = False,
     num_sources: int = 0,
 ) -> Iterator[Transition[Posterior]]:
-    """Denoise standard normal noise in equal steps of t, each of which can be looked at.
+    """Denoise standard normal noise in equal steps of t; yields each step.
 
     Args:
         noise: the state at t = 1; it determines the sample. All is computed where it lies.
-        scales: patch sizes from the lowest noise level to the highest, evenly spaced in t; the
-            steps have those that the machine compares in their place.
+        scales: patch sizes from the lowest noise level to the highest, evenly spaced in t; an index
+            that lacks one uses the nearest that it has.
         label: class to sample, for training images with labels.
         reference_steps: repeat the reference code's off-by-one: start at t = 1 - 1/steps and use
             the scale of the next noisier level.
-        num_sources: have the machine name so many of the heaviest patches of each pixel.
+        num_sources: also return so many of the heaviest training patches of each pixel.
 
     Raises:
-        SamplerConfigError: noise that is no state of the machine's images, or no step or scale.
+        SamplerConfigError: noise of the wrong shape or not finite, or no step or scale.
     """
     compared = machine.compared_sizes(scales)
     plan = plan_steps(compared, steps, schedule, reference_steps=reference_steps)
@@ -164,7 +165,7 @@ def sample_steps(
 def reverse(
     denoiser: Denoiser, noise: Float[Tensor, "b c h w"], steps: Sequence[Step]
 ) -> Float[Tensor, "b c h w"]:
-    """The images that any denoiser makes of this noise."""
+    """The final images that any denoiser makes of this noise."""
     images = noise.float()
     for done in trajectory(denoiser, noise, steps):
         images = done.reached
@@ -201,7 +202,8 @@ def report_step(done: Transition[Posterior]) -> StepReport:
 def draw_labels(num: int, num_classes: int, seed: int) -> Int[Tensor, " b"]:
     """A class for each sample; that of sample i depends on (seed, i) alone."""
     drawn = [
-        int(np.random.default_rng([seed, i, STREAM]).integers(num_classes)) for i in range(num)
+        int(np.random.default_rng([seed, i, LABEL_STREAM]).integers(num_classes))
+        for i in range(num)
     ]
     return torch.tensor(drawn)
 

@@ -1,4 +1,4 @@
-"""Images from files: named datasets by their cards, folders of images, and archives."""
+"""Images from files: those named by a card in data/datasets/, folders, and archives."""
 
 from patchindex.datasets.cards import DatasetCard, card_names, load_card
 from patchindex.datasets.files import decode_image

@@ -38,7 +38,7 @@ def cut_windows(
     rows, cols = y[:, None] + reach, x[:, None] + reach
     cells = pixels[image[:, None, None], :, (rows % height)[:, :, None], (cols % width)[:, None]]
     windows = centered(cells).div_(CENTERED_RANGE)
-    if geometry.boundary == "zeros":
+    if not geometry.query_wraps:
         seen_y, seen_x = (rows >= 0) & (rows < height), (cols >= 0) & (cols < width)
         windows *= torch.from_numpy(seen_y[:, :, None] & seen_x[:, None])[..., None]
     flat: Float[ndarray, "m d"] = rearrange(windows, "m sy sx c -> m (c sy sx)").numpy()

@@ -147,7 +147,7 @@ def _expected_arrays(
 
 def _most_signatures(geometry: PatchGeometry) -> int:
     """Border signatures of a geometry, without making them."""
-    if geometry.boundary != "zeros":
+    if geometry.query_wraps:
         return 1
     return min(geometry.height, geometry.patch_size) * min(geometry.width, geometry.patch_size)
 

@@ -1,4 +1,4 @@
-"""The search of an index: it ranks inverted lists, and chooses who compares their codes."""
+"""The search of an index: rank inverted lists of patch codes, and choose who searches them."""
 
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -17,7 +17,7 @@ from patchindex.kernels.backend import BACKEND, on_device
 
 ListSearchKind = Literal["auto", "kernels", "faiss"]
 ListSearchName = Literal["native", "faiss", "triton", "faiss_gpu"]
-CACHED_SCALES = 64  # each takes as much as some images
+CACHED_SCALES = 64  # some MB each, mostly centroids
 
 
 @runtime_checkable
@@ -51,7 +51,7 @@ def choose_list_search(
     label: int | None,
     fits: bool,
 ) -> ListSearchName:
-    """Who searches the lists, by what was asked for and what can be done where the queries lie.
+    """FAISS or our kernels, by what was asked for, the queries' device, and FAISS's limits.
 
     On the processor `auto` and `kernels` take `native`, and `faiss` takes `faiss`; where the C++
     kernels were not built, `auto` takes `faiss`, too. On a GPU `kernels` takes `triton`, and `auto`
@@ -70,8 +70,8 @@ def choose_list_search(
         by_kernels = kind == "kernels" or (kind == "auto" and BACKEND == "native")
         return "native" if by_kernels else "faiss"
     within_limits = label is None and max(k, nprobe) <= faiss.MOST_SELECTED and len(queries) > 0
-    can = within_limits and fits and faiss_obstacle(queries.device) is None
-    return "faiss_gpu" if can and kind != "kernels" else "triton"
+    faiss_can = within_limits and fits and faiss_obstacle(queries.device) is None
+    return "faiss_gpu" if faiss_can and kind != "kernels" else "triton"
 
 
 class IndexSearch:
@@ -155,7 +155,7 @@ class _ScaleTensors:
 
     @classmethod
     def on(cls, arrays: ScaleArrays, device: torch.device) -> "_ScaleTensors":
-        """They on the device; what projects is float64 there."""
+        """The arrays on the device; the PCA in float64."""
         return cls(
             pca=torch.from_numpy(np.array(arrays.pca, np.float64)).to(device),
             pca_bias=torch.from_numpy(np.array(arrays.pca_bias, np.float64)).to(device),
@@ -170,7 +170,7 @@ class _ScaleTensors:
     def rank_lists(
         self, vectors: Float[Tensor, "q r"], lists: range, nprobe: int
     ) -> Int[Tensor, "q nprobe"]:
-        """Those of these lists with the nearest centroids, nearest first; all if fewer."""
+        """The `nprobe` lists with the nearest centroids, nearest first; all if fewer."""
         centroids = self.centroids[lists.start : lists.stop]
         lead = vectors[:, : centroids.shape[1]]
         return nearest_rows(centroids, lead, min(nprobe, len(lists))) + lists.start

@@ -1,4 +1,7 @@
-"""The three sums and distances that everything exact is made of, and two helpers of the search.
+"""The operations that everything exact is made of: `exact_scan`, `patch_distances`, `sum_patches`.
+
+`nearest_rows` and `propagate_neighbors` help the search. Legal patches, border signatures and
+patch ids are those of `patchindex.geometry`.
 
 Each function computes where its queries lie: on the processor by C++ (or torch, where that was not
 built), on a GPU by Triton. Training images may lie beside the queries or on the host: then they are
@@ -52,8 +55,9 @@ def exact_scan(
 ) -> PosteriorRecord:
     """Sum every legal patch of every image for every pixel of `y`; fields are [b, h, w].
 
-    All states share one pass over the images. What is skipped is below 1e-6 of a pixel's mass, all
-    together. `log_max` is a scale near the log mass, not the largest log weight.
+    All states share one pass over the images. Patches of negligible weight are skipped, together
+    below 1e-6 of a pixel's mass. `log_max` is a scale near the log mass, not the largest log
+    weight.
 
     Args:
         pixels: training images.

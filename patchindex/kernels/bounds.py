@@ -91,7 +91,7 @@ def check_patches(
             "patches of these images, or -1 for none. If they come from an index, it is damaged: "
             "see what `patchindex verify` says of it."
         )
-    if windows_wrap(geometry):
+    if geometry.training_wraps:
         return
     y, x = ids // width % height, ids % width
     rows, cols = signature.rows.offsets, signature.cols.offsets
@@ -104,13 +104,6 @@ def check_patches(
             f"patch id {int(leaving[0])} has its center at {place}, where the window leaves the "
             "image. Give patches with the border signature of the queries."
         )
-
-
-def windows_wrap(geometry: PatchGeometry) -> bool:
-    """Whether training windows may leave the image and come in on the other side."""
-    return geometry.boundary == "circular" or (
-        geometry.boundary == "circular_interior" and not geometry.equivariant
-    )
 
 
 def check_group_of(

@@ -19,7 +19,7 @@ from torch import Tensor
 from patchindex.errors import KernelInputError
 from patchindex.geometry import BorderSignature, PatchGeometry
 from patchindex.kernels import _native
-from patchindex.kernels.bounds import NeighborAxis, check_images, windows_wrap
+from patchindex.kernels.bounds import NeighborAxis, check_images
 from patchindex.kernels.group_members import GroupMembers
 from patchindex.kernels.in_threads import in_threads
 from patchindex.kernels.torch_backend import centers_of
@@ -174,7 +174,7 @@ def _options(
     return {
         "rows": (rows.start, rows.stop),
         "cols": (cols.start, cols.stop),
-        "wraps": windows_wrap(geometry),
+        "wraps": geometry.training_wraps,
         "threads": threads or torch.get_num_threads(),
         "isa": instruction_set(),
     }

@@ -38,7 +38,7 @@ class _AxisPairs:
     """The pairs (query coordinate, training coordinate) of one axis at one displacement.
 
     Attributes:
-        query: cells of the query image that are _compared.
+        query: cells of the query image that are compared.
         train: as many cells of the training image.
         padding: cells put on both sides before the box sum.
         centers: the training centers that come out of the box sum.
@@ -83,7 +83,7 @@ def _scan_block(
     # -||y - p||^2 / (2 sigma^2) is the plain squared difference of images divided by sqrt(2) sigma
     scale = 1 / (2**0.5 * sigma)
     train = rearrange(to_unit(block), "n c h w -> c h w n").mul_(scale).contiguous()
-    repeats = 1 if geometry.boundary == "zeros" else 2
+    repeats = 2 if geometry.query_wraps else 1
     return PosteriorRecord.stacked(
         [
             _scan_query((query * scale).repeat(1, repeats, repeats), train, scale, geometry)
@@ -120,7 +120,7 @@ def _axis_pairs(size: int, geometry: PatchGeometry) -> list[_AxisPairs]:
     stay = _AxisPairs(everything, everything, r, everything, everything)
     if not geometry.equivariant:
         return [stay]
-    if geometry.boundary == "zeros":
+    if not geometry.query_wraps:
         moves = range(geometry.patch_size - size, size - geometry.patch_size + 1)
         return [stay, *(_shifted_pairs(size, r, d) for d in moves if d != 0)]
     padding, margin = (0, r) if geometry.boundary == "circular_interior" else (r, 0)
@@ -166,7 +166,7 @@ def _padded(
     cells: Float[Tensor, "h w n"], rows: int, cols: int, geometry: PatchGeometry
 ) -> Float[Tensor, "hp wp n"]:
     """The map with its border cells: zero difference, or the other side of the image."""
-    if geometry.boundary == "zeros":
+    if not geometry.query_wraps:
         return pad(cells, (0, 0, cols, cols, rows, rows))
     height, width = cells.shape[:2]
     return cells[wrapped(height, rows)][:, wrapped(width, cols)]

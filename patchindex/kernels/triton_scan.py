@@ -114,7 +114,7 @@ def col_ranges(geometry: PatchGeometry) -> list[tuple[int, int]]:
     At displacement 0 windows may reach beyond a border of zeros, elsewhere they may not, and no
     cell has to be looked at for whether it is inside.
     """
-    if geometry.boundary != "zeros":
+    if geometry.query_wraps:
         return [(0, geometry.width if geometry.equivariant else 1)]
     moves = geometry.equivariant and geometry.patch_size <= geometry.width
     return [(0, 1), (1, geometry.width)] if moves and geometry.width > 1 else [(0, 1)]
@@ -145,7 +145,7 @@ def _with_border(
 ) -> Float[Tensor, "b c padded_h w"]:
     """States in gray levels, with the rows that windows see beyond the border."""
     levels = ((y.double() + 1) * HALF_RANGE).float()
-    if geometry.boundary == "zeros":
+    if not geometry.query_wraps:
         return pad(levels, (0, 0, geometry.radius, geometry.radius), value=OUTSIDE.value)
     return levels[:, :, wrapped(geometry.height, geometry.radius).to(y.device)]
 

@@ -1,7 +1,7 @@
 """The retrieval estimator: a head of near patches, summed exactly, and a sampled tail.
 
-What retrieval missed can still be drawn in the tail, so recall costs variance and never bias.
-A pixel in a corner has one legal center per image: a small dictionary that is always summed whole.
+What retrieval missed can still be drawn in the tail, so low recall costs variance and never bias.
+A pixel within P // 2 of two borders has one legal patch per image, and these are always all summed.
 """
 
 import logging
@@ -41,12 +41,12 @@ from sampler.estimator.tail import (
 )
 from sampler.noise import check_seed
 
-# A tail in which about so many patches share the weight needs no head.
+# with more effective draws than this the tail alone is precise enough, and no search is made
 ENOUGH_DRAWS = 10_000
-# tail * patch_size / CELLS_PER_IMAGE images are drawn: more where an image has fewer legal patches
-# and takes less time.
-CELLS_PER_IMAGE = 32
-PILOT_SHARE = 8  # of the tail's images
+# tail * patch_size / TAIL_DIVISOR images are drawn: the larger a patch, the fewer legal ones an
+# image has, and the less time it takes
+TAIL_DIVISOR = 32
+PILOT_DIVISOR = 8  # the pilot has an eighth of the tail's images
 MORE_EFFORT = 4  # times the probes and draws, where a first estimate is not within tolerance
 
 logger = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ class Estimate:
 
     Attributes:
         record: fields are [b, h, w].
-        head: patches that a search found, if they were to be kept.
+        head: patches that a search found; empty unless `keep_head`.
     """
 
     record: PosteriorRecord
@@ -78,13 +78,13 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Retrieval:
-    """Top-k retrieval plus a corrected tail over an index.
+    """Top-k retrieval over an index, plus a random tail that stands for all other patches.
 
     Attributes:
         k: patches retrieved for each pixel that is searched; its neighbors share them.
-        tail: how much to draw at random besides: tail * patch_size / 32 whole images, or so many
-            single patches where that is fewer than 32 images. 0 leaves the rest out, which is
-            biased and for comparison only.
+        tail: effort of the random draws: tail * patch_size / 32 whole images (4,096 at patch size
+            15: 1,920 images), or `tail` single patches where that would be fewer than 32 images.
+            0 leaves the rest out, which is biased and for comparison only.
         nprobe: inverted lists visited per searched pixel; pixels whose weight is spread over very
             many patches are not searched.
         tolerance: standard error of the posterior mean that is good enough. Pixels above it, or
@@ -118,23 +118,23 @@ class Retrieval:
         """One estimate of all pixels.
 
         Args:
-            effort: exponent of the factor 4 that probes and draws are multiplied by.
-            keep_head: return the patches that were found, too.
+            effort: probes and draws are multiplied by 4**effort.
+            keep_head: also return the patches that were found.
         """
         tail = self.tail * MORE_EFFORT**effort
-        num_images = tail * query.geometry.patch_size // CELLS_PER_IMAGE
+        num_images = tail * query.geometry.patch_size // TAIL_DIVISOR
         if num_images >= max(len(query.label_indices), FEWEST_GROUPS):  # all would be drawn
             return Estimate(record=query.exact_record())
         entropy = self._entropy(query, effort)
         search = {"k": self.k, "nprobe": self.nprobe * MORE_EFFORT**effort}
-        inner = ~is_corner(query.geometry).to(query.y.device).expand(len(query.y), -1, -1)
+        not_corner = ~is_corner(query.geometry).to(query.y.device).expand(len(query.y), -1, -1)
         if num_images < FEWEST_GROUPS:
-            found = search_head(query, inner, long_lists=not tail, **search)
+            found = search_head(query, not_corner, long_lists=not tail, **search)
             head = tuple(found) if keep_head else found
             record = _estimate_by_patches(query, head, tail=tail, entropy=entropy)
         else:
             draws, pilot = self._draw_images(query, num_images, entropy)
-            wanted = inner & _needs_head(query, draws, pilot)
+            wanted = not_corner & _needs_head(query, draws, pilot)
             found = _shared_by_neighbors(query, search_head(query, wanted, **search))
             head = tuple(found) if keep_head else found
             record = _estimate_by_images(query, head, draws, pixel_spread=self._pixel_spread)
@@ -166,7 +166,7 @@ class Retrieval:
         rng, device = np.random.default_rng(entropy), query.y.device
         among, brightness = query.label_indices, self._brightness
         draws = draw_images(among, brightness, num_images, rng)
-        pilot = draw_images(among, brightness, num_images // PILOT_SHARE, rng, fewest_groups=1)
+        pilot = draw_images(among, brightness, num_images // PILOT_DIVISOR, rng, fewest_groups=1)
         return draws.to(device), pilot.to(device)
 
     @cached_property
@@ -182,14 +182,14 @@ class Retrieval:
         return float(to_unit(np.asarray(pixels[:: 1 + len(pixels) // 1000])).std())
 
     def _entropy(self, query: Query, effort: int) -> list[int]:
-        """What the draws depend on: not the batch, so that a sample is the same in any batch."""
-        step, label = int(np.float64(query.sigma).view(np.uint64)), query.label
+        """Seed of the draws. The batch is not in it, so that a sample is the same in any batch."""
+        sigma_bits, label = int(np.float64(query.sigma).view(np.uint64)), query.label
         patch_size = query.geometry.patch_size
-        return [self.seed, step, patch_size, 0 if label is None else label + 1, effort]
+        return [self.seed, sigma_bits, patch_size, 0 if label is None else label + 1, effort]
 
 
 def check_numbers(*, k: int, tail: int, nprobe: int, tolerance: float | None, seed: int) -> None:
-    """Raise SamplerConfigError unless the numbers can be settings of some retrieval."""
+    """Raise SamplerConfigError unless the settings are in range."""
     if k < 1:
         raise SamplerConfigError(f"k is {k}. Give at least 1 patch to retrieve.")
     if tail < 0 or tail == 1:
@@ -240,7 +240,7 @@ def _estimate_by_images(
 
 
 def _needs_head(query: Query, draws: ImageDraws, pilot: ImageDraws) -> Bool[Tensor, "b h w"]:
-    """Pixels of whose weight the tail will probably see too few patches.
+    """Pixels that need a search, because the tail alone would probably be too noisy.
 
     That is judged by a pilot, because a choice by the tail's own draws would bias it.
     """

@@ -10,10 +10,9 @@ are unbiased whatever H is; mean = N / Z. Anchors: DEANN (arXiv 2107.02736) and 
 
 Single patches serve sets too small to draw whole images from. Otherwise images are drawn at random,
 and every patch of them stands for all other images: one scan sums the patches of an image for all
-pixels at a cost per patch that does not depend on the
-patch size, about a fifth of that of single patches rescored for all pixels.
-Images are drawn in groups. A group's sum without the patches of the head, which are summed apart,
-is one draw: with G groups of m images in all out of N,
+pixels at a cost per patch that does not depend on the patch size, about a fifth of that of single
+patches rescored for all pixels. Images are drawn in groups. A group's sum without the patches of
+the head, which are summed apart, is one draw: with G groups of m images in all out of N,
 
     Z_tail = (N / m) \sum_g R_g,      var(Z_tail) = (N / m)^2 (1 - m / N) G s_R^2.
 """

@@ -193,9 +193,7 @@ def _read_values(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise ResultsError(f"{path} is not JSON ({error}). {REMEDY}") from error
     if not isinstance(values, dict):
-        raise ResultsError(
-            f"{path} holds {type(values).__name__} and no results. {REMEDY}"
-        )
+        raise ResultsError(f"{path} holds {type(values).__name__} and no results. {REMEDY}")
     return values
 
 

@@ -127,6 +127,7 @@ class SourceResult:
 
     Attributes:
         index, index_scales: path and patch sizes of the index; None without one.
+        dataset, num_images: name of the training set, and how many images it has.
         shape: channels, height and width of the images.
         crop: how they were cut; None in runs of versions that did not tell.
         sha256: checksum of the images.
@@ -200,6 +201,9 @@ class TraceResult:
     """What a run says of its trace.
 
     Attributes:
+        bytes: size of the trace on disk.
+        sources_per_pixel: training patches that are listed of each pixel and step.
+        seconds_of_writing: that the run took longer by.
         attribution: of each sample.
     """
 
@@ -211,12 +215,17 @@ class TraceResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunResult:
-    """What `run.json` holds.
+    """What `run.json` holds; `output.write_run` writes it.
+
+    `read_run` reads it for `sampler plot`, `explain` and `leave-out`.
 
     Attributes:
+        schema_version: of this layout; older ones are read.
         config: with the boundary and the number of samples that there were in the end.
         device: that computed.
+        seconds: of all steps together, without writing.
         trace: None without one.
+        versions: of the libraries that computed, by name.
     """
 
     schema_version: Natural = SCHEMA_VERSION
