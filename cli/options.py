@@ -4,15 +4,17 @@ from collections.abc import Callable
 from functools import wraps
 from math import isfinite
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import click
 import torch
 
+from patchindex import Boundary
 from patchindex.device import Device
 from patchindex.kernels.backend import has_triton
 from sampler.errors import SamplerConfigError
 from sampler.results.run_result import SamplerConfig
+from sampler.schedule import SCHEDULES
 
 GIGABYTE = 1e9
 
@@ -117,7 +119,7 @@ dataset_option = click.option(
 )
 boundary_option = click.option(
     "--boundary",
-    metavar="zeros|circular|circular_interior",
+    metavar="|".join(get_args(Boundary)),
     help="Border rule with --dataset; an index has its own. [default: zeros]",
 )
 exact_option = click.option(
@@ -182,7 +184,7 @@ scales_option = click.option(
 )
 steps_option = click.option("--steps", type=int, **with_default("steps"))
 schedule_option = click.option(
-    "--schedule", metavar="cosine|cosine_offset|linear|exponential", **with_default("schedule")
+    "--schedule", metavar="|".join(SCHEDULES), **with_default("schedule")
 )
 process_options = options(scales_option, steps_option, schedule_option)
 

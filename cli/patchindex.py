@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
@@ -45,7 +45,7 @@ def main() -> None:
 @click.option("--limit", type=click.IntRange(min=1), metavar="IMAGES", help="Take the first only.")
 @click.option(
     "--boundary", default=DEFAULTS.boundary, show_default=True,
-    metavar="zeros|circular|circular_interior", help="What windows meet beyond the border.",
+    metavar="|".join(get_args(Boundary)), help="What windows meet beyond the border.",
 )  # fmt: skip
 @click.option("--seed", type=click.IntRange(min=0), default=DEFAULTS.seed, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), help="[default: in the user's home]")

@@ -65,7 +65,7 @@ class SamplerConfig:
 
     machine: Annotated[MachineName, Should("one of els, ls, is")] = "els"
     exact: Flag = False
-    boundary: Annotated[Boundary | None, Should("one of zeros, circular, circular_interior")] = None
+    boundary: Annotated[Boundary | None, Should(f"one of {', '.join(get_args(Boundary))}")] = None
     k: Count = Retrieval.k
     tail: Count = Retrieval.tail
     nprobe: Count = Retrieval.nprobe
