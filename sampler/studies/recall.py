@@ -73,7 +73,7 @@ def recall_of(
     geometry: PatchGeometry,
     signature: BorderSignature,
     *,
-    label_indices: Int[ndarray, " n"],
+    label_indices: Int[ndarray, " m"],
 ) -> Float[Tensor, " q"]:
     """Share of the k nearest patches of each window that are in `found`, ties allowed.
 
@@ -97,7 +97,7 @@ def recall_of(
 
 
 def dictionary_chunks(
-    label_indices: Int[ndarray, " n"],
+    label_indices: Int[ndarray, " m"],
     geometry: PatchGeometry,
     signature: BorderSignature,
 ) -> Iterator[Int[ndarray, " p"]]:

@@ -45,7 +45,7 @@ def recall_at(index, y, patch_size, pixel, found, label=None) -> float:
         index.images.tensor,
         geometry,
         geometry.signatures[number],
-        members=index.images.label_indices(label),
+        label_indices=index.images.label_indices(label),
     )
     return shares.item()
 
