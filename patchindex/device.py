@@ -46,9 +46,10 @@ class _Resident:
 class Device:
     """A torch device with a byte-budgeted LRU cache of training images and inverted lists.
 
-    Image sets and indices hold one, so that whoever computes with them need not be told: a device
-    is made here once, given to `ImageSet.with_device` or `PatchIndex.open`, and asked by those who
-    copy data. States may lie on any torch device, as `at` knows the `Device` of each.
+    Image sets and indices hold one, so that whoever computes with them need not be told: it is made
+    once, given to `ImageSet.with_device` or `PatchIndex.open`, and asked by those who copy data.
+    What holds the same one shares its budget; what is given none shares `default_device`. States
+    may lie on any torch device, as `at` knows the `Device` of each.
 
         device = Device("cuda:1", memory=8 * 10**9)
         machine = ELSMachine(PatchIndex.open(path, device=device))
@@ -85,6 +86,8 @@ class Device:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle what it is, not what is kept there."""
+        if self is default_device():
+            return default_device, ()
         return partial(Device, memory=self._memory, sharing=self._sharing), (self.place,)
 
     def at(self, place: torch.device) -> "Device":
@@ -139,6 +142,12 @@ class Device:
         """What may make way, in the order in which it does; lists go before images."""
         movable = [other for other in self._kept if images or not self._kept[other].images]
         return sorted(movable, key=lambda other: self._kept[other].images)
+
+
+@cache
+def default_device() -> Device:
+    """The one of all image sets and indices that are given none: a process has each GPU once."""
+    return Device()
 
 
 def _numbered(place: torch.device) -> torch.device:

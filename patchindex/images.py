@@ -13,7 +13,7 @@ from jaxtyping import Float, Int, Integer, UInt8
 from numpy import ndarray
 from torch import Tensor
 
-from patchindex.device import Device
+from patchindex.device import Device, default_device
 from patchindex.errors import DatasetError
 from patchindex.image_arrays import Crop, Layout, channels_first, checked_labels
 
@@ -41,7 +41,7 @@ class ImageSet:
     class_names: tuple[str, ...] = ()
     name: str = "array"
     crop: Crop = "none"
-    device: Device = field(default_factory=Device)
+    device: Device = field(default_factory=default_device)
 
     @classmethod
     def from_array(

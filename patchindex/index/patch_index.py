@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from patchindex.device import Device
+from patchindex.device import Device, default_device
 from patchindex.errors import IndexConfigError, StoreError
 from patchindex.geometry import Boundary, PatchGeometry, nearest_scale
 from patchindex.image_arrays import checked_labels
@@ -48,7 +48,7 @@ class PatchIndex:
         self._snapshot = snapshot
         self._list_search = list_search
         self._labels = labels
-        self.device = device or Device()
+        self.device = device or default_device()
 
     @classmethod
     def open(

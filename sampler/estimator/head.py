@@ -110,7 +110,8 @@ def corner_record(query: Query) -> tuple[Int[Tensor, " m"], PosteriorRecord]:
     pixels = query.admitted_pixels  # a copy, where a class does not fit on the device
     if (4 * r) ** 2 >= height * width:  # the blocks are no smaller than the image
         same_place = index_geometry(query.index, query.geometry.patch_size, equivariant=False)
-        whole, corner = exact_scan(pixels, query.y, query.sigma, same_place), corner.to(device)
+        whole = exact_scan(pixels, query.y, query.sigma, same_place, devices=query.scanning)
+        corner = corner.to(device)
         return places[:, corner].flatten(), whole.map(lambda sums: sums[:, corner].flatten(0, 1))
     block = PatchGeometry(
         height=2 * r, width=2 * r, patch_size=query.geometry.patch_size, equivariant=False
@@ -119,7 +120,8 @@ def corner_record(query: Query) -> tuple[Int[Tensor, " m"], PosteriorRecord]:
     for top, left in product((True, False), repeat=2):
         y, y_corner = (slice(2 * r), slice(r)) if top else (slice(-2 * r, None), slice(r, None))
         x, x_corner = (slice(2 * r), slice(r)) if left else (slice(-2 * r, None), slice(r, None))
-        sums = exact_scan(pixels[:, :, y, x].contiguous(), query.y[:, :, y, x], query.sigma, block)
+        cut_pixels, cut_y = pixels[:, :, y, x].contiguous(), query.y[:, :, y, x]
+        sums = exact_scan(cut_pixels, cut_y, query.sigma, block, devices=query.scanning)
         records.append(sums.map(partial(_part_of, y=y_corner, x=x_corner)))
         found.append(_part_of(places[:, y, x], y_corner, x_corner))
     return torch.cat(found), PosteriorRecord.joined(records)

@@ -107,6 +107,11 @@ class Query:
         return self.index.images.pixels_on(self.y.device)
 
     @property
+    def scanning(self) -> tuple[torch.device, ...]:
+        """The devices that share exact scans for these states."""
+        return self.index.images.device.at(self.y.device).scanning
+
+    @property
     def admitted_pixels(self) -> UInt8[Tensor, "m c h w"]:
         """Those that the label admits, in the same way."""
         return self.index.images.pixels_on(self.y.device, self.label)
@@ -167,8 +172,9 @@ class Query:
 
     def exact_record(self) -> PosteriorRecord:
         """The sums over every legal patch; fields are [b, h, w]."""
-        devices = self.index.images.device.at(self.y.device).scanning
-        return exact_scan(self.admitted_pixels, self.y, self.sigma, self.geometry, devices=devices)
+        return exact_scan(
+            self.admitted_pixels, self.y, self.sigma, self.geometry, devices=self.scanning
+        )
 
 
 def cut(sums: Tensor, signature: BorderSignature) -> Tensor:

@@ -193,7 +193,8 @@ def _read_values(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise ResultsError(f"{path} is not JSON ({error}). {REMEDY}") from error
     if not isinstance(values, dict):
-        raise ResultsError(f"{path} holds {type(values).__name__} and no results. {REMEDY}")
+        found = "float" if isinstance(values, Decimal) else type(values).__name__
+        raise ResultsError(f"{path} holds {found} and no results. {REMEDY}")
     return values
 
 
@@ -230,7 +231,7 @@ def checked(values: object, kind: Any, path: Path, where: str = "") -> Any:
             SHOULD_BE: first["msg"],
             "dataclass_type": "names and values",
             "too_short": "a list with something in it",
-            "tuple_type": "a list",
+            "tuple_type": "a list with something in it",
         }.get(first["type"], first["msg"])
         raise wrong(first["input"], words, place, path) from None
 

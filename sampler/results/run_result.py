@@ -92,7 +92,7 @@ class SamplerConfig:
         check_steps(self.steps, fewest=2 if self.reference_steps else 1)
 
 
-def _complete(config: object) -> object:
+def complete_settings(config: object) -> object:
     """The values of a configuration, none of which but those of later versions may be lacking."""
     if isinstance(config, dict):
         for name in [field.name for field in fields(SamplerConfig)]:
@@ -229,7 +229,7 @@ class RunResult:
     """
 
     schema_version: Natural = SCHEMA_VERSION
-    config: Annotated[SamplerConfig, BeforeValidator(_complete)]
+    config: Annotated[SamplerConfig, BeforeValidator(complete_settings)]
     scales: ScalesResult
     source: SourceResult
     device: Text = "cpu"

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from jaxtyping import Float
 from numpy import ndarray
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from sampler.networks import NetworkConfig
 from sampler.results.json_files import (
@@ -24,7 +24,12 @@ from sampler.results.json_files import (
     Versions,
     read_json,
 )
-from sampler.results.run_result import SamplerConfig, ScalesResult, SourceResult
+from sampler.results.run_result import (
+    SamplerConfig,
+    ScalesResult,
+    SourceResult,
+    complete_settings,
+)
 
 VERIFY_FILE, CALIBRATE_FILE, COMPARE_FILE = "verify.json", "calibrate.json", "compare.json"
 TARGET_R2, TARGET_COVERAGE = 0.995, 0.95  # of a step of a verification
@@ -121,7 +126,7 @@ class VerifyResult:
     """
 
     schema_version: Natural = 1
-    config: VerifySettings
+    config: Annotated[VerifySettings, BeforeValidator(complete_settings)]
     scales: ScalesResult
     source: SourceResult
     device: Text

@@ -174,6 +174,9 @@ def test_an_old_verification_is_named_with_what_it_lacks(results: Path, tmp_path
     shutil.copy(results / "verification" / "verify.json", tmp_path)
     change(tmp_path / "verify.json", cut("steps", 0, "recall"))
     assert "verify.json lacks steps[0].recall: another version wrote it" in mistake(tmp_path)
+    shutil.copy(results / "verification" / "verify.json", tmp_path)
+    change(tmp_path / "verify.json", cut("config", "k"))
+    assert "verify.json lacks config.k: another version wrote it" in mistake(tmp_path)
 
 
 def mistake(folder: Path, *arguments: object) -> str:

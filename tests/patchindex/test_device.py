@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from patchindex import ImageSet
-from patchindex.device import CPU, Device
+from patchindex.device import CPU, Device, default_device
 from patchindex.errors import KernelError
 
 ELSEWHERE = torch.device("meta")  # a device that is not the processor and needs no GPU
@@ -99,6 +99,13 @@ def test_a_device_is_pickled_without_what_is_kept_there() -> None:
     copy = pickle.loads(pickle.dumps(device))  # noqa: S301 - our own
     assert (copy.place, copy.budget, copy.scanning) == (ELSEWHERE, 10, (ELSEWHERE, CPU))
     assert copy.used == 0
+
+
+def test_what_is_given_no_device_shares_one_budget() -> None:
+    images = [ImageSet.from_array(np.zeros((2, 1, 3, 3), dtype=np.uint8)) for _ in range(2)]
+    copy = pickle.loads(pickle.dumps(images[0]))  # noqa: S301 - our own
+    devices = [one.device for one in (*images, copy)]
+    assert all(device is default_device() for device in devices)
 
 
 def test_a_processor_keeps_nothing_twice() -> None:

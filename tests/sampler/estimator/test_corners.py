@@ -7,8 +7,10 @@ from reference.brute_search import BruteSearch
 from reference.samples import noisy_states, random_images
 from reference.score_machines import posterior
 
-from patchindex import ImageSet, PatchGeometry
+from patchindex import ImageSet, PatchGeometry, PosteriorRecord
+from patchindex.kernels import exact_scan
 from sampler import ELSMachine
+from sampler.estimator import head
 from sampler.estimator.head import corner_record, is_corner
 from sampler.estimator.query import Query
 
@@ -73,3 +75,16 @@ def test_one_legal_center_that_is_not_the_pixels_own_is_no_corner() -> None:
             boundary="circular_interior",
         )  # fmt: skip
         np.testing.assert_allclose(found.mean[number], expected.mean, atol=1e-4)
+
+
+@pytest.mark.parametrize("patch_size", [3, 7])
+def test_all_devices_that_share_exact_scans_sum_corners(patch_size, monkeypatch) -> None:
+    query, seen = query_of(9, 8, patch_size), []
+
+    def spy(*arguments: object, devices: tuple[torch.device, ...]) -> PosteriorRecord:
+        seen.append(devices)
+        return exact_scan(*arguments)
+
+    monkeypatch.setattr(head, "exact_scan", spy)
+    corner_record(query)
+    assert set(seen) == {query.scanning} == {(torch.device("cpu"),)}
