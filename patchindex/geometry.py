@@ -5,8 +5,9 @@ rule decides it, one image axis at a time, so a rectangle of centers describes i
 (arXiv 2412.20292, equation 41 and figure 9, restated as one rule for interior, edges and corners).
 
 The exact scans restate the rule by displacements, and are tested against this file:
-`kernels/native/layout.cpp`, `kernels/torch_scan.py`, `kernels/triton_scan_kernel.py`. A new
-boundary is added here and there; everything else asks `query_wraps` and `training_wraps`.
+`kernels/native/layout.cpp`, `kernels/torch_scan.py`, `kernels/triton_scan_kernel.py` with
+`triton_scan.py` and `tiles.py`. A new boundary is added here and there; distances, windows and the
+index ask `query_wraps` and `training_wraps`.
 """
 
 from collections.abc import Sequence

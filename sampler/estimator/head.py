@@ -108,7 +108,9 @@ def corner_record(query: Query) -> tuple[Int[Tensor, " m"], PosteriorRecord]:
     if not corner.any():
         return places[:0].flatten(), PosteriorRecord.empty((0,), c, device)
     pixels = query.admitted_pixels  # a copy, where a class does not fit on the device
-    if (4 * r) ** 2 >= height * width:  # the blocks are no smaller than the image
+    # where a side has no more than one row of interior, the blocks would not cover it
+    thin = min(height, width) <= query.geometry.patch_size
+    if thin or (4 * r) ** 2 >= height * width:  # the blocks are no smaller than the image
         same_place = index_geometry(query.index, query.geometry.patch_size, equivariant=False)
         whole = exact_scan(pixels, query.y, query.sigma, same_place, devices=query.scanning)
         corner = corner.to(device)
