@@ -39,6 +39,14 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def empty_device() -> None:
+    """A default device on which nothing stays yet, so that no test sees what others left there."""
+    from patchindex.device import default_device  # noqa: PLC0415 - after the hook that checks types
+
+    default_device.cache_clear()
+
+
 @pytest.fixture
 def unchecked() -> Iterator[None]:
     """As in a user's run, no annotation is checked: wrong input reaches our own messages."""

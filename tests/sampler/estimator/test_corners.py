@@ -33,7 +33,17 @@ def query_of(height: int, width: int, patch_size: int, boundary: str = "zeros") 
 
 @pytest.mark.parametrize(
     ("height", "width", "patch_size"),
-    [(20, 17, 5), (16, 16, 7), (9, 30, 3), (7, 6, 5), (5, 5, 5), (3, 9, 5), (5, 30, 5), (40, 5, 5), (3, 50, 5)],
+    [
+        (20, 17, 5),
+        (16, 16, 7),
+        (9, 30, 3),
+        (7, 6, 5),
+        (5, 5, 5),
+        (3, 9, 5),
+        (5, 30, 5),
+        (40, 5, 5),
+        (3, 50, 5),
+    ],
 )
 def test_corners_are_those_of_the_reference(height, width, patch_size) -> None:
     query = query_of(height, width, patch_size)
