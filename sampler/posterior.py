@@ -22,9 +22,9 @@ class Posterior:
         effective_sample_size: 1 / sum of squared normalized weights.
         head_mass: share of the mass that was summed patch by patch and not sampled; 1 where
             exact, nan where patches were left out (`tail=0`) and the share cannot be known.
-        standard_error: of `mean`, from sampling the tail, widened where few draws carry it so that
-            1.96 of them are a 95 % interval; 0 where exact, nan where the mean is biased because
-            patches were left out.
+        standard_error: of `mean`, from sampling the tail; 0 where exact, nan where the mean is
+            biased because patches were left out. With a tail of whole images it is widened where
+            few draws carry it, so that 1.96 of them are a 95 % interval.
         num_scored: patches whose distance was computed.
         k_hat: Pareto shape of the sampled weights: intervals of `standard_error` are honest below
             about 0.7; -inf where exact, inf where unknown.
