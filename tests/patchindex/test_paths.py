@@ -20,7 +20,7 @@ pytestmark = ignore_threads
 WITHOUT_POSIX = """
     import os, sys
 
-    import filelock  # which picks its own way by the platform
+    import filelock, platformdirs  # which pick their own way by the platform
 
     for name in ("fcntl", "resource", "pwd", "grp", "termios", "syslog"):
         sys.modules[name] = None
