@@ -27,7 +27,7 @@ LINE_BYTES = 64
 class Peak:
     """Rates of one undisturbed core, measured anew by each call."""
 
-    library: CDLL
+    loaded: CDLL
 
     @classmethod
     def compiled(cls, isa: str) -> "Peak":
@@ -49,15 +49,15 @@ class Peak:
             done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
             if done.returncode:
                 raise click.ClickException(f"{compiler} does not compile {SOURCE}: {done.stderr}")
-            library = CDLL(str(path))
-        library.multiply_adds_per_second.restype = c_double
-        library.random_lines_per_second.restype = c_double
-        library.random_lines_per_second.argtypes = [c_void_p, c_int64]
-        return cls(library)
+            loaded = CDLL(str(path))
+        loaded.multiply_adds_per_second.restype = c_double
+        loaded.random_lines_per_second.restype = c_double
+        loaded.random_lines_per_second.argtypes = [c_void_p, c_int64]
+        return cls(loaded)
 
     def multiply_adds_per_second(self) -> float:
         """Float multiply-adds, or additions."""
-        return float(self.library.multiply_adds_per_second())
+        return float(self.loaded.multiply_adds_per_second())
 
     def random_lines_per_second(self, data: UInt8[ndarray, "..."]) -> float:
         """Cache lines fetched from random places of this array, which has one at least."""
@@ -66,4 +66,4 @@ class Peak:
             raise click.ClickException(
                 f"{array.nbytes} bytes are given. Give {LINE_BYTES} or more."
             )
-        return float(self.library.random_lines_per_second(array.ctypes.data, array.nbytes))
+        return float(self.loaded.random_lines_per_second(array.ctypes.data, array.nbytes))
