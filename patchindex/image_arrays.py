@@ -24,12 +24,14 @@ class LoadedImages:
 
     Attributes:
         class_names: of the files' folders, byte for byte; empty if the classes have no names.
+        names: of the files, below their folder; None if images have none of their own.
         name: where the images come from, for people.
     """
 
     pixels: UInt8[ndarray, "n c h w"]
     labels: Int[ndarray, " n"] | None = None
     class_names: tuple[str, ...] = ()
+    names: tuple[str, ...] | None = None
     name: str
     crop: Crop = "none"
 

@@ -29,6 +29,7 @@ class ImageSet:
         pixels: 0..255; a memory map stays on disk until it is read.
         labels: class number of each image, or None.
         class_names: name of class i at position i; empty if the classes have no names.
+        names: file of each image below the folder that they come from, or None.
         name: where the images come from, for people.
         crop: what was cut off before images got their size: nothing, or what lies outside the
             centered rectangle of the new aspect ratio.
@@ -39,6 +40,7 @@ class ImageSet:
     pixels: UInt8[ndarray, "n c h w"]
     labels: Int[ndarray, " n"] | None = None
     class_names: tuple[str, ...] = ()
+    names: tuple[str, ...] | None = None
     name: str = "array"
     crop: Crop = "none"
     device: Device = field(default_factory=default_device)
@@ -50,12 +52,14 @@ class ImageSet:
         labels: Integer[ndarray, " n"] | Sequence[int] | None = None,
         *,
         class_names: Sequence[str] = (),
+        names: Sequence[str] | None = None,
         name: str = "array",
         layout: Layout | None = None,
     ) -> "ImageSet":
         """Wrap uint8 images [n, c, h, w], without a copy where memory has them in this order.
 
         Args:
+            names: file of each image, or anything that tells one from another, without zero bytes.
             layout: "nhwc" for channels on the last axis. None takes them to be on the second, and
                 refuses shapes that look otherwise; "nchw" takes any shape.
 
@@ -72,11 +76,17 @@ class ImageSet:
         if 0 in pixels.shape:
             raise DatasetError(f"images have shape {pixels.shape}. Give at least one image.")
         pixels = channels_first(pixels, layout)
+        if names is not None and (len(names) != len(pixels) or any("\0" in n for n in names)):
+            raise DatasetError(
+                f"there are {len(names)} names for {len(pixels)} images. Give one for each, "
+                "without zero bytes."
+            )
         return cls(
             # torch takes no negative strides, and kernels read fastest what lies in order
             pixels=pixels if pixels.flags.c_contiguous else np.ascontiguousarray(pixels),
             labels=checked_labels(labels, len(pixels)),
             class_names=tuple(class_names),
+            names=None if names is None else tuple(names),
             name=name,
         )
 
@@ -96,7 +106,8 @@ class ImageSet:
                 "native" to keep their size. None takes the dataset's own default (32 for the
                 named ones).
             crop: "center" cuts the largest centered rectangle of the new aspect ratio out of each
-                image before it is resized; "none" or None stretches images of another ratio.
+                image before it is resized; "none" stretches images of another ratio. None takes the
+                dataset's own default ("center" for CelebA, else "none").
             limit: keep the first so many images.
         """
         from patchindex.datasets import load_images  # noqa: PLC0415 - imports torchvision: seconds
@@ -104,8 +115,9 @@ class ImageSet:
         found = load_images(source, resolution=resolution, crop=crop, limit=limit)
         names = tuple(printable(name) for name in found.class_names)
         images = cls.from_array(
-            found.pixels, found.labels, class_names=names, name=found.name, layout="nchw"
-        )
+            found.pixels, found.labels, class_names=names, names=found.names, name=found.name,
+            layout="nchw",
+        )  # fmt: skip
         return replace(images, crop=found.crop)
 
     def __len__(self) -> int:
@@ -187,6 +199,7 @@ class ImageSet:
             pixels=self.pixels[chosen],
             labels=None if self.labels is None else self.labels[chosen],
             class_names=self.class_names,
+            names=None if self.names is None else tuple(self.names[i] for i in chosen),
             name=f"{self.name}, label {label}",
             crop=self.crop,
             device=self.device,

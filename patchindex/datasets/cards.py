@@ -6,6 +6,7 @@ from typing import Any, Literal, get_args
 import yaml
 
 from patchindex.errors import DatasetError
+from patchindex.image_arrays import Crop
 from patchindex.paths import data_file
 
 Loader = Literal["idx", "cifar10", "celeba", "bundled"]
@@ -17,15 +18,19 @@ class DatasetCard:
 
     Attributes:
         loader: which reader understands its files.
-        height, width: of the images as published, after the card's crop.
+        height, width: of the images as published.
         num_images: in the split that is loaded.
         resolution: side in pixels that images get unless another is asked for.
+        crop: what becomes of images with another aspect ratio than the resolution, unless another
+            crop is asked for; see `load_images`.
         class_names: name of class i at position i; empty if there are no labels.
         folder: where its files lie in a folder of `$PATCHINDEX_DATA`.
         torchvision_folder: where torchvision's download puts them.
         locations: absolute folders of the operating system's own copies.
         files: what must be in one such folder, in the order the reader takes them; `.gz` may be
             missing. For a bundled dataset, paths in `data/`.
+        downloads: what to get by hand from `source` where `files` are nowhere, with sizes; empty
+            where these are what is downloaded.
         substitute: paths in a folder of `$PATCHINDEX_DATA` that serve where `files` are nowhere.
         substitute_note: what these are, for the log.
     """
@@ -42,10 +47,12 @@ class DatasetCard:
     source: str
     files: tuple[str, ...]
     resolution: int = 32
+    crop: Crop = "none"
     class_names: tuple[str, ...] = ()
     folder: str = ""
     torchvision_folder: str = ""
     locations: tuple[str, ...] = ()
+    downloads: tuple[str, ...] = ()
     substitute: tuple[str, ...] = ()
     substitute_note: str = ""
 
@@ -53,11 +60,12 @@ class DatasetCard:
         name = self.name if isinstance(self.name, str) else "without a name"
         for field in fields(self):
             _check_value(name, field, getattr(self, field.name))
-        if self.loader not in get_args(Loader):
-            raise DatasetError(
-                f"card {self.name} has loader {self.loader!r}. "
-                f"Give one of {', '.join(get_args(Loader))}."
-            )
+        for setting, kinds in (("loader", get_args(Loader)), ("crop", get_args(Crop))):
+            if getattr(self, setting) not in kinds:
+                raise DatasetError(
+                    f"card {self.name} has {setting} {getattr(self, setting)!r}. "
+                    f"Give one of {', '.join(kinds)}."
+                )
 
     @classmethod
     def from_yaml(cls, text: str, *, origin: str) -> "DatasetCard":

@@ -262,6 +262,7 @@ def load_image_folder(
         ),
         labels=np.asarray(listing.labels) if listing.labels else None,
         class_names=listing.class_names,
+        names=tuple(path.relative_to(root).as_posix() for path in listing.files),
         name=f"folder:{root}",
     )
 

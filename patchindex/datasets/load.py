@@ -11,9 +11,9 @@ from numpy import ndarray
 from torchvision import datasets
 
 from patchindex.datasets.cards import DatasetCard, card_names, load_card
+from patchindex.datasets.celeba import read_celeba
 from patchindex.datasets.files import load_image_folder
 from patchindex.datasets.named import (
-    read_celeba,
     read_cifar_batches,
     read_cifar_zip,
     read_idx_images,
@@ -81,11 +81,15 @@ def download_files(card: DatasetCard) -> FoundFiles:
     """The dataset's files after torchvision has downloaded them into the home folder.
 
     Raises:
-        DatasetError: the download failed; says where else the files were looked for, and where to
-            put them by hand.
+        DatasetError: a folder of the user's own holds some of them, or the download failed; says
+            what is missing, where the files were looked for, and where to put them by hand.
     """
+    for folder in data_folders():  # torchvision would put all into the home folder, gigabytes even
+        for part in _card_folders(card):
+            if lack := _incomplete(folder / part, card):
+                raise DatasetError(f"{card.name} is incomplete: {lack}. {_by_hand(card)}")
     root = datasets_dir()
-    logger.info("downloading %s into %s", card.name, root)
+    logger.info("downloading %s into %s (licence: %s)", card.name, root, card.licence)
     try:
         root.mkdir(parents=True, exist_ok=True)
         _fetch(card.name, root)
@@ -100,12 +104,40 @@ def download_files(card: DatasetCard) -> FoundFiles:
 
 def _absent(card: DatasetCard, reason: str) -> DatasetError:
     """The error for a dataset that is nowhere: where we looked, and what helps."""
-    by_hand = datasets_dir() / card.torchvision_folder
+    folders = _searched_folders(card)
+    lacks = [lack for folder in folders if (lack := _incomplete(folder, card))]
     return DatasetError(
         f"{card.name} is not on this machine, and its download failed ({reason}). "
-        f"Looked in {', '.join(str(folder) for folder in _searched_folders(card))}. "
-        f"Put {', '.join(card.files)} into {by_hand} by hand, or into the folder {card.folder} "
-        "of a folder that the environment variable PATCHINDEX_DATA names."
+        f"Looked in {', '.join(map(str, folders))}. {''.join(f'{lack}. ' for lack in lacks)}"
+        f"{_by_hand(card)}"
+    )
+
+
+def _incomplete(folder: Path, card: DatasetCard) -> str:
+    """Which of the dataset's files a folder lacks that holds others, or their archive; or nothing.
+
+    A folder with none of them is not meant to hold them.
+    """
+    missing = [file for file in card.files if not _present(folder, [file])]
+    packed = [f"{file}.zip" for file in missing if (folder / f"{file}.zip").exists()]
+    if not missing or (len(missing) == len(card.files) and not packed):
+        return ""
+    unpack = f", but {', '.join(packed)}, which must be unpacked" if packed else ""
+    return f"{folder} lacks {', '.join(missing)}{unpack}"
+
+
+def _by_hand(card: DatasetCard) -> str:
+    """What to get and where to put it."""
+    place = datasets_dir() / card.torchvision_folder
+    where = (
+        f"into {place} by hand, or into the folder {card.folder} of a folder that the environment "
+        "variable PATCHINDEX_DATA names."
+    )
+    if not card.downloads:
+        return f"Put {', '.join(card.files)} {where}"
+    return (
+        f"Get {' and '.join(card.downloads)} from {card.source} ({card.licence}), and put "
+        f"{', '.join(card.files)} {where}"
     )
 
 
@@ -138,7 +170,8 @@ def load_images(
         resolution: 32 or "32" (a square), "48x32" (height x width), or "native" to keep the size.
             None takes the card's own for named datasets, and keeps the size of others.
         crop: "center" cuts images to the aspect ratio of the resolution before they are resized;
-            "none" or None stretches those of another ratio, with a warning.
+            "none" stretches those of another ratio, with a warning. None takes the card's own for
+            named datasets, "center" for CelebA alone, and "none" for others.
         limit: keep the first so many images, at least 1; the others are not decoded.
 
     Raises:
@@ -154,7 +187,7 @@ def load_images(
     else:
         card = _known_card(source)
         size = parse_resolution(resolution, default=(card.resolution, card.resolution))
-        cut = parse_crop(crop, size)
+        cut = parse_crop(card.crop if crop is None and size else crop, size)
         images = _load_named(card, size, cut, limit)
     if limit is not None and limit > len(images):
         logger.info(

@@ -1,4 +1,4 @@
-"""Readers of the named datasets: MNIST and relatives (idx), CIFAR-10, CelebA.
+"""Readers of MNIST and its relatives (idx), and of CIFAR-10.
 
 Ours, as torchvision's, which only downloads them, want files unpacked in a folder of their own
 layout, read a whole data set where a limit asks for few, know no archive of JPEG files, and say in
@@ -14,7 +14,6 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +45,6 @@ BATCH_PARTS = {
     ("numpy._core.multiarray", "_reconstruct"),
     ("_codecs", "encode"),
 }
-CROP = 178  # side of CelebA's faces, as the paper crops them
-TRAIN = "0"  # in CelebA's list of splits
 
 
 def read_idx_images(
@@ -236,64 +233,3 @@ def _training_members(names: Sequence[str], class_names: Sequence[str]) -> list[
         for rank, name in enumerate(own)
     ]
     return [(name, label) for _, label, name in sorted(ranked)]
-
-
-def read_celeba(
-    partition: Path,
-    folder: Path,
-    *,
-    size: Size | None = None,
-    crop: Crop = "none",
-    limit: int | None = None,
-) -> UInt8[ndarray, "n 3 h w"]:
-    """The training faces in the list's order, cropped to the central 178x178 pixels, then resized.
-
-    Args:
-        partition: `list_eval_partition.txt`: a file name and 0 (train), 1 or 2 on each line.
-        folder: `img_align_celeba`, which holds the files.
-        size: height and width; None keeps 178x178.
-        crop: what to cut off those 178x178 before they get another shape.
-        limit: keep the first so many; None keeps all.
-
-    Raises:
-        DatasetError: the list is garbled or names no training image, or an image is missing,
-            damaged or too small.
-    """
-    names = _training_names(partition)[:limit]
-    return stack_resized(
-        names, partial(_decode_face, folder), shape=(3, *(size or (CROP, CROP))), crop=crop
-    )
-
-
-def _training_names(partition: Path) -> list[str]:
-    """File names of the training split."""
-    try:
-        lines = [line.split() for line in partition.read_text(encoding="ascii").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{partition} cannot be read: {error}. Get it again.") from error
-    for number, line in enumerate(lines, start=1):
-        if line and (len(line) != 2 or line[1] not in {"0", "1", "2"}):
-            raise DatasetError(
-                f"line {number} of {partition} is {' '.join(line)!r}. "
-                "Each line should be a file name and 0, 1 or 2; get the file again."
-            )
-    names = [line[0] for line in lines if line and line[1] == TRAIN]
-    if not names:
-        raise DatasetError(
-            f"{partition} lists no training image (a file name and 0). Get it again."
-        )
-    return names
-
-
-def _decode_face(folder: Path, name: str) -> UInt8[ndarray, "3 178 178"]:
-    """The central square of one face."""
-    path = folder / name
-    face = decode_image(path, channels=3)
-    _, height, width = face.shape
-    if min(height, width) < CROP:
-        raise DatasetError(
-            f"{path} is {height}x{width} pixels, but CelebA's aligned faces are 218x178. "
-            "Unpack img_align_celeba.zip again."
-        )
-    top, left = (height - CROP) // 2, (width - CROP) // 2
-    return face[:, top : top + CROP, left : left + CROP]

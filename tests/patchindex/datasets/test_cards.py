@@ -54,6 +54,7 @@ def test_a_card_needs_the_required_keys_only_and_cannot_be_changed():
         ),
         (MINIMAL.replace("title: Tiny\n", ""), "tiny.yaml lacks these keys: title. Add them"),
         (MINIMAL.replace("idx", "magic"), "loader 'magic'. Give one of idx, cifar10"),
+        (MINIMAL + "crop: top", "card tiny has crop 'top'. Give one of none, center"),
         (MINIMAL.replace("28", "0"), "Give a whole number above zero"),
         (MINIMAL.replace("28", "wide"), "Give a whole number above zero"),
         (MINIMAL.replace("28", "true"), "has a bool for .* Give a whole number above zero"),

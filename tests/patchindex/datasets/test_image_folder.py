@@ -206,3 +206,15 @@ def test_a_palette_with_a_transparent_color_is_laid_over_white(tmp_path):
     image.save(tmp_path / "a.png", transparency=0)
     pixels = decode_image(tmp_path / "a.png", channels=3).transpose(1, 2, 0)
     assert np.array_equal(pixels, np.where(GREY[..., None] < 120, (255, 255, 255), (200, 100, 50)))
+
+
+def test_images_of_a_folder_are_named_by_their_files(tmp_path):
+    for name in ("b/two.png", "a/one.png", "a/deep/x.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (4, 4)).save(tmp_path / name)
+    images = ImageSet.load(f"folder:{tmp_path}")
+    assert sorted(images.names) == ["a/deep/x.png", "a/one.png", "b/two.png"]
+    assert images.with_label(1).names == ("b/two.png",)
+    assert ImageSet.load(f"folder:{tmp_path}", limit=2).names == images.names[:2]
+    with pytest.raises(DatasetError, match=r"there are 1 names for 3 images. Give one for each"):
+        ImageSet.from_array(images.pixels, names=["x"], layout="nchw")
