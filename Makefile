@@ -11,7 +11,7 @@ CXX_FILES := $(wildcard patchindex/kernels/native/*.cpp patchindex/kernels/nativ
 
 demo: $(READY)
 	$(BIN)/patchindex build --dataset sample --scales 3,5,9,15 --out demo/sample.zarr
-	$(BIN)/sampler run --index demo/sample.zarr --num 4 --steps 10 --out demo/run --trace --overwrite
+	$(BIN)/sampler run --index demo/sample.zarr --num 4 --steps 10 --retrieve --out demo/run --trace --overwrite
 	$(BIN)/sampler explain demo/run
 	@echo "Look at demo/run/samples.png; the table above says how far it is from exact."
 	@echo "Open demo/run/explain.html in a browser to see where each pixel comes from."

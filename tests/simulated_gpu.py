@@ -119,31 +119,35 @@ class DeviceKernels:
 
     propagate_neighbors = staticmethod(torch_backend.propagate_neighbors)
     nearest_rows = staticmethod(torch_backend.nearest_rows)
+    nearest_in_cells = staticmethod(torch_backend.nearest_in_cells)
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         kernel = getattr(PROCESSOR, name)
 
         def launch(pixels: Tensor, *operands: Any, **options: Any) -> Any:
-            for x in tensors_in((operands, options)):
-                assert isinstance(x, GpuTensor), f"{name} was given queries that are not on {GPU}"
+            def held(x: Any) -> Any:
+                there = isinstance(x, GpuTensor) or not isinstance(x, Tensor)
+                assert there, f"{name} was given queries that are not on {GPU}"
+                return unwrapped(x)
+
             found = kernel(
-                unwrapped(pixels), *map(unwrapped, operands),
-                **{option: unwrapped(x) for option, x in options.items()},
+                unwrapped(pixels), *(each_tensor(held, x) for x in operands),
+                **{option: each_tensor(held, x) for option, x in options.items()},
             )  # fmt: skip
-            return landed(found)
+            return each_tensor(on_gpu, found)
 
         return launch
 
 
-def landed(found: Any) -> Any:
-    """What a kernel found, with all its tensors on the simulated GPU."""
-    if isinstance(found, tuple):
-        return tuple(landed(part) for part in found)
-    if is_dataclass(found) and not isinstance(found, type):
+def each_tensor(change: Callable[[Any], Any], x: Any) -> Any:
+    """The same with all tensors changed that tuples and dataclasses hold."""
+    if isinstance(x, tuple):
+        return tuple(each_tensor(change, part) for part in x)
+    if is_dataclass(x) and not isinstance(x, type):
         return replace(
-            found, **{part.name: landed(getattr(found, part.name)) for part in fields(found)}
+            x, **{part.name: each_tensor(change, getattr(x, part.name)) for part in fields(x)}
         )
-    return on_gpu(found)
+    return change(x)
 
 
 @contextmanager

@@ -17,11 +17,12 @@ from patchindex.index.store import with_own_hash
 from patchindex.paths import data_file
 from patchindex.progress import ProgressCallback
 
-# several lists in the larger signatures, several parts per scale
+# several lists in the larger signatures, several shards per scale
 SMALL = {
     "single_list_patches": 500,
     "lists_per_sqrt": 0.5,
     "block_patches": 3000,
+    "shard_patches": 5000,
     "train_patches": 4096,
 }
 
@@ -54,6 +55,12 @@ def build_small(
 def array_checksums(index: PatchIndex) -> dict[str, str]:
     """CRC of every array: equal means bit for bit the same."""
     return {name: entry["crc32c"] for name, entry in index.manifest["arrays"].items()}
+
+
+def merged_lists(index: PatchIndex, patch_size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Ids [p] and codes [p, r] of all lists, list after list as one shard would have them."""
+    arrays = index.arrays(patch_size)
+    return arrays.read_lists(np.arange(len(arrays.count)))
 
 
 def all_windows(

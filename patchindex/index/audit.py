@@ -6,11 +6,13 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Int
+from numpy import ndarray
 
 from patchindex.errors import StoreError
 from patchindex.geometry import PatchGeometry
-from patchindex.index.lists import num_patches, signature_map
-from patchindex.index.scale import ScaleArrays
+from patchindex.index.lists import num_patches, shard_ranges, signature_map
+from patchindex.index.scale import ListShard
 from patchindex.index.schema import Manifest
 from patchindex.index.snapshot import Snapshot
 from patchindex.index.store import (
@@ -55,7 +57,10 @@ def _check_files(path: Path, manifest: Manifest, progress: ProgressCallback) -> 
         if crc32c(path / name / "zarr.json") != entry["metadata_crc32c"]:
             damaged.append(f"{name}/zarr.json")
     progress("verify checksums", len(arrays), len(arrays))
-    groups = ["scales", *(f"scales/{scale}" for scale in manifest["config"]["scales"])]
+    members = {name.rpartition("/")[0] for name in arrays if name.startswith("scales/")}
+    groups = sorted(
+        {str(parent) for name in members for parent in (Path(name), *Path(name).parents)} - {"."}
+    )
     damaged += [f"{name}/zarr.json" for name in groups if not _is_group(path / name)]
     if damaged:
         raise StoreError(
@@ -78,44 +83,48 @@ def _is_group(path: Path) -> bool:
 
 def _check_lists(snapshot: Snapshot, patch_size: int, progress: ProgressCallback) -> None:
     """Raise StoreError unless each legal patch is in exactly one list of its own signature."""
-    arrays = snapshot.scales[patch_size]
-    fault = _find_fault(
-        snapshot.geometry(patch_size),
-        len(snapshot.mapped_pixels),
-        arrays,
-        partial(progress, f"verify scale {patch_size}"),
-    )
-    if fault:
-        raise StoreError(f"{snapshot.path} is wrong at scale {patch_size}: {fault}. {REBUILD}")
+    arrays, geometry = snapshot.scales[patch_size], snapshot.geometry(patch_size)
+    shards = shard_ranges(geometry, len(snapshot.mapped_pixels), snapshot.config)
+    total = int(arrays.offsets[-1])
+    done = np.cumsum([0, *(len(shard.ids) for shard in arrays.shards)]).tolist()
+
+    def report(before: int, checked: int) -> None:
+        progress(f"verify scale {patch_size}", before + checked, total)
+
+    for shard, images, before in zip(arrays.shards, shards, done[:-1], strict=True):
+        fault = _find_fault(
+            geometry, images, shard, arrays.signature_lists, partial(report, before)
+        )
+        if fault:
+            raise StoreError(f"{snapshot.path} is wrong at scale {patch_size}: {fault}. {REBUILD}")
     arrays.check(np.arange(len(arrays.count)))
 
 
 def _find_fault(
     geometry: PatchGeometry,
-    num_images: int,
-    arrays: ScaleArrays,
-    progress: Callable[[int, int], None],
+    images: range,
+    shard: ListShard,
+    signature_lists: Int[ndarray, " signatures_plus_1"],
+    progress: Callable[[int], None],
 ) -> str | None:
-    """What is wrong with the lists of a scale; None if each patch is where it belongs, once."""
-    ids, offsets = arrays.ids, arrays.offsets
-    signature_of_list = np.repeat(
-        np.arange(len(geometry.signatures)), np.diff(arrays.signature_lists)
-    )
+    """What is wrong with the lists of a shard; None if each patch is where it belongs, once."""
+    ids, offsets = shard.ids, shard.offsets
+    signature_of_list = np.repeat(np.arange(len(geometry.signatures)), np.diff(signature_lists))
     signature_at = signature_map(geometry).reshape(-1)
-    seen = np.zeros(num_images * signature_at.size, dtype=np.bool_)
+    seen = np.zeros(len(images) * signature_at.size, dtype=np.bool_)
     for start in range(0, len(ids), BLOCK_PATCHES):
-        progress(start, len(ids))
+        progress(start)
         block = ids[max(start - 1, 0) : start + BLOCK_PATCHES].astype(np.int64)
         places = np.arange(max(start - 1, 0), start + BLOCK_PATCHES)[: len(block)]
         lists = np.searchsorted(offsets, places, side="right") - 1
-        if block.min() < 0 or block.max() >= seen.size:
+        if block.max() >= seen.size:
             return "ids has patches of images that are not there"
         if (np.diff(block)[np.diff(lists) == 0] <= 0).any():
             return "ids do not ascend in every list"
         if (signature_at[block % signature_at.size] != signature_of_list[lists]).any():
             return "ids has patches in lists of another border signature"
         seen[block] = True
-    progress(len(ids), len(ids))
-    if not seen.sum() == len(ids) == num_patches(geometry, num_images):
+    progress(len(ids))
+    if not seen.sum() == len(ids) == num_patches(geometry, len(images)):
         return "ids does not hold each patch exactly once"
     return None

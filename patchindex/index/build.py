@@ -1,32 +1,30 @@
-"""Building an index: train, assign block by block, merge, scale by scale; resumes where it was."""
+"""Building an index scale by scale: train, then shard by shard; resumes where it was."""
 
 import logging
 import time
 from dataclasses import fields
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 import zarr
-from jaxtyping import Int, UInt8
-from numpy import ndarray
 
 from patchindex.device import CPU
 from patchindex.errors import StoreError
 from patchindex.geometry import PatchGeometry
 from patchindex.images import ImageSet
-from patchindex.index.assign import list_block
+from patchindex.index.assign import Assigner
 from patchindex.index.config import IndexConfig
 from patchindex.index.job import IMAGES, WorkDir, describe_job, finalize, finish_arrays, locked
-from patchindex.index.lists import num_patches
-from patchindex.index.merge import Part, merge_scale
+from patchindex.index.lists import block_images, shard_ranges
 from patchindex.index.patch_index import PatchIndex
 from patchindex.index.plan import check_disk, check_patches, plan_build
 from patchindex.index.schema import Job, Manifest
+from patchindex.index.shard import write_shard
 from patchindex.index.store import (
     hash_json,
     is_stray,
+    join_names,
     read_manifest,
     translate_write_errors,
     write_array,
@@ -56,7 +54,7 @@ def build_index(
 
     Args:
         overwrite: replace an index at `out`, once the new one is complete.
-        device: where patches are projected, assigned to lists and added up.
+        device: where patches are projected and assigned to lists.
 
     Raises:
         GeometryError: a scale is too large for the images.
@@ -83,9 +81,12 @@ def build_index(
                 logger.info("plan: less time than that, because %s computes", device)
             check_disk(plan, work.path, already=work.num_bytes())
             _write_images(work, images)
+            finished = {IMAGES: [IMAGES]}
             for geometry in geometries:
-                _build_scale(work, images, geometry, config, progress or no_progress, device=device)
-            finalize(work, images, config, job)
+                finished[f"{geometry.patch_size}"] = _build_scale(
+                    work, images, geometry, config, progress or no_progress, device=device
+                )
+            finalize(work, images, job, finished)
             work.swap_in(target)
             logger.info("%s is complete", target)
     return PatchIndex.open(target)
@@ -122,7 +123,7 @@ def _read_existing(target: Path) -> Manifest:
 
 def _check_replaceable(target: Path) -> None:
     """Raise StoreError unless `target` is an index, whole or damaged, and nothing else."""
-    known = {"zarr.json", "images", "labels", "scales"}
+    known = {"zarr.json", "images", "labels", "names", "scales"}
     if (
         not target.is_dir()
         or not {entry.name for entry in target.iterdir() if not is_stray(entry)} <= known
@@ -136,9 +137,12 @@ def _write_images(work: WorkDir, images: ImageSet) -> None:
         return
     start = time.perf_counter()
     root = zarr.open_group(work.store, mode="w")
+    root.create_group("scales")
     write_array(root, "images", np.asarray(images.pixels))
     if images.labels is not None:
         write_array(root, "labels", images.labels)
+    if images.names is not None:
+        write_array(root, "names", join_names(images.names))
     finish_arrays(work, IMAGES, sorted(root.array_keys()), time.perf_counter() - start)
 
 
@@ -150,38 +154,25 @@ def _build_scale(
     progress: ProgressCallback,
     *,
     device: torch.device,
-) -> None:
-    """Write all arrays of one scale, once."""
+) -> list[str]:
+    """Write all arrays of one scale, once; under which names that is noted."""
     name = f"{geometry.patch_size}"
-    if work.read_json(name):
-        return
-    trained, seconds = _trained_scale(work, images, geometry, config, progress, device=device)
-    parts = []
-    stage, per_image = f"scale {name}: assign", num_patches(geometry, 1)
-    step = max(1, config.block_patches // per_image)
-    for first in range(0, len(images), step):
-        progress(stage, first, len(images))
-        pixels = np.asarray(images.pixels[first : first + step])
-        seconds += _write_part(
-            work, _part_name(geometry, first), pixels, geometry, trained, device=device
-        )
-        read = partial(_read_part, work, _part_name(geometry, first))
-        parts.append(Part(first=first, num_images=len(pixels), read_lists=read))
-    progress(stage, len(images), len(images))
-    start = time.perf_counter()
-    scales = zarr.open_group(work.store, mode="r+").require_group("scales")
-    group = scales.create_group(name, overwrite=True)
-    merge_scale(group, images, geometry, trained, parts=parts, progress=progress, device=device)
-    arrays = [f"scales/{name}/{array}" for array in sorted(group.array_keys())]
-    seconds += time.perf_counter() - start
-    finish_arrays(work, name, arrays, seconds)
-    work.remove(f"scale-{name}")
-    logger.info("scale %s is built: %.0f s in all", name, seconds)
-
-
-def _part_name(geometry: PatchGeometry, first: int) -> str:
-    """Name of the part that begins with this image."""
-    return f"scale-{geometry.patch_size}/{first:09d}"
+    shards = shard_ranges(geometry, len(images), config)
+    names = [name, *(f"{name}-{number}" for number in range(len(shards)))]
+    trained = _trained_scale(work, images, geometry, config, progress, device=device)
+    missing = [n for n, noted in enumerate(names[1:]) if not work.read_json(noted)]
+    if missing:
+        assigner = Assigner.of(trained, geometry, device)
+    for number in missing:
+        start, path = time.perf_counter(), f"scales/{name}/shards/{number}"
+        group = zarr.open_group(work.store, mode="r+").create_group(path, overwrite=True)
+        write_shard(
+            group, images, shards[number], assigner,
+            block=block_images(geometry, config), progress=progress,
+        )  # fmt: skip
+        arrays = [f"{path}/{array}" for array in sorted(group.array_keys())]
+        finish_arrays(work, f"{name}-{number}", arrays, time.perf_counter() - start)
+    return names
 
 
 def _trained_scale(
@@ -192,44 +183,20 @@ def _trained_scale(
     progress: ProgressCallback,
     *,
     device: torch.device,
-) -> tuple[TrainedScale, float]:
-    """What was learned, now or before an interruption, and the seconds that took."""
-    name = f"scale-{geometry.patch_size}/trained"
-    arrays = work.read_arrays(name)
-    if arrays is None:
-        start = time.perf_counter()
-        trained = train_scale(images, geometry, config, progress, device)
-        arrays = {field.name: getattr(trained, field.name) for field in fields(TrainedScale)}
-        arrays["seconds"] = np.array(time.perf_counter() - start)
-        work.write_arrays(name, arrays)
-    seconds = float(arrays.pop("seconds"))
-    return TrainedScale(**arrays), seconds
-
-
-def _write_part(
-    work: WorkDir,
-    name: str,
-    pixels: UInt8[ndarray, "n c h w"],
-    geometry: PatchGeometry,
-    trained: TrainedScale,
-    *,
-    device: torch.device,
-) -> float:
-    """Write the lists of a block of images unless they are there; the seconds it took."""
-    done = work.read_arrays(name)
-    if done is not None:
-        return float(done["seconds"])
+) -> TrainedScale:
+    """What was learned, now or before an interruption."""
+    name = f"{geometry.patch_size}"
+    scales = zarr.open_group(work.store, mode="r+").require_group("scales")
+    learned = [field.name for field in fields(TrainedScale)]
+    if work.read_json(name):
+        stored = {array: scales[f"{name}/{array}"] for array in learned}
+        return TrainedScale(**{array: np.asarray(stored[array]) for array in learned})
     start = time.perf_counter()
-    lists = list_block(pixels, geometry, trained, device)
-    seconds = time.perf_counter() - start
-    work.write_arrays(name, {"lists": lists, "seconds": np.array(seconds)})
-    return seconds
-
-
-def _read_part(work: WorkDir, name: str) -> Int[ndarray, " m"]:
-    """The lists of a part that was written."""
-    arrays = work.read_arrays(name, "lists")
-    if arrays is None:
-        raise StoreError(f"{work.path / name}.npz has vanished or is damaged. {RESUME}")
-    lists: Int[ndarray, " m"] = arrays["lists"]
-    return lists
+    trained = train_scale(images, geometry, config, progress, device)
+    group = scales.create_group(name, overwrite=True)
+    group.create_group("shards")
+    for array in learned:
+        write_array(group, array, getattr(trained, array))
+    written = [f"scales/{name}/{array}" for array in learned]
+    finish_arrays(work, name, written, time.perf_counter() - start)
+    return trained

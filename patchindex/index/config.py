@@ -11,18 +11,20 @@ CodeKind = Literal["sq8"]
 
 # FAISS scans codes in groups of 16; with 25 dimensions a code takes 4 times as long as with 32
 CODE_LANES = 16
+DIMS_STEP = 8  # of projected windows: what AVX2 compares at once
 MOST = 2**63  # whole numbers are below this
 LEAST = {
     "seed": 0,
-    "max_lists": 1,
     "single_list_patches": 0,
     "plain_dims": 0,
-    "pca_dims": 1,
+    "least_dims": 1,
+    "most_dims": 1,
     "list_dims": 1,
     "points_per_list": 1,
     "kmeans_iterations": 1,
     "train_patches": 1,
     "block_patches": 1,
+    "shard_patches": 1,
 }
 
 
@@ -33,19 +35,21 @@ class IndexConfig:
     Attributes:
         scales: odd patch sides in pixels, one index each; kept sorted, doubles dropped.
         seed: of the training samples and of k-means.
-        max_lists: inverted lists that one border signature gets at most.
         single_list_patches: a signature with no more patches than this gets one list.
         lists_per_sqrt: inverted lists per square root of a larger signature's patches.
         code: how patches are stored for the search: `sq8` is one byte per dimension.
         plain_dims: windows of at most this many values are stored as they are, without PCA.
-        pca_dims: dimensions that larger windows are projected to.
+        explained_variance: share of the variance of larger windows that their principal
+            components must hold, within the next two.
+        least_dims, most_dims: principal components that larger windows are projected to.
         list_dims: leading dimensions that lists are formed by; FAISS assigns patches to lists
             twice as fast with at most 32.
         points_per_list: training patches per list for k-means.
         kmeans_iterations: of each k-means.
         train_patches: patches that PCA and code ranges are learned from.
-        block_patches: patches handled at once, and kept or lost at once when a build is
-            interrupted.
+        block_patches: patches that are assigned to lists at once, about: whole images.
+        shard_patches: patches that are stored together, and kept or lost at once when a build is
+            interrupted, at most: whole blocks.
 
     Raises:
         IndexConfigError: a scale is even or not positive, or a number is out of range.
@@ -55,17 +59,19 @@ class IndexConfig:
     scales: tuple[int, ...] = (3, 5, 9, 15)
     boundary: Boundary = "zeros"
     seed: int = 0
-    max_lists: int = 4096
     single_list_patches: int = 16_384
     lists_per_sqrt: float = 1.0
     code: CodeKind = "sq8"
     plain_dims: int = 32
-    pca_dims: int = 40
+    explained_variance: float = 0.97
+    least_dims: int = 40
+    most_dims: int = 64
     list_dims: int = 32
     points_per_list: int = 64
     kmeans_iterations: int = 10
     train_patches: int = 65_536
-    block_patches: int = 2**20
+    block_patches: int = 2**16
+    shard_patches: int = 2**24
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "scales", tuple(sorted(set(self.scales))))
@@ -82,13 +88,29 @@ class IndexConfig:
             raise IndexConfigError(
                 f"lists_per_sqrt is {self.lists_per_sqrt}. Give a positive number, such as 1.0."
             )
+        if not 0 < self.explained_variance <= 1:
+            raise IndexConfigError(
+                f"explained_variance is {self.explained_variance}. Give a share above 0, at most 1."
+            )
+        if self.least_dims > self.most_dims:
+            raise IndexConfigError(
+                f"least_dims is {self.least_dims}, but most_dims {self.most_dims}. Give no more."
+            )
 
-    def code_dims(self, channels: int, patch_size: int) -> int:
-        """Dimensions that a patch is projected to and searched in; plain ones are filled up."""
+    def is_plain(self, channels: int, patch_size: int) -> bool:
+        """Whether windows of this size are stored as they are."""
+        return channels * patch_size**2 <= self.plain_dims
+
+    def code_dims(self, channels: int, patch_size: int) -> range:
+        """How many dimensions a code may have: one number for plain windows, which are filled up.
+
+        Of others it depends on the images, see `explained_variance`.
+        """
         dims = channels * patch_size**2
-        if dims <= self.plain_dims:
-            return -(-dims // CODE_LANES) * CODE_LANES
-        return min(dims, self.pca_dims)
+        if self.is_plain(channels, patch_size):
+            filled = -(-dims // CODE_LANES) * CODE_LANES
+            return range(filled, filled + 1)
+        return range(min(dims, self.least_dims), min(dims, self.most_dims) + 1)
 
     def to_json(self) -> dict[str, Any]:
         """All fields, as JSON holds them."""
@@ -110,7 +132,7 @@ def _check_types(fields: dict[str, Any], defaults: dict[str, Any]) -> None:
     for name, value in fields.items():
         if name not in defaults:
             raise IndexConfigError(f"{name[:99]} is no setting of an index. Leave it out.")
-        kinds = (int, float) if name == "lists_per_sqrt" else (type(defaults[name]),)
+        kinds = (int, float) if isinstance(defaults[name], float) else (type(defaults[name]),)
         if type(value) not in kinds or (isinstance(value, int) and abs(value) >= MOST):
             raise IndexConfigError(
                 f"{name} is {value!r:.99}. Give a value such as {defaults[name]}."

@@ -4,29 +4,26 @@
       lock                 held by the process that builds
       job.json             config and hash of the images; another job here is thrown away
       store/               the index to be; renamed to NAME.zarr when complete
-      images.json          marks that the images are in the store; a scale has {P}.json
-      scale-{P}/           trained.npz and lists {first image}.npz, gone once the scale is merged
+      images.json          marks that the images are in the store; a scale has {P}.json, and
+                           each of its shards {P}-{K}.json
       replaced/            the old index on its way out
 
-Every file appears whole or not at all (written beside, then renamed); npz files carry the zip
-format's checksums, so that one a power cut has torn counts as absent. What is here belongs to
-nobody once job.json is gone, which is therefore removed before anything that a build relies on.
+Every mark appears whole or not at all (written beside, then renamed), and only once the arrays that
+it names are on the disk; arrays without one are written again. What is here belongs to nobody once
+job.json is gone, which is therefore removed before anything that a build relies on.
 """
 
 import json
 import logging
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypedDict
-from zipfile import BadZipFile
 
-import numpy as np
 import zarr
-from numpy import ndarray
 
 from patchindex.environment import library_versions
 from patchindex.images import ImageSet
@@ -126,22 +123,6 @@ class WorkDir:
         with whole_file(self.path / f"{name}.json") as path:
             path.write_text(canonical_json(value))
 
-    def read_arrays(self, name: str, *keys: str) -> dict[str, ndarray] | None:
-        """These arrays of NAME.npz, or all; None if the file is not there, or torn."""
-        try:
-            # opened here: NumPy leaks the file that it finds torn
-            with (self.path / f"{name}.npz").open("rb") as file, np.load(file) as arrays:
-                return {key: arrays[key] for key in keys or arrays.files}
-        except (FileNotFoundError, BadZipFile, ValueError, EOFError):
-            return None
-
-    def write_arrays(self, name: str, arrays: Mapping[str, ndarray]) -> None:
-        """Write NAME.npz."""
-        target = self.path / f"{name}.npz"
-        target.parent.mkdir(exist_ok=True)
-        with whole_file(target) as path, path.open("wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
-
     def remove(self, name: str) -> None:
         """Remove a file or folder, if it is there; of a link only the link."""
         path = self.path / name
@@ -177,6 +158,7 @@ def describe_job(images: ImageSet, config: IndexConfig) -> Job:
         "dataset": images.name,
         "class_names": list(images.class_names),
         "images_sha256": images.sha256,
+        "names_sha256": None if images.names is None else hash_json(images.names),
         "config": config.to_json(),
     }
 
@@ -197,12 +179,18 @@ def finish_arrays(work: WorkDir, name: str, arrays: list[str], seconds: float) -
     work.write_json(name, _Note(arrays=described, seconds=seconds))
 
 
-def finalize(work: WorkDir, images: ImageSet, config: IndexConfig, job: Job) -> None:
-    """Write the manifest: from here on the store is an index."""
-    notes: dict[str, _Note] = {
-        name: work.read_json(name) for name in [IMAGES, *map(str, config.scales)]
+def finalize(
+    work: WorkDir, images: ImageSet, job: Job, finished: Mapping[str, Sequence[str]]
+) -> None:
+    """Write the manifest: from here on the store is an index.
+
+    Args:
+        finished: names given to `finish_arrays`, by what their seconds are summed for.
+    """
+    notes: dict[str, list[_Note]] = {
+        part: [work.read_json(name) for name in names] for part, names in finished.items()
     }
-    seconds = {name: note["seconds"] for name, note in notes.items()}
+    seconds = {part: sum(note["seconds"] for note in some) for part, some in notes.items()}
     attributes: Manifest = {
         "format": FORMAT,
         "status": "complete",
@@ -215,7 +203,10 @@ def finalize(work: WorkDir, images: ImageSet, config: IndexConfig, job: Job) -> 
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": seconds | {"total": sum(seconds.values())},
         "arrays": {
-            name: entry for note in notes.values() for name, entry in note["arrays"].items()
+            name: entry
+            for some in notes.values()
+            for note in some
+            for name, entry in note["arrays"].items()
         },
     }
     zarr.open_group(work.store, mode="r+").attrs.put(with_own_hash(attributes))

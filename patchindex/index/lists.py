@@ -21,6 +21,7 @@ from patchindex.geometry import PatchGeometry, locate
 from patchindex.index.config import IndexConfig
 
 CENTERED_RANGE = 255
+MOST_IDS = 2**32  # of a shard, whose ids have 32 bits
 
 
 def centered(pixels: UInt8[ndarray, "*shape"]) -> Float[Tensor, "*shape"]:
@@ -49,12 +50,18 @@ def num_lists(num_patches: int, config: IndexConfig) -> int:
     """Inverted lists for a dictionary of so many patches."""
     if num_patches <= config.single_list_patches:
         return 1
-    return max(1, round(min(config.max_lists, config.lists_per_sqrt * sqrt(num_patches))))
+    return max(1, round(config.lists_per_sqrt * sqrt(num_patches)))
 
 
 def list_counts(geometry: PatchGeometry, num_images: int, config: IndexConfig) -> list[int]:
-    """Inverted lists of each signature."""
-    return [num_lists(num_images * s.num_centers, config) for s in geometry.signatures]
+    """Inverted lists of each signature.
+
+    One where each image has one patch: estimators sum all of those, and search none.
+    """
+    return [
+        1 if s.num_centers == 1 else num_lists(num_images * s.num_centers, config)
+        for s in geometry.signatures
+    ]
 
 
 def signature_lists(
@@ -91,3 +98,29 @@ def signature_map(geometry: PatchGeometry) -> Int[ndarray, "h w"]:
         rows, cols = signature.rows.centers, signature.cols.centers
         found[rows.start : rows.stop, cols.start : cols.stop] = index
     return found
+
+
+def shard_ranges(geometry: PatchGeometry, num_images: int, config: IndexConfig) -> list[range]:
+    """Images of each shard: whole blocks, but for the last image."""
+    step = shard_images(geometry, config)
+    return [range(first, min(first + step, num_images)) for first in range(0, num_images, step)]
+
+
+def shard_images(geometry: PatchGeometry, config: IndexConfig) -> int:
+    """Images of a whole shard."""
+    return max(_power_of_two(config.shard_patches, geometry), block_images(geometry, config))
+
+
+def block_images(geometry: PatchGeometry, config: IndexConfig) -> int:
+    """Images that are assigned together: sums are in one order, however the images are divided."""
+    return _power_of_two(config.block_patches, geometry)
+
+
+def _power_of_two(most_patches: int, geometry: PatchGeometry) -> int:
+    """The largest power of two of images with no more patches than that; at least 1.
+
+    And with ids below 2^32, where few of the places in an image are legal centers.
+    """
+    most_ids = MOST_IDS // (geometry.height * geometry.width)
+    images = max(1, min(most_patches // num_patches(geometry, 1), most_ids))
+    return 1 << (images.bit_length() - 1)

@@ -5,6 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import faiss
 import numpy as np
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -14,10 +15,12 @@ from patchindex.errors import IndexConfigError, StoreError
 from patchindex.geometry import Boundary, PatchGeometry, nearest_scale
 from patchindex.image_arrays import checked_labels
 from patchindex.images import ImageSet
+from patchindex.index.as_faiss import as_faiss
 from patchindex.index.audit import verify_index
+from patchindex.index.info import IndexInfo, describe_index
 from patchindex.index.scale import IndexLists, ScaleArrays
 from patchindex.index.search import IndexSearch, ListSearchKind
-from patchindex.index.snapshot import IndexInfo, Snapshot, describe_index, open_snapshot
+from patchindex.index.snapshot import Snapshot, open_snapshot
 from patchindex.progress import ProgressCallback, no_progress
 
 DEFAULT_NPROBE = 16
@@ -102,7 +105,8 @@ class PatchIndex:
             labels=checked_labels(labels, len(self._snapshot.pixels)),
             class_names=tuple(self.manifest["class_names"]) if self._labels is None else (),
             name=self.manifest["dataset"],
-            crop=self.manifest.get("crop", "none"),  # which earlier versions did not note
+            names=self._snapshot.names,
+            crop=self.manifest["crop"],
             device=self.device,
             index=self,
         )
@@ -126,7 +130,7 @@ class PatchIndex:
         return self._snapshot.geometry(patch_size)
 
     def arrays(self, patch_size: int) -> ScaleArrays:
-        """The stored arrays of a scale: lists, ids, codes, list statistics.
+        """The stored arrays of a scale: what was learned, and the lists.
 
         Raises:
             IndexConfigError: the index has no such scale.
@@ -148,6 +152,7 @@ class PatchIndex:
         nprobe: int = DEFAULT_NPROBE,
         label: int | None = None,
         longest_list: int | None = None,
+        skip: int = 0,
     ) -> Int[Tensor, "q k"]:
         """Ids of the k patches nearest by code, nearest first; -1 where fewer were found.
 
@@ -163,17 +168,46 @@ class PatchIndex:
             longest_list: leave out lists of more patches than this, such as those of plain patches,
                 which take long to scan and are well sampled; they count as visited. The only list
                 of a signature is never left out.
+            skip: the nearest so many lists are left out, and the `nprobe` behind them visited: what
+                searches before have not seen. Behind the last list nothing is found.
 
         Raises:
-            IndexConfigError: no such scale or signature, or k or nprobe is not positive.
+            IndexConfigError: no such scale or signature, k or nprobe is not positive, or skip
+                negative.
             DatasetError: no image has the label.
         """
         arrays = self.arrays(patch_size)
-        check_query(arrays, signature, windows, k, nprobe)
+        check_query(arrays, signature, windows, k=k, nprobe=nprobe, skip=skip)
         return self._search.search(
             patch_size, signature, windows, k,
-            nprobe=nprobe, label=label, longest_list=longest_list,
+            nprobe=nprobe, label=label, longest_list=longest_list, skip=skip,
         )  # fmt: skip
+
+    def to_faiss(self, patch_size: int, signature: int | None = None) -> faiss.Index:
+        """A copy of a scale's lists as a FAISS index in memory, for searches without this package.
+
+        Its vectors are windows as `search` takes them, its ids are patch ids. Like `search` it
+        ranks by codes, so distances are those of principal components. It is an `IndexPreTransform`
+        of an `IndexIVFScalarQuantizer`.
+
+            found = index.to_faiss(9, signature)
+            faiss.extract_index_ivf(found).nprobe = 16
+            distances_sq, ids = found.search(windows.numpy(), k)
+
+        Args:
+            signature: hold only the patches of this border signature, and then find what `search`
+                finds for it. None for all, so that windows find patches that cross the border
+                otherwise.
+
+        Raises:
+            IndexConfigError: no such scale or signature.
+            StoreError: a list is damaged.
+        """
+        arrays = self.arrays(patch_size)
+        if signature is not None:
+            check_signature(arrays, signature)
+            arrays = arrays.of_signature(signature)
+        return as_faiss(arrays)
 
     def relabelled(self, labels: Int[np.ndarray, " n"]) -> "PatchIndex":
         """The same index, whose images are of other classes: to search some of them alone."""
@@ -181,7 +215,7 @@ class PatchIndex:
 
     def info(self) -> IndexInfo:
         """What is in the index, in numbers."""
-        return describe_index(self.path, self.manifest)
+        return describe_index(self._snapshot)
 
     def verify(self, progress: ProgressCallback | None = None) -> None:
         """Read every byte again, and count that each legal patch is in one list of its signature.
@@ -229,15 +263,17 @@ def reopen(
 
 
 def check_query(
-    arrays: ScaleArrays, signature: int, windows: Float[Tensor, "q d"], k: int, nprobe: int
+    arrays: ScaleArrays,
+    signature: int,
+    windows: Float[Tensor, "q d"],
+    *,
+    k: int,
+    nprobe: int,
+    skip: int,
 ) -> None:
     """Raise IndexConfigError unless the scale can be searched so."""
-    signatures, d = len(arrays.signature_lists) - 1, arrays.pca.shape[1]
-    if not 0 <= signature < signatures:
-        raise IndexConfigError(
-            f"signature is {signature}. "
-            f"Give 0..{signatures - 1}, a position in the geometry's list."
-        )
+    check_signature(arrays, signature)
+    d = arrays.pca.shape[1]
     if windows.shape[1] != d:
         raise IndexConfigError(
             f"windows have {windows.shape[1]} values, but patches of this scale have {d}. "
@@ -246,3 +282,15 @@ def check_query(
     for name, value in (("k", k), ("nprobe", nprobe)):
         if value < 1:
             raise IndexConfigError(f"{name} is {value}. Give at least 1.")
+    if skip < 0:
+        raise IndexConfigError(f"skip is {skip}. Give 0, to leave out no list, or more.")
+
+
+def check_signature(arrays: ScaleArrays, signature: int) -> None:
+    """Raise IndexConfigError unless the scale has such a border signature."""
+    signatures = len(arrays.signature_lists) - 1
+    if not 0 <= signature < signatures:
+        raise IndexConfigError(
+            f"signature is {signature}. "
+            f"Give 0..{signatures - 1}, a position in the geometry's list."
+        )

@@ -2,36 +2,38 @@
 
 import shutil
 from dataclasses import dataclass
-from itertools import accumulate
+from math import sqrt
 from pathlib import Path
 
 import numpy as np
 
 from patchindex.errors import IndexConfigError, StoreError
-from patchindex.geometry import PatchGeometry, id_dtype
+from patchindex.geometry import PatchGeometry
 from patchindex.index.config import IndexConfig
-from patchindex.index.lists import num_lists, num_patches
-from patchindex.index.train import num_train_patches
+from patchindex.index.kmeans import ROUNDS
+from patchindex.index.lists import list_counts, num_patches, shard_ranges
+from patchindex.index.quantizer import VISITS
+from patchindex.index.shard import SORTED
+from patchindex.index.train import WINDOWS, num_train_patches
 
-# Of one core of an AVX-512 server of 2023, from building 60,000 x 1 x 32 x 32 at scales 3, 5, 9, 15
-# (980 s), and a tenth more for what runs on one core only.
-NS_PER_LIST_AND_DIM = 0.042  # one patch against one centroid
-NS_PER_WEIGHT = 0.10  # one cell of a patch, into one dimension
-NS_PER_CELL = 8.5  # one cell of a patch, added to the mean of its list
-NS_PER_PATCH = 800.0  # everything else that is done once for a patch
+# Of one core of an AVX-512 server of 2023, from building 8,000 x 3 x 32 x 32 at scales 5, 9, 15
+# (80 s), and a tenth more for what runs on one core only.
+NS_PER_LIST_AND_DIM = 0.09  # one patch against one centroid, or the center of a cell
+NS_PER_WEIGHT = 0.036  # one cell of a patch, into one dimension
+NS_PER_PATCH = 900.0  # everything else that is done once for a patch
+NS_PER_CELL = 12.0  # one cell of a patch that k-means learns from
 
 PROCESS_BYTES = 750 * 2**20  # Python with torch and FAISS, before any image
-LIST_NUMBER_BYTES = 4
+ID_BYTES = LIST_NUMBER_BYTES = 4
 MOST_PATCHES = 2**32  # of a scale, which the C++ search numbers by 32 bits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScalePlan:
-    """One scale.
+    """One scale; how many dimensions its codes get is known only once images were looked at.
 
     Attributes:
-        disk_bytes: of its arrays.
-        part_bytes: of the parts that exist while it is built.
+        disk_bytes: of its arrays, at most.
         memory_bytes: peak on top of the process.
         mapped_bytes: of the files that are filled through maps.
         core_seconds: of one core.
@@ -41,7 +43,6 @@ class ScalePlan:
     patches: int
     nlist: int
     disk_bytes: int
-    part_bytes: int
     memory_bytes: int
     mapped_bytes: int
     core_seconds: float
@@ -52,8 +53,7 @@ class BuildPlan:
     """A whole build; what was there before is not counted.
 
     Attributes:
-        disk_bytes: of the finished index.
-        peak_disk_bytes: the most that is on disk at any moment.
+        disk_bytes: of the finished index, which is the most that is on disk at any moment.
         memory_bytes: the most memory that the build cannot do without.
         mapped_bytes: the most that is mapped from files, images included: pages that are kept where
             memory is free, and given back where it is not.
@@ -62,7 +62,6 @@ class BuildPlan:
 
     scales: tuple[ScalePlan, ...]
     disk_bytes: int
-    peak_disk_bytes: int
     memory_bytes: int
     mapped_bytes: int
     seconds: float
@@ -73,8 +72,7 @@ class BuildPlan:
         lists = sum(scale.nlist for scale in self.scales)
         return [
             f"plan: {patches:,} patches in {lists:,} lists at {len(self.scales)} scales",
-            f"plan: {_format_bytes(self.disk_bytes)} of disk, "
-            f"{_format_bytes(self.peak_disk_bytes)} while building",
+            f"plan: at most {_format_bytes(self.disk_bytes)} of disk",
             f"plan: about {_format_bytes(self.memory_bytes)} of memory, and up to "
             f"{_format_bytes(self.mapped_bytes)} of files kept in memory where some is free",
             f"plan: about {_format_duration(self.seconds)} (an estimate)",
@@ -95,14 +93,9 @@ def plan_build(
     )  # fmt: skip
     image_bytes = int(np.prod(shape))
     label_bytes = 8 * n
-    finished = accumulate((scale.disk_bytes for scale in scales), initial=image_bytes + label_bytes)
     return BuildPlan(
         scales=scales,
         disk_bytes=image_bytes + label_bytes + sum(scale.disk_bytes for scale in scales),
-        peak_disk_bytes=max(
-            before + scale.disk_bytes + scale.part_bytes
-            for before, scale in zip(finished, scales, strict=False)
-        ),
         memory_bytes=PROCESS_BYTES + image_bytes + max(scale.memory_bytes for scale in scales),
         mapped_bytes=image_bytes + max(scale.mapped_bytes for scale in scales),
         seconds=sum(scale.core_seconds for scale in scales) / threads,
@@ -113,48 +106,54 @@ def _plan_scale(
     geometry: PatchGeometry, shape: tuple[int, int, int, int], config: IndexConfig
 ) -> ScalePlan:
     """What one scale will need."""
-    n, channels, height, width = shape
+    n, channels = shape[:2]
     d = channels * geometry.patch_size**2
-    dims = config.code_dims(channels, geometry.patch_size)
+    dims = config.code_dims(channels, geometry.patch_size)[-1]
     lead = min(d, config.list_dims)
-    sizes = [n * signature.num_centers for signature in geometry.signatures]
-    lists = [num_lists(size, config) for size in sizes]
+    lists = list_counts(geometry, n, config)
     patches, nlist = num_patches(geometry, n), sum(lists)
-    id_bytes = id_dtype(n, height, width).itemsize
-    rows_bytes = patches * (id_bytes + dims)
-    # counts, checksums, centroids, FAISS's centroids, mean patch
-    list_bytes = 8 * 5 + 4 * (lead + dims + d)
+    shards = shard_ranges(geometry, n, config)
+    most_in_shard = num_patches(geometry, len(shards[0]))
+    rows_bytes = patches * (ID_BYTES + dims)
+    list_bytes = 4 * lead + len(shards) * (8 + 2 * 4)  # centroids; offsets, two checksums
     return ScalePlan(
         patch_size=geometry.patch_size,
         patches=patches,
         nlist=nlist,
-        disk_bytes=rows_bytes + nlist * list_bytes + 4 * dims * (d + 3),
-        part_bytes=patches * LIST_NUMBER_BYTES,
+        disk_bytes=rows_bytes + nlist * list_bytes + 4 * dims * (d + 5)
+        + 8 * (len(lists) + 1 + len(shards)),
         memory_bytes=max(
             _train_bytes(d, max(lists), config),
-            3 * 8 * nlist * d + min(config.block_patches, patches) * (10 * dims + 48),
+            most_in_shard * (dims + 2 * LIST_NUMBER_BYTES + ID_BYTES) + 2 * SORTED * (3 * 8 + dims),
         ),
         mapped_bytes=rows_bytes,
         core_seconds=1e-9 * (
-            NS_PER_LIST_AND_DIM * lead * _assigned_pairs(sizes, lists, config)
-            + patches * (NS_PER_PATCH + NS_PER_WEIGHT * d * dims + NS_PER_CELL * d)
+            NS_PER_LIST_AND_DIM * lead * _compared_pairs(geometry, n, lists, config)
+            + patches * (NS_PER_PATCH + NS_PER_WEIGHT * d * dims)
+            + nlist * config.points_per_list * NS_PER_CELL * d
         ),
     )  # fmt: skip
 
 
-def _assigned_pairs(sizes: list[int], lists: list[int], config: IndexConfig) -> int:
+def _compared_pairs(
+    geometry: PatchGeometry, num_images: int, lists: list[int], config: IndexConfig
+) -> float:
     """Distances between a patch and a centroid, in k-means and in the assignment."""
-    return sum(
-        count * (size + config.kmeans_iterations * min(size, count * config.points_per_list))
-        for size, count in zip(sizes, lists, strict=True)
-        if count > 1
-    )
+    pairs = 0.0
+    for signature, count in zip(geometry.signatures, lists, strict=True):
+        if count > 1:
+            size = num_images * signature.num_centers
+            points = min(size, count * config.points_per_list)
+            each = (1 + VISITS) * sqrt(count)  # centers of cells, and members of those visited
+            pairs += (size + ROUNDS * points) * each
+            pairs += config.kmeans_iterations * points * 2 * sqrt(count)
+    return pairs
 
 
 def _train_bytes(d: int, most_lists: int, config: IndexConfig) -> int:
-    """Memory for the larger of the training samples, and its copies."""
-    points = max(num_train_patches(d, config), most_lists * config.points_per_list)
-    return points * 4 * (2 * d + 2 * config.list_dims)
+    """Memory for the samples of PCA, or of k-means, and their copies."""
+    vectors = most_lists * config.points_per_list * 4 * 4 * config.list_dims
+    return max(num_train_patches(d, config), WINDOWS) * 4 * 2 * d + vectors
 
 
 def _format_bytes(num_bytes: int) -> str:
@@ -185,9 +184,9 @@ def check_disk(plan: BuildPlan, folder: Path, *, already: int) -> None:
     Args:
         already: bytes of this build that an interrupted run has left.
     """
-    free, needed = shutil.disk_usage(folder).free, plan.peak_disk_bytes - already
+    free, needed = shutil.disk_usage(folder).free, plan.disk_bytes - already
     if needed > free:
         raise StoreError(
-            f"the build needs {_format_bytes(needed)} more disk at its peak, but {folder} has "
+            f"the build needs {_format_bytes(needed)} more disk at most, but {folder} has "
             f"{_format_bytes(free)} free. Free some, give another --out, or fewer --scales."
         )

@@ -7,12 +7,12 @@ bytes, a shape that does not fit the configuration reads past the end of another
 import math
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, NotRequired, TypedDict
+from typing import Any, TypedDict, get_args
 
-from patchindex.geometry import PatchGeometry, id_dtype
+from patchindex.geometry import PatchGeometry
 from patchindex.image_arrays import Crop
 from patchindex.index.config import IndexConfig
-from patchindex.index.lists import list_counts, num_patches
+from patchindex.index.lists import list_counts, num_patches, shard_ranges
 
 
 class ArrayEntry(TypedDict):
@@ -31,6 +31,7 @@ class Job(TypedDict):
     dataset: str
     class_names: list[str]
     images_sha256: str
+    names_sha256: str | None
     config: dict[str, Any]  # as `IndexConfig.to_json` has it
 
 
@@ -41,7 +42,7 @@ class Manifest(Job):
     status: str
     config_hash: str
     resolution: list[int]
-    crop: NotRequired[Crop]  # which earlier versions did not note
+    crop: Crop
     normalization: str
     versions: dict[str, str]
     created: str
@@ -55,10 +56,12 @@ FACTS = {
     "config": dict, "versions": dict, "seconds": dict, "arrays": dict,
 }  # fmt: skip
 KIND_NAMES = {str: "a text", list: "a list", dict: "a table"}
-ARRAY_NAME = re.compile(r"images|labels|scales/[1-9][0-9]{0,5}/[a-z0-9_]+")
+ARRAY_NAME = re.compile(
+    r"images|labels|names|scales/[1-9][0-9]{0,5}/(shards/(0|[1-9][0-9]{0,5})/)?[a-z0-9_]+"
+)
 CHECKSUM = re.compile(r"[0-9a-f]{8}")
 DTYPES = ("|u1", "<u4", "<u8", "<i8", "<f4", "<f8")
-OPTIONAL = ("labels", "codes_crc32c", "ids_crc32c")
+OPTIONAL = ("labels", "names")
 MOST_ROWS = 2**48
 MOST_SIDE = 2**16  # pixels
 MOST_SECONDS = 1e12
@@ -84,6 +87,9 @@ def check_facts(manifest: Mapping[str, Any]) -> None:
     _require(_all_are(str, manifest["versions"].values()), "its versions are not texts")
     seconds = manifest["seconds"].values()
     _require(all(_is_duration(value) for value in seconds), "its seconds are not numbers")
+    _require(manifest.get("crop") in get_args(Crop), "its crop is none that there is")
+    names_hash = manifest.get("names_sha256")
+    _require(names_hash is None or isinstance(names_hash, str), "its names_sha256 is no text")
     for name, entry in manifest["arrays"].items():
         _require(ARRAY_NAME.fullmatch(name) is not None, f"no array can be named {name[:99]!r}")
         _require(isinstance(entry, dict), f"it describes {name} by no table")
@@ -112,10 +118,11 @@ def check_arrays(manifest: Mapping[str, Any]) -> None:
     shape = arrays["images"]["shape"]
     _require(len(shape) == 4 and max(shape[2:]) <= MOST_SIDE, f"images have the shape {shape}")
     _require(manifest["resolution"] == shape[2:], "its resolution is not that of the images")
+    known = ("names" in arrays) == (manifest["names_sha256"] is not None)
+    _require(known, "it has a hash of names without names, or names without")
     wanted = dict(_expected_arrays(arrays, config))
     for name, (dtype, expected) in wanted.items():
-        optional = name.rpartition("/")[2] in OPTIONAL
-        _require(optional or name in arrays, f"it lists no {name}")
+        _require(name in OPTIONAL or name in arrays, f"it lists no {name}")
         found = arrays.get(name)
         if found is not None:
             fits = found["dtype"] == dtype and expected in (None, tuple(found["shape"]))
@@ -123,9 +130,6 @@ def check_arrays(manifest: Mapping[str, Any]) -> None:
             _require(fits, f"{told}, but must be {dtype} {list(expected or ['any'])}")
     unknown = sorted(arrays.keys() - wanted.keys())
     _require(not unknown, f"it lists {', '.join(unknown)[:99]}, which this program does not know")
-    for scale in config.scales:
-        both = {f"scales/{scale}/codes_crc32c" in arrays, f"scales/{scale}/ids_crc32c" in arrays}
-        _require(len(both) == 1, f"scale {scale} has checksums of codes or of ids alone")
 
 
 def _expected_arrays(
@@ -135,14 +139,23 @@ def _expected_arrays(
     n, c, h, w = shape = arrays["images"]["shape"]
     yield "images", ("|u1", tuple(shape))
     yield "labels", ("<i8", (n,))
+    yield "names", ("|u1", None)
     for patch_size in config.scales:
         geometry = PatchGeometry(height=h, width=w, patch_size=patch_size, boundary=config.boundary)
         prefix = f"scales/{patch_size}"
         # few, before any is looked at: a side of the image has at most so many
         told = arrays.get(f"{prefix}/signature_lists", {}).get("shape")
         _require(told == [_most_signatures(geometry) + 1], f"{prefix}/signature_lists are {told}")
-        for name, kind in _scale_arrays(geometry, (n, c), config).items():
+        dims, chosen = config.code_dims(c, patch_size), arrays.get(f"{prefix}/pca_bias", {})
+        r = chosen.get("shape", [0])[0]
+        _require(r in dims, f"{prefix} has {r} dimensions, not {dims[0]}..{dims[-1]}")
+        nlist = sum(list_counts(geometry, n, config))
+        for name, kind in _scale_arrays(geometry, c, config, r=r, nlist=nlist).items():
             yield f"{prefix}/{name}", kind
+        for number, images in enumerate(shard_ranges(geometry, n, config)):
+            p = num_patches(geometry, len(images))
+            for name, kind in _shard_arrays(p, r, nlist).items():
+                yield f"{prefix}/shards/{number}/{name}", kind
 
 
 def _most_signatures(geometry: PatchGeometry) -> int:
@@ -153,32 +166,27 @@ def _most_signatures(geometry: PatchGeometry) -> int:
 
 
 def _scale_arrays(
-    geometry: PatchGeometry, counts: tuple[int, int], config: IndexConfig
+    geometry: PatchGeometry, channels: int, config: IndexConfig, *, r: int, nlist: int
 ) -> dict[str, ArrayKind]:
-    """Dtype and shape of the arrays of a scale; None for any one axis.
-
-    Args:
-        counts: images, and channels of each.
-    """
-    n, channels = counts
+    """Dtype and shape of the arrays of a scale that its shards share."""
     d = channels * geometry.patch_size**2
-    r = config.code_dims(channels, geometry.patch_size)
-    nlist = sum(list_counts(geometry, n, config))
-    p = num_patches(geometry, n)
     return {
         "signature_lists": ("<i8", (len(geometry.signatures) + 1,)),
         "pca": ("<f4", (r, d)),
         "pca_bias": ("<f4", (r,)),
+        "explained_variance": ("<f8", (r,)),
         "centroids": ("<f4", (nlist, min(d, r, config.list_dims))),
         "code_min": ("<f4", (r,)),
         "code_span": ("<f4", (r,)),
-        "offsets": ("<i8", (nlist + 1,)),
-        "ids": (id_dtype(n, geometry.height, geometry.width).str, (p,)),
+    }
+
+
+def _shard_arrays(p: int, r: int, nlist: int) -> dict[str, ArrayKind]:
+    """Dtype and shape of the arrays of a shard of p patches."""
+    return {
+        "ids": ("<u4", (p,)),
         "codes": ("|u1", (p, r)),
-        "count": ("<i8", (nlist,)),
-        "mean_patch": ("<f4", (nlist, d)),
-        "mean_radius_sq": ("<f8", (nlist,)),
-        "faiss_header": ("|u1", None),
+        "offsets": ("<i8", (nlist + 1,)),
         "codes_crc32c": ("<u4", (nlist,)),
         "ids_crc32c": ("<u4", (nlist,)),
     }

@@ -97,6 +97,7 @@ class IndexSearch:
         nprobe: int,
         label: int | None,
         longest_list: int | None,
+        skip: int,
     ) -> Int[Tensor, "q k"]:
         """See `PatchIndex.search`."""
         arrays = self._index.scales[patch_size]
@@ -105,11 +106,12 @@ class IndexSearch:
         if on_device(windows):
             scale = self._tensors(patch_size, windows.device)
             vectors = scale.project(windows.detach())
-            lists, count = scale.rank_lists(vectors, own_lists, nprobe), scale.count
+            ranked, count = scale.rank_lists(vectors, own_lists, skip + nprobe), scale.count
         else:
             projected = arrays.project(windows.detach().float().numpy())
             vectors, count = torch.from_numpy(projected), arrays.count
-            lists = torch.from_numpy(arrays.rank_lists(projected, signature, nprobe))
+            ranked = torch.from_numpy(arrays.rank_lists(projected, signature, skip + nprobe))
+        lists = ranked[:, skip:]
         if longest_list is not None and len(own_lists) > 1:
             lists = lists.where(torch.as_tensor(count[lists]) <= longest_list, -1)
         name = choose_list_search(
@@ -160,7 +162,7 @@ class _ScaleTensors:
             pca=torch.from_numpy(np.array(arrays.pca, np.float64)).to(device),
             pca_bias=torch.from_numpy(np.array(arrays.pca_bias, np.float64)).to(device),
             centroids=torch.from_numpy(np.array(arrays.centroids)).to(device),
-            count=torch.from_numpy(np.array(arrays.count)).to(device),
+            count=torch.from_numpy(arrays.count).to(device),
         )
 
     def project(self, windows: Float[Tensor, "q d"]) -> Float[Tensor, "q r"]:

@@ -3,30 +3,31 @@
     NAME.zarr/                 attributes: the manifest, described below
       images                   u1 [N, C, H, W]
       labels                   i8 [N], if the images have labels
+      names                    u1, if they have names: bytes of each file's name, and a zero byte
       scales/{P}/
         signature_lists        i8 [signatures + 1]  first list of each border signature
         pca, pca_bias          f4 [r, d], [r]       vector = pca @ window + pca_bias
+        explained_variance     f8 [r]               share of the leading dimensions up to each
         centroids              f4 [nlist, lead]     by the leading dimensions of the vector
         code_min, code_span    f4 [r]               value = min + (code + 0.5) / 255 * span
-        offsets                i8 [nlist + 1]       first patch of each list
-        ids                    u4 or u8 [M]         image * H * W + y * W + x, ascending in a list
-        codes                  u1 [M, r]
-        ids_crc32c             u4 [nlist]           checksum of each list's ids; indices that were
-        codes_crc32c           u4 [nlist]           built before these two go without them
-        count                  i8 [nlist]           patches in each list
-        mean_patch             f4 [nlist, d]        their mean window in [-1, 1], full dimension
-        mean_radius_sq         f8 [nlist]           mean squared distance to it
-        faiss_header           u1                   trained, empty IndexIVFScalarQuantizer, for
-                                                    programs that know FAISS alone: ours makes it
+        shards/{K}/            the patches of consecutive images, see `shard_ranges`
+          offsets              i8 [nlist + 1]       first patch of each list
+          ids                  u4 [M]               (image - first of the shard) * H * W
+                                                    + y * W + x, ascending in a list
+          codes                u1 [M, r]
+          ids_crc32c           u4 [nlist]           checksum of each list's ids, and codes
+          codes_crc32c         u4 [nlist]
 
-Every array is one chunk without compression, so that the chunk's file *is* the array: readers map
-it, the build fills it through a map, and neither copies it. Chunks of 16 to 64 MiB would make each
-slice of a list a search over files, and a partial write a rewrite.
+A list's members are those of all shards. Every array is one chunk without compression, so that the
+chunk's file *is* the array: readers map it, the build fills it through a map, and neither copies
+it. Chunks of 16 to 64 MiB would make each slice of a list a search over files, and a partial write
+a rewrite.
 
-format, schema_version, status      "patchindex", 1, "complete" (written last)
+format, schema_version, status      "patchindex", 2, "complete" (written last)
 dataset, class_names, resolution    where the images come from, [H, W]
 crop                                "none" or "center", before they got that size
 images_sha256, normalization        of the training set; how bytes become [-1, 1]
+names_sha256                        of `names`, or null
 config, config_hash                 `IndexConfig`; hash of it and of the images
 versions, created, seconds          libraries; UTC time; build seconds, total and by scale
 arrays                              name -> dtype, shape, crc32c, metadata_crc32c (its zarr.json)
@@ -38,7 +39,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -46,7 +47,7 @@ from typing import Any, cast
 import google_crc32c
 import numpy as np
 import zarr
-from jaxtyping import Shaped
+from jaxtyping import Shaped, UInt8
 from numpy import ndarray
 
 from patchindex.errors import GeometryError, IndexConfigError, StoreError
@@ -61,7 +62,7 @@ from patchindex.index.schema import (
 CRC_BLOCK_BYTES = 2**24
 READ_REMEDY = "Make it readable, or build the index again with `patchindex build --overwrite`."
 FALLOCATE_UNSUPPORTED = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS)
-FORMAT, SCHEMA_VERSION = "patchindex", 1
+FORMAT, SCHEMA_VERSION = "patchindex", 2
 REBUILD = "Build it again with `patchindex build --overwrite`."
 
 
@@ -82,6 +83,16 @@ def create_array(
 def write_array(group: zarr.Group, name: str, values: ndarray) -> None:
     """Store a whole array."""
     create_array(group, name, values.shape, values.dtype)[...] = values
+
+
+def join_names(names: Sequence[str]) -> UInt8[ndarray, " bytes"]:
+    """Names of files as one array: their bytes, a zero byte behind each."""
+    return np.frombuffer(b"".join(os.fsencode(name) + b"\0" for name in names), dtype=np.uint8)
+
+
+def split_names(joined: UInt8[ndarray, " bytes"]) -> tuple[str, ...]:
+    """The names that `join_names` was given."""
+    return tuple(os.fsdecode(name) for name in joined.tobytes().split(b"\0")[:-1])
 
 
 def root_of(group: zarr.Group) -> Path:

@@ -4,8 +4,10 @@ from dataclasses import dataclass
 
 import faiss
 import numpy as np
+import torch
 from jaxtyping import Float, Int, UInt8
 from numpy import ndarray
+from torch import Tensor
 
 CODE_LEVELS = 255
 
@@ -18,6 +20,7 @@ class TrainedScale:
         centroids: of each list, in list order; by the leading dimensions only.
         signature_lists: first list of each border signature, and the number of lists.
         code_min, code_span: codes 0..255 divide `code_min .. code_min + code_span`.
+        explained_variance: share of the windows' variance in the leading dimensions up to each.
     """
 
     pca: Float[ndarray, "r d"]
@@ -26,17 +29,12 @@ class TrainedScale:
     signature_lists: Int[ndarray, " signatures_plus_1"]
     code_min: Float[ndarray, " r"]
     code_span: Float[ndarray, " r"]
+    explained_variance: Float[ndarray, " r"]
 
     @property
     def nlist(self) -> int:
         """Inverted lists of all signatures together."""
         return len(self.centroids)
-
-    def encode(self, vectors: Float[ndarray, "m r"]) -> UInt8[ndarray, "m r"]:
-        """One byte per dimension."""
-        index = self.empty_index()
-        codes: UInt8[ndarray, "m r"] = index.sq.compute_codes(vectors)
-        return codes
 
     def empty_index(self) -> faiss.IndexIVFScalarQuantizer:
         """A trained FAISS index of all lists with nothing in them."""
@@ -53,6 +51,13 @@ class TrainedScale:
         faiss.copy_array_to_vector(ranges, index.sq.trained)
         index.is_trained = True
         return index
+
+
+def encode(
+    vectors: Float[Tensor, "m r"], code_min: Float[Tensor, " r"], code_span: Float[Tensor, " r"]
+) -> UInt8[Tensor, "m r"]:
+    """One byte per dimension, as FAISS's scalar quantizer rounds; where the vectors lie."""
+    return (vectors - code_min).div_(code_span).clamp_(0, 1).mul_(CODE_LEVELS).to(torch.uint8)
 
 
 def decode(

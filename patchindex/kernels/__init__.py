@@ -1,7 +1,8 @@
 """The operations that everything exact is made of: `exact_scan`, `patch_distances`, `sum_patches`.
 
-`nearest_rows` and `propagate_neighbors` help the search. Legal patches, border signatures and
-patch ids are those of `patchindex.geometry`.
+`scan_at` is the exact scan for a few pixels, in torch everywhere. `nearest_rows`,
+`nearest_in_cells` and `propagate_neighbors` help the index and its search. Legal patches, border
+signatures and patch ids are those of `patchindex.geometry`.
 
 Each function computes where its queries lie: on the processor by C++ (or torch, where that was not
 built), on a GPU by Triton. Training images may lie beside the queries or on the host: then they are
@@ -18,7 +19,8 @@ from torch import Tensor
 from patchindex.geometry import BorderSignature, PatchGeometry
 from patchindex.kernels.backend import backend_for
 from patchindex.kernels.bounds import NeighborAxis
-from patchindex.kernels.group_members import GroupMembers
+from patchindex.kernels.groups import GroupMembers, PairGroups, PatchSums
+from patchindex.kernels.pixel_scan import scan_at
 from patchindex.kernels.torch_backend import centers_of, regather, seen_cells
 from patchindex.kernels.torch_scan import distances_sq, scan_whole
 from patchindex.records import PosteriorRecord
@@ -26,16 +28,20 @@ from patchindex.records import PosteriorRecord
 __all__ = [
     "GroupMembers",
     "NeighborAxis",
+    "PairGroups",
+    "PatchSums",
     "backend",
     "centers_of",
     "distances_sq",
     "exact_scan",
     "in_threads",
     "native_backend",
+    "nearest_in_cells",
     "nearest_rows",
     "patch_distances",
     "propagate_neighbors",
     "regather",
+    "scan_at",
     "scan_whole",
     "seen_cells",
     "sum_patches",
@@ -49,7 +55,7 @@ def exact_scan(
     y: Float[Tensor, "b c h w"],
     sigma: float,
     geometry: PatchGeometry,
-    groups: Int[Tensor, "g m"] | None = None,
+    groups: PairGroups | None = None,
     *,
     devices: Sequence[torch.device] = (),
 ) -> PosteriorRecord:
@@ -63,8 +69,8 @@ def exact_scan(
         pixels: training images.
         y: query states in data units, xt / sqrt(alpha_bar); finite.
         sigma: noise in the same units.
-        groups: image numbers; each group is summed apart, and fields are [g, b, h, w]. Groups of 16
-            fill a register of the processor. None sums all images together.
+        groups: of (image, displacement) pairs; each is summed apart, and fields are [g, b, h, w].
+            None sums all pairs together.
         devices: all GPUs that share the pass over all images, if there are several; see `Device`.
 
     Raises:
@@ -111,25 +117,28 @@ def sum_patches(
     signature: BorderSignature,
     *,
     sigma: float,
-    group_of: Int[Tensor, " n"] | None = None,
-) -> tuple[PosteriorRecord, GroupMembers]:
-    """Sum given patches for each query window; fields are [q]. Beside it, those in groups.
+    groups: PairGroups | None = None,
+    query_pixels: Int[Tensor, " q"] | None = None,
+    num_nearest: int = 0,
+) -> PatchSums:
+    """Sum given patches for each query window; tell which are in groups, and the nearest.
 
     Args:
         pixels, windows, ids: as for `patch_distances`.
         sigma: noise in data units.
-        group_of: group of each image, -1 for none; None for images without groups.
-
-    Returns:
-        The sums, and the patches among them whose image is in a group.
+        groups: of (image, displacement) pairs.
+        query_pixels: with groups, the pixel y * width + x of each window.
+        num_nearest: how many of the nearest patches are returned; at most all.
 
     Raises:
-        KernelInputError: as for `patch_distances`, sigma out of range, or not one group per image.
+        KernelInputError: as for `patch_distances`, sigma out of range, groups of images that are
+            not there, or pixels outside the image.
         KernelError: windows are where none of our kernels computes.
     """
-    sums: tuple[PosteriorRecord, GroupMembers] = backend_for(windows).sum_patches(
-        pixels, windows, ids, geometry, signature, sigma=sigma, group_of=group_of
-    )
+    sums: PatchSums = backend_for(windows).sum_patches(
+        pixels, windows, ids, geometry, signature, sigma=sigma, groups=groups,
+        query_pixels=query_pixels, num_nearest=num_nearest,
+    )  # fmt: skip
     return sums
 
 
@@ -138,6 +147,30 @@ def nearest_rows(
 ) -> Int[Tensor, "q count"]:
     """Positions of the rows nearest to each vector, nearest first; `count` of at most n."""
     positions: Int[Tensor, "q count"] = backend_for(vectors).nearest_rows(rows, vectors, count)
+    return positions
+
+
+def nearest_in_cells(
+    centers: Float[Tensor, "cells r"],
+    rows: Float[Tensor, "n r"],
+    offsets: Int[Tensor, " cells_plus_1"],
+    vectors: Float[Tensor, "q r"],
+    num_visits: int,
+) -> Int[Tensor, " q"]:
+    """Position of the row nearest to each vector, among those of the nearest cells.
+
+    Of equally near rows it is the first in its cell. In C++ a vector's result depends on no other
+    vector; elsewhere near ties may.
+
+    Args:
+        centers: of each cell.
+        rows: of all cells, cell after cell.
+        offsets: first row of each cell, and the number of rows; no cell is empty. On the host.
+        num_visits: cells that are looked into for each vector; at most as many as there are.
+    """
+    positions: Int[Tensor, " q"] = backend_for(vectors).nearest_in_cells(
+        centers, rows, offsets, vectors, num_visits
+    )
     return positions
 
 

@@ -12,6 +12,8 @@ def exact_scan(
     patch_size: int,
     boundary: str,
     equivariant: bool,
+    image_shares: NDArray[np.int32] | None = None,
+    displacement_shares: NDArray[np.int32] | None = None,
     threads: int,
     isa: str = "",
 ) -> dict[str, NDArray[Any]]: ...
@@ -32,7 +34,11 @@ def sum_patches(
     ids: NDArray[np.int64],
     sigma: float,
     *,
-    group_of: NDArray[np.int64] | None,
+    group_of: NDArray[np.int64] | None = None,
+    image_shares: NDArray[np.int32] | None = None,
+    displacement_shares: NDArray[np.int32] | None = None,
+    query_pixels: NDArray[np.int64] | None = None,
+    num_nearest: int = 0,
     rows: tuple[int, int],
     cols: tuple[int, int],
     wraps: bool,
@@ -40,8 +46,7 @@ def sum_patches(
     isa: str = "",
 ) -> dict[str, NDArray[Any]]: ...
 def search_lists(
-    codes: NDArray[np.uint8],
-    ids: NDArray[Any],
+    shards: list[tuple[NDArray[Any], NDArray[Any], NDArray[Any], int]],
     offsets: NDArray[np.int64],
     code_min: NDArray[np.float32],
     code_span: NDArray[np.float32],
@@ -54,6 +59,16 @@ def search_lists(
     threads: int,
     isa: str = "",
 ) -> NDArray[np.int64]: ...
+def nearest_in_cells(
+    centers: NDArray[np.float32],
+    rows: NDArray[np.float32],
+    offsets: NDArray[np.int64],
+    vectors: NDArray[np.float32],
+    num_visits: int,
+    *,
+    threads: int,
+    isa: str = "",
+) -> NDArray[np.int32]: ...
 def nearest_rows(
     rows: NDArray[np.float32],
     vectors: NDArray[np.float32],

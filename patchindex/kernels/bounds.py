@@ -13,6 +13,7 @@ from torch import Tensor
 
 from patchindex.errors import KernelInputError
 from patchindex.geometry import BorderSignature, PatchGeometry
+from patchindex.kernels.groups import PairGroups
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -31,11 +32,21 @@ class NeighborAxis:
 
     @classmethod
     def beside(
-        cls, num_places: int, centers: range, device: torch.device | None = None
+        cls,
+        num_places: int,
+        centers: range,
+        device: torch.device | None = None,
+        *,
+        forward: bool = True,
     ) -> "NeighborAxis":
-        """The axis of this many places; the last one takes from the one before it."""
+        """The axis of this many places, each with the next one, or the one before it.
+
+        At the end, where there is none, it takes from the other side.
+        """
         own = torch.arange(num_places, device=device)
-        other = torch.where(own + 1 < num_places, own + 1, own - 1).clamp(min=0)
+        step = 1 if forward else -1
+        inside = (own + step >= 0) & (own + step < num_places)
+        other = torch.where(inside, own + step, own - step).clamp(min=0, max=num_places - 1)
         neighbors = torch.stack([own, other], dim=1)
         return cls(neighbors=neighbors, steps=own[:, None] - neighbors, centers=centers)
 
@@ -59,6 +70,18 @@ def check_states(y: Float[Tensor, "b c h w"], sigma: float) -> None:
         raise KernelInputError(
             "y holds values that are not finite, or over 1e10 times sigma. "
             "Give a finite state y = xt / sqrt(alpha_bar) with its own sigma."
+        )
+
+
+def check_places(places: Int[Tensor, "q 3"], y: Float[Tensor, "b c h w"]) -> None:
+    """Refuse pixels that the states do not have, and none at all."""
+    ends = places.new_tensor([len(y), *y.shape[2:]])
+    outside = places[((places < 0) | (places >= ends)).any(-1)]
+    if len(outside) or not len(places):
+        found = f"pixel {tuple(outside[0].tolist())} was" if len(outside) else "no pixel was"
+        last = tuple((ends - 1).tolist())
+        raise KernelInputError(
+            f"{found} asked for. Give state, row and column of at least one, up to {last}."
         )
 
 
@@ -106,15 +129,60 @@ def check_patches(
         )
 
 
-def check_group_of(
-    group_of: Int[Tensor, " groups"] | None, pixels: UInt8[Tensor, "n c h w"]
-) -> None:
-    """Refuse other than one group number per image, or none at all."""
-    if group_of is not None and len(group_of) != len(pixels):
+def check_groups(groups: PairGroups, num_images: int, geometry: PatchGeometry) -> None:
+    """Refuse groups of images that are not there or twice, and shares that cannot be."""
+    check_images(groups.images, num_images)
+    if groups.images.shape != groups.image_shares.shape:
         raise KernelInputError(
-            f"group_of has {len(group_of)} values but there are {len(pixels)} images. "
-            "Give one value per image."
+            f"groups have images {tuple(groups.images.shape)} but image_shares "
+            f"{tuple(groups.image_shares.shape)}. Give one share for each image."
         )
+    if any(size % 2 == 0 for size in groups.displacement_shares.shape):
+        raise KernelInputError(
+            f"displacement_shares are {tuple(groups.displacement_shares.shape)}. Give odd numbers "
+            "of rows and columns, with displacement 0 in the middle."
+        )
+    if groups.images.is_cuda:
+        return
+    if len(groups.images.unique()) < groups.images.numel():
+        raise KernelInputError("an image is in the groups twice. Give each image once.")
+    if bool((groups.image_shares < 0).any()):
+        raise KernelInputError("an image has a share below 0. Give images shares from 0 on.")
+    if geometry.query_wraps and geometry.equivariant and not _is_periodic(groups, geometry):
+        raise KernelInputError(
+            "displacements that differ by the size of the image have other shares, though windows "
+            f"wrap round ({geometry.boundary}). Give them the same one."
+        )
+
+
+def _is_periodic(groups: PairGroups, geometry: PatchGeometry) -> bool:
+    """Whether displacements that meet the same patch, as the query wraps, have the same share."""
+    height, width = geometry.height, geometry.width
+    dy, dx = torch.arange(1 - height, height), torch.arange(1 - width, width)
+    shares = groups.shares_at(dy[:, None], dx)
+    return bool(
+        shares[: height - 1].equal(shares[height:])
+        and shares[:, : width - 1].equal(shares[:, width:])
+    )
+
+
+def checked_query_pixels(
+    query_pixels: Int[Tensor, " q"] | None, num_windows: int, num_pixels: int
+) -> Int[Tensor, " q"]:
+    """A pixel of the image for each window, which groups must come with."""
+    given = None if query_pixels is None else len(query_pixels)
+    if query_pixels is None or given != num_windows:
+        raise KernelInputError(
+            f"there are groups, {num_windows} windows and query_pixels for {given}. "
+            "Give one pixel per window."
+        )
+    if not query_pixels.is_cuda:
+        outside = query_pixels[(query_pixels < 0) | (query_pixels >= num_pixels)]
+        if len(outside):
+            raise KernelInputError(
+                f"query pixel {int(outside[0])} is not in 0..{num_pixels - 1}. Give y * width + x."
+            )
+    return query_pixels
 
 
 def check_nearest(rows: Float[Tensor, "n r"], vectors: Float[Tensor, "q dims"], count: int) -> None:

@@ -9,13 +9,14 @@ from patchindex.geometry import AxisSignature, BorderSignature, PatchGeometry
 from patchindex.images import to_unit
 from patchindex.kernels.bounds import (
     NeighborAxis,
-    check_group_of,
+    check_groups,
     check_nearest,
     check_neighbors,
     check_patches,
     check_sigma,
+    checked_query_pixels,
 )
-from patchindex.kernels.group_members import GroupMembers
+from patchindex.kernels.groups import NO_GROUP, GroupMembers, PairGroups, PatchSums
 from patchindex.kernels.torch_scan import exact_scan
 from patchindex.records import PosteriorRecord, shifted_weights
 from patchindex.windows import wrapped
@@ -67,14 +68,20 @@ def sum_patches(
     signature: BorderSignature,
     *,
     sigma: float,
-    group_of: Int[Tensor, " n"] | None = None,
-) -> tuple[PosteriorRecord, GroupMembers]:
+    groups: PairGroups | None = None,
+    query_pixels: Int[Tensor, " q"] | None = None,
+    num_nearest: int = 0,
+) -> PatchSums:
     """See `patchindex.kernels`."""
     check_sigma(sigma)
-    check_group_of(group_of, pixels)
     dist_sq = patch_distances(pixels, windows, ids, geometry, signature)
-    members = members_of(dist_sq, pixels, ids, sigma, group_of)
-    return weighed(dist_sq, pixels, ids, sigma), members
+    return PatchSums(
+        record=weighed(dist_sq, pixels, ids, sigma),
+        members=members_of(
+            dist_sq, pixels, ids, geometry, groups, sigma=sigma, query_pixels=query_pixels
+        ),
+        nearest=nearest_of(dist_sq, ids, num_nearest),
+    )
 
 
 def weighed(
@@ -96,18 +103,40 @@ def weighed(
     )
 
 
+def nearest_of(
+    dist_sq: Float[Tensor, "q k"], ids: Int[Tensor, "q k"], count: int
+) -> Int[Tensor, "q count"]:
+    """Ids of the patches at the smallest of these distances; of equal ones the smaller ids."""
+    count = min(count, ids.shape[1])
+    if not count:
+        return ids[:, :0]
+    ids, order = ids.sort(dim=1)
+    # stable: equally near ones stay in the order of their ids
+    nearest = dist_sq.gather(1, order).sort(dim=1, stable=True).indices[:, :count]
+    return ids.gather(1, nearest)
+
+
 def members_of(
     dist_sq: Float[Tensor, "q k"],
     pixels: UInt8[Tensor, "n c h w"],
     ids: Int[Tensor, "q k"],
+    geometry: PatchGeometry,
+    groups: PairGroups | None,
+    *,
     sigma: float,
-    group_of: Int[Tensor, " n"] | None,
+    query_pixels: Int[Tensor, " q"] | None,
 ) -> GroupMembers:
-    """The patches at these distances whose image is in a group."""
-    if group_of is None:
+    """The patches at these distances that are in a group."""
+    if groups is None:
         return GroupMembers.none(pixels.shape[1], dist_sq.device)
-    image = ids.clamp(min=0) // pixels[0, 0].numel()
-    group = group_of[image].where(ids >= 0, -1)
+    num_pixels, width = pixels[0, 0].numel(), pixels.shape[3]
+    check_groups(groups, len(pixels), geometry)
+    group_of, share_of = groups.of_images(len(pixels))
+    image, center = ids.clamp(min=0) // num_pixels, ids.clamp(min=0) % num_pixels
+    at = checked_query_pixels(query_pixels, len(ids), num_pixels)[:, None]
+    shares = groups.shares_at(center // width - at // width, center % width - at % width)
+    is_member = (ids >= 0) & (shares == share_of[image])
+    group = group_of[image].where(is_member, NO_GROUP)
     query, place = (group >= 0).nonzero(as_tuple=True)
     return GroupMembers(
         query=query,
@@ -176,6 +205,37 @@ def nearest_rows(
     wide = rows.double()
     dist_sq = wide.square().sum(1) - 2 * vectors.double() @ wide.T
     return dist_sq.topk(count, dim=1, largest=False).indices
+
+
+def nearest_in_cells(
+    centers: Float[Tensor, "cells r"],
+    rows: Float[Tensor, "n r"],
+    offsets: Int[Tensor, " cells_plus_1"],
+    vectors: Float[Tensor, "q r"],
+    num_visits: int,
+) -> Int[Tensor, " q"]:
+    """See `patchindex.kernels`."""
+    check_nearest(centers, vectors, num_visits)
+    cells = _half_distances(vectors, centers).topk(num_visits, dim=1, largest=False).indices
+    visited, order = cells.reshape(-1).sort(stable=True)
+    ends = torch.bincount(visited, minlength=len(centers)).cumsum(0).tolist()
+    dist = vectors.new_empty(len(order))
+    positions = torch.empty(len(order), dtype=torch.int32, device=vectors.device)
+    for cell, (begin, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
+        if begin < end:
+            mine, (first, stop) = order[begin:end], offsets[cell : cell + 2].tolist()
+            own = _half_distances(vectors[mine // num_visits], rows[first:stop])
+            dist[mine], nearest = own.min(dim=1)
+            positions[mine] = (first + nearest).int()
+    best = dist.view(-1, num_visits).argmin(dim=1, keepdim=True)
+    return positions.view(-1, num_visits).gather(1, best).squeeze(1)
+
+
+def _half_distances(
+    vectors: Float[Tensor, "q r"], rows: Float[Tensor, "n r"]
+) -> Float[Tensor, "q n"]:
+    """Half the squared distances, less what a vector has in common with all rows."""
+    return torch.addmm(rows.square().sum(1) / 2, vectors, rows.T, alpha=-1)
 
 
 def propagate_neighbors(

@@ -10,7 +10,7 @@ Where the boundary wraps, query and sums live on a plane of twice the image's si
 displacement is still a plain slice; its four quadrants are merged in the end.
 """
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -22,7 +22,8 @@ from torch.nn.functional import pad
 
 from patchindex.geometry import PatchGeometry
 from patchindex.images import to_unit
-from patchindex.kernels.bounds import check_images, check_states
+from patchindex.kernels.bounds import check_groups, check_states
+from patchindex.kernels.groups import PairGroups
 from patchindex.kernels.in_threads import in_threads
 from patchindex.records import PosteriorRecord, rescaling
 from patchindex.windows import wrapped
@@ -38,6 +39,7 @@ class _AxisPairs:
     """The pairs (query coordinate, training coordinate) of one axis at one displacement.
 
     Attributes:
+        displacement: from query to training coordinates; where the boundary wraps, modulo the size.
         query: cells of the query image that are compared.
         train: as many cells of the training image.
         padding: cells put on both sides before the box sum.
@@ -45,6 +47,7 @@ class _AxisPairs:
         pixels: the query pixels that they belong to.
     """
 
+    displacement: int
     query: slice
     train: slice
     padding: int
@@ -57,7 +60,7 @@ def exact_scan(
     y: Float[Tensor, "b c h w"],
     sigma: float,
     geometry: PatchGeometry,
-    groups: Int[Tensor, "g m"] | None = None,
+    groups: PairGroups | None = None,
     *,
     chunk_bytes: int = CHUNK_BYTES,
 ) -> PosteriorRecord:
@@ -65,8 +68,17 @@ def exact_scan(
     check_states(y, sigma)
     scan_chunk = partial(_scan_block, y=y, sigma=sigma, geometry=geometry)
     if groups is not None:
-        check_images(groups, len(pixels))
-        return PosteriorRecord.stacked(in_threads(lambda g: scan_chunk(pixels[g]), groups))
+        check_groups(groups, len(pixels), geometry)
+
+        def scan_group(number: int) -> PosteriorRecord:
+            numbers, shares = groups.images[number], groups.image_shares[number]
+            parts = [
+                scan_chunk(pixels[numbers[shares == share]], only=groups.displacements_of(share))
+                for share in shares.unique().tolist()
+            ]
+            return PosteriorRecord.merged(parts)
+
+        return PosteriorRecord.stacked(in_threads(scan_group, range(len(groups))))
     blocks = pixels.split(max(1, chunk_bytes // (4 * geometry.height * geometry.width)))
     # Threads over blocks, not inside the small operations of one: their barriers would cost more
     # than the work. The blocks do not depend on the number of threads, so neither does the result.
@@ -78,15 +90,17 @@ def _scan_block(
     y: Float[Tensor, "b c h w"],
     sigma: float,
     geometry: PatchGeometry,
+    *,
+    only: Container[tuple[int, int]] | None = None,
 ) -> PosteriorRecord:
-    """The scan of one block of images."""
+    """The scan of one block of images, at all displacements (dy, dx) or at these only."""
     # -||y - p||^2 / (2 sigma^2) is the plain squared difference of images divided by sqrt(2) sigma
     scale = 1 / (2**0.5 * sigma)
     train = rearrange(to_unit(block), "n c h w -> c h w n").mul_(scale).contiguous()
     repeats = 2 if geometry.query_wraps else 1
     return PosteriorRecord.stacked(
         [
-            _scan_query((query * scale).repeat(1, repeats, repeats), train, scale, geometry)
+            _scan_query((query * scale).repeat(1, repeats, repeats), train, scale, geometry, only)
             for query in y
         ]
     )
@@ -97,14 +111,15 @@ def _scan_query(
     train: Float[Tensor, "c h w n"],
     scale: float,
     geometry: PatchGeometry,
+    only: Container[tuple[int, int]] | None,
 ) -> PosteriorRecord:
     """One query image, repeated where the boundary wraps, against one block."""
     sums = _RunningSums.zeros(query)
     for rows, cols in _displacements(geometry):
-        dist_sq = _box_distances(query, train, rows, cols, geometry)
-        sums.add(dist_sq, train[:, rows.centers, cols.centers], rows.pixels, cols.pixels)
-    num_scored = train.shape[-1] * torch.from_numpy(geometry.centers_per_pixel)
-    return sums.record(scale, num_scored)
+        if only is None or (rows.displacement, cols.displacement) in only:
+            dist_sq = _box_distances(query, train, rows, cols, geometry)
+            sums.add(dist_sq, train[:, rows.centers, cols.centers], rows.pixels, cols.pixels)
+    return sums.record(scale, (geometry.height, geometry.width))
 
 
 def _displacements(geometry: PatchGeometry) -> Iterator[tuple[_AxisPairs, _AxisPairs]]:
@@ -117,7 +132,7 @@ def _displacements(geometry: PatchGeometry) -> Iterator[tuple[_AxisPairs, _AxisP
 def _axis_pairs(size: int, geometry: PatchGeometry) -> list[_AxisPairs]:
     """The displacements of one axis: -(size-1) .. size-1, or modulo size where it wraps."""
     r, everything = geometry.radius, slice(0, size)
-    stay = _AxisPairs(everything, everything, r, everything, everything)
+    stay = _AxisPairs(0, everything, everything, r, everything, everything)
     if not geometry.equivariant:
         return [stay]
     if not geometry.query_wraps:
@@ -127,7 +142,12 @@ def _axis_pairs(size: int, geometry: PatchGeometry) -> list[_AxisPairs]:
     centers = slice(margin, size - margin)
     return [
         _AxisPairs(
-            slice(d, d + size), everything, padding, centers, slice(d + margin, d + size - margin)
+            -d,
+            slice(d, d + size),
+            everything,
+            padding,
+            centers,
+            slice(d + margin, d + size - margin),
         )
         for d in range(size)
     ]
@@ -137,6 +157,7 @@ def _shifted_pairs(size: int, radius: int, d: int) -> _AxisPairs:
     """Pairs (v - d, v) whose windows lie inside the image on both sides."""
     first, last = max(0, d), size + min(0, d)
     return _AxisPairs(
+        displacement=d,
         query=slice(first - d, last - d),
         train=slice(first, last),
         padding=0,
@@ -198,12 +219,14 @@ class _RunningSums:
     sum_w: Float[Tensor, "qh qw"]
     sum_w2: Float[Tensor, "qh qw"]
     sum_wc: Float[Tensor, "c qh qw"]
+    num_scored: Int[Tensor, "qh qw"]
 
     @classmethod
     def zeros(cls, query: Float[Tensor, "c qh qw"]) -> "_RunningSums":
         """No patch seen yet."""
         sum_wc = torch.zeros_like(query, dtype=torch.float64)
-        return cls(sum_wc[0] - torch.inf, sum_wc[0].clone(), sum_wc[0].clone(), sum_wc)
+        plane = sum_wc[0]
+        return cls(plane - torch.inf, plane.clone(), plane.clone(), sum_wc, plane.long())
 
     def add(
         self,
@@ -223,17 +246,18 @@ class _RunningSums:
         for total, center in zip(self.sum_wc[:, rows, cols], centers, strict=True):
             total.mul_(shrink).add_((weights * center).sum(-1))
         self.sum_w2[rows, cols].mul_(shrink**2).add_(weights.square_().sum(-1))
+        self.num_scored[rows, cols].add_(dist_sq.shape[-1])
 
-    def record(self, scale: float, num_scored: Tensor) -> PosteriorRecord:
+    def record(self, scale: float, size: tuple[int, int]) -> PosteriorRecord:
         """The finished sums, centers back in [-1, 1] and quadrants of the plane merged."""
-        height, width = num_scored.shape
+        height, width = size
         quadrants = [
             PosteriorRecord.exact(
                 log_max=self.log_max[rows, cols],
                 sum_w=self.sum_w[rows, cols],
                 sum_wc=rearrange(self.sum_wc[:, rows, cols], "c h w -> h w c") / scale,
                 sum_w2=self.sum_w2[rows, cols],
-                num_scored=num_scored if not (top or left) else torch.zeros_like(num_scored),
+                num_scored=self.num_scored[rows, cols],
             )
             for top in range(0, self.sum_w.shape[0], height)
             for left in range(0, self.sum_w.shape[1], width)

@@ -12,10 +12,12 @@ from torch import Tensor
 from patchindex.device import chosen_on
 from patchindex.geometry import BorderSignature, PatchGeometry
 from patchindex.images import HALF_RANGE
-from patchindex.kernels.bounds import check_group_of, check_patches, check_sigma
-from patchindex.kernels.group_members import GroupMembers
+from patchindex.kernels.bounds import check_patches, check_sigma
+from patchindex.kernels.groups import PairGroups, PatchSums
 from patchindex.kernels.torch_backend import (
     members_of,
+    nearest_in_cells,
+    nearest_of,
     nearest_rows,
     propagate_neighbors,
     seen_cells,
@@ -27,6 +29,7 @@ from patchindex.records import PosteriorRecord
 
 __all__ = [  # torch's own where nothing is gained by more
     "exact_scan",
+    "nearest_in_cells",
     "nearest_rows",
     "patch_distances",
     "propagate_neighbors",
@@ -66,16 +69,22 @@ def sum_patches(
     signature: BorderSignature,
     *,
     sigma: float,
-    group_of: Int[Tensor, " n"] | None = None,
-) -> tuple[PosteriorRecord, GroupMembers]:
+    groups: PairGroups | None = None,
+    query_pixels: Int[Tensor, " q"] | None = None,
+    num_nearest: int = 0,
+) -> PatchSums:
     """See `patchindex.kernels`; centers are weighed for some queries at a time."""
     check_sigma(sigma)
-    check_group_of(group_of, pixels)
     dist_sq = patch_distances(pixels, windows, ids, geometry, signature)
     step = max(1, CENTERS_BYTES // (4 * pixels.shape[1] * ids.shape[1] + 1))
     parts = zip(dist_sq.split(step), ids.split(step), strict=True)
-    record = PosteriorRecord.joined([weighed(part, pixels, own, sigma) for part, own in parts])
-    return record, members_of(dist_sq, pixels, ids, sigma, group_of)
+    return PatchSums(
+        record=PosteriorRecord.joined([weighed(part, pixels, own, sigma) for part, own in parts]),
+        members=members_of(
+            dist_sq, pixels, ids, geometry, groups, sigma=sigma, query_pixels=query_pixels
+        ),
+        nearest=nearest_of(dist_sq, ids, num_nearest),
+    )
 
 
 def _launch(

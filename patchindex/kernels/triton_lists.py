@@ -19,7 +19,6 @@ class DeviceLists:
     """Inverted lists in the memory of a device.
 
     Attributes:
-        ids: bit patterns of the stored unsigned ids, 4 or 8 bytes wide.
         offsets: first code of each list.
         code_first, code_step: code c stands for code_first + c * code_step.
     """
@@ -29,11 +28,6 @@ class DeviceLists:
     offsets: Int[Tensor, " lists_plus_1"]
     code_first: Float[Tensor, " r"]
     code_step: Float[Tensor, " r"]
-
-    def ids_at(self, places: Int[Tensor, "*shape"]) -> Int[Tensor, "*shape"]:
-        """The ids of these codes as whole numbers."""
-        ids = self.ids[places].long()
-        return ids & 0xFFFFFFFF if self.ids.dtype == torch.int32 else ids
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -99,7 +93,6 @@ def list_distances(
             lists.where(begins_tile, -1), lists, pairs // visits.lists.shape[1],
             visits.starts().reshape(-1)[pairs], len(lists), dist_sq, width,
             R=vectors.shape[1], MASKED=image_mask is not None,
-            ID_BITS=-1 if inverted.ids.dtype == torch.int64 else 0xFFFFFFFF,
             TILE_QUERIES=TILE_QUERIES, TILE_CODES=TILE_CODES, LIST_SHARES=LIST_SHARES,
             num_warps=NUM_WARPS, enable_fp_fusion=True,
         )  # fmt: skip

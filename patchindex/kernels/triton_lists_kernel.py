@@ -21,7 +21,7 @@ def scan_list_tile(
     offsets,  # int64 [lists + 1]
     code_first,  # float32 [R]
     code_step,  # float32 [R]: code c stands for code_first + c * code_step
-    ids,  # int32 or int64 [p], bit patterns; read if MASKED
+    ids,  # int64 [p]; read if MASKED
     image_mask,  # uint8 [n], 1 for images that count; read if MASKED
     patches_per_image,
     tile_lists,  # int64 [pairs]: the list where a tile begins, else -1
@@ -33,7 +33,6 @@ def scan_list_tile(
     width,
     R: tl.constexpr,
     MASKED: tl.constexpr,
-    ID_BITS: tl.constexpr,
     TILE_QUERIES: tl.constexpr,
     TILE_CODES: tl.constexpr,
     LIST_SHARES: tl.constexpr,
@@ -48,13 +47,13 @@ def scan_list_tile(
             scan_share(
                 vectors, codes + first * R, code_first, code_step, ids + first, image_mask,
                 patches_per_image, lists, queries, starts, num_pairs, dist_sq, width, number, size,
-                R, MASKED, ID_BITS, TILE_QUERIES, TILE_CODES, LIST_SHARES,
+                R, MASKED, TILE_QUERIES, TILE_CODES, LIST_SHARES,
             )  # fmt: skip
         else:
             scan_share(
                 vectors, codes + first * R, code_first, code_step, ids + first, image_mask,
                 patches_per_image, lists, queries, starts, num_pairs, dist_sq, width, number, size,
-                R, MASKED, ID_BITS, FEW, TILE_CODES, LIST_SHARES,
+                R, MASKED, FEW, TILE_CODES, LIST_SHARES,
             )  # fmt: skip
 
 
@@ -78,7 +77,6 @@ def scan_share(
     size,
     R: tl.constexpr,
     MASKED: tl.constexpr,
-    ID_BITS: tl.constexpr,
     QUERIES: tl.constexpr,
     TILE_CODES: tl.constexpr,
     LIST_SHARES: tl.constexpr,
@@ -99,7 +97,7 @@ def scan_share(
             diff = tl.load(vectors + query * R + r)[:, None] - decoded[None, :]
             sums = tl.fma(diff, diff, sums)
         if MASKED:
-            patch = tl.load(ids + place, mask=inside, other=0).to(tl.int64) & ID_BITS
+            patch = tl.load(ids + place, mask=inside, other=0)
             member = tl.load(image_mask + patch // patches_per_image)
             sums = tl.where((member != 0)[None, :], sums, float("inf"))
         at = dist_sq + row[:, None] + place[None, :]

@@ -2,17 +2,21 @@
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from math import e, log, log2
+from dataclasses import replace
+from math import e, inf, log, log2
+from typing import Any
 
 import torch
-from jaxtyping import Float, Int, UInt8
+from einops import rearrange
+from jaxtyping import Float, Int, Int32, UInt8
 from torch import Tensor
 from torch.nn.functional import pad
 
 from patchindex.device import blocks_on, chosen_on
-from patchindex.geometry import PatchGeometry
+from patchindex.geometry import AxisSignature, PatchGeometry
 from patchindex.images import HALF_RANGE
-from patchindex.kernels.bounds import check_images, check_states
+from patchindex.kernels.bounds import check_groups, check_states
+from patchindex.kernels.groups import NO_SHARE, PairGroups
 from patchindex.kernels.tiles import ScanTile, num_lanes, scan_tile, tile_tops
 from patchindex.kernels.triton_scan_kernel import MODES, OUTSIDE, scan_kernel
 from patchindex.records import PosteriorRecord
@@ -32,7 +36,7 @@ def exact_scan(
     y: Float[Tensor, "b c h w"],
     sigma: float,
     geometry: PatchGeometry,
-    groups: Int[Tensor, "g m"] | None = None,
+    groups: PairGroups | None = None,
     *,
     devices: Sequence[torch.device] = (),
 ) -> PosteriorRecord:
@@ -55,13 +59,14 @@ def exact_scan(
     parts = []
     for block in blocks_on(pixels, devices, block_size):
         totals = [
-            _merged(launch(block, some, sigma, geometry, IMAGES_PER_PROGRAM).flatten(1, 2))
+            _merged(launch(block, some, sigma, geometry).flatten(1, 2))
             for some in states[block.device]
         ]
         parts.append((torch.cat(totals, dim=1), len(block)))
+    per_image = torch.from_numpy(geometry.centers_per_pixel).to(y.device)
     # records wait for their device, so none is made before all devices have their work
     return PosteriorRecord.merged(
-        [as_record(total.to(y.device), geometry, num_images) for total, num_images in parts]
+        [as_record(total.to(y.device), num_images * per_image) for total, num_images in parts]
     )
 
 
@@ -70,14 +75,57 @@ def _scan_groups(
     y: Float[Tensor, "b c h w"],
     sigma: float,
     geometry: PatchGeometry,
-    groups: Int[Tensor, "g m"],
+    groups: PairGroups,
 ) -> PosteriorRecord:
-    """All groups in one launch."""
-    check_images(groups, len(pixels))
-    num_images = groups.shape[1]
-    block = chosen_on(pixels, groups.flatten(), y.device)
-    sums = launch(block, y, sigma, geometry, num_images)
-    return as_record(_merged(sums), geometry, num_images)
+    """As many groups in a launch as there is memory for."""
+    check_groups(groups, len(pixels), geometry)
+    groups = groups.to(y.device)
+    splits = -(-groups.images.shape[1] // IMAGES_PER_PROGRAM)
+    sums_bytes = 4 * (3 + y.shape[1]) * y[:, 0].numel() * len(col_ranges(geometry)) * splits
+    step = max(1, min(SUMS_BYTES // sums_bytes, MOST_SPLITS // splits))
+    parts = []
+    for images, shares in zip(
+        groups.images.split(step), groups.image_shares.split(step), strict=True
+    ):
+        some = replace(groups, images=images, image_shares=shares)
+        block = chosen_on(pixels, images.flatten(), y.device)
+        sums = launch(block, y, sigma, geometry, some)
+        of_groups = rearrange(sums, "f parts (g s) b h w -> f (parts s) g b h w", s=splits)
+        parts.append(_merged(of_groups))
+    return as_record(torch.cat(parts, dim=1), _num_scored(groups, geometry)[:, None])
+
+
+def _num_scored(groups: PairGroups, geometry: PatchGeometry) -> Int[Tensor, "g h w"]:
+    """How many patches each group has for each pixel."""
+    shares = _shares_of_moves(groups, geometry)[:, 1:].contiguous()
+    ordered = groups.image_shares.sort(dim=1).values
+    at = shares.flatten().expand(len(groups), -1).contiguous()
+    first, stop = (torch.searchsorted(ordered, at, right=right) for right in (False, True))
+    images = (stop - first).unflatten(1, shares.shape)
+    below = pad(images, (1, 0, 1, 0)).cumsum(1).cumsum(2)  # those at smaller displacements
+    top, bottom = _legal_moves([s.rows for s in geometry.signatures], geometry.height)
+    left, right = _legal_moves([s.cols for s in geometry.signatures], geometry.width)
+    in_rows = below[:, bottom.to(at.device)] - below[:, top.to(at.device)]
+    return in_rows[..., right.to(at.device)] - in_rows[..., left.to(at.device)]
+
+
+def _legal_moves(
+    signatures: Sequence[AxisSignature], size: int
+) -> tuple[Int[Tensor, " size"], Int[Tensor, " size"]]:
+    """First displacement from each coordinate to a legal center, and the end; 0 is size - 1."""
+    first = torch.empty(size, dtype=torch.int64)
+    stop = torch.empty_like(first)
+    for axis in set(signatures):
+        for at in axis.pixels:
+            first[at], stop[at] = axis.centers.start - at, axis.centers.stop - at
+    return first + size - 1, stop + size - 1
+
+
+def _shares_of_moves(groups: PairGroups, geometry: PatchGeometry) -> Int32[Tensor, "dy dx"]:
+    """Shares of displacements from (1 - height, -width) on: all that images can have."""
+    height, width, device = geometry.height, geometry.width, groups.images.device
+    dy = torch.arange(1 - height, height, device=device)
+    return groups.shares_at(dy[:, None], torch.arange(-width, width, device=device))
 
 
 def launch(
@@ -85,24 +133,35 @@ def launch(
     y: Float[Tensor, "b c h w"],
     sigma: float,
     geometry: PatchGeometry,
-    images_per_program: int,
+    groups: PairGroups | None = None,
 ) -> Float[Tensor, "fields parts splits b h w"]:
-    """The sums of so many images each over parts of the displacements, see `scan_kernel`."""
+    """The sums of IMAGES_PER_PROGRAM each over parts of the displacements, see `scan_kernel`.
+
+    With groups, the block is their images in order, and no program has images of two of them.
+    """
     (n, c, height, width), b = block.shape, len(y)
-    tile, splits, parts = (
-        scan_tile(geometry, c, y.device),
-        -(-n // images_per_program),
-        col_ranges(geometry),
-    )
+    tile, parts = scan_tile(geometry, c, y.device), col_ranges(geometry)
+    num_groups = 1 if groups is None else len(groups)
+    splits = num_groups * -(-n // num_groups // IMAGES_PER_PROGRAM)
+    shape = constants(geometry, c, tile)
+    if groups is not None:
+        shape |= {
+            "SHARED": True,
+            "image_shares": groups.image_shares.contiguous(),
+            # a round of moves may begin at the last one
+            "move_shares": pad(
+                _shares_of_moves(groups, geometry), (0, 0, 0, tile.moves), value=NO_SHARE
+            ),
+        }
     sums = torch.empty(3 + c, len(parts), splits, b, height, width, device=y.device)
     # converted once: in the kernel it would cost as much as the differences
     queries, images = _with_border(y, geometry), block.float().contiguous()
     with torch.cuda.device(y.device) if y.is_cuda else nullcontext():
         for number, (first_col, end_col) in enumerate(parts):
             scan_kernel[(len(tile_tops(geometry, tile)), b, splits)](
-                queries, images, sums, n, images_per_program, b,
+                queries, images, sums, n // num_groups, IMAGES_PER_PROGRAM, b,
                 len(parts) * splits, number * splits, -log2(e) / (2 * (sigma * HALF_RANGE) ** 2),
-                **constants(geometry, c, tile), FIRST_COL=first_col, END_COL=end_col,
+                **shape, FIRST_COL=first_col, END_COL=end_col,
                 num_warps=1, enable_fp_fusion=True,
             )  # fmt: skip
     return sums
@@ -120,8 +179,8 @@ def col_ranges(geometry: PatchGeometry) -> list[tuple[int, int]]:
     return [(0, 1), (1, geometry.width)] if moves and geometry.width > 1 else [(0, 1)]
 
 
-def constants(geometry: PatchGeometry, channels: int, tile: ScanTile) -> dict[str, int | bool]:
-    """What the kernel is compiled for, besides the displacements along the rows."""
+def constants(geometry: PatchGeometry, channels: int, tile: ScanTile) -> dict[str, Any]:
+    """What the kernel is compiled for, besides the displacements along the rows; without shares."""
     # at one place every window is legal, as it is everywhere in a circular image
     stays_inside = geometry.boundary == "zeros" or geometry.equivariant
     return {
@@ -137,6 +196,9 @@ def constants(geometry: PatchGeometry, channels: int, tile: ScanTile) -> dict[st
         "MOVES": tile.moves,
         "SIZE_BITS": geometry.patch_size.bit_length(),
         "R_BITS": max(1, geometry.radius.bit_length()),
+        "SHARED": False,
+        "image_shares": None,
+        "move_shares": None,
     }
 
 
@@ -158,16 +220,13 @@ def _merged(sums: Float[Tensor, "fields parts *q"]) -> Float[Tensor, "fields *q"
     return torch.stack([*parts, *((field * scale).sum(0) for field in sums[3:])])
 
 
-def as_record(
-    sums: Float[Tensor, "fields *q"], geometry: PatchGeometry, num_images: int
-) -> PosteriorRecord:
-    """The record of the sums over so many images."""
+def as_record(sums: Float[Tensor, "fields *q"], num_scored: Int[Tensor, "*#q"]) -> PosteriorRecord:
+    """The record of the sums over so many patches."""
     log2_max, sum_w, sum_w2, *sum_levels = sums
-    per_image = torch.from_numpy(geometry.centers_per_pixel).to(sums.device)
     return PosteriorRecord.exact(
-        log_max=log2_max * log(2),
+        log_max=(log2_max * log(2)).where(sum_w > 0, -inf),
         sum_w=sum_w,
         sum_wc=torch.stack(sum_levels, -1) / HALF_RANGE - sum_w[..., None],
         sum_w2=sum_w2,
-        num_scored=(num_images * per_image).expand(sum_w.shape),
+        num_scored=num_scored.expand(sum_w.shape),
     )

@@ -114,18 +114,42 @@ def legal_moves(at, R: tl.constexpr, SIZE: tl.constexpr, MODE: tl.constexpr, MOV
     return first, last
 
 
+@triton.jit
+@no_type_check  # a wrapper that checks would hide this module's names from Triton
+def any_compared(shares, share, MOVES: tl.constexpr, WIDTH: tl.constexpr):
+    """1 if any lane has this share at one of MOVES vertical displacements, else 0.
+
+    `shares` points to the first one's, for lanes whose displacement to the right is less by WIDTH
+    than that of the others, as they go round; those of the others are WIDTH further on.
+    """
+    compared = 0
+    for i in tl.static_range(2 * MOVES):
+        compared = tl.maximum(compared, (tl.load(shares + i * WIDTH) == share).to(tl.int32))
+    return compared
+
+
+@triton.jit
+@no_type_check  # a wrapper that checks would hide this module's names from Triton
+def share_penalty(shares, share, goes_round, WIDTH: tl.constexpr):
+    """What lanes add to log weights at a displacement, so that only those of this share count."""
+    own = tl.where(goes_round, tl.load(shares), tl.load(shares + WIDTH))
+    return tl.where(own == share, 0.0, NOTHING)
+
+
 @triton.jit(do_not_specialize=COUNTS)
 @no_type_check  # a wrapper that checks would hide this module's names from Triton
 def scan_kernel(
     queries,  # float32 [b, C, HEIGHT + 2R, WIDTH], in gray levels, with the rows beyond the border
-    images,  # float32 [n, C, HEIGHT, WIDTH], gray levels
+    images,  # float32 [groups * num_images, C, HEIGHT, WIDTH], gray levels
     sums,  # float32 [3 + C, num_sums, b, HEIGHT, WIDTH]: see the end
-    num_images,
+    num_images,  # of a group
     images_per_program,
     num_states,
     num_sums,  # of this launch and of others
     first_sum,  # of this launch
     exponent,  # log2 weight per squared gray level, negative
+    image_shares,  # int32 [groups * num_images], or None if not SHARED
+    move_shares,  # int32 [2 * HEIGHT - 1 + MOVES, 2 * WIDTH], displacement 0 at [HEIGHT - 1, WIDTH]
     HEIGHT: tl.constexpr,
     WIDTH: tl.constexpr,
     C: tl.constexpr,
@@ -140,8 +164,12 @@ def scan_kernel(
     MOVES: tl.constexpr,
     SIZE_BITS: tl.constexpr,
     R_BITS: tl.constexpr,
+    SHARED: tl.constexpr,
 ):
-    """The sums of ROWS query rows of one state over some of the images."""
+    """The sums of ROWS query rows of one state over some of the images of a group.
+
+    If SHARED, an image is compared only at the displacements that have its share.
+    """
     top = FIRST_TOP + tl.program_id(0) * ROWS  # rows before the first and behind the last are idle
     state, split = tl.program_id(1), tl.program_id(2)
     lane = tl.arange(0, LANES)
@@ -165,9 +193,12 @@ def scan_kernel(
         lowest, highest = legal_moves(at, R, HEIGHT, MODE, MOVES_ROWS)
         first_move, last_move = tl.minimum(first_move, lowest), tl.maximum(last_move, highest)
     image_size: tl.constexpr = C * HEIGHT * WIDTH
-    first_image = split * images_per_program
+    programs_per_group = tl.cdiv(num_images, images_per_program)
+    begun = split % programs_per_group * images_per_program  # images of the group before
+    first_image = split // programs_per_group * num_images + begun
     own_images = images + first_image.to(tl.int64) * image_size
-    for image in range(tl.minimum(images_per_program, num_images - first_image)):
+    for image in range(tl.minimum(images_per_program, num_images - begun)):
+        share = tl.load(image_shares + first_image + image) if SHARED else 0
         for across in range(FIRST_COL, END_COL):
             col = (lane + across) % WIDTH
             left, right = legal_moves(lane, R, WIDTH, MODE, END_COL > 1)
@@ -175,56 +206,65 @@ def scan_kernel(
             col_penalty = tl.where(legal_col, 0.0, NOTHING)
             pixels = own_images + image * image_size + col
             for first in range(first_move, last_move + 1, MOVES):
-                train = ()
-                corner = pixels + (top - R + first) * WIDTH
-                for j in tl.static_range(ROWS + 2 * R + MOVES - 1):
-                    row = top - R + first + j
-                    at_row = corner + j * WIDTH
-                    if MODE == 1:
-                        row = (row % HEIGHT + HEIGHT) % HEIGHT
-                        at_row = pixels + row * WIDTH
-                    mask = lane < tl.where((row >= 0) & (row < HEIGHT), WIDTH, 0)
-                    for c in tl.static_range(C):
-                        level = tl.load(at_row + c * HEIGHT * WIDTH, mask=mask, other=OUTSIDE)
-                        train = train + (level,)
-                log_weights = ()
-                for g in tl.static_range(MOVES):
-                    penalty = col_penalty + tl.where(first + g <= last_move, 0.0, NOTHING)
-                    cells = ()
-                    for i in tl.static_range(ROWS + 2 * R):
-                        cell = tl.zeros([LANES], tl.float32)
+                rounds = 1
+                if SHARED:
+                    first_shares = move_shares + (HEIGHT - 1 + first) * 2 * WIDTH + across
+                    rounds = any_compared(first_shares, share, MOVES, WIDTH)
+                for _once in range(rounds):  # at most: a branch that leaves the sums as they were
+                    train = ()
+                    corner = pixels + (top - R + first) * WIDTH
+                    for j in tl.static_range(ROWS + 2 * R + MOVES - 1):
+                        row = top - R + first + j
+                        at_row = corner + j * WIDTH
+                        if MODE == 1:
+                            row = (row % HEIGHT + HEIGHT) % HEIGHT
+                            at_row = pixels + row * WIDTH
+                        mask = lane < tl.where((row >= 0) & (row < HEIGHT), WIDTH, 0)
                         for c in tl.static_range(C):
-                            off = query[i * C + c] - train[(i + g) * C + c]
-                            cell += off * off
-                        cells = cells + (cell,)
-                    columns = column_sums(cells, 2 * R + 1, ROWS, SIZE_BITS)
+                            level = tl.load(at_row + c * HEIGHT * WIDTH, mask=mask, other=OUTSIDE)
+                            train = train + (level,)
+                    log_weights = ()
+                    for g in tl.static_range(MOVES):
+                        penalty = col_penalty + tl.where(first + g <= last_move, 0.0, NOTHING)
+                        if SHARED:
+                            goes_round = lane + across >= WIDTH
+                            shares = first_shares + 2 * g * WIDTH
+                            penalty += share_penalty(shares, share, goes_round, WIDTH)
+                        cells = ()
+                        for i in tl.static_range(ROWS + 2 * R):
+                            cell = tl.zeros([LANES], tl.float32)
+                            for c in tl.static_range(C):
+                                off = query[i * C + c] - train[(i + g) * C + c]
+                                cell += off * off
+                            cells = cells + (cell,)
+                        columns = column_sums(cells, 2 * R + 1, ROWS, SIZE_BITS)
+                        for i in tl.static_range(ROWS):
+                            if MODE == 0 and END_COL == 1:
+                                dist_sq = clipped_window_sum(columns[i], lane, R, R_BITS)
+                            else:
+                                dist_sq = window_sum(columns[i], lane, R, R_BITS, PERIOD)
+                            log_weights = log_weights + (dist_sq * exponent + penalty,)
+                    grown = ()
                     for i in tl.static_range(ROWS):
-                        if MODE == 0 and END_COL == 1:
-                            dist_sq = clipped_window_sum(columns[i], lane, R, R_BITS)
-                        else:
-                            dist_sq = window_sum(columns[i], lane, R, R_BITS, PERIOD)
-                        log_weights = log_weights + (dist_sq * exponent + penalty,)
-                grown = ()
-                for i in tl.static_range(ROWS):
-                    log_max = running[i * STRIDE]
-                    for g in tl.static_range(MOVES):
-                        log_max = tl.maximum(log_max, log_weights[g * ROWS + i])
-                    shrink = tl.exp2(running[i * STRIDE] - log_max)
-                    sum_w = running[i * STRIDE + 1] * shrink
-                    sum_w2 = running[i * STRIDE + 2] * (shrink * shrink)
-                    weights = ()
-                    for g in tl.static_range(MOVES):
-                        weight = tl.exp2(log_weights[g * ROWS + i] - log_max)
-                        sum_w += weight
-                        sum_w2 += weight * weight
-                        weights = weights + (weight,)
-                    grown = grown + (log_max, sum_w, sum_w2)
-                    for c in tl.static_range(C):
-                        sum_wc = running[i * STRIDE + NUM_SCALARS + c] * shrink
+                        log_max = running[i * STRIDE]
                         for g in tl.static_range(MOVES):
-                            sum_wc += weights[g] * train[(i + R + g) * C + c]
-                        grown = grown + (sum_wc,)
-                running = grown
+                            log_max = tl.maximum(log_max, log_weights[g * ROWS + i])
+                        shrink = tl.exp2(running[i * STRIDE] - log_max)
+                        sum_w = running[i * STRIDE + 1] * shrink
+                        sum_w2 = running[i * STRIDE + 2] * (shrink * shrink)
+                        weights = ()
+                        for g in tl.static_range(MOVES):
+                            weight = tl.exp2(log_weights[g * ROWS + i] - log_max)
+                            sum_w += weight
+                            sum_w2 += weight * weight
+                            weights = weights + (weight,)
+                        grown = grown + (log_max, sum_w, sum_w2)
+                        for c in tl.static_range(C):
+                            sum_wc = running[i * STRIDE + NUM_SCALARS + c] * shrink
+                            for g in tl.static_range(MOVES):
+                                sum_wc += weights[g] * train[(i + R + g) * C + c]
+                            grown = grown + (sum_wc,)
+                    running = grown
 
     # in order: largest log2 weight, sum of weights, of their squares, of weights times gray levels
     plane = HEIGHT * WIDTH

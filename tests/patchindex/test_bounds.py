@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from patchindex.errors import KernelInputError
 from patchindex.geometry import PatchGeometry
-from patchindex.kernels import torch_backend, torch_scan
+from patchindex.kernels import PairGroups, torch_backend, torch_scan
 from patchindex.kernels.bounds import NeighborAxis
 
 
@@ -59,21 +60,99 @@ def test_states_that_are_not_finite_are_refused(value):
         torch_scan.exact_scan(pixels, torch.full((1, 2, 6, 7), value), 1.0, geometry)
 
 
-@pytest.mark.parametrize(("number", "told"), [(-1, -1), (5, 5)])
-def test_groups_of_images_that_are_not_there_are_refused(number, told):
-    pixels, _, geometry, _ = rescore_arguments()
-    groups = torch.tensor([[0, 1], [2, number]])
-    with pytest.raises(KernelInputError, match=rf"image {told} was asked for\. Give 0\.\.4"):
-        torch_scan.exact_scan(pixels, torch.zeros(1, 2, 6, 7), 1.0, geometry, groups)
+def groups_with(**changed: Tensor) -> PairGroups:
+    fields = {
+        "images": torch.tensor([[0, 1], [2, 4]]),
+        "image_shares": torch.tensor([[0, 1], [1, 0]], dtype=torch.int32),
+        "displacement_shares": torch.zeros(11, 13, dtype=torch.int32),
+    }
+    return PairGroups(**(fields | changed))
+
+
+OF_COLUMNS = torch.arange(13, dtype=torch.int32).expand(11, 13)
 
 
 @pytest.mark.usefixtures("unchecked")
-def test_other_than_one_group_number_per_image_is_refused():
-    pixels, windows, geometry, signature = rescore_arguments()
-    with pytest.raises(KernelInputError, match="group_of has 4 values but there are 5 images"):
-        torch_backend.sum_patches(
+@pytest.mark.parametrize("name", ["torch_backend", "native_backend", "triton_backend"])
+@pytest.mark.parametrize(
+    ("boundary", "changed", "message"),
+    [
+        ("zeros", {"images": torch.tensor([[0, 1], [2, -1]])}, r"image -1 was asked .* 0\.\.4"),
+        ("zeros", {"images": torch.tensor([[0, 1], [2, 5]])}, r"image 5 was asked .* 0\.\.4"),
+        ("zeros", {"images": torch.tensor([[0, 1], [2, 1]])}, "an image is in the groups twice"),
+        (
+            "zeros",
+            {"image_shares": torch.zeros(2, 1, dtype=torch.int32)},
+            r"groups have images \(2, 2\) but image_shares \(2, 1\)\. Give one share",
+        ),
+        (
+            "zeros",
+            {"image_shares": torch.tensor([[0, 1], [-1, 0]], dtype=torch.int32)},
+            "an image has a share below 0",
+        ),
+        (
+            "zeros",
+            {"displacement_shares": torch.zeros(11, 12, dtype=torch.int32)},
+            r"displacement_shares are \(11, 12\)\. Give odd numbers",
+        ),
+        (
+            "circular",
+            {"displacement_shares": OF_COLUMNS},
+            r"differ by the size of the image have other shares.* \(circular\)",
+        ),
+        (
+            "circular_interior",
+            {"displacement_shares": OF_COLUMNS[:, 1:12]},
+            r"differ by the size of the image have other shares",
+        ),
+    ],
+)
+def test_groups_that_cannot_be_are_refused(name, boundary, changed, message):
+    back_end = pytest.importorskip(f"patchindex.kernels.{name}")
+    pixels, windows, geometry, signature = rescore_arguments(boundary)
+    groups, at = groups_with(**changed), torch.tensor([8, 9, 15])
+    with pytest.raises(KernelInputError, match=message):
+        back_end.exact_scan(pixels, torch.zeros(1, 2, 6, 7), 1.0, geometry, groups)
+    with pytest.raises(KernelInputError, match=message):
+        back_end.sum_patches(
             pixels, windows, torch.full((3, 4), 8), geometry, signature,
-            sigma=1.0, group_of=torch.zeros(4, dtype=torch.int64),
+            sigma=1.0, groups=groups, query_pixels=at,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("boundary", "shares"),
+    [
+        ("zeros", OF_COLUMNS // 7),
+        ("circular", OF_COLUMNS % 7),
+        ("circular_interior", OF_COLUMNS[:, :1]),
+    ],
+)
+def test_shares_that_are_the_same_round_the_image_are_accepted(boundary, shares):
+    pixels, _, geometry, _ = rescore_arguments(boundary)
+    groups = groups_with(displacement_shares=shares.contiguous())
+    record = torch_scan.exact_scan(pixels, torch.zeros(1, 2, 6, 7), 1.0, geometry, groups)
+    assert record.num_scored.any()
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("name", ["torch_backend", "native_backend", "triton_backend"])
+@pytest.mark.parametrize(
+    ("query_pixels", "message"),
+    [
+        (None, r"there are groups, 3 windows and query_pixels for None\. Give one pixel per"),
+        (torch.tensor([8, 9]), r"3 windows and query_pixels for 2\. Give one pixel per window"),
+        (torch.tensor([8, 9, 42]), r"query pixel 42 is not in 0\.\.41\. Give y \* width \+ x"),
+        (torch.tensor([8, -1, 9]), r"query pixel -1 is not in 0\.\.41"),
+    ],
+)
+def test_groups_without_a_pixel_for_each_window_are_refused(name, query_pixels, message):
+    back_end = pytest.importorskip(f"patchindex.kernels.{name}")
+    pixels, windows, geometry, signature = rescore_arguments()
+    with pytest.raises(KernelInputError, match=message):
+        back_end.sum_patches(
+            pixels, windows, torch.full((3, 4), 8), geometry, signature,
+            sigma=1.0, groups=groups_with(), query_pixels=query_pixels,
         )  # fmt: skip
 
 

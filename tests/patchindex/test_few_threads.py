@@ -38,12 +38,16 @@ LIMITED = r"""
 PROGRAM = """
     import ctypes, sys, torch
     from patchindex.geometry import PatchGeometry
-    from patchindex.kernels import {back_end} as back_end
+    from patchindex.kernels import PairGroups, {back_end} as back_end
     torch.set_num_threads(4)
     pixels = torch.randint(0, 256, (700, 1, 6, 6), dtype=torch.uint8)
     y = torch.randn(3, 1, 6, 6)
     geometry = PatchGeometry(height=6, width=6, patch_size=3)
-    groups = torch.arange(64).reshape(8, 8)
+    groups = PairGroups(
+        images=torch.arange(64).reshape(8, 8),
+        image_shares=torch.arange(64, dtype=torch.int32).reshape(8, 8) // 4 % 3,
+        displacement_shares=torch.arange(121, dtype=torch.int32).reshape(11, 11) % 3,
+    )
     threads_left = ctypes.c_int.in_dll(ctypes.CDLL(None), "threads_left")
     entries = (
         lambda: back_end.exact_scan(pixels, y, 0.6, geometry),

@@ -73,17 +73,32 @@ def shared_arguments(rng: np.random.Generator) -> Arguments:
 
 
 def record_arguments(rng: np.random.Generator) -> Arguments:
-    arguments = rescore_arguments(rng)
-    return arguments | {
+    return rescore_arguments(rng) | {
         "sigma": 0.7,
         "group_of": rng.integers(-1, 3, 5),
+        "query_pixels": np.array([8, 9, 33]),
+        "num_nearest": 7,
+        **share_arguments(rng),
     }
+
+
+def share_arguments(rng: np.random.Generator) -> Arguments:
+    return {
+        "image_shares": rng.integers(0, 3, 5).astype(np.int32),
+        "displacement_shares": rng.integers(-1, 3, (9, 11)).astype(np.int32),
+    }
+
+
+def group_arguments(rng: np.random.Generator) -> Arguments:
+    return scan_arguments(rng) | share_arguments(rng)
 
 
 def list_arguments(rng: np.random.Generator) -> Arguments:
     return {
         "codes": rng.integers(0, 256, (300, 9), dtype=np.uint8),
         "ids": rng.permutation(300).astype(np.uint32),
+        "shard_offsets": np.array([0, 10, 10, 150, 300]),
+        "first_id": 40,
         "offsets": np.array([0, 10, 10, 150, 300]),
         "code_min": rng.standard_normal(9).astype(np.float32),
         "code_span": rng.random(9, dtype=np.float32),
@@ -101,6 +116,17 @@ def row_arguments(rng: np.random.Generator) -> Arguments:
         "rows": rng.standard_normal((140, 9)).astype(np.float32),
         "vectors": rng.standard_normal((5, 9)).astype(np.float32),
         "count": 7,
+        "threads": 2,
+    }
+
+
+def cell_arguments(rng: np.random.Generator) -> Arguments:
+    return {
+        "centers": rng.standard_normal((3, 9)).astype(np.float32),
+        "rows": rng.standard_normal((140, 9)).astype(np.float32),
+        "offsets": np.array([0, 10, 11, 140]),
+        "vectors": rng.standard_normal((5, 9)).astype(np.float32),
+        "num_visits": 2,
         "threads": 2,
     }
 
@@ -123,13 +149,24 @@ def propagation_arguments(rng: np.random.Generator) -> Arguments:
 
 ENTRIES: list[tuple[str, Callable[[np.random.Generator], Arguments]]] = [
     ("exact_scan", scan_arguments),
+    ("exact_scan", group_arguments),
     ("patch_distances", rescore_arguments),
     ("patch_distances", shared_arguments),
     ("sum_patches", record_arguments),
     ("search_lists", list_arguments),
     ("nearest_rows", row_arguments),
+    ("nearest_in_cells", cell_arguments),
     ("propagate_neighbors", propagation_arguments),
 ]
+
+
+def call(entry: str, arguments: Arguments) -> Any:
+    """What the entry gives; of a search of lists, all arrays are in one shard."""
+    if entry == "search_lists":
+        arguments = dict(arguments)
+        shard = tuple(arguments.pop(x) for x in ("codes", "ids", "shard_offsets", "first_id"))
+        arguments["shards"] = [shard]
+    return getattr(_native, entry)(**arguments)
 
 
 def unaligned(array: np.ndarray) -> np.ndarray:
@@ -207,7 +244,7 @@ def altered(draw: st.DrawFn, arguments: Arguments) -> Arguments:
 
 @pytest.mark.parametrize(("entry", "arguments"), ENTRIES)
 def test_every_entry_computes_what_it_should_be_given(entry, arguments, rng):
-    assert getattr(_native, entry)(**arguments(rng)) is not None
+    assert call(entry, arguments(rng)) is not None
 
 
 @pytest.mark.parametrize(("entry", "arguments"), ENTRIES)
@@ -218,7 +255,7 @@ def test_whatever_an_entry_is_given_it_computes_or_refuses(entry, arguments, dat
     if entry != "propagate_neighbors":  # it has no vector code
         given_arguments["isa"] = isa
     with suppress(*REFUSALS):
-        assert getattr(_native, entry)(**given_arguments) is not None
+        assert call(entry, given_arguments) is not None
 
 
 ids_beyond = np.full((3, 20), 5 * 6 * 7)
@@ -272,10 +309,59 @@ ids_beyond = np.full((3, 20), 5 * 6 * 7)
             "Give one value per image",
         ),
         (
+            "sum_patches",
+            record_arguments,
+            {"query_pixels": None},
+            "there are groups without shares or query pixels",
+        ),
+        (
+            "sum_patches",
+            record_arguments,
+            {"query_pixels": np.array([8, 9])},
+            r"query_pixels is int64 with shape \(2,\) but windows are .* one pixel per window",
+        ),
+        (
+            "sum_patches",
+            record_arguments,
+            {"query_pixels": np.array([8, 9, 42])},
+            r"query pixel 42 lies outside of .* Give y \* width \+ x",
+        ),
+        (
+            "sum_patches",
+            record_arguments,
+            {"num_nearest": 21},
+            "num_nearest is 21 of 20 ids. Give at most as many as there are",
+        ),
+        ("sum_patches", record_arguments, {"num_nearest": -1}, "num_nearest is -1 of 20"),
+        (
+            "exact_scan",
+            group_arguments,
+            {"displacement_shares": None},
+            "shares of images or of displacements alone",
+        ),
+        (
+            "exact_scan",
+            group_arguments,
+            {"image_shares": np.zeros(4, np.int32)},
+            "there are 5 images. Give one share per image",
+        ),
+        (
+            "exact_scan",
+            group_arguments,
+            {"image_shares": np.full(5, -1, np.int32)},
+            "an image has a share below 0",
+        ),
+        (
+            "exact_scan",
+            group_arguments,
+            {"displacement_shares": np.zeros((9, 10), np.int32)},
+            r"displacement_shares is int32 with shape \(9, 10\)\. Give odd numbers",
+        ),
+        (
             "search_lists",
             list_arguments,
-            {"offsets": np.array([0, 10, 10, 150, 301])},
-            "there are 300 codes, but 300 ids, and lists that end at 301",
+            {"shard_offsets": np.array([0, 10, 10, 150, 301]), "lists": np.full((4, 1), 3)},
+            r"list 3 is at 150\.\.301 of 300 codes",
         ),
         ("search_lists", list_arguments, {"offsets": np.zeros(0, np.int64)}, "offsets are empty"),
         ("search_lists", list_arguments, {"k": 2**62}, "k at most"),
@@ -298,6 +384,19 @@ ids_beyond = np.full((3, 20), 5 * 6 * 7)
             "vectors hold values that are not finite",
         ),
         ("nearest_rows", row_arguments, {"count": 141}, r"count is 141\. Give 1\.\.140"),
+        ("nearest_in_cells", cell_arguments, {"num_visits": 4}, r"num_visits is 4\. Give 1\.\.3"),
+        (
+            "nearest_in_cells",
+            cell_arguments,
+            {"offsets": np.array([0, 10, 10, 140])},
+            r"cell 1 has no row\. Leave it out",
+        ),
+        (
+            "nearest_in_cells",
+            cell_arguments,
+            {"vectors": np.full((5, 9), np.inf, np.float32)},
+            "vectors hold values that are not finite",
+        ),
         (
             "propagate_neighbors",
             propagation_arguments,
@@ -314,14 +413,14 @@ ids_beyond = np.full((3, 20), 5 * 6 * 7)
 )
 def test_what_is_refused_is_said_with_what_was_expected(entry, arguments, change, message, rng):
     with pytest.raises(UserError, match=message):
-        getattr(_native, entry)(**(arguments(rng) | change))
+        call(entry, arguments(rng) | change)
 
 
 def test_an_array_that_is_not_aligned_is_refused(rng):
     arguments = list_arguments(rng)
     arguments["vectors"] = unaligned(arguments["vectors"])
     with pytest.raises(UserError, match=r"vectors is float32 .* not aligned"):
-        _native.search_lists(**arguments)
+        call("search_lists", arguments)
 
 
 def test_results_beyond_any_memory_are_a_memory_error_that_says_how_much(rng):
@@ -329,7 +428,7 @@ def test_results_beyond_any_memory_are_a_memory_error_that_says_how_much(rng):
     for name in "vectors", "lists":
         arguments[name] = np.repeat(arguments[name], 30000, axis=0)
     with pytest.raises(MemoryError, match=r"PiB|Unable to allocate"):
-        _native.search_lists(**arguments)
+        call("search_lists", arguments)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits the address space")
@@ -361,7 +460,6 @@ def test_memory_to_work_in_that_cannot_be_had_is_an_error_that_says_how_much():
     )
 
 
-def test_ids_below_zero_are_no_members(rng):
-    arguments = list_arguments(rng) | {"image_mask": np.ones(30, np.bool_)}
-    arguments["ids"] = np.full(300, -5)
-    assert (_native.search_lists(**arguments) == -1).all()
+def test_ids_of_no_image_are_no_members(rng):
+    arguments = list_arguments(rng) | {"image_mask": np.ones(30, np.bool_), "first_id": 300}
+    assert (call("search_lists", arguments) == -1).all()

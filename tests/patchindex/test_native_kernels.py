@@ -255,9 +255,9 @@ def test_rescore_equals_brute_force(problem, isa, data):
         dist_sq = native.patch_distances(
             *arguments, torch.from_numpy(ids), geometry, signature, threads=2
         )
-        record, _ = native.sum_patches(
+        record = native.sum_patches(
             *arguments, torch.from_numpy(ids), geometry, signature, sigma=sigma, threads=2
-        )
+        ).record
     np.testing.assert_allclose(dist_sq.numpy(), -log_weights * 2 * sigma**2, rtol=2e-6, atol=1e-6)
     for q in range(len(y)):
         mass, center, size = summary(log_weights[q], values[q])
@@ -287,10 +287,12 @@ def test_patches_shared_by_all_queries_give_the_same_as_lists_of_their_own(
     expected = native.patch_distances(pixels, windows, own, geometry, signature)
     shared = native.patch_distances(pixels, windows, ids, geometry, signature)
     torch.testing.assert_close(shared, expected, rtol=1e-5, atol=0)
-    listwise, _ = native.sum_patches(
-        pixels, windows, ids, geometry, signature, sigma=0.9, threads=2
+    listwise, querywise = (
+        native.sum_patches(
+            pixels, windows, listed, geometry, signature, sigma=0.9, threads=2
+        ).record
+        for listed in (ids, own)
     )
-    querywise, _ = native.sum_patches(pixels, windows, own, geometry, signature, sigma=0.9)
     torch.testing.assert_close(log_mass(listwise), log_mass(querywise), rtol=1e-5, atol=1e-4)
     torch.testing.assert_close(mean(listwise), mean(querywise), rtol=0, atol=1e-4)
     assert torch.equal(listwise.num_scored, querywise.num_scored)
@@ -301,7 +303,7 @@ def test_absent_ids_are_infinitely_far_and_weigh_nothing(isa):
     ids = torch.stack([torch.cat([ids, torch.tensor([-1])]), torch.full((4,), -1)])
     dist_sq = native.patch_distances(pixels, windows, ids, geometry, signature)
     assert torch.isinf(dist_sq).tolist() == (ids == -1).tolist()
-    record, _ = native.sum_patches(pixels, windows, ids, geometry, signature, sigma=1.0)
+    record = native.sum_patches(pixels, windows, ids, geometry, signature, sigma=1.0).record
     assert record.num_scored.tolist() == [3, 0]
     assert record.sum_w[1] == 0
     assert torch.isneginf(record.log_max[1])

@@ -1,5 +1,7 @@
 """The list-major search in C++ against a sort of every distance in float64."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -18,15 +20,30 @@ def isa(request, monkeypatch):
 class Lists:
     """Random codes in lists of very different sizes, some of them empty."""
 
-    def __init__(self, dims, seed, *, levels=256, dtype=np.uint32):
-        rng = np.random.default_rng(seed)
+    def __init__(self, dims, seed, *, levels=256, first_id=0):
+        self.rng = rng = np.random.default_rng(seed)
         sizes = rng.choice([0, 1, 7, 16, 129, 500], size=12)
         self.offsets = np.concatenate([[0], np.cumsum(sizes)])
         self.codes = rng.integers(0, levels, (self.offsets[-1], dims), dtype=np.uint8)
-        self.ids = rng.permutation(3 * self.offsets[-1])[: self.offsets[-1]].astype(dtype)
+        ids = np.sort(rng.permutation(3 * self.offsets[-1])[: self.offsets[-1]])
+        in_list = rng.permutation(np.repeat(np.arange(12), sizes))  # of each id
+        self.ids = first_id + ids[np.argsort(in_list, kind="stable")]
+        self.first_id, self.next_id = first_id, first_id + 3 * int(self.offsets[-1])
         self.code_min = rng.uniform(-2, -1, dims).astype(np.float32)
         self.code_span = rng.uniform(1, 4, dims).astype(np.float32)
-        self.rng = rng
+
+    def divided(self, num):
+        """So many shards of consecutive ids, some of them empty."""
+        edges = np.sort(self.rng.integers(self.first_id, self.next_id, num - 1))
+        starts = [self.first_id, *edges.tolist()]
+        lists = np.repeat(np.arange(12), np.diff(self.offsets))
+        for first, stop in zip(starts, [*starts[1:], self.next_id], strict=True):
+            mine = (self.ids >= first) & (self.ids < stop)
+            yield search.CodeShard(
+                codes=self.codes[mine], ids=(self.ids[mine] - first).astype(np.uint32),
+                offsets=np.concatenate([[0], np.bincount(lists[mine], minlength=12).cumsum()]),
+                first_id=first,
+            )  # fmt: skip
 
     def queries(self, num, num_probes):
         vectors = self.rng.normal(0, 1, (num, self.codes.shape[1])).astype(np.float32)
@@ -35,10 +52,10 @@ class Lists:
         lists[1, 1:] = -1
         return vectors, lists
 
-    def search(self, vectors, lists, k, **options):
+    def search(self, vectors, lists, k, shards=1, **options):
         options = {"image_mask": None, "patches_per_image": PER_IMAGE} | options
         inverted = search.CodeLists(
-            codes=self.codes, ids=self.ids, offsets=self.offsets,
+            shards=list(self.divided(shards)), offsets=self.offsets,
             code_min=self.code_min, code_span=self.code_span,
         )  # fmt: skip
         return search.search_lists(inverted, vectors, lists, k, **options)
@@ -53,11 +70,11 @@ class Lists:
 
 
 @pytest.mark.parametrize(("dims", "k"), [(9, 1), (16, 40), (40, 200), (33, 5000)])
-@pytest.mark.parametrize("dtype", [np.uint32, np.uint64])
-def test_the_nearest_codes_of_the_lists_are_found(isa, dims, k, dtype):
-    lists = Lists(dims, seed=dims, dtype=dtype)
+@pytest.mark.parametrize(("shards", "first_id"), [(1, 0), (5, 10**11)])
+def test_the_nearest_codes_of_the_lists_are_found(isa, dims, k, shards, first_id):
+    lists = Lists(dims, seed=dims, first_id=first_id)
     vectors, probes = lists.queries(11, 5)
-    found = lists.search(vectors, probes, k)
+    found = lists.search(vectors, probes, k, shards)
     assert found.shape == (11, k)
     for vector, row, ids in zip(vectors, probes, found, strict=True):
         dist_sq, all_ids = lists.distances(vector, row)
@@ -81,6 +98,17 @@ def test_of_equal_codes_the_first_are_found_by_any_number_of_threads(isa):
             assert np.array_equal(lists.search(vectors, probes, 20), alone)
     finally:
         torch.set_num_threads(before)
+
+
+def test_how_ids_are_divided_changes_nothing(isa):
+    lists = Lists(8, seed=4, levels=2)  # most distances are tied
+    vectors, probes = lists.queries(30, 6)
+    members = np.random.default_rng(0).random(lists.next_id // PER_IMAGE + 1) < 0.5
+    for mask in (None, members):
+        whole = lists.search(vectors, probes, 40, image_mask=mask)
+        for shards in (2, 3, 17):
+            again = lists.search(vectors, probes, 40, shards, image_mask=mask)
+            assert np.array_equal(again, whole)
 
 
 def test_a_query_finds_the_same_in_any_company(isa):
@@ -112,15 +140,25 @@ def test_what_does_not_fit_is_refused():
         lists.search(vectors, probes + 20, 5)
     with pytest.raises(ValueError, match="not finite"):
         lists.search(vectors * np.float32(np.nan), probes, 5)
-    with pytest.raises(ValueError, match="as many dimensions as the codes"):
+    with pytest.raises(ValueError, match="Give 8 dimensions, as code_min has"):
         lists.search(vectors[:, :5], probes, 5)
     with pytest.raises(ValueError, match="one row per vector"):
         lists.search(vectors, probes[:2], 5)
     with pytest.raises(ValueError, match="must be at least 1"):
         lists.search(vectors, probes, 0)
-    lists.offsets = lists.offsets[::-1].copy()
-    with pytest.raises(ValueError, match="ascend"):
-        lists.search(vectors, probes, 5)
+    right = search.CodeLists(
+        shards=list(lists.divided(2)), offsets=lists.offsets, code_min=lists.code_min,
+        code_span=lists.code_span,
+    )  # fmt: skip
+    for offsets, message in (
+        (lists.offsets + np.arange(13), r"codes in its shards, but \d+ places. If they come from"),
+        (lists.offsets[::-1].copy(), "ascend"),
+    ):
+        wrong = replace(right, offsets=offsets)
+        with pytest.raises(ValueError, match=message):
+            search.search_lists(
+                wrong, vectors, probes, 5, image_mask=None, patches_per_image=PER_IMAGE
+            )
 
 
 def test_neighbors_are_propagated_as_in_torch():
@@ -165,3 +203,39 @@ def test_the_nearest_rows_are_those_of_float64_in_any_company(isa):
     assert torch.equal(alone, search.nearest_rows(rows, vectors, 20))
     rows[200:] = rows[3]  # of equal rows the first
     assert search.nearest_rows(rows, rows[3:4], 2).tolist() == [[3, 200]]
+
+
+def in_cells(rng, num_cells, dims):
+    """Centers, rows cell after cell, and the first row of each."""
+    centers = rng.standard_normal((num_cells, dims)).astype(np.float32)
+    offsets = np.concatenate([[0], rng.integers(1, 300, num_cells).cumsum()])
+    rows = centers.repeat(np.diff(offsets), axis=0) + rng.normal(0, 0.5, (offsets[-1], dims))
+    return (torch.from_numpy(x) for x in (centers, rows.astype(np.float32), offsets))
+
+
+@pytest.mark.parametrize(("num_cells", "num_visits"), [(1, 1), (7, 3), (150, 64)])
+def test_the_row_found_is_the_nearest_of_the_nearest_cells(isa, num_cells, num_visits):
+    from patchindex.kernels import torch_backend  # noqa: PLC0415
+
+    rng = np.random.default_rng(num_cells)
+    centers, rows, offsets = in_cells(rng, num_cells, 9)
+    vectors = torch.from_numpy(rng.standard_normal((5000, 9)).astype(np.float32))
+    found = search.nearest_in_cells(centers, rows, offsets, vectors, num_visits)
+    to_centers = (vectors[:, None].double() - centers.double()).square().sum(2)
+    visited = to_centers.argsort(1)[:, :num_visits]
+    to_rows = torch.cdist(vectors.double(), rows.double()).square()
+    for cell in range(num_cells):
+        outside = ~(visited == cell).any(1)
+        to_rows[outside, offsets[cell] : offsets[cell + 1]] = torch.inf
+    # float32 may swap near ties, of rows and of cells
+    nearest = to_rows.gather(1, found.long()[:, None])[:, 0]
+    assert ((nearest - to_rows.amin(1)).abs() < 1e-5).double().mean() > 0.999
+    again = torch_backend.nearest_in_cells(centers, rows, offsets, vectors, num_visits)
+    assert (again == found).double().mean() > 0.999
+    few = torch.cat(
+        [
+            search.nearest_in_cells(centers, rows, offsets, part, num_visits)
+            for part in vectors[:200].split(7)
+        ]
+    )
+    assert torch.equal(few, found[:200])

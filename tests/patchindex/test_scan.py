@@ -1,8 +1,5 @@
 """The exact scan against brute force over every legal patch."""
 
-from importlib.util import find_spec
-from operator import itemgetter
-
 import numpy as np
 import pytest
 import torch
@@ -11,21 +8,11 @@ from reference.samples import PROPERTY, Case, cases, noisy_states, random_images
 from reference.score_machines import Posterior, posterior
 
 from patchindex import PatchGeometry, PosteriorRecord
-from patchindex.kernels import torch_scan
 from patchindex.kernels.torch_scan import exact_scan
 
 # float32 distances of up to a few hundred cells, divided by 2 sigma^2: relative 1e-6 of log weights
 # that reach some hundreds
 LOG_MASS_ATOL, RTOL, MEAN_ATOL = 2e-3, 2e-3, 2e-4
-
-
-def group_scans() -> list:
-    """Those of both back ends, if both were built."""
-    if find_spec("patchindex.kernels._native") is None:
-        return [torch_scan.exact_scan]
-    from patchindex.kernels import native_backend  # noqa: PLC0415 - it needs the extension
-
-    return [torch_scan.exact_scan, native_backend.exact_scan]
 
 
 def scanned(
@@ -164,26 +151,3 @@ def test_the_arguments_are_left_alone(rng: np.random.Generator) -> None:
     exact_scan(images, y, 0.5, PatchGeometry(height=6, width=6, patch_size=5))
     assert images.equal(before[0])
     assert y.equal(before[1])
-
-
-@pytest.mark.parametrize("scan", group_scans())
-@pytest.mark.parametrize("boundary", ["zeros", "circular"])
-def test_each_group_of_images_has_the_sums_of_its_own_dictionary(
-    rng: np.random.Generator, scan, boundary: str
-) -> None:
-    images = random_images(rng, 9, 2, 6, 7)
-    groups = np.array([[8, 1], [0, 3], [4, 6]])
-    geometry = PatchGeometry(height=6, width=7, patch_size=3, boundary=boundary)
-    alpha_bar = 0.5
-    states = noisy_states(rng, images, 2, alpha_bar)
-    record = scan(
-        torch.from_numpy(images),
-        torch.from_numpy(states) / alpha_bar**0.5,
-        1.0,  # sigma at this alpha_bar
-        geometry,
-        torch.from_numpy(groups),
-    )
-    assert record.sum_w.shape == (3, 2, 6, 7)
-    for number, group in enumerate(groups):
-        expected = [posterior(xt, alpha_bar, images[group], 3, boundary=boundary) for xt in states]
-        assert_equals_reference(record.map(itemgetter(number)), expected)

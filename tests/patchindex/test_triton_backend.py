@@ -7,7 +7,7 @@ from reference.samples import Case
 from reference.score_machines import as_unit, padded_windows
 
 from patchindex import BorderSignature, PatchGeometry
-from patchindex.kernels import torch_backend
+from patchindex.kernels import PairGroups, torch_backend
 
 triton_backend = pytest.importorskip("patchindex.kernels.triton_backend")
 
@@ -116,21 +116,24 @@ def test_sums_and_members_are_those_of_the_processor(monkeypatch: pytest.MonkeyP
     windows = torch.from_numpy(query_windows(case, signature))
     ids = torch.from_numpy(case.rng.choice(legal_ids(case, signature), (len(windows), 70)))
     ids[:, 60:] = -1
-    group_of = torch.tensor([0, -1, 1, -1, -1, 0, -1, 1, -1])
-    expected, listed = torch_backend.sum_patches(
-        images, windows, ids, geometry, signature, sigma=0.8, group_of=group_of
-    )
-    there = [tensor.to(DEVICE) for tensor in (windows, ids, group_of)]
-    found, members = triton_backend.sum_patches(
-        images, there[0], there[1], geometry, signature, sigma=0.8, group_of=there[2]
-    )
-    alone, _ = triton_backend.sum_patches(
-        images, there[0], there[1], geometry, signature, sigma=0.8
-    )
-    for record in (found, alone):
-        torch.testing.assert_close(record.mean.cpu(), expected.mean, rtol=0, atol=1e-5)
-        torch.testing.assert_close(record.sum_w.cpu(), expected.sum_w, rtol=1e-5, atol=0)
-        assert record.num_scored.cpu().equal(expected.num_scored)
+    groups = PairGroups.whole_images(torch.tensor([[0, 5], [2, 7]]), 6, 6)
+    query_pixels = torch.tensor([7, 8, 9])
+    expected = torch_backend.sum_patches(
+        images, windows, ids, geometry, signature, sigma=0.8, groups=groups,
+        query_pixels=query_pixels, num_nearest=9,
+    )  # fmt: skip
+    there = images, windows.to(DEVICE), ids.to(DEVICE), geometry, signature
+    found = triton_backend.sum_patches(
+        *there, sigma=0.8, groups=groups.to(there[1].device),
+        query_pixels=query_pixels.to(DEVICE), num_nearest=9,
+    )  # fmt: skip
+    alone = triton_backend.sum_patches(*there, sigma=0.8)
+    expected_record, listed, members = expected.record, expected.members, found.members
+    assert found.nearest.sort().values.cpu().equal(expected.nearest.sort().values)
+    for record in (found.record, alone.record):
+        torch.testing.assert_close(record.mean.cpu(), expected_record.mean, rtol=0, atol=1e-5)
+        torch.testing.assert_close(record.sum_w.cpu(), expected_record.sum_w, rtol=1e-5, atol=0)
+        assert record.num_scored.cpu().equal(expected_record.num_scored)
         assert (record.num_scored == 60).all()
     assert len(listed.query)
     for name in ("query", "group"):
@@ -144,7 +147,11 @@ def test_no_candidate_at_all_weighs_nothing() -> None:
     signature = geometry.signatures[geometry.signature_at(2, 2)]
     images = torch.zeros(1, 1, 5, 5, dtype=torch.uint8)
     windows, ids = torch.zeros(2, 1, 3, 3, device=DEVICE), torch.full((2, 3), -1, device=DEVICE)
-    record, _ = triton_backend.sum_patches(images, windows, ids, geometry, signature, sigma=1.0)
+    sums = triton_backend.sum_patches(
+        images, windows, ids, geometry, signature, sigma=1.0, num_nearest=2
+    )
+    record = sums.record
+    assert (sums.nearest == -1).all()
     assert (record.sum_w == 0).all()
     assert record.log_max.isneginf().all()
 

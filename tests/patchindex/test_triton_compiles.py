@@ -36,16 +36,27 @@ def compiled(kernel, types, constants, warps):
     registers, stack, local = map(int, found.groups())
     return {"registers": registers, "spilled": stack + local}
 
+TYPES = "*fp32 *fp32 *fp32 i32 i32 i32 i32 i32 fp32"
+
 def scan_of(geometry, tile):
-    types = "*fp32 *fp32 *fp32 i32 i32 i32 i32 i32 fp32"
     used = []
     for first, end in col_ranges(geometry):
         shape = constants(geometry, 1, tile) | {"FIRST_COL": first, "END_COL": end}
-        used.append(compiled(scan_kernel, types, shape, 1))
+        used.append(compiled(scan_kernel, TYPES, shape, 1))
     return max(used, key=lambda usage: (usage["spilled"], usage["registers"]))
 
 def scan():
     return scan_of(PatchGeometry(height=32, width=32, patch_size=5), TILES[0])
+
+def shares():
+    geometry = PatchGeometry(height=32, width=32, patch_size=5)
+    used = []
+    for first, end in col_ranges(geometry):
+        shape = constants(geometry, 1, TILES[0]) | {"FIRST_COL": first, "END_COL": end}
+        shape["SHARED"] = True
+        del shape["image_shares"], shape["move_shares"]
+        used.append(compiled(scan_kernel, TYPES + " *i32 *i32", shape, 1))
+    return max(used, key=lambda usage: (usage["spilled"], usage["registers"]))
 
 def rules():
     used = []
@@ -63,9 +74,9 @@ def rescore():
     return compiled(rescore_kernel, "*u8 *fp32 *i64 *fp32 i32 i32", shape, 4)
 
 def lists():
-    shape = {"R": 40, "MASKED": False, "ID_BITS": 0xFFFFFFFF, "TILE_QUERIES": 8, "TILE_CODES": 512,
+    shape = {"R": 40, "MASKED": False, "TILE_QUERIES": 8, "TILE_CODES": 512,
              "LIST_SHARES": 16}
-    types = "*fp32 *u8 *i64 *fp32 *fp32 *i32 *i32 i32 *i64 *i64 *i64 *i64 i32 *fp32 i32"
+    types = "*fp32 *u8 *i64 *fp32 *fp32 *i64 *i64 i32 *i64 *i64 *i64 *i64 i32 *fp32 i32"
     return compiled(scan_list_tile, types, shape, 4)
 
 print(json.dumps(globals()[sys.argv[1]]()))
@@ -73,7 +84,7 @@ print(json.dumps(globals()[sys.argv[1]]()))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kernel", ["scan", "rules", "rescore", "lists"])
+@pytest.mark.parametrize("kernel", ["scan", "shares", "rules", "rescore", "lists"])
 def test_kernels_compile_for_a_gpu_and_spill_nothing(kernel: str) -> None:
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
     told = subprocess.run(

@@ -1,11 +1,9 @@
 """The scan kernel for GPUs against brute force, in Triton's interpreter where there is no GPU."""
 
-from operator import itemgetter
-
 import numpy as np
 import pytest
 import torch
-from reference.samples import Case, noisy_states, random_images
+from reference.samples import Case, random_images
 from reference.score_machines import posterior
 
 from patchindex import PatchGeometry, PosteriorRecord
@@ -136,23 +134,6 @@ def test_a_state_has_the_same_sums_in_any_batch() -> None:
     both, alone = scanned(case, images, states), scanned(case, images, states[1:])
     assert both.sum_w[1].equal(alone.sum_w[0])
     assert both.sum_wc[1].equal(alone.sum_wc[0])
-
-
-@pytest.mark.parametrize("boundary", ["zeros", "circular"])
-def test_each_group_of_images_has_the_sums_of_its_own_dictionary(boundary: str) -> None:
-    rng = np.random.default_rng(10)
-    case = Case(4, 2, 4, 5, 3, boundary, 0.5, seed=0)
-    images = random_images(rng, 4, 2, 4, 5)
-    states = noisy_states(rng, images, 1, case.alpha_bar)
-    groups = np.array([[3, 1], [0, 3]])
-    y = torch.from_numpy(states).to(DEVICE) / case.alpha_bar**0.5
-    record = triton_scan.exact_scan(
-        torch.from_numpy(images), y, 1.0, geometry_of(case), torch.from_numpy(groups)
-    )
-    assert record.sum_w.shape == (2, 1, 4, 5)
-    for number, group in enumerate(groups):
-        one = record.map(itemgetter(number))
-        assert_equals_brute_force(one, case, images[group], states, "ELS")
 
 
 @pytest.mark.parametrize("sigma", [1e-3, 40.0])

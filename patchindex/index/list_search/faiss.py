@@ -17,7 +17,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from patchindex.errors import KernelInputError, StoreError
-from patchindex.index.scale import IndexLists, ScaleArrays
+from patchindex.index.scale import IndexLists, ListShard, ScaleArrays
 
 FAISS_ID_BYTES = 8
 CACHE_BYTES = 4 * 2**30
@@ -74,7 +74,7 @@ class ScaleSearcher:
 
     def __post_init__(self) -> None:
         self.index = self.arrays.trained().empty_index()
-        self.filled = np.zeros(len(self.arrays.count), dtype=np.bool_)
+        self.filled = np.zeros(self.index.nlist, dtype=np.bool_)
         check_lists_fit(self.arrays, self.index)
 
     def search(
@@ -109,21 +109,22 @@ class ScaleSearcher:
         """Copy the lists that are not there yet from the maps into FAISS."""
         self.arrays.check(lists)
         wanted = np.unique(lists[lists >= 0])
-        for number in wanted[~self.filled[wanted]]:
-            first, end = self.arrays.offsets[number : number + 2]
-            if end > first:
-                ids = self.arrays.ids[first:end].astype(np.int64)
-                codes = np.ascontiguousarray(self.arrays.codes[first:end])
-                self.index.invlists.add_entries(
-                    int(number), int(end - first), faiss.swig_ptr(ids), faiss.swig_ptr(codes)
-                )
-                self.index.ntotal += int(end - first)
+        for number in wanted[~self.filled[wanted]].tolist():
+            for shard in self.arrays.shards:
+                first, end = shard.offsets[number : number + 2].tolist()
+                ids = shard.ids[first:end].astype(np.int64) + shard.first_id
+                codes = np.ascontiguousarray(shard.codes[first:end])
+                if end > first:
+                    self.index.invlists.add_entries(
+                        number, end - first, faiss.swig_ptr(ids), faiss.swig_ptr(codes)
+                    )
+                self.index.ntotal += end - first
             self.filled[number] = True
 
     @property
     def cached_bytes(self) -> int:
         """Memory that the lists in FAISS take."""
-        return int(self.index.ntotal) * (int(self.arrays.codes.shape[1]) + FAISS_ID_BYTES)
+        return int(self.index.ntotal) * (len(self.arrays.pca) + FAISS_ID_BYTES)
 
     @property
     def full_bytes(self) -> int:
@@ -137,20 +138,26 @@ def check_lists_fit(arrays: ScaleArrays, index: faiss.IndexIVFScalarQuantizer) -
     Raises:
         StoreError: offsets, ids and codes do not belong together, or not to the FAISS index.
     """
-    offsets, (num_codes, width) = np.asarray(arrays.offsets), arrays.codes.shape
-    problem = None
-    if arrays.codes.dtype != np.uint8 or width != index.code_size:
-        problem = f"codes are {arrays.codes.dtype} of {width}, but FAISS reads {index.code_size}"
-    elif arrays.ids.dtype.kind not in "iu" or len(arrays.ids) != num_codes:
-        problem = f"there are {len(arrays.ids)} ids as {arrays.ids.dtype} for {num_codes} codes"
-    elif len(offsets) != index.nlist + 1 or len(arrays.count) != index.nlist:
-        problem = f"there are {len(offsets)} offsets for {index.nlist} lists and their end"
-    elif offsets.dtype.kind not in "iu" or offsets[0] < 0 or (offsets[1:] < offsets[:-1]).any():
-        problem = "offsets do not ascend from 0"
-    elif offsets[-1] > num_codes:
-        problem = f"lists end at {offsets[-1]}, behind the last of {num_codes} codes"
+    problems = (find_misfit(shard, index) for shard in arrays.shards)
+    problem = next(filter(None, problems), None)
     if problem is not None:
         raise StoreError(f"the index is damaged: {problem}. Build it again with --overwrite.")
+
+
+def find_misfit(shard: ListShard, index: faiss.IndexIVFScalarQuantizer) -> str | None:
+    """What of a shard does not belong together, or not to the FAISS index."""
+    offsets, (num_codes, width) = np.asarray(shard.offsets), shard.codes.shape
+    if shard.codes.dtype != np.uint8 or width != index.code_size:
+        return f"codes are {shard.codes.dtype} of {width}, but FAISS reads {index.code_size}"
+    if shard.ids.dtype.kind not in "iu" or len(shard.ids) != num_codes:
+        return f"there are {len(shard.ids)} ids as {shard.ids.dtype} for {num_codes} codes"
+    if len(offsets) != index.nlist + 1:
+        return f"there are {len(offsets)} offsets for {index.nlist} lists and their end"
+    if offsets.dtype.kind not in "iu" or offsets[0] < 0 or (offsets[1:] < offsets[:-1]).any():
+        return "offsets do not ascend from 0"
+    if offsets[-1] > num_codes:
+        return f"lists end at {offsets[-1]}, behind the last of {num_codes} codes"
+    return None
 
 
 def check_queries(
@@ -251,7 +258,7 @@ def gpu_key(arrays: ScaleArrays) -> Hashable:
 
 def list_bytes(arrays: ScaleArrays) -> int:
     """What all lists of a scale take in FAISS."""
-    return arrays.codes.nbytes + FAISS_ID_BYTES * len(arrays.ids)
+    return int(arrays.offsets[-1]) * (len(arrays.pca) + FAISS_ID_BYTES)
 
 
 def load_lists(arrays: ScaleArrays, place: torch.device) -> GpuLists:

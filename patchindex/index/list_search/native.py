@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from patchindex.index.scale import IndexLists
-from patchindex.kernels.native_backend import CodeLists, search_lists
+from patchindex.index.scale import IndexLists, ScaleArrays
+from patchindex.kernels.native_backend import CodeLists, CodeShard, search_lists
 
 CACHED_LABELS = 16
 
@@ -31,13 +31,7 @@ class NativeListSearch:
         arrays, images = self._index.scales[patch_size], self._index.images
         arrays.check(lists.numpy())
         found = search_lists(
-            CodeLists(
-                codes=arrays.codes,
-                ids=arrays.ids,
-                offsets=arrays.offsets,
-                code_min=arrays.code_min,
-                code_span=arrays.code_span,
-            ),
+            code_lists(arrays),
             vectors.numpy(),
             lists.numpy(),
             k,
@@ -45,3 +39,18 @@ class NativeListSearch:
             patches_per_image=images.height * images.width,
         )
         return torch.from_numpy(found)
+
+
+def code_lists(arrays: ScaleArrays) -> CodeLists:
+    """The lists of a scale as the kernels take them."""
+    return CodeLists(
+        shards=[
+            CodeShard(
+                codes=shard.codes, ids=shard.ids, offsets=shard.offsets, first_id=shard.first_id
+            )
+            for shard in arrays.shards
+        ],
+        offsets=arrays.offsets,
+        code_min=arrays.code_min,
+        code_span=arrays.code_span,
+    )

@@ -16,11 +16,11 @@ from numpy import ndarray
 from torch import Tensor
 
 from patchindex.device import Device, PendingCopy
-from patchindex.images import shared_tensor
 from patchindex.index.scale import IndexLists, ScaleArrays
 from patchindex.index.trained import CODE_LEVELS
 from patchindex.kernels.triton_lists import DeviceLists, Visits, list_distances
 
+ID_BYTES = 8
 LOAD_BYTES = 2**26  # pinned at once on the way to stay
 GROUP_BYTES = 2**28  # of lists that pass through, but for the last list; two groups are there
 
@@ -54,30 +54,41 @@ def groups_on_device(
 
 
 def list_bytes(arrays: ScaleArrays) -> int:
-    """What all lists of a scale take on a device."""
-    return int(arrays.codes.nbytes + arrays.ids.nbytes + arrays.offsets.nbytes)
+    """What all lists of a scale take on a device, with ids of 8 bytes."""
+    members, nlist = int(arrays.offsets[-1]), len(arrays.count)
+    return members * (len(arrays.pca) + ID_BYTES) + ID_BYTES * (nlist + 1)
 
 
 def whole_lists(arrays: ScaleArrays, device: torch.device) -> DeviceLists:
-    """All lists of a scale, copied through pinned memory."""
-    arrays.check(np.arange(len(arrays.count)))
-    ids = copied(id_bytes(arrays.ids), device)
+    """All lists of a scale, of which some at a time are read and copied."""
+    members = int(arrays.offsets[-1])
+    ids = torch.empty(members, dtype=torch.int64, device=device)
+    codes = torch.empty((members, len(arrays.pca)), dtype=torch.uint8, device=device)
+    for numbers in list_groups(arrays, np.arange(len(arrays.count)), LOAD_BYTES):
+        place = slice(int(arrays.offsets[numbers[0]]), int(arrays.offsets[numbers[-1] + 1]))
+        for target, values in zip((ids, codes), arrays.read_lists(numbers), strict=True):
+            source = torch.from_numpy(values)
+            on_gpu = device.type == "cuda"
+            target[place].copy_(source.pin_memory() if on_gpu else source, non_blocking=True)
     return DeviceLists(
-        codes=copied(arrays.codes, device),
-        ids=ids.view(signed_type(arrays.ids)),
-        offsets=torch.from_numpy(np.array(arrays.offsets)).to(device),
-        **code_values(arrays, device),
+        codes=codes, ids=ids, offsets=on(arrays.offsets, device), **code_values(arrays, device)
     )
+
+
+def list_groups(
+    arrays: ScaleArrays, lists: Int[ndarray, " m"], most_bytes: int
+) -> list[Int[ndarray, " _"]]:
+    """The lists in groups of at most so many bytes, but for the last list of each."""
+    bytes_each = arrays.count[lists] * (len(arrays.pca) + ID_BYTES)
+    starts = np.flatnonzero(np.diff((bytes_each.cumsum() - bytes_each) // most_bytes)) + 1
+    return np.split(lists, starts) if len(lists) else []
 
 
 def passing_groups(arrays: ScaleArrays, lists: Int[Tensor, "q nprobe"]) -> Iterator[ListGroup]:
     """The visited lists, read from disk group by group while the one before is searched."""
     visits = lists.cpu().numpy()
-    wanted = np.unique(visits[visits >= 0])
-    bytes_each = np.asarray(arrays.count)[wanted] * (arrays.codes[:1].nbytes + arrays.ids.itemsize)
-    starts = np.flatnonzero(np.diff((bytes_each.cumsum() - bytes_each) // GROUP_BYTES)) + 1
     coming: list[PassingLists] = []
-    for numbers in np.split(wanted, starts) if len(wanted) else []:
+    for numbers in list_groups(arrays, np.unique(visits[visits >= 0]), GROUP_BYTES):
         coming.append(PassingLists(arrays, numbers, lists.device))
         if len(coming) > 1:
             yield coming.pop(0).group(visits)
@@ -91,24 +102,21 @@ class PassingLists:
     def __init__(
         self, arrays: ScaleArrays, numbers: Int[ndarray, " m"], device: torch.device
     ) -> None:
-        arrays.check(numbers)
-        places = [slice(*arrays.offsets[number : number + 2]) for number in numbers]
-        ids = np.concatenate([arrays.ids[place] for place in places])
-        codes = np.concatenate([arrays.codes[place] for place in places])
+        ids, codes = arrays.read_lists(numbers)
         self._arrays, self._numbers, self._device = arrays, numbers, device
         self._codes = PendingCopy(torch.from_numpy(codes), device)
-        self._ids = PendingCopy(torch.from_numpy(id_bytes(ids)), device)
+        self._ids = PendingCopy(torch.from_numpy(ids), device)
 
     def group(self, visits: Int[ndarray, "q nprobe"]) -> ListGroup:
         """They, once they are there, and the visits to them."""
         at = np.searchsorted(self._numbers, visits).clip(max=len(self._numbers) - 1)
         lists = np.where(self._numbers[at] == visits, at, -1)
-        sizes = np.asarray(self._arrays.count)[self._numbers]
+        sizes = self._arrays.count[self._numbers]
         width = np.where(lists >= 0, sizes[lists], 0).sum(axis=1).max()
         return ListGroup(
             inverted=DeviceLists(
                 codes=self._codes.tensor(),
-                ids=self._ids.tensor().view(signed_type(self._arrays.ids)),
+                ids=self._ids.tensor(),
                 offsets=on(np.concatenate([[0], sizes.cumsum()]), self._device),
                 **code_values(self._arrays, self._device),
             ),
@@ -123,27 +131,6 @@ def code_values(arrays: ScaleArrays, device: torch.device) -> dict[str, Float[Te
     first = (arrays.code_min + span / (2 * CODE_LEVELS)).astype(np.float32)
     step = (span / CODE_LEVELS).astype(np.float32)
     return {"code_first": on(first, device), "code_step": on(step, device)}
-
-
-def id_bytes(ids: ndarray) -> UInt8[ndarray, " bytes"]:
-    """The ids as bytes: torch can do little with unsigned numbers of 4 or 8."""
-    found: UInt8[ndarray, " bytes"] = np.asarray(ids).view(np.uint8)
-    return found
-
-
-def signed_type(ids: ndarray) -> torch.dtype:
-    """The signed type of the same width."""
-    return torch.int32 if ids.itemsize == 4 else torch.int64
-
-
-def copied(array: UInt8[ndarray, "p *rest"], device: torch.device) -> UInt8[Tensor, "p *rest"]:
-    """An array on the device, whose blocks are read while the one before is copied."""
-    source = shared_tensor(array)
-    target = torch.empty(source.shape, dtype=torch.uint8, device=device)
-    step = max(1, LOAD_BYTES // max(1, source[:1].numel()))
-    for to, block in zip(target.split(step), source.split(step), strict=True):
-        to.copy_(block.pin_memory() if device.type == "cuda" else block, non_blocking=True)
-    return target
 
 
 def on(array: ndarray, device: torch.device) -> Tensor:
@@ -226,7 +213,7 @@ def nearest_in_group(
             image_mask=image_mask, patches_per_image=patches_per_image,
         )  # fmt: skip
         dist_sq, columns = smallest(all_dist_sq, k)
-        ids = inverted.ids_at(visits[rows].places(columns, inverted.offsets))
+        ids = inverted.ids[visits[rows].places(columns, inverted.offsets)]
         blocks.append(Found(dist_sq=dist_sq, ids=ids.where(dist_sq < torch.inf, -1)))
     return Found(
         dist_sq=torch.cat([block.dist_sq for block in blocks]),

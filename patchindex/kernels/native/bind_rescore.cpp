@@ -84,17 +84,35 @@ void add_grouped(py::dict& result, const std::vector<Grouped>& grouped) {
 
 py::dict sum_patches_arrays(const py::array& pixels, const py::array& windows, const py::array& ids,
                             double sigma, const std::optional<py::array>& group_of,
+                            const std::optional<py::array>& image_shares,
+                            const std::optional<py::array>& displacement_shares,
+                            const std::optional<py::array>& query_pixels, int64_t num_nearest,
                             std::pair<int, int> rows, std::pair<int, int> cols, bool wraps,
                             int threads, const std::string& isa) {
     RescoreInput in = rescore_input(pixels, windows, ids, rows, cols, wraps, threads, isa);
     require_sigma(sigma);
     in.sigma = sigma;
-    const int64_t* groups = nullptr;
+    require(0 <= num_nearest && num_nearest <= in.num_ids,
+            "num_nearest is " + std::to_string(num_nearest) + " of " + std::to_string(in.num_ids) +
+                " ids. Give at most as many as there are.");
+    GroupInput groups{};
+    groups.shares = shares_of(image_shares, displacement_shares, in.num_images);
     if (group_of) {
-        groups = checked<int64_t>(*group_of, "group_of", "images", 1);
+        groups.of_images = checked<int64_t>(*group_of, "group_of", "images", 1);
         require(group_of->shape(0) == in.num_images, "group_of is " + described(*group_of) +
                                                          " but pixels are " + described(pixels) +
                                                          ". Give one value per image.");
+        require(image_shares && query_pixels,
+                "there are groups without shares or query pixels. Give group_of, image_shares, "
+                "displacement_shares and query_pixels together.");
+        groups.pixels = checked<int64_t>(*query_pixels, "query_pixels", "queries", 1);
+        require(query_pixels->shape(0) == in.num_queries,
+                "query_pixels is " + described(*query_pixels) + " but windows are " +
+                    described(windows) + ". Give one pixel per window.");
+        for (int64_t q = 0; q < in.num_queries; ++q)
+            require(0 <= groups.pixels[q] && groups.pixels[q] < int64_t(in.height) * in.width,
+                    "query pixel " + std::to_string(groups.pixels[q]) + " lies outside of " +
+                        described(pixels) + ". Give y * width + x.");
     }
     const std::vector<py::ssize_t> shape{in.num_queries}, shape_c{in.num_queries, in.channels};
     auto log_max = filled<double>(shape, -std::numeric_limits<double>::infinity());
@@ -104,9 +122,14 @@ py::dict sum_patches_arrays(const py::array& pixels, const py::array& windows, c
     const RecordOutput out{log_max.mutable_data(), sum_w.mutable_data(), sum_wc.mutable_data(),
                            sum_w2.mutable_data(), num_scored.mutable_data()};
     std::vector<Grouped> grouped;
-    without_lock(
-        [&](const auto& interrupted) { sum_patches(in, out, groups, grouped, interrupted); });
+    auto nearest = allocated<int64_t>({in.num_queries, num_nearest});
+    int64_t* const ids_out = nearest.mutable_data();
+    without_lock([&](const auto& interrupted) {
+        sum_patches(in, out, group_of ? &groups : nullptr, grouped, num_nearest, ids_out,
+                    interrupted);
+    });
     py::dict result = record_dict(log_max, sum_w, sum_wc, sum_w2, num_scored);
+    result["nearest"] = nearest;
     if (group_of) add_grouped(result, grouped);
     return result;
 }
@@ -118,8 +141,10 @@ void bind_rescore(py::module_& module) {
                py::kw_only(), "rows"_a, "cols"_a, "wraps"_a, "threads"_a, "isa"_a = "",
                "Squared distances of given patches, per query.");
     module.def("sum_patches", &sum_patches_arrays, "pixels"_a, "windows"_a, "ids"_a, "sigma"_a,
-               py::kw_only(), "group_of"_a, "rows"_a, "cols"_a, "wraps"_a, "threads"_a,
-               "isa"_a = "", "Sums over given patches, per query.");
+               py::kw_only(), "group_of"_a = py::none(), "image_shares"_a = py::none(),
+               "displacement_shares"_a = py::none(), "query_pixels"_a = py::none(),
+               "num_nearest"_a = 0, "rows"_a, "cols"_a, "wraps"_a, "threads"_a, "isa"_a = "",
+               "Sums over given patches, per query.");
 }
 
 }  // namespace patchindex

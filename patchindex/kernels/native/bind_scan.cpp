@@ -1,5 +1,6 @@
 // The exact scan, for Python.
 #include <limits>
+#include <optional>
 
 #include "bindings.hpp"
 #include "scan.hpp"
@@ -17,7 +18,9 @@ Boundary boundary_named(const std::string& name) {
 
 py::dict exact_scan_arrays(const py::array& pixels, const py::array& y, double sigma,
                            int patch_size, const std::string& boundary, bool equivariant,
-                           int threads, const std::string& isa) {
+                           const std::optional<py::array>& image_shares,
+                           const std::optional<py::array>& displacement_shares, int threads,
+                           const std::string& isa) {
     ScanInput in{};
     in.pixels = checked<uint8_t>(pixels, "pixels", "images, channels, height, width", 4);
     in.y = checked<float>(y, "y", "batch, channels, height, width", 4);
@@ -47,6 +50,8 @@ py::dict exact_scan_arrays(const py::array& pixels, const py::array& y, double s
             "patch_size is " + std::to_string(patch_size) + ". Give an odd number in 1.." +
                 std::to_string(largest) + ".");
 
+    const Shares shares = shares_of(image_shares, displacement_shares, in.num_images);
+    in.shares = image_shares ? &shares : nullptr;
     const std::vector<py::ssize_t> shape{in.batch, in.height, in.width};
     const std::vector<py::ssize_t> shape_c{in.batch, in.height, in.width, in.channels};
     auto log_max = filled<double>(shape, -std::numeric_limits<double>::infinity());
@@ -64,7 +69,8 @@ py::dict exact_scan_arrays(const py::array& pixels, const py::array& y, double s
 
 void bind_scan(py::module_& module) {
     module.def("exact_scan", &exact_scan_arrays, "pixels"_a, "y"_a, "sigma"_a, py::kw_only(),
-               "patch_size"_a, "boundary"_a, "equivariant"_a, "threads"_a, "isa"_a = "",
+               "patch_size"_a, "boundary"_a, "equivariant"_a, "image_shares"_a = py::none(),
+               "displacement_shares"_a = py::none(), "threads"_a, "isa"_a = "",
                "Sums over every legal training patch, per query pixel.");
 }
 

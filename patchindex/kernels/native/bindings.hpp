@@ -7,11 +7,13 @@
 
 #include <algorithm>
 #include <limits>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
 #include "memory.hpp"
+#include "shares.hpp"
 
 namespace patchindex {
 
@@ -56,6 +58,29 @@ inline void require_image(int64_t channels, int64_t height, int64_t width,
     require(fits, text + ". Give images of at least one channel and pixel, at most " +
                       std::to_string(LARGEST_SIDE) + " pixels a side and " +
                       std::to_string(LARGEST) + " values in all.");
+}
+
+// Null pointers if there are none.
+inline Shares shares_of(const std::optional<py::array>& images,
+                        const std::optional<py::array>& displacements, int64_t num_images) {
+    require(bool(images) == bool(displacements),
+            "there are shares of images or of displacements alone. Give image_shares and "
+            "displacement_shares together.");
+    if (!images) return {};
+    const Shares shares{checked<int32_t>(*images, "image_shares", "images", 1),
+                        checked<int32_t>(*displacements, "displacement_shares", "rows, cols", 2),
+                        displacements->shape(0), displacements->shape(1)};
+    require(images->shape(0) == num_images, "image_shares is " + described(*images) +
+                                                " but there are " + std::to_string(num_images) +
+                                                " images. Give one share per image.");
+    const int32_t* const end = shares.of_images + num_images;
+    const int32_t* const none =
+        std::find_if(shares.of_images, end, [](int32_t s) { return s < 0; });
+    require(none == end, "an image has a share below 0. Give images shares from 0 on.");
+    require(shares.rows % 2 == 1 && shares.cols % 2 == 1,
+            "displacement_shares is " + described(*displacements) +
+                ". Give odd numbers of rows and columns, with displacement 0 in the middle.");
+    return shares;
 }
 
 inline void require_threads(int threads) {

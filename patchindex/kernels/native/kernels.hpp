@@ -57,6 +57,9 @@ struct ScanTask {
     float dense_reference;  // the reference of every pixel in dense mode
     float skip_below;       // log2 weights under this never count
     bool running;           // sum windows by adding and taking away, where rounding allows
+    // [row strips][col strips]: only displacements of this share are compared; all if null
+    const int32_t* shares;
+    int32_t share;
     const std::atomic<bool>* stop;
     int64_t visited, summed;  // out, checked mode: vectors compared, vectors not skipped
 };

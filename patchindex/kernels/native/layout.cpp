@@ -44,11 +44,4 @@ Axis make_axis(int size, int patch_size, Boundary boundary, bool equivariant) {
     return axis;
 }
 
-std::vector<long long> centers_per_coordinate(const Axis& axis) {
-    std::vector<long long> counts(axis.size, 0);
-    for (const Strip& strip : axis.strips)
-        for (int q = strip.first + axis.radius(); q < strip.stop - axis.radius(); ++q) ++counts[q];
-    return counts;
-}
-
 }  // namespace patchindex

@@ -38,7 +38,4 @@ struct Axis {
 
 Axis make_axis(int size, int patch_size, Boundary boundary, bool equivariant);
 
-// Legal training centers of each query coordinate.
-std::vector<long long> centers_per_coordinate(const Axis& axis);
-
 }  // namespace patchindex

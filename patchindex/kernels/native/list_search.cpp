@@ -21,9 +21,12 @@ constexpr int64_t FIRST_PROBES = 2;
 constexpr const char* DAMAGED_INDEX =
     "If they come from an index, it is damaged: see what `patchindex verify` says of it.";
 
-// A stretch of one list, and the queries that visit it.
+// A stretch of one list in one shard, and the queries that visit it.
 struct Unit {
     int64_t first_place, num_codes;
+    const uint8_t* codes;
+    const uint32_t* ids;
+    int64_t first_id;
     const int32_t* queries;
     int64_t num_queries;
 };
@@ -52,16 +55,52 @@ struct Visits {
     }
 };
 
+// Refuses a list of a shard that does not lie within its codes.
+void check_list(const ListShard& shard, int64_t list) {
+    const int64_t first = shard.offsets[list], end = shard.offsets[list + 1];
+    if (first < 0 || end < first || end > shard.num_codes)
+        throw std::invalid_argument("list " + std::to_string(list) + " is at " +
+                                    std::to_string(first) + ".." + std::to_string(end) + " of " +
+                                    std::to_string(shard.num_codes) + " codes. " + DAMAGED_INDEX);
+}
+
 std::vector<Unit> make_units(const ListSearchInput& in, const Visits& visits) {
     std::vector<Unit> units;
     int64_t first = 0;
     for (const auto& [list, end] : visits.lists) {
-        for (int64_t at = in.offsets[list]; at < in.offsets[list + 1]; at += CODES_PER_UNIT)
-            units.push_back({at, std::min(CODES_PER_UNIT, in.offsets[list + 1] - at),
-                             visits.queries.data() + first, end - first});
+        int64_t place = in.offsets[list];
+        for (const ListShard& shard : in.shards) {
+            check_list(shard, list);
+            const int64_t stop = shard.offsets[list + 1];
+            for (int64_t at = shard.offsets[list]; at < stop; at += CODES_PER_UNIT) {
+                const int64_t num = std::min(CODES_PER_UNIT, stop - at);
+                units.push_back({place, num, shard.codes + at * in.dims, shard.ids + at,
+                                 shard.first_id, visits.queries.data() + first, end - first});
+                place += num;
+            }
+        }
+        if (place != in.offsets[list + 1])
+            throw std::invalid_argument("list " + std::to_string(list) + " has " +
+                                        std::to_string(place - in.offsets[list]) +
+                                        " codes in its shards, but " +
+                                        std::to_string(in.offsets[list + 1] - in.offsets[list]) +
+                                        " places. " + DAMAGED_INDEX);
         first = end;
     }
     return units;
+}
+
+// The patch whose code has this place, in a list that was visited.
+int64_t id_at(const ListSearchInput& in, int64_t place) {
+    const int64_t* const next = std::upper_bound(in.offsets, in.offsets + in.num_lists + 1, place);
+    const int64_t list = next - in.offsets - 1;
+    int64_t within = place - in.offsets[list];
+    for (const ListShard& shard : in.shards) {
+        const int64_t num = shard.offsets[list + 1] - shard.offsets[list];
+        if (within < num) return shard.first_id + shard.ids[shard.offsets[list] + within];
+        within -= num;
+    }
+    return -1;
 }
 
 // Minus twice each query's vector, relative to the middle of the codes' range, so that its product
@@ -96,7 +135,9 @@ class Searcher {
     }
 
     void search(const Unit& unit, const std::atomic<bool>& stop) {
-        const auto accept = [this](int64_t place) { return in_.is_member(place); };
+        const auto accept = [&](int64_t place) {
+            return in_.is_member(unit.first_id + unit.ids[place - unit.first_place]);
+        };
         queries_.resize(unit.num_queries);
         pointers_.clear();
         for (int64_t i = 0; i < unit.num_queries; ++i) {
@@ -106,7 +147,7 @@ class Searcher {
         for (int64_t at = 0; at < unit.num_codes && !stop; at += CODE_BLOCK) {
             const int64_t num = std::min<int64_t>(CODE_BLOCK, unit.num_codes - at);
             const int64_t place = unit.first_place + at;
-            kernels_.decode_codes(task_, in_.codes + place * in_.dims, num, decoded_.data(),
+            kernels_.decode_codes(task_, unit.codes + at * in_.dims, num, decoded_.data(),
                                   norms_.data());
             for (int64_t i = 0; i < unit.num_queries; ++i)
                 queries_[i].limit = nearest_[unit.queries[i]].limit();
@@ -160,63 +201,9 @@ bool search_lists(const ListSearchInput& in, int64_t* ids,
     const auto write = [&](int64_t query, int) {
         const std::vector<Found>& found = nearest[query].sorted(in.k);
         for (int64_t i = 0; i < in.k; ++i)
-            ids[query * in.k + i] = i < int64_t(found.size()) ? in.id_at(found[i].place()) : -1;
+            ids[query * in.k + i] = i < int64_t(found.size()) ? id_at(in, found[i].place()) : -1;
     };
     run_units(in.num_queries, in.threads, stop, write, interrupted);
-    return !stop;
-}
-
-bool nearest_rows(const float* rows, int64_t num_rows, int dims, const float* vectors,
-                  int64_t num_vectors, int64_t count, int64_t* positions, int threads,
-                  const std::string& isa, const std::function<bool()>& interrupted) {
-    constexpr int64_t VECTORS_PER_UNIT = 64;
-    const Kernels& kernels = select_kernels(isa);
-    const int64_t blocks = (num_rows + CODE_BLOCK - 1) / CODE_BLOCK;
-    AlignedFloats turned(blocks * dims * CODE_BLOCK), norms(blocks * CODE_BLOCK);
-    for (int64_t row = 0; row < num_rows; ++row)
-        for (int i = 0; i < dims; ++i) {
-            const float value = rows[row * dims + i];
-            turned.data()[(row / CODE_BLOCK * dims + i) * CODE_BLOCK + row % CODE_BLOCK] = value;
-            norms.data()[row] += value * value;
-        }
-    for (int64_t row = 0; row < num_rows; ++row)
-        if (!std::isfinite(norms.data()[row]))
-            throw std::invalid_argument("row " + std::to_string(row) +
-                                        " holds values that are not finite, or over 1e18. " +
-                                        DAMAGED_INDEX);
-    std::atomic<bool> stop{false};
-    const auto work = [&](int64_t unit, int) {
-        const int64_t first = unit * VECTORS_PER_UNIT;
-        const int64_t num = std::min(VECTORS_PER_UNIT, num_vectors - first);
-        std::vector<float> scaled(num * dims);
-        std::vector<CodeQuery> queries(num);
-        std::vector<CodeQuery*> pointers;
-        const std::unique_ptr<Nearest[]> nearest(new Nearest[num]);
-        for (int64_t q = 0; q < num; ++q) {
-            for (int i = 0; i < dims; ++i)
-                scaled[q * dims + i] = -2.0f * vectors[(first + q) * dims + i];
-            queries[q].vector = scaled.data() + q * dims;
-            pointers.push_back(&queries[q]);
-        }
-        for (int64_t block = 0; block < blocks && !stop; ++block) {
-            for (int64_t q = 0; q < num; ++q) queries[q].limit = nearest[q].limit();
-            const int64_t here = std::min<int64_t>(CODE_BLOCK, num_rows - block * CODE_BLOCK);
-            kernels.near_codes({dims, nullptr}, turned.data() + block * dims * CODE_BLOCK,
-                               norms.data() + block * CODE_BLOCK, here, pointers.data(), num);
-            for (int64_t q = 0; q < num; ++q)
-                nearest[q].add(queries[q], block * CODE_BLOCK, count, [](int64_t) { return true; });
-        }
-        for (int64_t q = 0; q < num && !stop; ++q) {
-            const std::vector<Found>& found = nearest[q].sorted(count);
-            if (int64_t(found.size()) < count)  // a distance was no number
-                throw std::invalid_argument(
-                    "vectors hold values that are not finite, or over 1e18. Give finite queries.");
-            for (int64_t i = 0; i < count; ++i)
-                positions[(first + q) * count + i] = found[i].place();
-        }
-    };
-    const int64_t units = (num_vectors + VECTORS_PER_UNIT - 1) / VECTORS_PER_UNIT;
-    run_units(units, threads, stop, work, interrupted);
     return !stop;
 }
 

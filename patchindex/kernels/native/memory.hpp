@@ -40,6 +40,7 @@ class AlignedFloats {
     AlignedFloats& operator=(const AlignedFloats&) = delete;
     ~AlignedFloats() { ::operator delete(data_, alignment); }
     float* data() { return data_; }
+    const float* data() const { return data_; }
 
   private:
     static constexpr std::align_val_t alignment{64};

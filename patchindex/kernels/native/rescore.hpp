@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "shares.hpp"
+
 namespace patchindex {
 
 struct RescoreInput {
@@ -46,9 +48,18 @@ struct Grouped {
     float dist_sq;
 };
 
-// Also lists the patches whose image is in a group, query by query, unless `group_of` [num_images],
-// -1 for no group, is null.
-bool sum_patches(const RescoreInput& input, const RecordOutput& output, const int64_t* group_of,
-                 std::vector<Grouped>& grouped, const std::function<bool()>& interrupted);
+// Groups of (image, displacement) pairs; a patch of a query is one pair.
+struct GroupInput {
+    const int64_t* of_images;  // [num_images], -1 for none
+    Shares shares;
+    const int64_t* pixels;  // [num_queries]: y * width + x
+};
+
+// Also lists the patches that are in a group, query by query, unless `groups` is null; and the ids
+// of the `num_nearest` nearest patches of each query, [num_queries][num_nearest] in any order, filled
+// up with -1.
+bool sum_patches(const RescoreInput& input, const RecordOutput& output, const GroupInput* groups,
+                 std::vector<Grouped>& grouped, int64_t num_nearest, int64_t* nearest,
+                 const std::function<bool()>& interrupted);
 
 }  // namespace patchindex

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 #include <stdexcept>
+#include <utility>
 #include <vector>
 
 #include "kernels.hpp"
@@ -69,6 +70,8 @@ struct RunningRecord {
     }
 };
 
+using Near = std::vector<std::pair<float, int64_t>>;  // distances and ids
+
 // One thread's arrays, and what it does with a block of patches.
 class Worker {
   public:
@@ -121,6 +124,7 @@ class Worker {
     // of the unit in hand, for its owner to fill and take
     std::vector<RunningRecord> records;
     std::vector<Grouped> grouped;
+    std::vector<Near> near;
 
   private:
     const RescoreInput& in_;

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <memory>
+#include <numeric>
 #include <stdexcept>
 #include <vector>
 
@@ -33,9 +35,11 @@ struct Plan {
     ScanShape shape;
     double scale;  // log2 w = -(scale * distance)^2
     float skip_below;
-    std::vector<float> levels;   // scaled value of each of 256 pixel values
-    std::vector<float> queries;  // [batch][query_size], scaled and padded
-    std::vector<bool> running;   // of each query: whether running sums are exact enough
+    std::vector<float> levels;    // scaled value of each of 256 pixel values
+    std::vector<float> queries;   // [batch][query_size], scaled and padded
+    std::vector<bool> running;    // of each query: whether running sums are exact enough
+    std::vector<int32_t> shares;  // [row strips][col strips], if the images have shares
+    int64_t largest_share;        // displacements of one image, at most
     int64_t images_per_unit, units_per_query, query_groups;
 };
 
@@ -83,8 +87,29 @@ double running_error(const ScanShape& shape, const float* query, double scale) {
     return largest * std::ldexp(1.0, -24) * std::sqrt(2.0 * (width + height));
 }
 
+std::vector<int32_t> shares_of_strips(const ScanInput& in, const ScanShape& shape) {
+    std::vector<int32_t> shares;
+    if (!in.shares) return shares;
+    for (const Strip& row : shape.rows.strips)
+        for (const Strip& col : shape.cols.strips)
+            shares.push_back(in.shares->at(row.displacement, col.displacement));
+    return shares;
+}
+
+int64_t largest_share(std::vector<int32_t> shares, const ScanShape& shape) {
+    if (shares.empty()) return int64_t(shape.rows.strips.size()) * shape.cols.strips.size();
+    std::sort(shares.begin(), shares.end());
+    int64_t largest = 0;
+    for (auto first = shares.begin(); first != shares.end();) {
+        const auto next = std::upper_bound(first, shares.end(), *first);
+        largest = std::max<int64_t>(largest, next - first);
+        first = next;
+    }
+    return largest;
+}
+
 Plan make_plan(const ScanInput& in) {
-    Plan plan{in, &select_kernels(in.isa), {}, 0, 0, {}, {}, {}, 0, 0, 0};
+    Plan plan{in, &select_kernels(in.isa), {}, 0, 0, {}, {}, {}, {}, 0, 0, 0, 0};
     ScanShape& shape = plan.shape;
     shape.rows = make_axis(in.height, in.patch_size, in.boundary, in.equivariant);
     shape.cols = make_axis(in.width, in.patch_size, in.boundary, in.equivariant);
@@ -101,7 +126,10 @@ Plan make_plan(const ScanInput& in) {
         plan.running.push_back(in.patch_size >= RUNNING_FROM &&
                                running_error(shape, plan.queries.data() + q * shape.query_size(),
                                              plan.scale) < LARGEST_RUNNING_ERROR);
-    plan.images_per_unit = images_per_unit(in.num_images, shape.lanes);
+    plan.shares = shares_of_strips(in, shape);
+    plan.largest_share = largest_share(plan.shares, shape);
+    // images with shares are a group, and groups are what threads share
+    plan.images_per_unit = in.shares ? in.num_images : images_per_unit(in.num_images, shape.lanes);
     plan.units_per_query = (in.num_images + plan.images_per_unit - 1) / plan.images_per_unit;
     plan.query_groups = (in.batch + QUERIES_PER_UNIT - 1) / QUERIES_PER_UNIT;
     return plan;
@@ -129,12 +157,22 @@ void load_row(const Plan& plan, const uint8_t* source, int64_t stride, int prese
                 lane < present ? plan.levels[source[lane * stride + x]] : FAR_AWAY;
 }
 
-// Scaled pixels of images first .. first + lanes - 1, one image per lane.
-void load_block(const Plan& plan, int64_t first, Workspace& space) {
+// Images from `first` on that are scanned together: as many as there are lanes, of one share.
+int images_together(const Plan& plan, int64_t first) {
+    const ScanInput& in = plan.in;
+    const int most = int(std::min<int64_t>(plan.shape.lanes, in.num_images - first));
+    int num = 1;
+    while (num < most &&
+           (!in.shares || in.shares->of_images[first + num] == in.shares->of_images[first]))
+        ++num;
+    return num;
+}
+
+// Scaled pixels of images first .. first + present - 1, one image per lane.
+void load_block(const Plan& plan, int64_t first, int present, Workspace& space) {
     const ScanInput& in = plan.in;
     const ScanShape& shape = plan.shape;
     const int64_t rows = int64_t(in.channels) * in.height;
-    const int present = int(std::min<int64_t>(shape.lanes, in.num_images - first));
     const uint8_t* const source = in.pixels + first * rows * in.width;
     const int64_t inside = -shape.train_low(), width = in.width;
     for (int64_t row = 0; row < rows; ++row) {
@@ -155,12 +193,12 @@ void load_block(const Plan& plan, int64_t first, Workspace& space) {
 void scan_images(const Plan& plan, int64_t first_image, int64_t stop_image, int64_t first_query,
                  Workspace& space, std::vector<PixelSums>& totals, const std::atomic<bool>& stop) {
     const ScanShape& shape = plan.shape;
-    const int64_t displacements = int64_t(shape.rows.strips.size()) * shape.cols.strips.size();
-    const int64_t blocks_per_flush = std::max<int64_t>(1, 1024 / displacements);
+    const int64_t blocks_per_flush = std::max<int64_t>(1, 1024 / plan.largest_share);
     int64_t num_blocks = 0;
-    for (int64_t image = first_image; image < stop_image; image += shape.lanes, ++num_blocks) {
-        load_block(plan, image, space);
-        const bool last = image + shape.lanes >= stop_image;
+    for (int64_t image = first_image; image < stop_image; ++num_blocks) {
+        const int present = images_together(plan, image);
+        load_block(plan, image, present, space);
+        const bool last = image + present >= stop_image;
         const bool flush = last || num_blocks == 0 || num_blocks % blocks_per_flush == 0;
         for (size_t q = 0; q < totals.size(); ++q) {
             ScanTask task{};
@@ -174,12 +212,41 @@ void scan_images(const Plan& plan, int64_t first_image, int64_t stop_image, int6
             task.running = plan.running[first_query + q];
             task.sums = space.sums[q]->data();
             task.skip_below = plan.skip_below;
+            task.shares = plan.shares.empty() ? nullptr : plan.shares.data();
+            task.share = plan.in.shares ? plan.in.shares->of_images[image] : 0;
             task.stop = &stop;
             const bool may_be_dense = blocks_per_flush == 1 && num_blocks > 0;
             totals[q].add_block(*plan.kernels, task, flush, may_be_dense);
             if (stop) return;
         }
+        image += present;
     }
+}
+
+// Patches that each pixel is compared with.
+std::vector<int64_t> count_scored(const Plan& plan) {
+    const ScanInput& in = plan.in;
+    const Axis &rows = plan.shape.rows, &cols = plan.shape.cols;
+    const int r = rows.radius();
+    std::map<int32_t, int64_t> images;  // of each share
+    if (in.shares)
+        for (int64_t i = 0; i < in.num_images; ++i) ++images[in.shares->of_images[i]];
+    std::vector<int64_t> counts(size_t(in.height) * in.width, 0);
+    for (size_t y = 0; y < rows.strips.size(); ++y) {
+        std::vector<int64_t> of_cols(in.width + 1,
+                                     0);  // of each column, less that of the one before
+        for (size_t x = 0; x < cols.strips.size(); ++x) {
+            const Strip& col = cols.strips[x];
+            const int64_t num =
+                in.shares ? images[plan.shares[y * cols.strips.size() + x]] : in.num_images;
+            of_cols[col.first + r] += num;
+            of_cols[col.stop - r] -= num;
+        }
+        std::partial_sum(of_cols.begin(), of_cols.end(), of_cols.begin());
+        for (int row = rows.strips[y].first + r; row < rows.strips[y].stop - r; ++row)
+            for (int x = 0; x < in.width; ++x) counts[size_t(row) * in.width + x] += of_cols[x];
+    }
+    return counts;
 }
 
 }  // namespace
@@ -214,11 +281,9 @@ bool exact_scan(const ScanInput& input, const ScanOutput& output,
     run_units(plan.units_per_query * plan.query_groups, input.threads, stop, work, interrupted);
     if (stop) return false;
 
-    const std::vector<long long> row_counts = centers_per_coordinate(shape.rows);
-    const std::vector<long long> col_counts = centers_per_coordinate(shape.cols);
-    for (size_t i = 0; i < size_t(input.batch) * pixels; ++i)
-        output.num_scored[i] =
-            input.num_images * row_counts[i % pixels / input.width] * col_counts[i % input.width];
+    const std::vector<int64_t> counts = count_scored(plan);
+    for (int64_t b = 0; b < input.batch; ++b)
+        std::copy(counts.begin(), counts.end(), output.num_scored + b * pixels);
     return true;
 }
 

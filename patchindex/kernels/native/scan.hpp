@@ -6,6 +6,7 @@
 #include <string>
 
 #include "layout.hpp"
+#include "shares.hpp"
 
 namespace patchindex {
 
@@ -19,6 +20,7 @@ struct ScanInput {
     int patch_size;
     Boundary boundary;
     bool equivariant;
+    const Shares* shares;  // null: all images at all displacements
     int threads;
     std::string isa;  // empty: the fastest
 };

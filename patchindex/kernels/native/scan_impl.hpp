@@ -211,12 +211,19 @@ static void scan_channels(ScanTask& task, Mode mode) {
     const int largest = task.running ? MAX_GROUP : MAX_GROUP_AFRESH;
     for (size_t y = 0; y < task.shape->rows.strips.size(); ++y) {
         const Strip& rows = task.shape->rows.strips.data()[y];
-        if (cols.padded) Displacements<C, 1>(task, mode, rows, strips, true).scan();
+        const auto compared = [&](int x) {
+            return !task.shares || task.shares[y * num_cols + x] == task.share;
+        };
+        if (cols.padded && compared(0)) Displacements<C, 1>(task, mode, rows, strips, true).scan();
         for (int x = cols.padded ? 1 : 0; x < num_cols;) {
             if (task.stop->load(std::memory_order_relaxed)) return;
+            if (!compared(x)) {
+                ++x;
+                continue;
+            }
             const Strip* const group = strips + x;
             int num = 1;
-            while (num < largest && x + num < num_cols &&
+            while (num < largest && x + num < num_cols && compared(x + num) &&
                    group[num].displacement == group[0].displacement + num)
                 ++num;
             if (num == 4)

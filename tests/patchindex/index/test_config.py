@@ -32,7 +32,7 @@ def test_an_unknown_code_is_refused():
 
 
 @pytest.mark.parametrize(
-    "name", ["max_lists", "pca_dims", "list_dims", "points_per_list", "block_patches"]
+    "name", ["least_dims", "list_dims", "shard_patches", "points_per_list", "block_patches"]
 )
 def test_a_count_of_zero_is_refused(name):
     with pytest.raises(IndexConfigError, match=rf"{name} is 0. Give at least 1"):
@@ -55,7 +55,21 @@ def test_json_round_trips():
 
 
 @pytest.mark.parametrize(
-    ("channels", "patch_size", "dims"), [(1, 5, 32), (3, 3, 32), (1, 7, 40), (3, 5, 40), (1, 1, 16)]
+    ("channels", "patch_size", "least", "most"),
+    [(1, 5, 32, 32), (3, 3, 32, 32), (1, 7, 40, 49), (3, 5, 40, 64), (1, 1, 16, 16)],
 )
-def test_small_windows_are_stored_as_they_are_in_full_lanes(channels, patch_size, dims):
-    assert IndexConfig().code_dims(channels, patch_size) == dims
+def test_small_windows_are_stored_as_they_are_in_full_lanes(channels, patch_size, least, most):
+    config = IndexConfig()
+    assert config.code_dims(channels, patch_size) == range(least, most + 1)
+    assert config.is_plain(channels, patch_size) == (least == most)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.5, float("nan")])
+def test_explained_variance_is_a_share(share):
+    with pytest.raises(IndexConfigError, match=r"explained_variance is .*\. Give a share above 0"):
+        IndexConfig(explained_variance=share)
+
+
+def test_no_more_dimensions_are_least_than_most():
+    with pytest.raises(IndexConfigError, match=r"least_dims is 40, but most_dims 8. Give no more"):
+        IndexConfig(most_dims=8)

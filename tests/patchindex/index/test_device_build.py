@@ -1,25 +1,28 @@
-"""What a device makes of patches during a build, against what FAISS makes of them here."""
+"""Lists and codes that a build makes: on a device, with other threads, in other divisions."""
 
 import numpy as np
 import pytest
 import torch
 from simulated_gpu import simulated_gpu
-from small_index import array_checksums, build_small, small_config, small_images
+from small_index import (
+    array_checksums,
+    build_small,
+    merged_lists,
+    small_config,
+    small_images,
+)
 
 from patchindex import PatchGeometry
-from patchindex.index import assign, assign_on_device
+from patchindex.device import CPU
+from patchindex.index import assign
+from patchindex.index.assign import Assigner
 from patchindex.index.build import build_index
-from patchindex.index.merge import ListSums
 from patchindex.index.train import train_scale
+from patchindex.index.trained import encode
 from patchindex.progress import no_progress
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 BOUNDARIES = ["zeros", "circular", "circular_interior"]
-
-
-@pytest.fixture(autouse=True)
-def small_steps(monkeypatch):
-    monkeypatch.setattr(assign_on_device, "STEP_BYTES", 2**19)
 
 
 @pytest.fixture
@@ -40,51 +43,58 @@ def case(request):
     return images.pixels, geometry, trained
 
 
-def test_a_device_puts_patches_into_the_lists_of_the_processor(case):
+def test_a_device_assigns_as_the_processor_does(case, gpu, monkeypatch):
+    monkeypatch.setattr(assign, "GPU_PATCHES", 2**12)
     pixels, geometry, trained = case
-    found = assign_on_device.list_block(pixels, geometry, trained, DEVICE)
-    expected = assign.list_block(pixels, geometry, trained)
+    (found, codes), (expected, expected_codes) = (
+        Assigner.of(trained, geometry, device).assign(pixels, 4) for device in (gpu, CPU)
+    )
     assert (found.shape, found.dtype) == (expected.shape, expected.dtype)
     assert (found == expected).mean() > 0.999
     lead = trained.centroids.shape[1]
-    projected = assign.project_block(pixels, geometry, trained)
+    projected = Assigner.of(trained, geometry).project(pixels)
     vectors = projected.reshape(-1, len(trained.pca))[:, :lead].double().numpy()
     to_found, to_expected = (
         np.square(vectors - trained.centroids[lists]).sum(1) for lists in (found, expected)
     )
     # both expand the square in float32: errors of 1e-6 of the squared norms, up to 200
     np.testing.assert_allclose(to_found, to_expected, atol=1e-3)
+    assert (codes.shape, codes.dtype) == (expected_codes.shape, expected_codes.dtype)
+    assert (codes == expected_codes).mean() > 0.999
+    assert np.abs(codes.astype(int) - expected_codes).max() <= 1  # on the edge of two codes
 
 
-def test_a_device_gives_patches_the_codes_of_the_processor(case):
-    pixels, geometry, trained = case
-    found = assign_on_device.code_block(pixels, geometry, trained, DEVICE)
-    expected = assign.code_block(pixels, geometry, trained)
-    assert (found.shape, found.dtype) == (expected.shape, expected.dtype)
-    assert (found == expected).mean() > 0.999
-    assert np.abs(found.astype(int) - expected).max() <= 1  # a vector on the edge of two codes
-
-
-def test_a_device_rounds_as_faiss_does(case, rng):
+def test_codes_are_rounded_as_faiss_rounds_them(case, rng):
     trained = case[2]
     reach = 1.5 * trained.code_span
     vectors = (trained.code_min + reach * rng.uniform(-0.3, 1, (2000, len(reach)))).astype("f4")
     first, span = (torch.from_numpy(x).to(DEVICE) for x in (trained.code_min, trained.code_span))
-    found = assign_on_device.encode(torch.from_numpy(vectors).to(DEVICE), first, span)
-    assert np.array_equal(found.cpu().numpy(), trained.encode(vectors))
+    found = encode(torch.from_numpy(vectors).to(DEVICE), first, span)
+    index = trained.empty_index()
+    wanted = index.sq.compute_codes(vectors)
+    assert np.array_equal(found.cpu().numpy(), wanted)
 
 
-def test_of_equal_centroids_a_device_takes_the_first():
-    centroids = torch.tensor([[1.0, 0], [0, 1], [0, 1]], device=DEVICE)
-    vectors = torch.tensor([[0.0, 3], [0, 2], [2, 0]], device=DEVICE)
-    assert assign_on_device.nearest(vectors, centroids).tolist() == [1, 1, 0]
+def test_neither_threads_nor_the_division_of_images_changes_a_bit(case):
+    pixels, geometry, trained = case
+    assigner, threads = Assigner.of(trained, geometry), torch.get_num_threads()
+    lists, codes = assigner.assign(pixels, 4)
+    parts = [assigner.assign(pixels[first : first + 8], 4) for first in range(0, len(pixels), 8)]
+    torch.set_num_threads(1)
+    try:
+        alone = assigner.assign(pixels, 4)
+    finally:
+        torch.set_num_threads(threads)
+    for other_lists, other_codes in (map(np.concatenate, zip(*parts, strict=True)), alone):
+        assert np.array_equal(lists, other_lists)
+        assert np.array_equal(codes, other_codes)
 
 
 def test_float32_is_whole_only_as_long_as_it_is_needed():
     before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     torch.set_float32_matmul_precision("high")
     try:
-        with assign_on_device.exact_float32():
+        with assign.exact_float32():
             assert torch.get_float32_matmul_precision() == "highest"
             assert not torch.backends.cudnn.allow_tf32
         assert torch.get_float32_matmul_precision() == "high"
@@ -95,8 +105,8 @@ def test_float32_is_whole_only_as_long_as_it_is_needed():
 
 def lists_by_id(index):
     """List of every patch of scale 3, in the order of ids."""
-    arrays = index.arrays(3)
-    return np.repeat(np.arange(len(arrays.count)), arrays.count)[np.argsort(arrays.ids)]
+    count = index.arrays(3).count
+    return np.repeat(np.arange(len(count)), count)[np.argsort(merged_lists(index, 3)[0])]
 
 
 def test_a_build_on_a_device_is_whole_and_has_the_same_lists(tmp_path, gpu):
@@ -120,13 +130,3 @@ def test_a_build_on_a_gpu_is_whole_and_repeats_itself(tmp_path):
     )
     first.verify()
     assert array_checksums(first) == array_checksums(again)
-
-
-def test_sums_are_the_same_wherever_they_are_added_up(case, gpu):
-    pixels, geometry, trained = case
-    lists = assign.list_block(pixels, geometry, trained)
-    sums = [ListSums.zeros(trained.nlist, 2, geometry.patch_size) for _ in range(2)]
-    sums[0].add(pixels, lists, geometry)
-    sums[1].add(pixels, lists, geometry, gpu)
-    for name in ("count", "sums", "sum_sq"):
-        assert np.array_equal(getattr(sums[0], name), getattr(sums[1], name))

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from simulated_gpu import GpuTensor, simulated_gpu
-from small_index import build_small
+from small_index import build_small, merged_lists
 
 from patchindex import PatchIndex, windows_at
 from patchindex.device import Device
@@ -49,9 +49,10 @@ def noisy_windows(index, patch_size, signature, num):
 def code_distances(index, patch_size, windows, found):
     """Float64 squared distances [q, k] to the codes of found ids; infinite for -1."""
     arrays = index.arrays(patch_size)
-    order = np.argsort(arrays.ids)
-    at = order[np.searchsorted(arrays.ids, found, sorter=order).clip(max=len(order) - 1)]
-    codes = arrays.code_min + (arrays.codes[at] + 0.5) / 255 * arrays.code_span.astype(float)
+    ids, stored = merged_lists(index, patch_size)
+    order = np.argsort(ids)
+    at = order[np.searchsorted(ids, found, sorter=order).clip(max=len(order) - 1)]
+    codes = arrays.code_min + (stored[at] + 0.5) / 255 * arrays.code_span.astype(float)
     queries = windows.double().numpy() @ arrays.pca.T.astype(float) + arrays.pca_bias
     dist_sq = np.square(queries[:, None] - codes).sum(2)
     return np.where(found >= 0, dist_sq, np.inf)

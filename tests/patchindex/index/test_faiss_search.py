@@ -15,10 +15,11 @@ pytestmark = pytest.mark.usefixtures("unchecked")
 
 @pytest.fixture(scope="module")
 def arrays(tmp_path_factory):
-    """Those of one scale of a small index, without checksums."""
+    """Those of one scale of a small index, in one shard without checksums."""
     path = tmp_path_factory.mktemp("faiss") / "small.zarr"
-    build_small(path)
-    return replace(PatchIndex.open(path, list_search="faiss").arrays(3), checks=None)
+    build_small(path, shard_patches=10**6)
+    whole = PatchIndex.open(path, list_search="faiss").arrays(3)
+    return replace(whole, shards=[replace(whole.shards[0], checks=None)])
 
 
 def moved(offsets, place, step):
@@ -43,13 +44,14 @@ def moved(offsets, place, step):
     ],
 )
 def test_lists_that_are_not_inside_the_codes_are_refused(arrays, change, message):
+    shard = arrays.shards[0]
     with pytest.raises(StoreError, match=rf"the index is damaged: .*{message}.*--overwrite"):
-        ScaleSearcher(replace(arrays, **change(arrays)))
+        ScaleSearcher(replace(arrays, shards=[replace(shard, **change(shard))]))
 
 
 def queries(arrays, num=3, nprobe=2):
     rng = np.random.default_rng(0)
-    vectors = rng.standard_normal((num, arrays.codes.shape[1])).astype(np.float32)
+    vectors = rng.standard_normal((num, len(arrays.pca))).astype(np.float32)
     return vectors, rng.integers(0, len(arrays.count), (num, nprobe))
 
 

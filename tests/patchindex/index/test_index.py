@@ -2,16 +2,16 @@
 
 import shutil
 
+import faiss
 import numpy as np
 import pytest
 import torch
-from small_index import all_windows, build_small, reseal, small_images
+from small_index import all_windows, build_small, merged_lists, reseal, small_images
 
 from patchindex import ImageSet, windows_at
 from patchindex.errors import DatasetError, IndexConfigError
 from patchindex.images import to_unit
 from patchindex.index.patch_index import PatchIndex
-from patchindex.index.store import chunk_path
 from patchindex.index.trained import decode
 from patchindex.kernels.backend import BACKEND
 
@@ -31,7 +31,11 @@ def wide_path(tmp_path_factory):
     """Some hundred images, at a scale whose windows are projected."""
     images = small_images(400, side=20)
     return build_small(
-        tmp_path_factory.mktemp("wide") / "wide.zarr", images, scales=(9,), block_patches=50_000
+        tmp_path_factory.mktemp("wide") / "wide.zarr",
+        images,
+        scales=(9,),
+        block_patches=50_000,
+        shard_patches=60_000,
     ).path
 
 
@@ -89,10 +93,8 @@ def test_visiting_every_list_orders_by_the_distance_to_the_codes(index):
         arrays, signature = index.arrays(patch_size), interior(index, patch_size)
         windows = noisy_windows(index, patch_size, signature, 5)
         found = index.search(patch_size, signature, windows, 200, nprobe=EVERY).numpy()
-        ids, vectors = (
-            np.asarray(arrays.ids),
-            decode(arrays.codes, arrays.code_min, arrays.code_span),
-        )
+        ids, codes = merged_lists(index, patch_size)
+        vectors = decode(codes, arrays.code_min, arrays.code_span)
         first, end = (arrays.offsets[arrays.signature_lists[signature + i]] for i in (0, 1))
         ids, vectors = ids[first:end], vectors[first:end].astype(np.float64)
         queries = arrays.project(windows.numpy()).astype(np.float64)
@@ -129,10 +131,10 @@ def test_more_lists_never_find_worse_neighbors(wide_index):
     farthest = []
     for nprobe in (1, 4, 16, 64, EVERY):
         found = wide_index.search(9, signature, windows, 32, nprobe=nprobe)
-        arrays = wide_index.arrays(9)
-        order = np.argsort(arrays.ids)
-        slots = order[np.searchsorted(arrays.ids, found.numpy(), sorter=order)]
-        vectors = decode(arrays.codes[slots], arrays.code_min, arrays.code_span)
+        arrays, (ids, codes) = wide_index.arrays(9), merged_lists(wide_index, 9)
+        order = np.argsort(ids)
+        slots = order[np.searchsorted(ids, found.numpy(), sorter=order)]
+        vectors = decode(codes[slots], arrays.code_min, arrays.code_span)
         queries = arrays.project(windows.numpy())
         farthest.append(np.square(queries[:, None] - vectors).sum(2).max(1))
     assert (np.diff(farthest, axis=0) <= 1e-4).all()
@@ -178,7 +180,7 @@ def test_lists_that_are_too_long_are_left_out(index):
     lists = arrays.lists_of(number)
     longest = int(np.median(arrays.count[lists.start : lists.stop]))
     kept = [
-        set(arrays.ids[arrays.offsets[i] : arrays.offsets[i + 1]].tolist())
+        set(arrays.read_lists(np.array([i]))[0].tolist())
         for i in lists
         if arrays.count[i] <= longest
     ]
@@ -189,7 +191,7 @@ def test_lists_that_are_too_long_are_left_out(index):
 
 def test_maps_are_for_reading_so_that_an_index_may_be_larger_than_memory(index):
     arrays = index.arrays(3)
-    for array in (index.images.pixels, arrays.ids, arrays.codes):
+    for array in (index.images.pixels, arrays.shards[1].ids, arrays.shards[1].codes):
         assert not array.flags.writeable
 
 
@@ -238,6 +240,7 @@ def test_a_scale_that_is_not_there_is_refused(index):
         ),
         ({"k": 0}, r"k is 0. Give at least 1"),
         ({"nprobe": 0}, r"nprobe is 0. Give at least 1"),
+        ({"skip": -1}, r"skip is -1. Give 0, to leave out no list, or more"),
     ],
 )
 def test_a_search_that_cannot_be_is_refused(index, wrong, message):
@@ -250,15 +253,75 @@ def test_no_query_gives_no_neighbors(index):
     assert index.search(3, 0, torch.zeros(0, 9), 5).shape == (0, 5)
 
 
-def test_a_faiss_header_is_not_what_faiss_searches_with(small_path, tmp_path):
-    path = shutil.copytree(small_path, tmp_path / "copy.zarr")
-    header = chunk_path(path / "scales/3/faiss_header", 1)
-    header.write_bytes(bytes(header.stat().st_size))
-    windows = torch.zeros(1, 9)
-    found, wanted = (
-        PatchIndex.open(p, list_search="faiss").search(3, 0, windows, 5) for p in (path, small_path)
-    )
-    assert torch.equal(found, wanted)
+def test_skipped_lists_are_those_visited_before(wide_index):
+    signature = interior(wide_index, 9)
+    windows = noisy_windows(wide_index, 9, signature, 6)
+    every = len(wide_index.arrays(9).lists_of(signature))
+    assert every > 20
+    found = [
+        wide_index.search(9, signature, windows, EVERY // 10, nprobe=nprobe, skip=skip)
+        for skip, nprobe in ((0, 4), (4, 5), (9, every), (0, every))
+    ]
+    for *parts, whole in zip(*found, strict=True):
+        apart = [set(part[part >= 0].tolist()) for part in parts]
+        assert all(apart)
+        assert sum(map(len, apart)) == len(set().union(*apart))
+        assert set().union(*apart) == set(whole[whole >= 0].tolist())
+    behind = wide_index.search(9, signature, windows, 5, nprobe=3, skip=every)
+    assert (behind == -1).all()
+
+
+def test_how_images_are_divided_into_shards_changes_no_neighbor(tmp_path):
+    images = small_images(40, channels=3)
+    found = []
+    for shard_patches in (1000, 10**6):
+        path = tmp_path / f"{shard_patches}.zarr"
+        build_small(path, images, shard_patches=shard_patches, block_patches=1000)
+        for kind in KINDS:
+            index = PatchIndex.open(path, list_search=kind)
+            windows = [noisy_windows(index, 7, s, 20) for s in (0, 3, 24)]
+            found.append(
+                torch.cat(
+                    [
+                        index.search(7, s, w, 30, nprobe=6, label=label)
+                        for s, w in zip((0, 3, 24), windows, strict=True)
+                        for label in (None, int(images.labels[0]))
+                    ]
+                )
+            )
+    assert len(PatchIndex.open(tmp_path / "1000.zarr").arrays(7).shards) == 20
+    half = len(KINDS)
+    for one, other in zip(found[:half], found[half:], strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("patch_size", [3, 7])
+def test_a_faiss_index_of_a_signature_finds_what_the_index_finds(small_path, patch_size):
+    index = PatchIndex.open(small_path, list_search="faiss")
+    for signature in (0, interior(index, patch_size)):
+        windows = noisy_windows(index, patch_size, signature, 9)
+        plain = index.to_faiss(patch_size, signature)
+        for nprobe in (1, 3, len(index.arrays(patch_size).lists_of(signature))):
+            faiss.extract_index_ivf(plain).nprobe = nprobe
+            dist_sq, ids = plain.search(windows.numpy(), 12)
+            wanted = index.search(patch_size, signature, windows, 12, nprobe=nprobe)
+            same = ids == wanted.numpy()
+            # a window is projected in float32 there, so that near ties may be decided otherwise
+            assert same.mean() > 0.98
+            assert (np.diff(dist_sq, axis=1) >= 0).all()
+
+
+def test_a_faiss_index_of_a_scale_holds_every_patch(small_path):
+    index = PatchIndex.open(small_path)
+    plain = index.to_faiss(7)
+    assert plain.ntotal == index.info().scales[1].patches
+    ids, windows = all_windows(index, 7, interior(index, 7))
+    faiss.extract_index_ivf(plain).nprobe = len(index.arrays(7).count)
+    dist_sq, found = plain.search(windows[::500].astype(np.float32), 1)
+    assert (found[:, 0] == ids[::500]).mean() > 0.9  # but for equal ones
+    assert dist_sq.max() < 0.1
+    with pytest.raises(IndexConfigError, match=r"signature is 49. Give 0..48"):
+        index.to_faiss(7, 49)
 
 
 def test_lists_of_scales_not_used_for_longest_are_dropped(index, monkeypatch):
@@ -275,12 +338,23 @@ def test_lists_of_scales_not_used_for_longest_are_dropped(index, monkeypatch):
 def test_the_numbers_of_an_index(index):
     info = index.info()
     assert (info.dataset, info.images, info.boundary) == ("small", (40, 1, 16, 16), "zeros")
-    assert [(s.patch_size, s.patches, s.code_bytes) for s in info.scales] == [
-        (3, 40 * 256, 16), (7, 40 * 256, 40),
+    assert [(s.patch_size, s.patches, s.code_bytes, s.shards) for s in info.scales] == [
+        (3, 40 * 256, 16, 3), (7, 40 * 256, 40, 3),
     ]  # fmt: skip
+    assert info.scales[0].explained_variance == 1
+    assert 0.97 < info.scales[1].explained_variance < 1
     assert set(info.versions) == {"patchindex", "faiss", "numpy", "torch", "zarr"}
     text = "\n".join(info.lines())
-    for word in ("small: 40 images of 1 x 16 x 16", "zeros", "10,240", "MB", "faiss"):
+    for word in (
+        "small: 40 images of 1 x 16 x 16",
+        "zeros",
+        "10,240",
+        "MB",
+        "faiss",
+        "none",
+        "1..44",
+        "99.",
+    ):
         assert word in text
 
 

@@ -21,18 +21,13 @@ CENTER, EVERY = 4, 10**6  # the signature of the image's middle
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
     path = tmp_path_factory.mktemp("built") / "small.zarr"
-    return build_small(path, small_images(12), scales=(3,))
+    return build_small(path, small_images(12), scales=(3,), shard_patches=1024, block_patches=1024)
 
 
 @pytest.fixture
 def path(built, tmp_path):
     """A copy to damage."""
     return shutil.copytree(built.path, tmp_path / "copy.zarr")
-
-
-def without_list_checksums(attributes):
-    for name in ("ids", "codes"):
-        del attributes["arrays"][f"scales/3/{name}_crc32c"]
 
 
 def flip_bit(path, place):
@@ -44,10 +39,11 @@ def flip_bit(path, place):
 
 
 def spoil(path, index, name, number):
-    """Flip a bit within a list."""
-    rows = getattr(index.arrays(3), name)
-    flip_bit(chunk_path(path / "scales/3" / name, rows.ndim),
-             int(index.arrays(3).offsets[number]) * rows[:1].nbytes)  # fmt: skip
+    """Flip a bit within a list of the second shard."""
+    shard = index.arrays(3).shards[1]
+    rows = getattr(shard, name)
+    flip_bit(chunk_path(path / "scales/3/shards/1" / name, rows.ndim),
+             int(shard.offsets[number]) * rows[:1].nbytes)  # fmt: skip
 
 
 def search(path, kind, nprobe=EVERY):
@@ -62,9 +58,9 @@ def visited(index, nprobe):
 
 
 def test_checksums_of_lists_are_those_of_their_rows(built):
-    arrays = built.arrays(3)
-    sums = list_checksums(arrays.codes, arrays.offsets)
-    (built.path / "list").write_bytes(arrays.codes[arrays.offsets[7] : arrays.offsets[8]].tobytes())
+    shard = built.arrays(3).shards[0]
+    sums = list_checksums(shard.codes, shard.offsets)
+    (built.path / "list").write_bytes(shard.codes[shard.offsets[7] : shard.offsets[8]].tobytes())
     assert f"{sums[7]:08x}" == crc32c(built.path / "list")
     (built.path / "list").unlink()
 
@@ -75,22 +71,11 @@ def test_a_damaged_list_is_named_when_it_is_visited(path, built, kind, name):
     near, far = visited(built, EVERY)[[0, -1]]
     spoil(path, built, name, far)
     assert torch.equal(search(path, kind, nprobe=1), search(built.path, kind, nprobe=1))
-    told = rf"list {far} of {name} of scales/3 of .*copy.zarr is damaged: its checksum .* Build it"
+    told = rf"list {far} of {name} of scales/3/shards/1 of .*copy.zarr is damaged: its checksum"
     with pytest.raises(StoreError, match=told):
         search(path, kind)
     spoil(path, built, name, near)
-    with pytest.raises(StoreError, match=rf"list {near} of {name} of scales/3"):
-        search(path, kind, nprobe=1)
-
-
-@pytest.mark.parametrize("name", ["codes", "ids"])
-@pytest.mark.parametrize("kind", KINDS)
-def test_an_index_without_checksums_of_lists_is_checked_as_a_whole(path, built, kind, name):
-    reseal(path, without_list_checksums)
-    assert torch.equal(search(path, kind), search(built.path, kind))
-    PatchIndex.open(path).verify()
-    spoil(path, built, name, visited(built, EVERY)[-1])
-    with pytest.raises(StoreError, match=rf"{name} of scales/3 of .*copy.zarr is damaged: its ch"):
+    with pytest.raises(StoreError, match=rf"list {near} of {name} of scales/3/shards/1"):
         search(path, kind, nprobe=1)
 
 
@@ -102,27 +87,29 @@ def test_a_damaged_list_never_gets_onto_a_device(path, built, budget):
     number = visited(built, EVERY)[-1]
     spoil(path, built, "codes", number)
     lists = torch.from_numpy(visited(built, EVERY)[None].copy())
-    with pytest.raises(StoreError, match=rf"list {number} of codes of scales/3"):
+    with pytest.raises(StoreError, match=rf"list {number} of codes of scales/3/shards/1"):
         list(groups_on_device(PatchIndex.open(path).arrays(3), lists, Device(memory=budget)))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_ids_of_images_that_are_not_there_are_never_found(path, built, kind):
-    arrays = built.arrays(3)
-    ids = arrays.ids.copy()
-    ids[-1] = 12 * 16 * 16
-    sums = list_checksums(ids, arrays.offsets)
-    for name, values in (("ids", ids), ("ids_crc32c", sums)):
-        chunk_path(path / "scales/3" / name, 1).write_bytes(values.tobytes())
+    shard = built.arrays(3).shards[1]
+    ids = shard.ids.copy()
+    ids[-1] = 4 * 16 * 16
+    sums = list_checksums(ids, shard.offsets)
+    names = [f"scales/3/shards/1/{name}" for name in ("ids", "ids_crc32c")]
+    for name, values in zip(names, (ids, sums), strict=True):
+        chunk_path(path / name, 1).write_bytes(values.tobytes())
 
     def forge(attributes):
-        for name in ("ids", "ids_crc32c"):
-            chunk = chunk_path(path / "scales/3" / name, 1)
-            attributes["arrays"][f"scales/3/{name}"]["crc32c"] = crc32c(chunk)
+        for name in names:
+            attributes["arrays"][name]["crc32c"] = crc32c(chunk_path(path / name, 1))
 
     reseal(path, forge)
     index = PatchIndex.open(path, list_search=kind)
-    with pytest.raises(StoreError, match=r"ids of scales/3 .* has patches of images that are not"):
+    with pytest.raises(
+        StoreError, match=r"ids of scales/3/shards/1 .* has patches of images that are not"
+    ):
         index.search(3, len(index.geometry(3).signatures) - 1, torch.zeros(1, 9), 5)
 
 
@@ -137,7 +124,8 @@ def test_damaged_images_are_noticed_at_their_first_use(path, kind):
 
 
 @pytest.mark.parametrize(
-    "name", ["labels", "scales/3/offsets", "scales/3/pca", "scales/3/codes_crc32c"]
+    "name",
+    ["labels", "scales/3/shards/1/offsets", "scales/3/pca", "scales/3/shards/0/codes_crc32c"],
 )
 def test_damaged_small_arrays_are_noticed_at_once(path, built, name):
     flip_bit(chunk_path(path / name, len(built.manifest["arrays"][name]["shape"])), 9)
@@ -146,8 +134,10 @@ def test_damaged_small_arrays_are_noticed_at_once(path, built, name):
 
 
 def test_checksums_of_lists_that_are_those_of_others_are_found_by_verify(path):
-    chunk = chunk_path(path / "scales/3/codes_crc32c", 1)
+    chunk = chunk_path(path / "scales/3/shards/0/codes_crc32c", 1)
     flip_bit(chunk, 5)
-    reseal(path, lambda a: a["arrays"]["scales/3/codes_crc32c"].update(crc32c=crc32c(chunk)))
-    with pytest.raises(StoreError, match=r"list 1 of codes of scales/3 of .* is damaged"):
+    reseal(
+        path, lambda a: a["arrays"]["scales/3/shards/0/codes_crc32c"].update(crc32c=crc32c(chunk))
+    )
+    with pytest.raises(StoreError, match=r"list 1 of codes of scales/3/shards/0 of .* is damaged"):
         PatchIndex.open(path).verify()

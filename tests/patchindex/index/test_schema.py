@@ -23,7 +23,9 @@ ODD_VALUES = [
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
     path = tmp_path_factory.mktemp("built") / "small.zarr"
-    return build_small(path, small_images(12), scales=(3, 5))
+    return build_small(
+        path, small_images(12), scales=(3, 5), shard_patches=2048, block_patches=2048
+    )
 
 
 @pytest.fixture
@@ -48,14 +50,14 @@ def edit(name, **changes):
 
 CRAFTED = {
     "objects instead of numbers": (
-        edit("scales/3/ids", dtype="|O"), r"zarr.json is damaged: no array is of dtype '\|O'"
+        edit("scales/3/shards/0/ids", dtype="|O"), r"json is damaged: no array is of dtype '\|O'"
     ),
     "another type of the same size": (
         edit("scales/3/centroids", dtype="<f8"), r"centroids .* bytes, but \d+ were written"
     ),
     "a shape that the configuration does not give": (
-        lambda a: a["config"].update(pca_dims=24, plain_dims=9),
-        r"is damaged: scales/5/pca is <f4 \[32, 25\], but must be <f4 \[24, 25\]",
+        lambda a: a["config"].update(least_dims=20, most_dims=24, plain_dims=9),
+        r"is damaged: scales/5 has 32 dimensions, not 20..24",
     ),
     "a name that leaves the folder": (
         lambda a: a["arrays"].update({"../x": a["arrays"]["labels"]}),
@@ -72,16 +74,26 @@ CRAFTED = {
     ),
     "no images": (lambda a: a["arrays"].pop("images"), r"damaged: it lists no images"),
     "no offsets": (
-        lambda a: a["arrays"].pop("scales/3/offsets"), r"damaged: it lists no scales/3/offsets"
+        lambda a: a["arrays"].pop("scales/3/shards/0/offsets"),
+        r"damaged: it lists no scales/3/shards/0/offsets",
     ),
-    "checksums of codes alone": (
-        lambda a: a["arrays"].pop("scales/3/ids_crc32c"), r"checksums of codes or of ids alone"
+    "no checksums of lists": (
+        lambda a: a["arrays"].pop("scales/3/shards/0/ids_crc32c"),
+        r"it lists no scales/3/shards/0/ids_crc32c",
     ),
+    "more shards than the configuration gives": (
+        lambda a: a["config"].update(shard_patches=2**24),
+        r"is damaged: scales/3/shards/0/ids is <u4 \[\d+\], but must be <u4 \[3072\]",
+    ),
+    "a hash of names without names": (
+        lambda a: a.update(names_sha256="0"), r"it has a hash of names without names, or names wi"
+    ),
+    "a crop nobody knows": (lambda a: a.update(crop="left"), r"its crop is none that there is"),
     "a resolution of other images": (
         lambda a: a.update(resolution=[8, 32]), r"its resolution is not that of the images"
     ),
     "a setting of another type": (
-        lambda a: a["config"].update(max_lists="many"), r"max_lists is 'many'. Give a value such as"
+        lambda a: a["config"].update(list_dims="many"), r"list_dims is 'many'. Give a value such as"
     ),
     "a setting nobody knows": (
         lambda a: a["config"].update(speed=9), r"damaged: speed is no setting of an index"
@@ -90,7 +102,7 @@ CRAFTED = {
         lambda a: a["config"].update(lists_per_sqrt=float("inf")), r"lists_per_sqrt is inf. Give"
     ),
     "a huge number": (
-        lambda a: a["config"].update(max_lists=10**4000), r"max_lists is 1000000000000"
+        lambda a: a["config"].update(list_dims=10**4000), r"list_dims is 1000000000000"
     ),
     "a boundary nobody knows": (
         lambda a: a["config"].update(boundary="mirror"), r"damaged: boundary is 'mirror'"
@@ -167,8 +179,6 @@ def endless(values):
 
 
 FORGED = {
-    "offsets": (beyond, r"scale 3: offsets do not cover ids"),
-    "count": (another, r"scale 3: count does not match offsets"),
     "signature_lists": (another, r"signature_lists are not those of its configuration"),
     "centroids": (endless, r"scale 3: centroids has values that are not finite"),
     "code_span": (endless, r"scale 3: code_span has values that are not finite"),
@@ -185,11 +195,12 @@ def test_small_arrays_that_cannot_be_are_refused(path, built, name):
         PatchIndex.open(path)
 
 
-def test_offsets_that_go_back_are_refused(path, built):
-    offsets = built.arrays(3).offsets.copy()
-    backwards(offsets)
-    forge(path, "scales/3/offsets", offsets)
-    with pytest.raises(StoreError, match=r"scale 3: offsets do not cover ids"):
+@pytest.mark.parametrize("change", [beyond, backwards])
+def test_offsets_that_cannot_be_are_refused(path, built, change):
+    offsets = built.arrays(3).shards[1].offsets.copy()
+    change(offsets)
+    forge(path, "scales/3/shards/1/offsets", offsets)
+    with pytest.raises(StoreError, match=r"scales/3/shards/1/offsets do not cover ids"):
         PatchIndex.open(path)
 
 
@@ -205,7 +216,7 @@ def pipe_to_itself(file):
 
 @pytest.mark.parametrize("spoil", [folder_instead, pipe_to_itself, Path.unlink])
 @pytest.mark.parametrize(
-    "name", ["zarr.json", "images/c/0/0/0/0", "scales/3/ids/c/0", "scales/5/pca/c/0/0",
+    "name", ["zarr.json", "images/c/0/0/0/0", "scales/3/shards/1/ids/c/0", "scales/5/pca/c/0/0",
              "scales/5/pca/zarr.json"],
 )  # fmt: skip
 def test_what_is_no_file_or_gone_ends_in_one_line(path, name, spoil):

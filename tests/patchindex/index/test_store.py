@@ -1,5 +1,6 @@
 """Opening an index: everything that can be wrong with it is told in one line."""
 
+import dataclasses
 import json
 import shutil
 from contextlib import suppress
@@ -7,7 +8,7 @@ from contextlib import suppress
 import numpy as np
 import pytest
 import zarr
-from small_index import build_small, reseal
+from small_index import build_small, reseal, small_images
 
 from patchindex.errors import StoreError
 from patchindex.index.patch_index import PatchIndex
@@ -53,17 +54,30 @@ def test_checksums_are_crc_32c(tmp_path):
 
 def test_zarr_alone_reads_every_array(built):
     root = zarr.open_group(built.path, mode="r")
+    for name in built.manifest["arrays"]:
+        stored = root[name][:]
+        assert stored.tobytes() == chunk_path(built.path / name, stored.ndim).read_bytes()
     for patch_size in built.scales:
-        for name in root[f"scales/{patch_size}"].array_keys():
-            path = f"scales/{patch_size}"
-            stored = root[f"{path}/{name}"][:]
-            assert (
-                stored.tobytes() == chunk_path(built.path / path / name, stored.ndim).read_bytes()
-            )
-            if hasattr(built.arrays(patch_size), name):
-                assert np.array_equal(stored, getattr(built.arrays(patch_size), name))
+        arrays, group = built.arrays(patch_size), root[f"scales/{patch_size}"]
+        for name in group.array_keys():
+            assert np.array_equal(group[name][:], getattr(arrays, name))
+        for number, shard in enumerate(arrays.shards):
+            for name in ("ids", "codes", "offsets"):
+                assert np.array_equal(group[f"shards/{number}/{name}"][:], getattr(shard, name))
     assert np.array_equal(root["images"][:], built.images.pixels)
     assert np.array_equal(root["labels"][:], built.images.labels)
+
+
+def test_names_of_files_come_back_byte_for_byte(tmp_path):
+    names = [*(f"a/{i}.png" for i in range(38)), "ümlaut \n\udcff.png", ""]
+    images = dataclasses.replace(small_images(), names=tuple(names))
+    index = build_small(tmp_path / "named.zarr", images, scales=(3,))
+    assert index.images.names == tuple(names)
+    assert index.images.with_label(int(images.labels[39])).names[-1] == ""
+    assert "names     of every image file" in list(index.info().lines())
+    renamed = dataclasses.replace(images, names=("b", *names[1:]))
+    with pytest.raises(StoreError, match="was built from other images"):
+        build_small(tmp_path / "named.zarr", renamed, scales=(3,))
 
 
 def test_an_open_index_cannot_be_written_to(path):
@@ -96,26 +110,30 @@ def test_an_index_that_is_not_complete_is_refused(path):
 
 def test_another_schema_version_is_refused(path):
     reseal(path, lambda attributes: attributes.update(schema_version=99))
-    with pytest.raises(StoreError, match=r"has schema version 99, but this program reads 1. Build"):
+    with pytest.raises(StoreError, match=r"has schema version 99, but this program reads 2. Build"):
         PatchIndex.open(path)
 
 
 def test_a_missing_chunk_is_named(path):
-    chunk_path(path / "scales/7/codes", 2).unlink()
-    with pytest.raises(StoreError, match=r"lacks the data of scales/7/codes: .* is missing. Build"):
+    chunk_path(path / "scales/7/shards/0/codes", 2).unlink()
+    with pytest.raises(
+        StoreError, match=r"lacks the data of scales/7/shards/0/codes: .* is missing. Build"
+    ):
         PatchIndex.open(path)
 
 
 def test_a_truncated_chunk_is_named(path):
-    with chunk_path(path / "scales/3/ids", 1).open("r+b") as file:
+    with chunk_path(path / "scales/3/shards/1/ids", 1).open("r+b") as file:
         file.truncate(100)
-    with pytest.raises(StoreError, match=r"scales/3/ids of .* has 100 bytes, but \d+ were written"):
+    with pytest.raises(
+        StoreError, match=r"scales/3/shards/1/ids of .* has 100 bytes, but \d+ were written"
+    ):
         PatchIndex.open(path)
 
 
 def test_a_changed_digit_in_the_manifest_is_noticed(path):
     text = (path / "zarr.json").read_text()
-    (path / "zarr.json").write_text(text.replace('"pca_dims": 40', '"pca_dims": 41'))
+    (path / "zarr.json").write_text(text.replace('"most_dims": 64', '"most_dims": 63'))
     with pytest.raises(StoreError, match=r"zarr.json is damaged: its own checksum differs. Build"):
         PatchIndex.open(path)
 

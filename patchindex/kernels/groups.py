@@ -1,0 +1,171 @@
+"""Groups of patches that are summed apart, and which of the patches found for a query are in them.
+
+A patch of a pixel x is a pair of an image and a displacement d, from x to the patch's center. A
+group has some images and, of each, the patches at some displacements: its share of them. So all
+pixels have about as many patches in a group, and one scan sums them for all pixels together.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+
+import torch
+from jaxtyping import Bool, Float, Int, Int32
+from torch import Tensor
+from torch.nn.functional import pad
+
+from patchindex.records import PosteriorRecord
+
+NO_GROUP = NO_SHARE = -1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PairGroups:
+    """Groups of (image, displacement) pairs.
+
+    Attributes:
+        images: numbers of the images of each group; none twice.
+        image_shares: of the displacements, the share that each of these images has, from 0 on.
+            Fastest where 16 images with the same share follow each other.
+        displacement_shares: the share of displacement (dy, dx) at [dy + rows // 2, dx + cols // 2],
+            -1 for none. Displacements outside have none. Where the query wraps round, displacements
+            that differ by the image's height or width meet the same patch, so their shares must be
+            the same.
+
+    Example:
+        All displacements of three images in images of 32 x 32, each image in its own group:
+
+        >>> PairGroups(
+        ...     images=torch.tensor([[4], [0], [7]]),
+        ...     image_shares=torch.zeros(3, 1, dtype=torch.int32),
+        ...     displacement_shares=torch.zeros(63, 63, dtype=torch.int32),
+        ... )
+    """
+
+    images: Int[Tensor, "g m"]
+    image_shares: Int32[Tensor, "g m"]
+    displacement_shares: Int32[Tensor, "rows cols"]
+
+    @classmethod
+    def whole_images(cls, images: Int[Tensor, "g m"], height: int, width: int) -> "PairGroups":
+        """Groups of all patches of some images each."""
+        shares = torch.zeros(2 * height - 1, 2 * width - 1, dtype=torch.int32, device=images.device)
+        return cls(
+            images=images,
+            image_shares=torch.zeros_like(images, dtype=torch.int32),
+            displacement_shares=shares,
+        )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def of_images(self, num_images: int) -> tuple[Int[Tensor, " n"], Int32[Tensor, " n"]]:
+        """The group of each image of a set, -1 for none, and its share."""
+        group_of = torch.full((num_images,), NO_GROUP, device=self.images.device)
+        share_of = torch.zeros_like(group_of, dtype=torch.int32)
+        numbers = torch.arange(len(self.images), device=self.images.device)
+        group_of[self.images] = numbers[:, None].expand_as(self.images)
+        share_of[self.images] = self.image_shares
+        return group_of, share_of
+
+    def shares_at(self, dy: Int[Tensor, "*#q"], dx: Int[Tensor, "*#q"]) -> Int32[Tensor, "*q"]:
+        """The share of each displacement, -1 for none; the arguments broadcast."""
+        rows, cols = self.displacement_shares.shape
+        row, col = dy + rows // 2, dx + cols // 2
+        inside = (row >= 0) & (row < rows) & (col >= 0) & (col < cols)
+        shares = self.displacement_shares[row.clamp(0, rows - 1), col.clamp(0, cols - 1)]
+        return shares.where(inside, NO_SHARE)
+
+    def displacements_of(self, share: int) -> frozenset[tuple[int, int]]:
+        """The displacements (dy, dx) of a share."""
+        rows, cols = self.displacement_shares.shape
+        dy, dx = (self.displacement_shares == share).nonzero(as_tuple=True)
+        return frozenset(zip((dy - rows // 2).tolist(), (dx - cols // 2).tolist(), strict=True))
+
+    def to(self, device: torch.device) -> "PairGroups":
+        """The same on a device."""
+        return replace(
+            self, **{field.name: getattr(self, field.name).to(device) for field in fields(self)}
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class GroupMembers:
+    """Patches of queries that are in groups, one entry per patch and query.
+
+    Attributes:
+        query, group: positions.
+        log_weights: -distance^2 / (2 sigma^2).
+        centers: in [-1, 1].
+    """
+
+    query: Int[Tensor, " m"]
+    group: Int[Tensor, " m"]
+    log_weights: Float[Tensor, " m"]
+    centers: Float[Tensor, "m c"]
+
+    @classmethod
+    def none(cls, channels: int, device: torch.device | None = None) -> "GroupMembers":
+        """No patch at all."""
+        nothing = torch.zeros(0, dtype=torch.int64, device=device)
+        return cls(
+            query=nothing,
+            group=nothing,
+            log_weights=torch.zeros(0, device=device),
+            centers=torch.zeros(0, channels, device=device),
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence["GroupMembers"]) -> "GroupMembers":
+        """The entries of all parts, of which there must be one at least."""
+        return cls(
+            **{
+                field.name: torch.cat([getattr(part, field.name) for part in parts])
+                for field in fields(cls)
+            }
+        )
+
+    def chosen(self, which: Bool[Tensor, " m"]) -> "GroupMembers":
+        """Some of the entries."""
+        return GroupMembers(
+            **{field.name: getattr(self, field.name)[which] for field in fields(self)}
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PatchSums:
+    """What summing given patches for queries leaves.
+
+    Attributes:
+        record: their sums; fields are [q].
+        members: those of them that are in groups.
+        nearest: ids of the nearest ones of each query, of equally near ones those with the smaller
+            ids, in any order; -1 where there are fewer.
+    """
+
+    record: PosteriorRecord
+    members: GroupMembers
+    nearest: Int[Tensor, "q num_nearest"]
+
+    @classmethod
+    def none(
+        cls, num_queries: int, channels: int, num_nearest: int, device: torch.device | None = None
+    ) -> "PatchSums":
+        """Of no patch at all."""
+        return cls(
+            record=PosteriorRecord.empty((num_queries,), channels, device),
+            members=GroupMembers.none(channels, device),
+            nearest=torch.full((num_queries, num_nearest), -1, device=device),
+        )
+
+    def replaced(self, at: Int[Tensor, " m"], other: "PatchSums") -> "PatchSums":
+        """These with the queries at these places taken from others, which have no more nearest."""
+        taken = torch.zeros(len(self.nearest), dtype=torch.bool, device=at.device)
+        taken[at] = True
+        kept = self.members.chosen(~taken[self.members.query])
+        moved = replace(other.members, query=at[other.members.query])
+        room = self.nearest.shape[1] - other.nearest.shape[1]
+        return PatchSums(
+            record=self.record.replaced(at, other.record),
+            members=GroupMembers.joined([kept, moved]),
+            nearest=self.nearest.index_copy(0, at, pad(other.nearest, (0, room), value=-1)),
+        )
