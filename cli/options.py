@@ -131,7 +131,7 @@ crop_option = click.option(
     "--crop",
     metavar="none|center",
     help="Stretch images of another aspect ratio than --resolution, or cut them to it around their "
-    "center. [default: none]",
+    "center. [default: none; center for celeba]",
 )
 image_options = options(
     click.option(
@@ -157,7 +157,7 @@ retrieval_options = options(
         type=int,
         metavar="NUMBER",
         **with_default("tail"),
-        help="Sets what is drawn at random besides, P x tail / 32 whole images; "
+        help="Sets what is drawn at random besides: each pixel meets about 32 x tail patches; "
         "0 gives the biased naive average.",
     ),
     click.option(
@@ -165,7 +165,7 @@ retrieval_options = options(
         type=int,
         metavar="LISTS",
         **with_default("nprobe"),
-        help="Inverted lists visited per pixel that is searched.",
+        help="Inverted lists visited per pixel that is searched, four times as many at first.",
     ),
     click.option(
         "--tolerance",

@@ -6,6 +6,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from cli.options import (
     IMAGE_SETTINGS,
@@ -30,7 +31,7 @@ from sampler.results.output import reserve_output, write_run
 from sampler.results.run_result import SamplerConfig, TraceResult
 from sampler.results.tables import RUN_HEADER, format_methods, run_row
 from sampler.results.trace import TRACE
-from sampler.run import carry_out, plan_run
+from sampler.run import carry_out, exact_where_no_slower, plan_run
 from sampler.trajectory import StepReport
 
 
@@ -41,6 +42,11 @@ from sampler.trajectory import StepReport
 @click.option("--machine", metavar="els|ls|is", **with_default("machine"))
 @boundary_option
 @exact_option
+@click.option(
+    "--retrieve",
+    is_flag=True,
+    help="Retrieve, even if summing every patch is no slower. So do the settings of retrieval.",
+)
 @retrieval_options
 @click.option("--strict-scales", is_flag=True, help="Refuse a scale that the index lacks.")
 @process_options
@@ -62,6 +68,7 @@ def run(
     *,
     index_path: Path | None,
     dataset: str | None,
+    retrieve: bool,
     trace: bool,
     device: Device,
     threads: int | None,
@@ -76,6 +83,11 @@ def run(
         set_threads(threads)
     training_set = open_training_set(index_path, dataset, **which, device=device)
     plan = plan_run(training_set, config, traced=trace, device=device.place)
+    if not (retrieve or _sets_retrieval()):
+        plan = exact_where_no_slower(plan, traced=trace)
+        if plan.config.exact and not config.exact:
+            images = f"{len(plan.machine.images):,} images"
+            click.echo(f"every patch is summed, which is no slower for {images}; see --retrieve")
     name = Path(plan.machine.images.name).stem
     folder = out or Path("runs", f"{name}-{config.machine}-{config.seed}")
     with (
@@ -92,6 +104,13 @@ def run(
     if result.trace is not None:
         click.echo(format_trace(result.trace, folder))
     click.echo(f"{result.config.num} samples in {result.seconds:.1f} s: {folder / 'samples.png'}")
+
+
+def _sets_retrieval() -> bool:
+    """Whether a setting of retrieval was given."""
+    context = click.get_current_context()
+    names = ("k", "tail", "nprobe", "tolerance", "strict_scales")
+    return any(context.get_parameter_source(name) is not ParameterSource.DEFAULT for name in names)
 
 
 def format_trace(trace: TraceResult, folder: Path) -> str:

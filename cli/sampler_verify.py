@@ -1,4 +1,4 @@
-"""`sampler verify`: retrieval beside the exact scan, at every step of an exact trajectory."""
+"""`sampler verify`: retrieval beside exact sums, at every step and over whole states or pixels."""
 
 import sys
 from pathlib import Path
@@ -17,12 +17,22 @@ from cli.options import (
     threads_option,
 )
 from cli.training_set import open_index
+from patchindex import PatchIndex
 from patchindex.device import Device
 from patchindex.environment import set_threads
-from sampler.results.output import reserve_output, write_verification
+from sampler.errors import SamplerConfigError
+from sampler.results.audit_result import AUDIT_FILE
+from sampler.results.output import reserve_output, write_audit, write_verification
 from sampler.results.run_result import SamplerConfig
 from sampler.results.study_results import VERIFY_FILE, FinalComparison, StepComparison
-from sampler.results.tables import VERIFICATION_HEADER, verification_row
+from sampler.results.tables import (
+    AUDIT_HEADER,
+    VERIFICATION_HEADER,
+    audit_row,
+    audit_summary_lines,
+    verification_row,
+)
+from sampler.studies.audit import AuditConfig, audit, plan_audit
 from sampler.studies.verify import VerifyConfig, plan_verification
 from sampler.studies.verify import verify as carry_out
 
@@ -42,22 +52,30 @@ DEFAULTS = VerifyConfig()
     "--recall-pixels",
     type=int,
     metavar="PIXELS",
-    default=DEFAULTS.recall_pixels,
-    show_default=True,
+    default=None,
+    show_default=str(DEFAULTS.recall_pixels),
     help="Per step, whose true k nearest patches are found by brute force; 0 leaves recall out.",
 )
 @click.option(
     "--finals", is_flag=True, help="Compare also the images that retrieval ends in by itself."
 )
+@click.option(
+    "--pixels",
+    type=int,
+    metavar="PIXELS",
+    help="Sum exactly for so many random pixels per step of retrieval's own trajectory, at any "
+    "number of images; writes audit.json, .png and .svg. [default: whole states, exactly]",
+)
 @device_options
 @threads_option
-@out_option("runs/verify-DATASET-SEED")
+@out_option("runs/verify-DATASET-SEED, or runs/audit-DATASET-SEED")
 @click.option("--overwrite", is_flag=True, help="Replace a verification that is there already.")
 def verify(
     *,
     index_path: Path | None,
-    recall_pixels: int,
+    recall_pixels: int | None,
     finals: bool,
+    pixels: int | None,
     device: Device,
     threads: int | None,
     out: Path | None,
@@ -65,15 +83,21 @@ def verify(
     **settings: Any,
 ) -> None:
     """Say how far retrieval is from exact: a table, verify.png, verify.svg and verify.json."""
-    config = VerifyConfig(
-        sampling=SamplerConfig(**settings), recall_pixels=recall_pixels, finals=finals
-    )
+    sampling = SamplerConfig(**settings)
     if threads is not None:
         set_threads(threads)
+    if pixels is not None:
+        refuse_whole_states(recall_pixels, finals=finals)
+        by_pixels = AuditConfig(sampling=sampling, pixels=pixels)
+        index = open_index(index_path, device=device)
+        show_audit(index, by_pixels, device, out, overwrite=overwrite)
+        return
+    if recall_pixels is None:
+        recall_pixels = DEFAULTS.recall_pixels
+    config = VerifyConfig(sampling=sampling, recall_pixels=recall_pixels, finals=finals)
     index = open_index(index_path, device=device)
     plan = plan_verification(index, config, device.place)
-    name = f"verify-{Path(index.images.name).stem}-{config.sampling.seed}"
-    folder = out or Path("runs", name)
+    folder = out or default_folder("verify", index, sampling)
     with reserve_output(folder, overwrite=overwrite, kind=VERIFY_FILE):
         click.echo(VERIFICATION_HEADER)
         finished = carry_out(plan, on_row=show_row)
@@ -84,9 +108,45 @@ def verify(
     click.echo(f"lowest R2 {lowest:.6f} of {len(finished.steps)} steps: {folder / 'verify.png'}")
 
 
+def show_audit(
+    index: PatchIndex, config: AuditConfig, device: Device, out: Path | None, *, overwrite: bool
+) -> None:
+    """Carry an audit out, step by step on the terminal, and write its folder."""
+    plan = plan_audit(index, config, device.place)
+    folder = out or default_folder("audit", index, config.sampling)
+    with reserve_output(folder, overwrite=overwrite, kind=AUDIT_FILE):
+        click.echo(AUDIT_HEADER)
+        finished = audit(plan, on_row=lambda row: show_line(audit_row(row)))
+        write_audit(finished, folder)
+    for line in audit_summary_lines(finished):
+        click.echo(line)
+    count = finished.steps[0].num_pixels
+    click.echo(f"{count:,} pixels of {plan.noise[:, 0].numel():,} a step: {folder / 'audit.png'}")
+
+
+def refuse_whole_states(recall_pixels: int | None, *, finals: bool) -> None:
+    """Raise SamplerConfigError where an audit was asked for what only whole exact states tell."""
+    asked = "--finals" if finals else "--recall-pixels"
+    if finals or recall_pixels is not None:
+        raise SamplerConfigError(
+            f"{asked} was given with --pixels, which follows no exact trajectory. "
+            f"Leave one of the two out."
+        )
+
+
+def default_folder(kind: str, index: PatchIndex, sampling: SamplerConfig) -> Path:
+    """Where results lie if nothing else is said."""
+    return Path("runs", f"{kind}-{Path(index.images.name).stem}-{sampling.seed}")
+
+
 def show_row(row: StepComparison) -> None:
     """One row of the table as soon as it is known."""
-    click.echo(verification_row(row))
+    show_line(verification_row(row))
+
+
+def show_line(line: str) -> None:
+    """A line that whoever reads along sees at once."""
+    click.echo(line)
     sys.stdout.flush()
 
 

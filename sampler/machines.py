@@ -23,7 +23,7 @@ from patchindex.kernels import exact_scan, scan_whole
 from sampler.errors import SamplerConfigError
 from sampler.estimator import (
     PIXELS_PER_CHUNK,
-    Estimate,
+    Head,
     NeighborSearch,
     Query,
     Retrieval,
@@ -56,6 +56,7 @@ class ScoreMachine(ABC):
         *,
         label: int | None = None,
         num_sources: int = 0,
+        known: Head | None = None,
     ) -> Posterior:
         """The posterior of every pixel of every state, computed where the states lie.
 
@@ -66,6 +67,8 @@ class ScoreMachine(ABC):
             label: keep only training images of this class.
             num_sources: also return so many of the training patches that weigh most in each pixel,
                 its sources. This needs an index, except for the IS machine.
+            known: for retrieval, the `head` of the posterior of the states before these on the same
+                trajectories: much of what was near is near still, and need not be searched for.
 
         Raises:
             SamplerConfigError: states of another shape than the images, values that are not
@@ -76,7 +79,9 @@ class ScoreMachine(ABC):
         alpha_bar = float(alpha_bar)
         _check_state(xt, alpha_bar, self.images)
         y, sigma = xt.float() / sqrt(alpha_bar), noise_level(alpha_bar)
-        return self._posterior(y, sigma, patch_size, label=label, num_sources=num_sources)
+        return self._posterior(
+            y, sigma, patch_size, label=label, num_sources=num_sources, known=known
+        )
 
     def score(
         self,
@@ -112,6 +117,7 @@ class ScoreMachine(ABC):
         *,
         label: int | None,
         num_sources: int,
+        known: Head | None,
     ) -> Posterior:
         """The posterior of states in data units."""
 
@@ -139,6 +145,7 @@ class ISMachine(ScoreMachine):
         *,
         label: int | None,
         num_sources: int,
+        known: Head | None,  # noqa: ARG002 - nothing is searched
     ) -> Posterior:
         r"""\sum_n x_n w_n / \sum_n w_n over the images x_n (arXiv 2412.20292, equations 3-4)."""
         pixels = self.images.pixels_on(y.device, label)
@@ -183,6 +190,7 @@ class LSMachine(ScoreMachine):
         *,
         label: int | None,
         num_sources: int,
+        known: Head | None,  # noqa: ARG002 - nothing is searched
     ) -> Posterior:
         r"""\sum_n x_n(x) w_n / \sum_n w_n over all images' windows around the same pixel x
         (arXiv 2412.20292, equations 7-8).
@@ -241,6 +249,15 @@ class ELSMachine(ScoreMachine):
         self._announce(nearest)
         return tuple(nearest[size] for size in sizes)
 
+    def exact_is_no_slower(
+        self, patch_sizes: Sequence[int | None], label: int | None = None
+    ) -> bool:
+        """Whether retrieval at all these patch sizes takes as long as summing every patch."""
+        if self._retrieval is None:
+            return True
+        sizes = [checked_patch_size(size) for size in patch_sizes]
+        return self._retrieval.exact_is_no_slower(sizes, label)
+
     def check_sources(self, patch_sizes: Sequence[int | None]) -> None:
         """Raise SamplerConfigError unless sources can be named at all these patch sizes."""
         if self._retrieval is None:
@@ -254,6 +271,7 @@ class ELSMachine(ScoreMachine):
         *,
         label: int | None,
         num_sources: int,
+        known: Head | None,
     ) -> Posterior:
         r"""\sum_p c(p) w_p / \sum_p w_p over the windows p of all images around all pixels
         (arXiv 2412.20292, equations 9-10), at the borders those that equation 41 admits.
@@ -265,20 +283,25 @@ class ELSMachine(ScoreMachine):
             return Posterior.from_record(exact_scan(pixels, y, sigma, geometry, devices=devices))
         index = _index_with(self._index, [geometry.patch_size])
         query = Query(index=index, y=y, sigma=sigma, geometry=geometry, label=label)
-        parts = query.split(PIXELS_PER_CHUNK)
-        return Posterior.joined([self._answer(part, num_sources) for part in parts])
+        done, answers = 0, []
+        for part in query.split(PIXELS_PER_CHUNK):
+            states = slice(done, done + len(part.y))
+            answers.append(
+                self._answer(part, num_sources, None if known is None else known[states])
+            )
+            done = states.stop
+        return Posterior.joined(answers)
 
-    def _answer(self, query: Query, num_sources: int) -> Posterior:
+    def _answer(self, query: Query, num_sources: int, known: Head | None) -> Posterior:
         """The posterior of a few states, retrieved or exact, and then its sources."""
         if self._retrieval is None:
-            estimate = Estimate(record=query.exact_record())
+            record, head, deviation = query.exact_record(), None, None
         else:
-            estimate = self._retrieval.estimate(query, keep_head=num_sources > 0)
-            estimate = within_tolerance(query, estimate, self._retrieval)
-        sources = None
-        if num_sources:
-            sources = find_sources(query, estimate.record, estimate.head, num_sources)
-        return Posterior.from_record(estimate.record, sources)
+            estimate = self._retrieval.estimate(query, known=known)
+            record = within_tolerance(query, estimate, self._retrieval)
+            head, deviation = estimate.head, estimate.mse_deviation
+        sources = find_sources(query, record, head, num_sources) if num_sources else None
+        return Posterior.from_record(record, sources, head, deviation)
 
     def _geometry(self, patch_size: int | None) -> PatchGeometry:
         return _geometry_of(self.images, patch_size, self._boundary, equivariant=True)

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from patchindex import PosteriorRecord
-from sampler.estimator import Sources
+from sampler.estimator import Head, Sources
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +30,12 @@ class Posterior:
             about 0.7; -inf where exact, inf where unknown.
         rounds: with a tolerance, 0 where the first estimate was accepted, 1 where one with more
             probes and draws was, 2 where all patches were summed.
+        mse_deviation: standard deviation of the mean squared error of each state; 0 where exact.
+            It tells how far a whole image's error may be from the mean of `standard_error**2`:
+            pixels share draws, so that their errors are correlated. Of the first estimate, where
+            there is a tolerance.
         sources: the heaviest patches of each pixel, if they were asked for.
+        head: patches that retrieval found, for the next states of the same trajectories.
     """
 
     mean: Float[Tensor, "b c h w"]
@@ -41,11 +46,21 @@ class Posterior:
     num_scored: Int[Tensor, "b h w"]
     k_hat: Float[Tensor, "b h w"]
     rounds: Int[Tensor, "b h w"]
+    mse_deviation: Float[Tensor, " b"]
     sources: Sources | None = None
+    head: Head | None = None
 
     @classmethod
-    def from_record(cls, record: PosteriorRecord, sources: Sources | None = None) -> "Posterior":
+    def from_record(
+        cls,
+        record: PosteriorRecord,
+        sources: Sources | None = None,
+        head: Head | None = None,
+        mse_deviation: Float[Tensor, " b"] | None = None,
+    ) -> "Posterior":
         """Ratios of the record's sums."""
+        if mse_deviation is None:
+            mse_deviation = record.sum_w.new_zeros(len(record.sum_w))
         return cls(
             mean=rearrange(record.mean, "b h w c -> b c h w").float(),
             log_mass=record.log_max + record.sum_w.log(),
@@ -55,16 +70,23 @@ class Posterior:
             num_scored=record.num_scored,
             k_hat=record.k_hat,
             rounds=record.rounds,
+            mse_deviation=mse_deviation,
             sources=sources,
+            head=head,
         )
 
     @classmethod
     def joined(cls, parts: Sequence["Posterior"]) -> "Posterior":
         """The posteriors of several batches of states as one; all have sources, or none."""
         named = [part.sources for part in parts if part.sources is not None]
+        heads = [part.head for part in parts if part.head is not None]
         tensors = {
             field.name: torch.cat([getattr(part, field.name) for part in parts])
             for field in fields(cls)
-            if field.name != "sources"
+            if field.name not in ("sources", "head")
         }
-        return cls(**tensors, sources=Sources.joined(named) if named else None)
+        return cls(
+            **tensors,
+            sources=Sources.joined(named) if named else None,
+            head=Head.joined(heads) if heads else None,
+        )

@@ -91,6 +91,24 @@ def plan_run(
     )
 
 
+def exact_where_no_slower(plan: RunPlan, *, traced: bool = False) -> RunPlan:
+    """The plan, summing every patch where that takes no longer than to retrieve.
+
+    Only where the index has all scales: a run must not compare other patches for that.
+    """
+    machine, scales = plan.machine, plan.scales
+    if (
+        not isinstance(machine, ELSMachine)
+        or isinstance(plan.training_set, ImageSet)
+        or plan.config.exact
+        or tuple(scales.asked) != tuple(scales.patch_sizes)
+        or not machine.exact_is_no_slower(scales.patch_sizes, plan.config.label)
+    ):
+        return plan
+    config = replace(plan.config, exact=True)
+    return plan_run(plan.training_set, config, traced=traced, device=plan.noise.device)
+
+
 def carry_out(
     plan: RunPlan,
     on_step: Callable[[StepReport], None] | None = None,

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from patchindex.device import wait_for
+from sampler.estimator import Head
 from sampler.machines import ScoreMachine
 from sampler.posterior import Posterior
 from sampler.schedule import Denoiser, Step, noise_level, plan_steps
@@ -79,6 +80,8 @@ class StepReport:
         sigma: noise in data units.
         effective_sample_size, head_mass: medians.
         standard_error: root mean square over pixels; nan where `tail=0` leaves it unknown.
+        mse_deviation: standard deviation of an image's mean squared error, whose mean is
+            `standard_error` squared: pixels share draws, so that their errors are correlated.
         num_scored: mean number of patches per pixel whose distance was computed.
         estimated_again, summed_exactly: shares of pixels accepted at the second estimate, and of
             those that were summed exactly after it; they exclude each other. 0 without a tolerance.
@@ -91,6 +94,7 @@ class StepReport:
     effective_sample_size: float
     head_mass: float
     standard_error: float
+    mse_deviation: float
     num_scored: float
     estimated_again: float
     summed_exactly: float
@@ -154,10 +158,15 @@ def sample_steps(
     compared = machine.compared_sizes(scales)
     plan = plan_steps(compared, steps, schedule, reference_steps=reference_steps)
 
+    known: Head | None = None
+
     def posterior(xt: Float[Tensor, "b c h w"], step: Step) -> Posterior:
-        return machine.posterior(
-            xt, step.alpha_bar, step.patch_size, label=label, num_sources=num_sources
+        nonlocal known
+        answer = machine.posterior(
+            xt, step.alpha_bar, step.patch_size, label=label, num_sources=num_sources, known=known
         )
+        known = answer.head
+        return answer
 
     return trajectory(posterior, noise, plan)
 
@@ -192,6 +201,7 @@ def report_step(done: Transition[Posterior]) -> StepReport:
         effective_sample_size=float(posterior.effective_sample_size.median()),
         head_mass=float(posterior.head_mass.median()),
         standard_error=float(posterior.standard_error.square().mean().sqrt()),
+        mse_deviation=float(posterior.mse_deviation.mean()),
         num_scored=float(posterior.num_scored.double().mean()),
         estimated_again=float((posterior.rounds == 1).double().mean()),
         summed_exactly=float((posterior.rounds == 2).double().mean()),

@@ -85,9 +85,9 @@ def fitting(num_images: int, side: int, patch_size: int, scratch: Path) -> int:
     """So many images, or as many as the disk has room for."""
     plan = plan_build((num_images, 3, side, side), IndexConfig(scales=(patch_size,)), threads=1)
     free = DISK_SHARE * shutil.disk_usage(scratch).free
-    if plan.peak_disk_bytes <= free:
+    if plan.disk_bytes <= free:
         return num_images
-    fewer = int(num_images * free / plan.peak_disk_bytes)
+    fewer = int(num_images * free / plan.disk_bytes)
     click.echo(f"{scratch} has room for an index of {fewer:,} images, not {num_images:,}")
     return fewer
 

@@ -185,10 +185,10 @@ def estimated_mass(
     """Log of the dictionary's mass, and its relative standard error: those found, and draws."""
     candidates, geometry = query.candidates(number), query.geometry
     drawn = draw(query, number, config)
-    head, _ = sum_patches(
+    head = sum_patches(
         candidates.pixels, window, ids, geometry, candidates.signature, sigma=query.sigma
     )
-    record = head.merge(patch_tail(candidates, window, query.sigma, ids, drawn))
+    record = head.record.merge(patch_tail(candidates, window, query.sigma, ids, drawn))
     sum_w = float(record.sum_w)
     return float(record.log_max) + log(sum_w), sqrt(float(record.var_w)) / sum_w
 

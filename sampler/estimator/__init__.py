@@ -1,6 +1,8 @@
 """The posterior from an index: a retrieved head, a sampled tail, and how far they can be off."""
 
 from sampler.estimator.estimate import Estimate, Retrieval, RetrievalSettings, check_numbers
+from sampler.estimator.head import Head
+from sampler.estimator.patch_tail import is_in_head, patch_tail, uniform_draws
 from sampler.estimator.query import (
     PIXELS_PER_CHUNK,
     Candidates,
@@ -9,7 +11,6 @@ from sampler.estimator.query import (
     index_geometry,
 )
 from sampler.estimator.sources import Sources, find_sources, image_sources
-from sampler.estimator.tail import is_in_head, patch_tail, uniform_draws
 from sampler.estimator.tolerance import LARGEST_K_HAT, within_tolerance
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "PIXELS_PER_CHUNK",
     "Candidates",
     "Estimate",
+    "Head",
     "NeighborSearch",
     "Query",
     "Retrieval",

@@ -5,48 +5,37 @@ A pixel within P // 2 of two borders has one legal patch per image, and these ar
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import inf
+from statistics import fmean
 from typing import TypedDict
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from patchindex import PosteriorRecord
 from patchindex.geometry import nearest_scale
 from patchindex.images import to_unit
 from patchindex.index import DEFAULT_NPROBE
-from patchindex.kernels import GroupMembers, exact_scan, sum_patches
+from patchindex.kernels import exact_scan
 from sampler.errors import SamplerConfigError
-from sampler.estimator.head import (
-    FoundPatches,
-    corner_record,
-    is_corner,
-    search_head,
-    with_neighbors,
-)
+from sampler.estimator.head import NO_PATCH, Head, Searching, sum_head
 from sampler.estimator.query import NeighborSearch, Query, index_geometry
-from sampler.estimator.tail import (
-    FEWEST_GROUPS,
-    ImageDraws,
-    draw_images,
-    patch_tail,
-    truncated,
-    uniform_draws,
-    with_image_tail,
-)
+from sampler.estimator.regions import Region, corner_record, sampled_regions
+from sampler.estimator.tail import MOST_GROUPS, PairDraws, draw_pairs, truncated, with_tail
 from sampler.noise import check_seed
 
 # with more effective draws than this the tail alone is precise enough, and no search is made
 ENOUGH_DRAWS = 10_000
-# tail * patch_size / TAIL_DIVISOR images are drawn: the larger a patch, the fewer legal ones an
-# image has, and the less time it takes
-TAIL_DIVISOR = 32
-PILOT_DIVISOR = 8  # the pilot has an eighth of the tail's images
+PATCHES_PER_TAIL = 32  # that a pixel meets for each unit of `tail`
+SCANNED_IN_THE_TIME = 3  # times the patches drawn: what an exact scan sums while one is estimated
+EDGE_DIVISOR = 4  # at an edge there are fewer patches to draw from, and each takes longer
+LARGEST_DRAWN_SHARE = 2  # where half of a dictionary would be drawn, all of it is summed
+PILOT_DIVISOR, PILOT_GROUPS = 8, 2  # the pilot has an eighth of the tail's patches
 MORE_EFFORT = 4  # times the probes and draws, where a first estimate is not within tolerance
 
 logger = logging.getLogger(__name__)
@@ -69,11 +58,14 @@ class Estimate:
 
     Attributes:
         record: fields are [b, h, w].
-        head: patches that a search found; empty unless `keep_head`.
+        head: the patches that were found.
+        mse_deviation: standard deviation of the mean squared error over a state's pixels, whose
+            errors are correlated by the draws that they share.
     """
 
     record: PosteriorRecord
-    head: tuple[FoundPatches, ...] = ()
+    head: Head
+    mse_deviation: Float[Tensor, " b"]
 
 
 @dataclass(frozen=True)
@@ -81,12 +73,13 @@ class Retrieval:
     """Top-k retrieval over an index, plus a random tail that stands for all other patches.
 
     Attributes:
-        k: patches retrieved for each pixel that is searched; its neighbors share them.
-        tail: effort of the random draws: tail * patch_size / 32 whole images (4,096 at patch size
-            15: 1,920 images), or `tail` single patches where that would be fewer than 32 images.
-            0 leaves the rest out, which is biased and for comparison only.
-        nprobe: inverted lists visited per searched pixel; pixels whose weight is spread over very
-            many patches are not searched.
+        k: patches retrieved for each pixel that is searched, and kept for the next step; its
+            neighbors share them.
+        tail: effort of the random draws: a pixel meets about 32 * tail patches (4,096: 131,072), a
+            quarter of them at the edges of images. 0 leaves the rest out, which is biased and for
+            comparison only.
+        nprobe: inverted lists visited per searched pixel, and four times as many where nothing is
+            known of it; pixels whose weight is spread over very many patches are not searched.
         tolerance: standard error of the posterior mean that is good enough. Pixels above it, or
             with k-hat of 0.7 or more, are estimated again with four times the probes and draws,
             and where that is not enough, their state is scanned exactly. None accepts all.
@@ -114,31 +107,127 @@ class Retrieval:
                 self.k,
             )
 
-    def estimate(self, query: Query, *, effort: int = 0, keep_head: bool = False) -> Estimate:
+    def estimate(self, query: Query, *, effort: int = 0, known: Head | None = None) -> Estimate:
         """One estimate of all pixels.
 
         Args:
             effort: probes and draws are multiplied by 4**effort.
-            keep_head: also return the patches that were found.
+            known: what was found for the states before these on their trajectories.
         """
-        tail = self.tail * MORE_EFFORT**effort
-        num_images = tail * query.geometry.patch_size // TAIL_DIVISOR
-        if num_images >= max(len(query.label_indices), FEWEST_GROUPS):  # all would be drawn
-            return Estimate(record=query.exact_record())
-        entropy = self._entropy(query, effort)
-        search = {"k": self.k, "nprobe": self.nprobe * MORE_EFFORT**effort}
-        not_corner = ~is_corner(query.geometry).to(query.y.device).expand(len(query.y), -1, -1)
-        if num_images < FEWEST_GROUPS:
-            found = search_head(query, not_corner, long_lists=not tail, **search)
-            head = tuple(found) if keep_head else found
-            record = _estimate_by_patches(query, head, tail=tail, entropy=entropy)
-        else:
-            draws, pilot = self._draw_images(query, num_images, entropy)
-            wanted = not_corner & _needs_head(query, draws, pilot)
-            found = _shared_by_neighbors(query, search_head(query, wanted, **search))
-            head = tuple(found) if keep_head else found
-            record = _estimate_by_images(query, head, draws, pixel_spread=self._pixel_spread)
-        return Estimate(record=record, head=tuple(head) if keep_head else ())
+        if known is not None and known.patch_size != query.geometry.patch_size:
+            known = None
+        shape, channels, device = query.y[:, 0].shape, query.y.shape[1], query.y.device
+        record = PosteriorRecord.empty((shape.numel(),), channels, device)
+        ids = torch.full((shape.numel(), self.k), NO_PATCH, device=device)
+        variance = torch.zeros(shape[0], dtype=torch.float64, device=device)
+        for number, region in enumerate(sampled_regions(query.geometry)):
+            rng = np.random.default_rng([*self._entropy(query, effort), number])
+            part = self._estimate_region(query, region, effort, known, rng)
+            places = region.places(query).flatten()
+            record = record.replaced(places, part.record)
+            ids[places] = part.nearest
+            variance += part.squared_errors_variance
+        record = record.replaced(*corner_record(query))
+        record = record.map(lambda sums: sums.unflatten(0, shape))
+        head = Head(
+            patch_size=query.geometry.patch_size,
+            ids=ids.unflatten(0, shape),
+            effective_sample_size=record.sum_w**2 / record.sum_w2,
+            mass=record.sum_head / record.sum_w,
+        )
+        deviation = variance.sqrt() / query.y[0].numel()
+        return Estimate(record=record, head=head, mse_deviation=deviation)
+
+    def _estimate_region(
+        self,
+        query: Query,
+        region: Region,
+        effort: int,
+        known: Head | None,
+        rng: np.random.Generator,
+    ) -> "_RegionEstimate":
+        """The estimate of a region's pixels."""
+        searching = Searching(
+            k=self.k,
+            nprobe=self.nprobe * MORE_EFFORT**effort,
+            forward=bool(rng.integers(2)),
+            phase=(int(rng.integers(2)), int(rng.integers(2))),
+        )
+        if not self.tail:
+            head = sum_head(
+                query, region, region.own(torch.ones_like(query.y[:, 0]).bool()), searching
+            )
+            complete = head.record.num_scored == len(query.label_indices) * region.num_centers
+            return _RegionEstimate(record=truncated(head.record, complete), nearest=head.nearest)
+        num_patches = self._num_patches(region, effort)
+        if num_patches * LARGEST_DRAWN_SHARE >= len(query.label_indices) * region.num_centers:
+            record = _scan_all(query, region)
+            nearest = torch.full((len(record.sum_w), self.k), NO_PATCH, device=query.y.device)
+            return _RegionEstimate(record=record, nearest=nearest)
+        draws = self._draw(query, region, num_patches, rng)
+        totals = _scan_pairs(query, region, draws)
+        effective = self._effective_draws(query, region, num_patches, known, rng)
+        searching = replace(searching, known=known, groups=draws.groups)
+        head = sum_head(query, region, effective < ENOUGH_DRAWS, searching)
+        record, variance = with_tail(
+            head.record, totals, head.members, draws,
+            pixel_spread=self._pixel_spread, num_states=len(query.y),
+        )  # fmt: skip
+        return _RegionEstimate(
+            record=record, nearest=head.nearest, squared_errors_variance=variance
+        )
+
+    def _effective_draws(
+        self,
+        query: Query,
+        region: Region,
+        num_patches: int,
+        known: Head | None,
+        rng: np.random.Generator,
+    ) -> Float[Tensor, "b rows cols"]:
+        """About how many effective draws the tail will have in each pixel.
+
+        That is judged by the states before, or by a pilot: a choice by the tail's own draws would
+        bias it.
+        """
+        if known is not None:
+            num_all = len(query.label_indices) * region.num_centers
+            return region.own_of(known.effective_sample_size) * (num_patches / num_all)
+        few = max(1, num_patches // PILOT_DIVISOR)
+        pilot = self._draw(query, region, few, rng, most_groups=PILOT_GROUPS)
+        sums = PosteriorRecord.merged_over(_scan_pairs(query, region, pilot))
+        effective = sums.sum_w**2 / sums.sum_w2 * (num_patches / few)
+        return effective.reshape(region.places(query).shape)
+
+    def _num_patches(self, region: Region, effort: int) -> int:
+        """How many patches each pixel of a region meets in the tail."""
+        num: int = PATCHES_PER_TAIL * self.tail * MORE_EFFORT**effort
+        return num if min(region.farthest) else -(-num // EDGE_DIVISOR)
+
+    def _draw(
+        self,
+        query: Query,
+        region: Region,
+        num_patches: int,
+        rng: np.random.Generator,
+        most_groups: int = MOST_GROUPS,
+    ) -> PairDraws:
+        """Pairs of the images that the label admits."""
+        draws = draw_pairs(
+            region, query.label_indices, self._brightness, num_patches, rng, most_groups=most_groups
+        )
+        return draws.to(query.y.device)
+
+    def exact_is_no_slower(self, patch_sizes: Sequence[int], label: int | None = None) -> bool:
+        """Whether summing every patch takes no longer than an estimate, over steps of these sizes.
+
+        As measured: an estimate takes as long as a scan of three times the patches that it draws.
+        """
+        per_image = [
+            float(index_geometry(self.index, size).centers_per_pixel.mean()) for size in patch_sizes
+        ]
+        num_patches = len(self.index.images.label_indices(label)) * fmean(per_image)
+        return num_patches <= SCANNED_IN_THE_TIME * PATCHES_PER_TAIL * self.tail
 
     def nearest_scales(self, patch_sizes: Sequence[int]) -> dict[int, int]:
         """The scale of the index that serves for each patch size: itself, or the nearest.
@@ -159,16 +248,6 @@ class Retrieval:
             )
         return nearest
 
-    def _draw_images(
-        self, query: Query, num_images: int, entropy: list[int]
-    ) -> tuple[ImageDraws, ImageDraws]:
-        """The images of the tail, and fewer of a pilot, drawn apart from them."""
-        rng, device = np.random.default_rng(entropy), query.y.device
-        among, brightness = query.label_indices, self._brightness
-        draws = draw_images(among, brightness, num_images, rng)
-        pilot = draw_images(among, brightness, num_images // PILOT_DIVISOR, rng, fewest_groups=1)
-        return draws.to(device), pilot.to(device)
-
     @cached_property
     def _brightness(self) -> Float[np.ndarray, " n"]:
         """Mean pixel value of every image."""
@@ -188,6 +267,33 @@ class Retrieval:
         return [self.seed, sigma_bits, patch_size, 0 if label is None else label + 1, effort]
 
 
+def _scan_pairs(query: Query, region: Region, draws: PairDraws) -> PosteriorRecord:
+    """The sums of each group for the region's pixels; fields are [g, q]."""
+    y = region.seen_of(query.y)
+    sums = exact_scan(region.seen_of(query.pixels), y, query.sigma, region.geometry, draws.groups)
+    return sums.map(lambda field: region.own(field, leading=2).flatten(1, 3))
+
+
+def _scan_all(query: Query, region: Region) -> PosteriorRecord:
+    """The sums over all patches for the region's pixels [q]."""
+    pixels, y = region.seen_of(query.admitted_pixels), region.seen_of(query.y)
+    sums = exact_scan(pixels, y, query.sigma, region.geometry, devices=query.scanning)
+    return sums.map(lambda field: region.own(field).flatten(0, 2))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _RegionEstimate:
+    """The sums of a region's pixels, and the nearest patches found for each.
+
+    Attributes:
+        squared_errors_variance: of the sum of squared errors of each state's pixels.
+    """
+
+    record: PosteriorRecord
+    nearest: Int[Tensor, "q k"]
+    squared_errors_variance: Float[Tensor, " b"] | float = 0.0
+
+
 def check_numbers(*, k: int, tail: int, nprobe: int, tolerance: float | None, seed: int) -> None:
     """Raise SamplerConfigError unless the settings are in range."""
     if k < 1:
@@ -205,82 +311,6 @@ def check_numbers(*, k: int, tail: int, nprobe: int, tolerance: float | None, se
             "0.02; 0 scans exactly."
         )
     check_seed(seed)
-
-
-def _estimate_by_images(
-    query: Query, head: Iterable[FoundPatches], draws: ImageDraws, *, pixel_spread: float
-) -> PosteriorRecord:
-    """The estimate of every pixel with a tail of whole images; fields are [b, h, w]."""
-    pixels, device = query.pixels, query.y.device
-    totals = exact_scan(pixels, query.y, query.sigma, query.geometry, draws.groups)
-    shape, channels = totals.sum_w.shape[1:], query.y.shape[1]
-    record = PosteriorRecord.empty((shape.numel(),), channels, device)
-    head_in_tail = [GroupMembers.none(channels, device)]
-    for found in head:
-        found_record, in_groups = sum_patches(
-            pixels,
-            query.windows(found.signature)[found.pixels],
-            found.ids,
-            query.geometry,
-            query.geometry.signatures[found.signature],
-            sigma=query.sigma,
-            group_of=draws.group_of,
-        )
-        at = query.places(found.signature)[found.pixels]
-        record = record.replaced(at, found_record)
-        head_in_tail.append(replace(in_groups, query=at[in_groups.query]))
-    record = with_image_tail(
-        record,
-        totals.map(lambda sums: sums.flatten(1, 3)),
-        GroupMembers.joined(head_in_tail),
-        draws,
-        pixel_spread=pixel_spread,
-    ).replaced(*corner_record(query))
-    return record.map(lambda sums: sums.unflatten(0, shape))
-
-
-def _needs_head(query: Query, draws: ImageDraws, pilot: ImageDraws) -> Bool[Tensor, "b h w"]:
-    """Pixels that need a search, because the tail alone would probably be too noisy.
-
-    That is judged by a pilot, because a choice by the tail's own draws would bias it.
-    """
-    sums = PosteriorRecord.merged_over(
-        exact_scan(query.pixels, query.y, query.sigma, query.geometry, pilot.groups)
-    )
-    effective_draws = sums.sum_w**2 / sums.sum_w2
-    return effective_draws * (draws.groups.numel() / pilot.groups.numel()) < ENOUGH_DRAWS
-
-
-def _shared_by_neighbors(query: Query, head: Iterable[FoundPatches]) -> Iterator[FoundPatches]:
-    """What was found for each pixel, and for its neighbors of the same signature."""
-    for found in head:
-        signature = query.geometry.signatures[found.signature]
-        yield replace(found, ids=with_neighbors(found.ids, found.pixels, signature, query.geometry))
-
-
-def _estimate_by_patches(
-    query: Query, head: Iterable[FoundPatches], *, tail: int, entropy: list[int]
-) -> PosteriorRecord:
-    """The estimate of every pixel with a tail of single patches, or none; fields are [b, h, w]."""
-    (b, channels, height, width), device = query.y.shape, query.y.device
-    record = PosteriorRecord.empty((b * height * width,), channels, device)
-    for found in head:
-        candidates = query.candidates(found.signature)
-        windows, signature = query.windows(found.signature)[found.pixels], candidates.signature
-        part, _ = sum_patches(
-            candidates.pixels, windows, found.ids, query.geometry, signature, sigma=query.sigma
-        )
-        if tail:
-            rng = np.random.default_rng([*entropy, found.signature])
-            num_draws = min(tail, candidates.num_patches)
-            drawn = uniform_draws(query.label_indices, signature, query.geometry, num_draws, rng)
-            draws = torch.from_numpy(drawn).to(device)
-            part = part.merge(patch_tail(candidates, windows, query.sigma, found.ids, draws))
-        else:
-            part = truncated(part, (found.ids >= 0).sum(-1) == candidates.num_patches)
-        record = record.replaced(query.places(found.signature)[found.pixels], part)
-    record = record.replaced(*corner_record(query))
-    return record.map(lambda sums: sums.unflatten(0, (b, height, width)))
 
 
 def _check_settings(settings: Retrieval) -> None:

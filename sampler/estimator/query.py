@@ -102,6 +102,11 @@ class Query:
         return self.index.images.label_indices(self.label)
 
     @property
+    def num_pixels(self) -> int:
+        """Of a state."""
+        return self.geometry.height * self.geometry.width
+
+    @property
     def pixels(self) -> UInt8[Tensor, "n c h w"]:
         """All training images: beside the states, or on the host where they do not fit."""
         return self.index.images.pixels_on(self.y.device)

@@ -10,15 +10,15 @@ from itertools import chain
 from math import log
 
 import torch
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Float, Int, UInt8
 from numpy import ndarray
 from torch import Tensor
 
 from patchindex import PosteriorRecord
 from patchindex.index import DEFAULT_NPROBE
 from patchindex.kernels import distances_sq, patch_distances
-from sampler.estimator.head import FoundPatches, search_head
-from sampler.estimator.query import Query
+from sampler.estimator.head import FoundPatches, Head, search_pixels
+from sampler.estimator.query import Query, cut
 
 # a patch of less counts as unattributed: there are hundreds, and together they come to nothing
 LEAST_SHARE = 1e-6
@@ -56,7 +56,7 @@ class Sources:
 
 
 def find_sources(
-    query: Query, record: PosteriorRecord, head: Sequence[FoundPatches], num_sources: int
+    query: Query, record: PosteriorRecord, head: Head | None, num_sources: int
 ) -> Sources:
     """The heaviest patches of each pixel, as shares of its mass.
 
@@ -65,7 +65,7 @@ def find_sources(
 
     Args:
         record: the sums of all pixels; fields are [b, h, w].
-        head: what was found while they were estimated; each pixel is in it once at most.
+        head: what was found while they were estimated.
         num_sources: patches listed for each pixel.
     """
     log_mass = (record.log_max + record.sum_w.log()).flatten()
@@ -74,7 +74,7 @@ def find_sources(
     all_weights = torch.zeros(all_ids.shape, device=device)
     num_images, per_image = len(query.index.images), height * width
     image_shares = torch.zeros(b * num_images, dtype=torch.float64, device=device)
-    for found in chain(head, _search_missing(query, record, head)):
+    for found in chain(_found(query, head), _search_missing(query, record, head)):
         at, ids = query.places(found.signature)[found.pixels], found.ids
         log_shares = _log_weights(query, found)
         log_shares = log_shares - log_mass[at, None].to(log_shares.dtype)
@@ -125,21 +125,29 @@ def image_sources(
     return Sources(ids=ids.where(weights > 0, -1), weights=weights, image_shares=image_shares)
 
 
+def _found(query: Query, head: Head | None) -> Iterator[FoundPatches]:
+    """What the head has of each pixel."""
+    if head is None:
+        return
+    for number, signature in enumerate(query.geometry.signatures):
+        ids = cut(head.ids, signature)
+        pixels = (ids >= 0).any(-1)
+        if pixels.any():
+            yield FoundPatches(signature=number, pixels=pixels, ids=ids[pixels])
+
+
 def _search_missing(
-    query: Query, record: PosteriorRecord, head: Sequence[FoundPatches]
+    query: Query, record: PosteriorRecord, head: Head | None
 ) -> Iterator[FoundPatches]:
     """Search for pixels that are not in the head, and whose weight is on few patches."""
-    few_share = record.sum_w**2 / record.sum_w2 < MOST_SHARED
-    return search_head(query, few_share & ~_is_found(query, head), k=NUM_FOUND, nprobe=NUM_PROBES)
-
-
-def _is_found(query: Query, head: Sequence[FoundPatches]) -> Bool[Tensor, "b h w"]:
-    """Pixels that the head has patches for."""
-    b, _, height, width = query.y.shape
-    is_found = torch.zeros(b * height * width, dtype=torch.bool, device=query.y.device)
-    for found in head:
-        is_found[query.places(found.signature)[found.pixels]] = True
-    return is_found.reshape(b, height, width)
+    missing = record.sum_w**2 / record.sum_w2 < MOST_SHARED
+    if head is not None:
+        missing &= (head.ids < 0).all(-1)
+    for number, signature in enumerate(query.geometry.signatures):
+        pixels = cut(missing, signature)
+        if pixels.any():
+            ids = search_pixels(query, number, pixels, k=NUM_FOUND, nprobe=NUM_PROBES)
+            yield FoundPatches(signature=number, pixels=pixels, ids=ids)
 
 
 def _log_weights(query: Query, found: FoundPatches) -> Float[Tensor, "q k"]:

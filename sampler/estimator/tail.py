@@ -1,23 +1,23 @@
-r"""The tail of an estimate: random whole images, or random single patches.
+r"""The tail of an estimate: random pairs of image and displacement stand for all other patches.
 
-With head H and m of the dictionary's n patches drawn uniformly without replacement, of which those
-in H are dropped,
+A patch of a pixel is a pair of a training image and a displacement. Pairs are drawn in groups: some
+images at random, and of each the patches at a random share of the displacements, 1 of S equal ones,
+which one scan sums for all pixels. So each pixel meets about as many patches, from many images, at
+a cost per patch that depends neither on the patch size nor on the size of the images; patches of
+one image are alike, and fewer of more images say more. Shares are lattices: the patches of an image
+lie as far apart as they can.
 
-    Z = \sum_H w + (n / m) \sum_{tail} w,      N = \sum_H w c + (n / m) \sum_{tail} w c
+A group's sum without the patches of the head, which are summed apart, is one draw. With G groups of
+m images in all out of N, each pair is drawn with probability m / (N S), whatever the head is, so
 
-are unbiased whatever H is; mean = N / Z. Anchors: DEANN (arXiv 2107.02736) and vAttention
+    Z_tail = (N S / m) \sum_g R_g,      var(Z_tail) = (N S / m)^2 (1 - m / (N S)) G s_R^2,
+
+and likewise for w c, are unbiased; mean = N / Z. Anchors: DEANN (arXiv 2107.02736) and vAttention
 (arXiv 2510.05688).
-
-Single patches serve sets too small to draw whole images from. Otherwise images are drawn at random,
-and every patch of them stands for all other images: one scan sums the patches of an image for all
-pixels at a cost per patch that does not depend on the patch size, about a fifth of that of single
-patches rescored for all pixels. Images are drawn in groups. A group's sum without the patches of
-the head, which are summed apart, is one draw: with G groups of m images in all out of N,
-
-    Z_tail = (N / m) \sum_g R_g,      var(Z_tail) = (N / m)^2 (1 - m / N) G s_R^2.
 """
 
 from dataclasses import dataclass, replace
+from math import gcd
 
 import numpy as np
 import torch
@@ -25,75 +25,101 @@ from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 from torch import Tensor
 
-from patchindex import BorderSignature, PatchGeometry, PosteriorRecord
-from patchindex.kernels import GroupMembers, centers_of, patch_distances
-from patchindex.records import rescaling, shifted_weights
+from patchindex import PosteriorRecord
+from patchindex.kernels import GroupMembers, PairGroups
+from patchindex.records import rescaling
 from sampler.estimator.intervals import pareto_k_hat, widening
-from sampler.estimator.query import Candidates
+from sampler.estimator.regions import Region
 
-IMAGES_PER_GROUP = 16  # fills a register of the scan
+IMAGES_PER_BLOCK = 16  # with one share: they fill the registers of the scan
 FEWEST_GROUPS = 32  # for a variance and a Pareto shape
+MOST_GROUPS = 64
+# legal patches of an image in a share: with fewer, loading images would take most of the time
+FEWEST_IN_SHARE, FEWEST_AT_EDGES = 16, 4
+RUN = 2  # displacements side by side in a share, which share sums
+GOLDEN = 0.6180339887
 # a group's sum less its part of the head, as a share of the sum, is rounding below this
 ROUNDING = 1e-5
 
 
-def uniform_draws(
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PairDraws:
+    """Pairs of image and displacement drawn without replacement, each equally likely.
+
+    Attributes:
+        inverse_probability: how many pairs each drawn one stands for.
+    """
+
+    groups: PairGroups
+    inverse_probability: float
+
+    def to(self, device: torch.device) -> "PairDraws":
+        """The same on a device."""
+        return replace(self, groups=self.groups.to(device))
+
+
+def draw_pairs(
+    region: Region,
     label_indices: Int[ndarray, " n"],
-    signature: BorderSignature,
-    geometry: PatchGeometry,
-    num_draws: int,
+    brightness: Float[ndarray, " n_all"],
+    num_patches: int,
     rng: np.random.Generator,
-) -> Int[ndarray, " m"]:
-    """Ids of patches drawn without replacement, each set of them equally likely; ascending.
+    *,
+    most_groups: int = MOST_GROUPS,
+) -> PairDraws:
+    """Groups in which each pixel of the region meets about `num_patches` patches.
 
     Args:
-        label_indices: images that may be drawn from.
-        num_draws: at most the number of legal patches, which then are all drawn.
+        label_indices: images that may be drawn.
+        brightness: of every image; draws are spread evenly over its range.
+        num_patches: less than half of the region's dictionary.
     """
-    num_patches = len(label_indices) * signature.num_centers
-    drawn = rng.choice(num_patches, num_draws, replace=False, shuffle=False)
-    image, center = np.divmod(drawn, signature.num_centers)
-    row, col = np.divmod(center, len(signature.cols.centers))
-    rows, cols = signature.rows.centers.start + row, signature.cols.centers.start + col
-    return np.sort((label_indices[image] * geometry.height + rows) * geometry.width + cols)
-
-
-def patch_tail(
-    candidates: Candidates,
-    windows: Float[Tensor, "q c s s"],
-    sigma: float,
-    head_ids: Int[Tensor, "q k"],
-    drawn: Int[Tensor, " m"],
-) -> PosteriorRecord:
-    """Unbiased sums over all patches outside the head, and the variance that drawing adds."""
-    dist_sq = patch_distances(
-        candidates.pixels, windows, drawn, candidates.geometry, candidates.signature
-    ).double()
-    in_head = is_in_head(head_ids, drawn)
-    log_max, weights = shifted_weights((-dist_sq / (2 * sigma**2)).masked_fill(in_head, -torch.inf))
-    centers = centers_of(candidates.pixels, drawn).double()
-    moments = torch.cat([torch.ones_like(centers[:, :1]), centers, centers**2], dim=1)
-    c = centers.shape[1]
-    sum_w, sum_wc = (weights @ moments[:, : 1 + c]).tensor_split([1], dim=1)
-    sum_w2, sum_w2c, sum_w2c2 = (weights**2 @ moments).tensor_split([1, 1 + c], dim=1)
-
-    exact = torch.full_like(log_max, -torch.inf)
-    m, inverse = len(drawn), candidates.num_patches / len(drawn)
-    # variance of a total under simple random sampling without replacement, dropped draws as zeros
-    spread = inverse**2 * m / max(m - 1, 1) * (1 - 1 / inverse)
-    return PosteriorRecord(
-        log_max=log_max,
-        sum_w=inverse * sum_w[:, 0],
-        sum_wc=inverse * sum_wc,
-        sum_w2=inverse * sum_w2[:, 0],
-        sum_head=torch.zeros_like(log_max) if m < candidates.num_patches else sum_w[:, 0],
-        var_w=spread * (sum_w2 - sum_w**2 / m)[:, 0],
-        cov_wc=spread * (sum_w2c - sum_w * sum_wc / m),
-        var_wc=spread * (sum_w2c2 - sum_wc**2 / m),
-        num_scored=(~in_head).sum(-1),
-        k_hat=pareto_k_hat(weights) if m < candidates.num_patches else exact,
-        rounds=torch.zeros_like(log_max, dtype=torch.int64),
+    num_images = len(label_indices)
+    fewest = FEWEST_IN_SHARE if min(region.farthest) else FEWEST_AT_EDGES
+    most_shares = max(1, region.num_centers // fewest)
+    num_shares = min(most_shares, num_images * region.num_centers // num_patches)
+    wanted = max(1, min(num_images, num_patches * num_shares // region.num_centers))
+    per_block = max(1, min(IMAGES_PER_BLOCK, wanted // min(FEWEST_GROUPS, most_groups)))
+    num_blocks = wanted // per_block
+    num_groups = min(most_groups, num_blocks)
+    blocks_per_group = num_blocks // num_groups
+    per_group = blocks_per_group * per_block
+    # leaving out the odd ones at random, all images remain equally likely
+    chosen = rng.permutation(label_indices)[: num_images // per_group * per_group]
+    # one image of each stratum in every group: the groups are alike, and any two exchangeable, so
+    # that their spread tells the variance of their sum
+    strata = chosen[np.argsort(brightness[chosen], kind="stable")].reshape(per_group, -1)
+    images = np.stack([rng.permutation(stratum)[:num_groups] for stratum in strata], axis=1)
+    images = rng.permuted(images, axis=1)
+    rounds = -(-num_groups * blocks_per_group // num_shares)
+    shares = np.concatenate([rng.permutation(num_shares) for _ in range(rounds)])
+    shares = shares[: num_groups * blocks_per_group].reshape(num_groups, blocks_per_group)
+    groups = PairGroups(
+        images=torch.from_numpy(images),
+        image_shares=torch.from_numpy(shares.repeat(per_block, axis=1).astype(np.int32)),
+        displacement_shares=torch.from_numpy(shares_of_displacements(region, num_shares)),
     )
+    return PairDraws(
+        groups=groups, inverse_probability=num_images * num_shares / groups.images.numel()
+    )
+
+
+def shares_of_displacements(region: Region, num_shares: int) -> Int[ndarray, "rows cols"]:
+    """A partition of the displacements into lattices of about as many each.
+
+    Displacement (dy, dx) is at [dy + rows // 2, dx + cols // 2]; where windows wrap round, it has
+    the share of those that differ by the size of the image.
+    """
+    dy, dx = (np.arange(-farthest, farthest + 1) for farthest in region.farthest)
+    if region.geometry.query_wraps:
+        dy, dx = dy % region.geometry.height, dx % region.geometry.width
+    run = RUN if len(dx) > 1 else 1
+    # from row to row a lattice moves by the golden section, which keeps its points apart
+    step = round(GOLDEN * num_shares)
+    while gcd(step, num_shares) > 1:
+        step += 1
+    shares = (dx // run)[None] + step * dy[:, None]
+    return (shares % num_shares).astype(np.int32)
 
 
 def truncated(record: PosteriorRecord, complete: Bool[Tensor, " q"]) -> PosteriorRecord:
@@ -108,84 +134,24 @@ def truncated(record: PosteriorRecord, complete: Bool[Tensor, " q"]) -> Posterio
     )
 
 
-def is_in_head(head_ids: Int[Tensor, "q k"], drawn: Int[Tensor, " m"]) -> Bool[Tensor, "q m"]:
-    """Which draws are in the head of which query; `drawn` ascends."""
-    place = torch.searchsorted(drawn, head_ids).clamp(max=len(drawn) - 1)
-    hit = drawn[place] == head_ids
-    # a miss scatters False where a hit may scatter True: add up instead of overwriting
-    counts = place.new_zeros(len(head_ids), len(drawn), dtype=torch.int8)
-    return counts.scatter_add_(1, place, hit.to(torch.int8)).bool()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class ImageDraws:
-    """Images drawn without replacement, each with the same probability.
-
-    Attributes:
-        groups: image numbers.
-        num_images: images that were drawn from.
-        group_of: the group of each image of the set, -1 where it was not drawn.
-    """
-
-    groups: Int[Tensor, "g m"]
-    num_images: int
-    group_of: Int[Tensor, " n"]
-
-    @property
-    def inverse_probability(self) -> float:
-        """How many images each drawn one stands for."""
-        return self.num_images / self.groups.numel()
-
-    def to(self, device: torch.device) -> "ImageDraws":
-        """The same on a device."""
-        return replace(self, groups=self.groups.to(device), group_of=self.group_of.to(device))
-
-
-def draw_images(
-    label_indices: Int[ndarray, " n"],
-    brightness: Float[ndarray, " n_all"],
-    num_draws: int,
-    rng: np.random.Generator,
-    *,
-    fewest_groups: int = FEWEST_GROUPS,
-) -> ImageDraws:
-    """About `num_draws` images in groups of 16, or smaller ones where these would be too few.
-
-    Args:
-        label_indices: images that may be drawn.
-        brightness: of every image; draws are spread evenly over its range.
-    """
-    per_group = max(1, min(IMAGES_PER_GROUP, num_draws // fewest_groups))
-    num_groups = num_draws // per_group
-    # leaving out the odd ones at random, all images remain equally likely
-    chosen = rng.permutation(label_indices)[: len(label_indices) // per_group * per_group]
-    # one image of each stratum in every group: the groups are alike, and any two exchangeable, so
-    # that their spread tells the variance of their sum
-    strata = chosen[np.argsort(brightness[chosen], kind="stable")].reshape(per_group, -1)
-    groups = np.stack([rng.permutation(stratum)[:num_groups] for stratum in strata], axis=1)
-    group_of = np.full(len(brightness), -1)
-    group_of[groups] = np.arange(num_groups)[:, None]
-    return ImageDraws(
-        groups=torch.from_numpy(np.sort(groups, axis=1)),
-        num_images=len(label_indices),
-        group_of=torch.from_numpy(group_of),
-    )
-
-
-def with_image_tail(
+def with_tail(
     head: PosteriorRecord,
     totals: PosteriorRecord,
     head_in_tail: GroupMembers,
-    draws: ImageDraws,
+    draws: PairDraws,
     *,
     pixel_spread: float,
-) -> PosteriorRecord:
+    num_states: int = 1,
+) -> tuple[PosteriorRecord, Float[Tensor, " b"]]:
     """The head and unbiased sums over all other patches, with the variance that drawing adds.
+
+    Beside them, for each state, the variance of its sum of squared errors over pixels and channels.
 
     Args:
         totals: the exact sums of each group over the patches of each query; fields are [g, q].
         head_in_tail: the patches of the groups that are also in the head.
         pixel_spread: standard deviation of the training pixels.
+        num_states: that the queries belong to, as many to each.
     """
     log_max = totals.log_max.amax(0)
     scale = rescaling(totals.log_max, log_max.expand_as(totals.log_max))
@@ -219,14 +185,28 @@ def with_image_tail(
     )
     both = head.merge(tail)
     factor = widening(wc - both.mean * w).square()
-    one_more = tail.sum_w / draws.groups.numel() * pixel_spread
+    errors = spread**0.5 * (wc_off - both.mean * w_off) / both.sum_w[:, None]
+    one_more = tail.sum_w / draws.groups.images.numel() * pixel_spread
     honest = replace(
         tail,
         var_w=factor * tail.var_w,
         cov_wc=factor[:, None] * tail.cov_wc,
         var_wc=factor[:, None] * tail.var_wc + one_more.square()[:, None],
     )
-    return head.merge(honest)
+    return head.merge(honest), _squared_errors_variance(errors, num_states)
+
+
+def _squared_errors_variance(
+    errors: Float[Tensor, "g q c"], num_states: int
+) -> Float[Tensor, " b"]:
+    r"""Of each state's sum of squared errors, from what each draw adds to the error of a pixel.
+
+    Pixels share the draws, so that their errors e are correlated: with covariances C of e, which
+    are about normal, the variance is 2 \sum_{x, y} C_xy^2, and the same over pairs of draws.
+    """
+    of_states = errors.unflatten(1, (num_states, -1)).movedim(1, 0).flatten(2)
+    variances: Float[Tensor, " b"] = 2 * (of_states @ of_states.mT).square().sum((1, 2))
+    return variances
 
 
 def _sums_of(

@@ -24,20 +24,19 @@ LARGEST_K_HAT = 0.7
 Round = Callable[[Query], PosteriorRecord]
 
 
-def within_tolerance(query: Query, first: Estimate, retrieval: Retrieval) -> Estimate:
+def within_tolerance(query: Query, first: Estimate, retrieval: Retrieval) -> PosteriorRecord:
     """The first estimate, with pixels beyond the retrieval's tolerance estimated again.
 
     They are estimated with four times the probes and draws, and where that is not enough, their
     state is summed exactly.
     """
     if retrieval.tolerance is None:
-        return first
+        return first.record
     rounds: tuple[Round, ...] = (
         lambda part: retrieval.estimate(part, effort=1).record,
         Query.exact_record,
     )
-    record = to_tolerance(query, first.record, rounds, retrieval.tolerance)
-    return replace(first, record=record)
+    return to_tolerance(query, first.record, rounds, retrieval.tolerance)
 
 
 def to_tolerance(

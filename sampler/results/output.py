@@ -22,6 +22,7 @@ from torch import Tensor
 from patchindex.images import to_uint8
 from patchindex.paths import locked_folder, sync
 from sampler.errors import OutputError
+from sampler.results.audit_result import AUDIT_FILE, AuditResult
 from sampler.results.json_files import write_json
 from sampler.results.run_result import RUN_FILE, RunResult
 from sampler.results.study_results import (
@@ -40,6 +41,7 @@ _SMALLEST_SIDE = 96
 _HOLDING = {
     RUN_FILE: "a run",
     VERIFY_FILE: "a verification",
+    AUDIT_FILE: "an audit",
     CALIBRATE_FILE: "a calibration",
     COMPARE_FILE: "a comparison",
 }
@@ -155,6 +157,24 @@ def write_verification(result: VerifyResult, folder: Path) -> None:
         VERIFY_FILE: lambda path: write_json(result, path),
     }
     write_whole(files, folder, last=VERIFY_FILE)
+
+
+def write_audit(result: AuditResult, folder: Path) -> None:
+    """Write audit.png, audit.svg and, last, audit.json.
+
+    Raises:
+        OutputError: the disk is full or the folder went away.
+    """
+    from sampler.results.study_figures import audit_figure  # noqa: PLC0415 - as above
+    from sampler.results.style import save_figure  # noqa: PLC0415
+
+    figure = audit_figure(result)
+    files: dict[str, Callable[[Path], None]] = {
+        "audit.png": lambda path: save_figure(figure, path),
+        "audit.svg": lambda path: save_figure(figure, path),
+        AUDIT_FILE: lambda path: write_json(result, path),
+    }
+    write_whole(files, folder, last=AUDIT_FILE)
 
 
 def write_calibration(

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sampler.errors import ResultsError
+from sampler.results.audit_result import AUDIT_FILE, read_audit
 from sampler.results.output import reserve_output, settle_output, write_whole
 from sampler.results.run_result import RUN_FILE, read_run
 from sampler.results.study_results import VERIFY_FILE, read_verification
@@ -20,7 +21,7 @@ def plot_folder(folder: Path, out: Path) -> tuple[Path, ...]:
     """Draw what the folder holds; the files written, each figure as PNG and SVG.
 
     Raises:
-        ResultsError: it holds no run or verification, or one that cannot be drawn.
+        ResultsError: it holds no run, verification or audit, or one that cannot be drawn.
         LockedError: another process writes into `out`.
         OutputError: `out` cannot be written to.
     """
@@ -39,10 +40,15 @@ def _draw_folder(folder: Path) -> dict[str, "Figure"]:
     """The figures of what the folder holds.
 
     Raises:
-        ResultsError: it holds no run or verification, or one that cannot be drawn.
+        ResultsError: it holds no run, verification or audit, or one that cannot be drawn.
     """
     figures: dict[str, Figure] = {}
-    for name, draw in ((RUN_FILE, _draw_run), (VERIFY_FILE, _draw_verification)):
+    kinds = (
+        (RUN_FILE, _draw_run),
+        (VERIFY_FILE, _draw_verification),
+        (AUDIT_FILE, _draw_audit),
+    )
+    for name, draw in kinds:
         if (folder / name).exists():
             figures |= draw(folder / name)
     if not figures:
@@ -69,8 +75,8 @@ def _write_figures(figures: Mapping[str, "Figure"], out: Path) -> tuple[Path, ..
 def _no_results(folder: Path) -> ResultsError:
     """The error of a folder without anything to draw."""
     return ResultsError(
-        f"{folder} holds neither {RUN_FILE} nor {VERIFY_FILE}. Give the folder that "
-        "`sampler run` or `sampler verify` wrote."
+        f"{folder} holds neither {RUN_FILE} nor {VERIFY_FILE} nor {AUDIT_FILE}. Give the folder "
+        "that `sampler run` or `sampler verify` wrote."
     )
 
 
@@ -96,3 +102,10 @@ def _draw_verification(path: Path) -> dict[str, "Figure"]:
     from sampler.results.study_figures import verification_figure  # noqa: PLC0415 - as above
 
     return {"verify": verification_figure(read_verification(path))}
+
+
+def _draw_audit(path: Path) -> dict[str, "Figure"]:
+    """The picture that `sampler verify --pixels` draws."""
+    from sampler.results.study_figures import audit_figure  # noqa: PLC0415 - as above
+
+    return {"audit": audit_figure(read_audit(path))}

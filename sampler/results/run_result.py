@@ -1,6 +1,7 @@
 """What determines a run, and what `run.json` holds of it, whichever version wrote that."""
 
 from dataclasses import dataclass, field, fields
+from math import nan
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -152,6 +153,7 @@ class RunStep:
     """A step; see `sampler.trajectory.StepReport`.
 
     Attributes:
+        mse_deviation: nan in runs of versions that did not tell.
         asked_patch_size: that the index may lack, so that `patch_size` served in its place.
     """
 
@@ -166,6 +168,7 @@ class RunStep:
     summed_exactly: Measure
     seconds: Measure
     asked_patch_size: SizeOrNull
+    mse_deviation: Measure = nan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

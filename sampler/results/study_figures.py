@@ -14,6 +14,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from patchindex.images import to_uint8
+from sampler.results.audit_result import AuditedStep, AuditResult
 from sampler.results.step_figures import (
     decades_and_zero,
     draw,
@@ -28,6 +29,7 @@ from sampler.results.study_results import (
     TARGET_R2,
     CalibrateResult,
     CompareResult,
+    PosteriorComparison,
     StepComparison,
     VerifyResult,
 )
@@ -57,7 +59,16 @@ def verification_figure(result: VerifyResult) -> Figure:
     return figure_of_steps(result.steps, result.title, panels)
 
 
-def _draw_error(panel: Axes, rows: Sequence[StepComparison]) -> None:
+def audit_figure(result: AuditResult) -> Figure:
+    """As of a verification; without recall, and with the share of unreliable intervals."""
+    panels = (
+        (_draw_error, _draw_reliance, _draw_sample_size),
+        (_draw_coverage, _draw_stated_error, _draw_audit_seconds),
+    )
+    return figure_of_steps(result.steps, result.title, panels)
+
+
+def _draw_error(panel: Axes, rows: Sequence[PosteriorComparison]) -> None:
     """1 - R2, the smaller the better; the target as a line."""
     errors = [max(1 - row.R2, _SMALLEST_ERROR) for row in rows]
     panel.set_title("error of the posterior mean, 1 - R2")
@@ -77,7 +88,17 @@ def _draw_found(panel: Axes, rows: Sequence[StepComparison]) -> None:
     legend(panel)
 
 
-def _draw_sample_size(panel: Axes, rows: Sequence[StepComparison]) -> None:
+def _draw_reliance(panel: Axes, rows: Sequence[AuditedStep]) -> None:
+    """Head mass, and how many intervals are not vouched for."""
+    panel.set_title("what is summed, and what is not vouched for")
+    draw(panel, rows, [row.head_mass for row in rows], _RETRIEVAL, "head mass (median)")
+    draw(panel, rows, [row.unreliable for row in rows], _THIRD, "pixels with k-hat of 0.7 or more")
+    panel.set_ylim(-0.03, 1.03)
+    panel.yaxis.set_major_formatter(PercentFormatter(1))
+    legend(panel)
+
+
+def _draw_sample_size(panel: Axes, rows: Sequence[PosteriorComparison]) -> None:
     """Effective sample size of the exact weights, and as retrieval states it."""
     low = [row.effective_sample_size_10 for row in rows]
     high = [row.effective_sample_size_90 for row in rows]
@@ -99,7 +120,7 @@ def _draw_sample_size(panel: Axes, rows: Sequence[StepComparison]) -> None:
     legend(panel)
 
 
-def _draw_coverage(panel: Axes, rows: Sequence[StepComparison]) -> None:
+def _draw_coverage(panel: Axes, rows: Sequence[PosteriorComparison]) -> None:
     """Share of 95 % intervals that hold the exact value."""
     covered = [row.coverage for row in rows]
     panel.set_title("coverage of the 95 % intervals")
@@ -111,7 +132,7 @@ def _draw_coverage(panel: Axes, rows: Sequence[StepComparison]) -> None:
     panel.yaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10]))  # no halves, which would round
 
 
-def _draw_stated_error(panel: Axes, rows: Sequence[StepComparison]) -> None:
+def _draw_stated_error(panel: Axes, rows: Sequence[PosteriorComparison]) -> None:
     """The error that retrieval made, and the standard error that it states."""
     made = [row.rmse for row in rows]
     stated = [row.standard_error for row in rows]
@@ -129,6 +150,18 @@ def _draw_seconds(panel: Axes, rows: Sequence[StepComparison]) -> None:
     draw(panel, rows, exact, _EXACT, "exact scan")
     draw(panel, rows, retrieval, _RETRIEVAL, "retrieval")
     whole_decades(panel, [*exact, *retrieval])
+    legend(panel)
+
+
+def _draw_audit_seconds(panel: Axes, rows: Sequence[AuditedStep]) -> None:
+    """Wall time of retrieval and of the audit, and what exact scans would take."""
+    exact, retrieval = [r.exact_seconds for r in rows], [r.retrieval_seconds for r in rows]
+    audit = [row.audit_seconds for row in rows]
+    panel.set_title("seconds per step, all samples")
+    draw(panel, rows, exact, _EXACT, "exact scan, extrapolated")
+    draw(panel, rows, audit, _THIRD, f"audit of {rows[0].num_pixels:,} pixels")
+    draw(panel, rows, retrieval, _RETRIEVAL, "retrieval")
+    whole_decades(panel, [*exact, *audit, *retrieval])
     legend(panel)
 
 

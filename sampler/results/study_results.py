@@ -36,21 +36,21 @@ TARGET_R2, TARGET_COVERAGE = 0.995, 0.95  # of a step of a verification
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StepComparison:
-    """Retrieval beside the exact scan at one step, over all pixels of all samples.
+class PosteriorComparison:
+    """Retrieval beside exact sums at one step, over all pixels that were compared.
 
     Attributes:
-        patch_size: of both machines.
+        patch_size: of both.
         sigma: noise in data units.
         R2: of retrieval's posterior mean, 1 - SSE / SST pooled over all values.
         rmse: of the same mean.
         standard_error: that retrieval states, root mean square; equals `rmse` where it is honest.
         coverage: share of values whose 95 % interval holds the exact one.
-        recall: share of the k nearest patches that the search finds, mean over the pixels tried.
         head_mass: share of the mass that was summed and not sampled, median.
         effective_sample_size: of the exact weights, median; then its 10 % and 90 % quantiles.
         estimated_effective_sample_size: what retrieval states, median.
         num_scored: patches per pixel whose distance retrieval computed, mean.
+        exact_seconds, retrieval_seconds: of all pixels of all samples.
     """
 
     t: Annotated[float, Between(0, 1)]
@@ -60,7 +60,6 @@ class StepComparison:
     rmse: Measure
     standard_error: Measure
     coverage: Measure
-    recall: Measure
     head_mass: Measure
     effective_sample_size: Measure
     effective_sample_size_10: Measure
@@ -69,6 +68,17 @@ class StepComparison:
     num_scored: Measure
     exact_seconds: Measure
     retrieval_seconds: Measure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepComparison(PosteriorComparison):
+    """Retrieval beside the exact scan at one step, over all pixels of all samples.
+
+    Attributes:
+        recall: share of the k nearest patches that the search finds, mean over the pixels tried.
+    """
+
+    recall: Measure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from math import isnan
 
+from sampler.results.audit_result import AuditedStep, AuditResult
 from sampler.results.run_result import RunStep
 from sampler.results.study_results import CompareResult, Medians, StepComparison
 from sampler.trajectory import StepReport
@@ -13,6 +14,10 @@ RUN_HEADER = (
 VERIFICATION_HEADER = (
     "    t   scale   sigma         R2   recall   head mass   effective samples   coverage"
     "   exact s   retrieval s"
+)
+AUDIT_HEADER = (
+    "    t   scale   sigma         R2   coverage   k-hat >= 0.7   retrieval s   audit s"
+    "   exact s, extrapolated"
 )
 _COLUMNS = ("els", "ls", "is", "wiener", "nearest")
 _COMPARISON_HEADER = (
@@ -37,10 +42,36 @@ def run_row(report: StepReport) -> str:
 def verification_row(row: StepComparison) -> str:
     """One step under VERIFICATION_HEADER; a dash stands for what is not known."""
     return (
-        f"{row.t:5.2f} {row.patch_size or 'image':>7} {row.sigma:7.3f} {row.R2:10.6f} "
-        f"{_or_dash(row.recall, '.3f'):>8} {_or_dash(row.head_mass, '.3f'):>11} "
+        f"{row.t:5.2f} {row.patch_size or 'image':>7} {row.sigma:7.3f} "
+        f"{_or_dash(row.R2, '.6f'):>10} {_or_dash(row.recall, '.3f'):>8} "
+        f"{_or_dash(row.head_mass, '.3f'):>11} "
         f"{row.effective_sample_size:19.1f} {_or_dash(row.coverage, '.3f'):>10} "
         f"{row.exact_seconds:9.2f} {row.retrieval_seconds:13.2f}"
+    )
+
+
+def audit_row(row: AuditedStep) -> str:
+    """One step under AUDIT_HEADER; a dash stands for what is not known."""
+    return (
+        f"{row.t:5.2f} {row.patch_size or 'image':>7} {row.sigma:7.3f} "
+        f"{_or_dash(row.R2, '.6f'):>10} {_or_dash(row.coverage, '.3f'):>10} "
+        f"{row.unreliable:14.3f} {row.retrieval_seconds:13.2f} {row.audit_seconds:9.2f} "
+        f"{row.exact_seconds:23.2f}"
+    )
+
+
+def audit_summary_lines(result: AuditResult) -> Iterator[str]:
+    """Medians and worst of all steps, and what an audit costs beside the whole."""
+    summary = result.summary
+    for name, of_steps, form in (
+        ("R2", summary.R2, ".6f"),
+        ("coverage", summary.coverage, ".3f"),
+    ):
+        median, lowest = (_or_dash(value, form) for value in (of_steps.median, of_steps.lowest))
+        yield f"{name}: median {median}, lowest {lowest} of {len(result.steps)} steps"
+    yield (
+        f"seconds: retrieval {summary.retrieval_seconds:,.1f}, audit {summary.audit_seconds:,.1f}, "
+        f"exact scans {summary.exact_seconds:,.0f} (extrapolated)"
     )
 
 

@@ -1,10 +1,12 @@
 """Studies of machines and networks, a module each: its mathematics first, then its shell.
 
-`verify` holds retrieval against exact sums, `calibrate` finds locality scales, `compare` holds a
-network against the theory; `baselines`, `metrics` and `recall` are what they measure with.
+`verify` holds retrieval against exact sums, `audit` does so for a few pixels, `calibrate` finds
+locality scales, `compare` holds a network against the theory; `baselines`, `metrics` and `recall`
+are what they measure with.
 """
 
 __all__ = [
+    "audit",
     "baselines",
     "calibrate",
     "compare",

@@ -28,6 +28,7 @@ from sampler.results.run_result import SamplerConfig, ScalesResult
 from sampler.results.study_results import (
     TARGET_R2,
     FinalComparison,
+    PosteriorComparison,
     StepComparison,
     VerifyResult,
     VerifySettings,
@@ -57,26 +58,34 @@ def compare_step(
     recall: float = nan,
 ) -> StepComparison:
     """The row of one step, from both machines' posteriors of the same states."""
-    sizes = exact.effective_sample_size.double().flatten()
-    low, middle, high = sizes.quantile(sizes.new_tensor([0.1, 0.5, 0.9])).tolist()
     return StepComparison(
-        t=step.t,
-        patch_size=step.patch_size,
-        sigma=noise_level(step.alpha_bar),
-        R2=pooled_r2(found.mean, exact.mean),
-        rmse=root_mean_square(found.mean - exact.mean),
-        standard_error=root_mean_square(found.standard_error),
-        coverage=coverage(found, exact),
+        **compare_posteriors(step, exact, found),
         recall=recall,
-        head_mass=float(found.head_mass.median()),
-        effective_sample_size=middle,
-        effective_sample_size_10=low,
-        effective_sample_size_90=high,
-        estimated_effective_sample_size=float(found.effective_sample_size.median()),
-        num_scored=float(found.num_scored.double().mean()),
         exact_seconds=exact_seconds,
         retrieval_seconds=retrieval_seconds,
     )
+
+
+def compare_posteriors(step: Step, exact: Posterior, found: Posterior) -> dict[str, Any]:
+    """The fields of a `PosteriorComparison`, but for seconds."""
+    sizes = exact.effective_sample_size.double().flatten()
+    low, middle, high = sizes.quantile(sizes.new_tensor([0.1, 0.5, 0.9])).tolist()
+    r2 = pooled_r2(found.mean, exact.mean)
+    return {
+        "t": step.t,
+        "patch_size": step.patch_size,
+        "sigma": noise_level(step.alpha_bar),
+        "R2": r2 if isfinite(r2) else nan,  # of values that are all equal there is none
+        "rmse": root_mean_square(found.mean - exact.mean),
+        "standard_error": root_mean_square(found.standard_error),
+        "coverage": coverage(found, exact),
+        "head_mass": float(found.head_mass.median()),
+        "effective_sample_size": middle,
+        "effective_sample_size_10": low,
+        "effective_sample_size_90": high,
+        "estimated_effective_sample_size": float(found.effective_sample_size.median()),
+        "num_scored": float(found.num_scored.double().mean()),
+    }
 
 
 def compare_finals(
@@ -121,14 +130,14 @@ def _has_interval(found: Posterior) -> Bool[Tensor, "b c h w"]:
 def summarize(rows: Sequence[StepComparison]) -> VerifySummary:
     """Worst and middle of the steps, and the seconds of all."""
     return VerifySummary(
-        **{name: _worst_and_median(rows, name) for name in ("R2", "coverage", "recall")},
+        **{name: worst_and_median(rows, name) for name in ("R2", "coverage", "recall")},
         steps_below_target_R2=sum(row.R2 < TARGET_R2 for row in rows),
         exact_seconds=sum(row.exact_seconds for row in rows),
         retrieval_seconds=sum(row.retrieval_seconds for row in rows),
     )
 
 
-def _worst_and_median(rows: Sequence[StepComparison], name: str) -> WorstAndMedian:
+def worst_and_median(rows: Sequence[PosteriorComparison], name: str) -> WorstAndMedian:
     """Lowest and median of a field over the steps where it is known."""
     known = [value for row in rows if isfinite(value := getattr(row, name))] or [nan]
     return WorstAndMedian(lowest=min(known), median=median(known))

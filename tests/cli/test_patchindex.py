@@ -124,11 +124,11 @@ def test_verify_passes_a_whole_index_and_names_a_damaged_array(index, tmp_path):
     result = run("verify", index.path)
     assert (result.exit_code, "is whole: 20,480 patches in 2 scales" in result.stdout) == (0, True)
     path = build_small(tmp_path / "small.zarr").path
-    with (path / "scales/7/codes/c/0/0").open("r+b") as file:
+    with (path / "scales/7/shards/0/codes/c/0/0").open("r+b") as file:
         file.write(b"\x01\x02\x03")
     result = run("verify", path)
     assert (result.exit_code, result.stdout) == (1, "")
-    assert "scales/7/codes" in result.stderr.splitlines()[-1]
+    assert "scales/7/shards/0/codes" in result.stderr.splitlines()[-1]
 
 
 def test_datasets_are_listed():

@@ -20,13 +20,15 @@ def invoke(*arguments: object) -> Result:
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run with a trace and a verification, each in its folder."""
+    """A run with a trace, a verification and an audit, each in its folder."""
     folder = tmp_path_factory.mktemp("results")
     build_small(folder / "small.zarr")
     settings = ("--index", folder / "small.zarr", "--steps", 2, "--k", 16, "--tail", 64)
     run = ("--num", 2, "--scales", "3,9", "--trace", "--out", folder / "run")
     verify = ("--num", 1, "--scales", "3,7", "--recall-pixels", 2, "--out", folder / "verification")
-    for made in (invoke("run", *settings, *run), invoke("verify", *settings, *verify)):
+    audit = ("--num", 1, "--scales", "3,7", "--pixels", 9, "--out", folder / "audit")
+    for command in (("run", *run), ("verify", *verify), ("verify", *audit)):
+        made = invoke(*command, *settings)
         assert made.exit_code == 0, made.output
     return folder
 
@@ -99,12 +101,14 @@ def test_equal_accounts_give_equal_files(
     assert [path.name for path in run.iterdir()] == ["run.json"]
 
 
-def test_a_verification_is_drawn_again_as_it_was(results: Path, tmp_path: Path) -> None:
-    result = invoke("plot", results / "verification", "--out", tmp_path / "again")
+@pytest.mark.parametrize(("folder", "name"), [("verification", "verify"), ("audit", "audit")])
+def test_a_verification_is_drawn_again_as_it_was(
+    folder: str, name: str, results: Path, tmp_path: Path
+) -> None:
+    result = invoke("plot", results / folder, "--out", tmp_path / "again")
     assert result.exit_code == 0, result.output
-    for name in ("verify.png", "verify.svg"):
-        first = (results / "verification" / name).read_bytes()
-        assert (tmp_path / "again" / name).read_bytes() == first
+    for file in (f"{name}.png", f"{name}.svg"):
+        assert (tmp_path / "again" / file).read_bytes() == (results / folder / file).read_bytes()
 
 
 def test_a_run_and_a_verification_in_one_folder_are_both_drawn(results: Path, run: Path) -> None:
@@ -192,7 +196,7 @@ def mistake(folder: Path, *arguments: object) -> str:
 @pytest.mark.parametrize("folder", [".", "absent"])
 def test_a_folder_without_results_is_named(folder: str, tmp_path: Path) -> None:
     error = mistake(tmp_path / folder)
-    assert "holds neither run.json nor verify.json. Give the folder that `sampler run`" in error
+    assert "holds neither run.json nor verify.json nor audit.json. Give the folder that" in error
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """`sampler verify` end to end on real images, and every mistake a user can make with it."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -86,4 +87,66 @@ def test_a_mistake_is_one_clear_line_exit_code_1_and_no_folder(
     (error,) = [line for line in result.output.splitlines() if line.startswith("Error: ")]
     with pytest.raises(AssertionError, match=message):
         raise AssertionError(error)
+    assert not out.exists()
+
+
+def invoke_audit(index: Path, out: Path, *arguments: object) -> Result:
+    given = ["--index", index, "--num", 1, "--steps", 2, "--scales", "3,7", "--k", 16]
+    given += ["--tail", 64, "--out", out, *arguments]
+    return CliRunner().invoke(main, ["verify", *map(str, given)])
+
+
+def test_an_audit_prints_its_table_and_leaves_three_files(index: Path, tmp_path: Path) -> None:
+    out = tmp_path / "audit"
+    result = invoke_audit(index, out, "--pixels", 30)
+    assert result.exit_code == 0, result.output
+    assert sorted(path.name for path in out.iterdir()) == ["audit.json", "audit.png", "audit.svg"]
+    lines = result.output.splitlines()
+    header = next(i for i, line in enumerate(lines) if "k-hat" in line)
+    assert [line.split()[:2] for line in lines[header + 1 : header + 3]] == [
+        ["1.00", "7"],
+        ["0.50", "3"],
+    ]
+    account = json.loads((out / "audit.json").read_text())
+    r2 = account["summary"]["R2"]
+    assert lines[-4] == f"R2: median {r2['median']:.6f}, lowest {r2['lowest']:.6f} of 2 steps"
+    assert lines[-3].startswith("coverage: median ")
+    assert lines[-2].endswith("(extrapolated)")
+    assert lines[-1] == f"30 pixels of 256 a step: {out / 'audit.png'}"
+    assert account["schema_version"] == 1
+    assert account["config"]["pixels"] == 30
+
+
+def test_an_audit_of_more_pixels_than_there_are_takes_all(index: Path, tmp_path: Path) -> None:
+    result = invoke_audit(index, tmp_path / "audit", "--pixels", 10**9, "--label", 3)
+    assert result.exit_code == 0, result.output
+    assert "256 pixels of 256 a step" in result.output
+
+
+def test_an_audit_is_not_replaced_unasked(index: Path, tmp_path: Path) -> None:
+    (tmp_path / "audit.json").write_text("kept")
+    result = invoke_audit(index, tmp_path, "--pixels", 3)
+    assert result.exit_code == 1
+    assert "already holds an audit. Give another --out, or --overwrite" in result.output
+    assert (tmp_path / "audit.json").read_text() == "kept"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--pixels", 0], "pixels is 0. Give a number of pixels per step, at least 1"),
+        (["--pixels", -1], "pixels is -1. Give a number of pixels per step, at least 1"),
+        (["--pixels", 3, "--finals"], "--finals was given with --pixels, which follows no exact"),
+        (["--pixels", 3, "--recall-pixels", 8], "--recall-pixels was given with --pixels"),
+        (["--pixels", 3, "--label", 77], "no image of .* has label 77"),
+    ],
+)
+def test_a_mistake_with_an_audit_is_one_clear_line_and_no_folder(
+    arguments: list[object], message: str, index: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "audit"
+    result = invoke_audit(index, out, *arguments)
+    assert result.exit_code == 1, result.output
+    (error,) = [line for line in result.output.splitlines() if line.startswith("Error: ")]
+    assert re.search(message, error)
     assert not out.exists()

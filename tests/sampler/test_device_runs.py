@@ -21,6 +21,7 @@ from sampler.estimator.query import NeighborSearch
 from sampler.results.output import write_run
 from sampler.results.trace import Trace
 from sampler.run import SamplerConfig, carry_out, plan_run
+from sampler.studies.audit import AuditConfig, audit, plan_audit
 from sampler.studies.calibrate import CalibrateConfig, calibrate
 from sampler.studies.compare import CompareConfig, compare_network
 from sampler.studies.verify import VerifyConfig, plan_verification, verify
@@ -88,6 +89,15 @@ def test_a_verification(index, gpu) -> None:
     assert ours.finals.r == pytest.approx(theirs.finals.r, abs=1e-6)
     for row, expected in zip(ours.steps, theirs.steps, strict=True):
         for name in ("R2", "rmse", "recall", "effective_sample_size_90", "num_scored"):
+            assert getattr(row, name) == pytest.approx(getattr(expected, name), rel=1e-5), name
+
+
+def test_an_audit(index, gpu) -> None:
+    config = AuditConfig(sampling=RETRIEVAL, pixels=30)
+    ours, theirs = audit(plan_audit(index, config, gpu)), audit(plan_audit(index, config))
+    assert ours.device == "cuda:0 simulated"
+    for row, expected in zip(ours.steps, theirs.steps, strict=True):
+        for name in ("R2", "rmse", "effective_sample_size_90", "num_scored", "unreliable"):
             assert getattr(row, name) == pytest.approx(getattr(expected, name), rel=1e-5), name
 
 

@@ -10,9 +10,9 @@ from reference.score_machines import posterior
 from patchindex import ImageSet, PatchGeometry, PosteriorRecord
 from patchindex.kernels import exact_scan
 from sampler import ELSMachine
-from sampler.estimator import head
-from sampler.estimator.head import corner_record, is_corner
+from sampler.estimator import regions
 from sampler.estimator.query import Query
+from sampler.estimator.regions import corner_record, is_corner
 
 ALPHA_BAR = 0.5
 
@@ -95,6 +95,6 @@ def test_all_devices_that_share_exact_scans_sum_corners(patch_size, monkeypatch)
         seen.append(devices)
         return exact_scan(*arguments)
 
-    monkeypatch.setattr(head, "exact_scan", spy)
+    monkeypatch.setattr(regions, "exact_scan", spy)
     corner_record(query)
     assert set(seen) == {query.scanning} == {(torch.device("cpu"),)}

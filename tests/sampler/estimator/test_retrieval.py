@@ -10,8 +10,8 @@ from reference.samples import noisy_states, random_images
 
 from patchindex import ImageSet, PatchGeometry, UserError
 from sampler import ELSMachine
+from sampler.estimator.patch_tail import uniform_draws
 from sampler.estimator.query import NeighborSearch
-from sampler.estimator.tail import uniform_draws
 
 
 @pytest.fixture

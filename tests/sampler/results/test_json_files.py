@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sampler.errors import ResultsError, SamplerConfigError
+from sampler.results.audit_result import AuditResult, read_audit
 from sampler.results.json_files import SMALLEST, Between, read_json, write_json
 from sampler.results.run_result import RunResult, SamplerConfig, read_run
 from sampler.results.study_results import (
@@ -24,8 +25,8 @@ from sampler.results.study_results import (
     read_verification,
 )
 
-KINDS = [RunResult, VerifyResult, CalibrateResult, CompareResult, LeaveOutResults]
-READERS = {RunResult: read_run, VerifyResult: read_verification}
+KINDS = [RunResult, VerifyResult, AuditResult, CalibrateResult, CompareResult, LeaveOutResults]
+READERS = {RunResult: read_run, VerifyResult: read_verification, AuditResult: read_audit}
 GONE = object()
 NAMES = st.text(
     st.characters(codec="utf-8", exclude_characters="\0") | st.just("\udcff"), max_size=5

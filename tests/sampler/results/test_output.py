@@ -149,7 +149,9 @@ def test_a_plot_elsewhere_may_read_while_the_run_is_made_again(runs, tmp_path):
 
 
 def test_a_folder_that_is_not_there_is_not_made_to_plot(tmp_path):
-    with pytest.raises(ResultsError, match=r"none holds neither run.json nor verify.json\. Give"):
+    with pytest.raises(
+        ResultsError, match=r"none holds neither run.json nor verify.json nor audit"
+    ):
         plot_folder(tmp_path / "none", tmp_path / "none")
     assert not (tmp_path / "none").exists()
 

@@ -36,6 +36,7 @@ def posterior(mean: np.ndarray, standard_error: np.ndarray | float = 0.0) -> Pos
         num_scored=torch.full((b, h, w), 7),
         k_hat=torch.zeros(b, h, w, dtype=torch.float64),
         rounds=torch.zeros(b, h, w, dtype=torch.int64),
+        mse_deviation=torch.zeros(b, dtype=torch.float64),
     )
 
 
