@@ -15,7 +15,15 @@ from patchindex.geometry import PatchGeometry
 from patchindex.images import ImageSet
 from patchindex.index.assign import Assigner
 from patchindex.index.config import IndexConfig
-from patchindex.index.job import IMAGES, WorkDir, describe_job, finalize, finish_arrays, locked
+from patchindex.index.job import (
+    IMAGES,
+    WorkDir,
+    describe_job,
+    finalize,
+    finish_arrays,
+    locked,
+    seconds_of,
+)
 from patchindex.index.lists import block_images, shard_ranges
 from patchindex.index.patch_index import PatchIndex
 from patchindex.index.plan import check_disk, check_patches, plan_build
@@ -82,10 +90,16 @@ def build_index(
             check_disk(plan, work.path, already=work.num_bytes())
             _write_images(work, images)
             finished = {IMAGES: [IMAGES]}
-            for geometry in geometries:
-                finished[f"{geometry.patch_size}"] = _build_scale(
+            seconds = 0.0
+            for number, geometry in enumerate(geometries, 1):
+                names = _build_scale(
                     work, images, geometry, config, progress or no_progress, device=device
                 )
+                finished[f"{geometry.patch_size}"] = names
+                seconds += seconds_of(work, names)
+                if number < len(geometries):
+                    left = plan.time_left(number, seconds)
+                    logger.info("scale %d is done; about %s left", geometry.patch_size, left)
             finalize(work, images, job, finished)
             work.swap_in(target)
             logger.info("%s is complete", target)

@@ -179,6 +179,12 @@ def finish_arrays(work: WorkDir, name: str, arrays: list[str], seconds: float) -
     work.write_json(name, _Note(arrays=described, seconds=seconds))
 
 
+def seconds_of(work: WorkDir, names: Sequence[str]) -> float:
+    """How long the arrays took that were finished under these names."""
+    notes: list[_Note] = [work.read_json(name) for name in names]
+    return sum(note["seconds"] for note in notes)
+
+
 def finalize(
     work: WorkDir, images: ImageSet, job: Job, finished: Mapping[str, Sequence[str]]
 ) -> None:
@@ -190,7 +196,7 @@ def finalize(
     notes: dict[str, list[_Note]] = {
         part: [work.read_json(name) for name in names] for part, names in finished.items()
     }
-    seconds = {part: sum(note["seconds"] for note in some) for part, some in notes.items()}
+    seconds = {part: seconds_of(work, names) for part, names in finished.items()}
     attributes: Manifest = {
         "format": FORMAT,
         "status": "complete",

@@ -78,6 +78,11 @@ class BuildPlan:
             f"plan: about {_format_duration(self.seconds)} (an estimate)",
         ]
 
+    def time_left(self, num_done: int, seconds: float) -> str:
+        """Time for the scales behind the first ones, given the seconds that these took."""
+        planned = [scale.core_seconds for scale in self.scales]
+        return _format_duration(seconds * sum(planned[num_done:]) / sum(planned[:num_done]))
+
 
 def plan_build(
     shape: tuple[int, int, int, int], config: IndexConfig, *, threads: int = 2

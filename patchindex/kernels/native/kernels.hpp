@@ -74,6 +74,7 @@ struct PatchTask {
     const uint8_t* pixels_end;
 };
 
+constexpr int MOST_LANES = 16;       // floats in a register of any kind
 constexpr int64_t CODE_BLOCK = 128;  // codes that are decoded together; whole vectors of any kind
 
 // How codes stand for vectors.
@@ -87,8 +88,9 @@ struct CodeQuery {
     const float* vector;  // [dims] minus twice the query
     float limit;
     int32_t num_near;  // out: codes nearer than the limit, their distances and positions
-    float dist[CODE_BLOCK];
-    int32_t at[CODE_BLOCK];
+    // whole registers are stored, so that the last may pass the block
+    float dist[CODE_BLOCK + MOST_LANES];
+    int32_t at[CODE_BLOCK + MOST_LANES];
 };
 
 // Floats that a query's row of `cols` cells takes, padded to whole vectors.

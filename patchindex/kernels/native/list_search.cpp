@@ -90,18 +90,34 @@ std::vector<Unit> make_units(const ListSearchInput& in, const Visits& visits) {
     return units;
 }
 
-// The patch whose code has this place, in a list that was visited.
-int64_t id_at(const ListSearchInput& in, int64_t place) {
-    const int64_t* const next = std::upper_bound(in.offsets, in.offsets + in.num_lists + 1, place);
-    const int64_t list = next - in.offsets - 1;
-    int64_t within = place - in.offsets[list];
-    for (const ListShard& shard : in.shards) {
-        const int64_t num = shard.offsets[list + 1] - shard.offsets[list];
-        if (within < num) return shard.first_id + shard.ids[shard.offsets[list] + within];
-        within -= num;
+// The lists that one query visits, by their places.
+class VisitedLists {
+  public:
+    VisitedLists(const ListSearchInput& in, int64_t query) : in_(in) {
+        const int64_t* const probes = in.lists + query * in.num_probes;
+        for (int64_t i = 0; i < in.num_probes; ++i)
+            if (probes[i] >= 0) lists_.push_back(probes[i]);
+        std::sort(lists_.begin(), lists_.end());
     }
-    return -1;
-}
+
+    // The patch whose code has this place.
+    int64_t id_at(int64_t place) const {
+        const auto next = std::partition_point(
+            lists_.begin(), lists_.end(),
+            [&](int64_t list) { return in_.offsets[list + 1] <= place; });
+        int64_t within = place - in_.offsets[*next];
+        for (const ListShard& shard : in_.shards) {
+            const int64_t first = shard.offsets[*next], num = shard.offsets[*next + 1] - first;
+            if (within < num) return shard.first_id + shard.ids[first + within];
+            within -= num;
+        }
+        return -1;
+    }
+
+  private:
+    const ListSearchInput& in_;
+    std::vector<int64_t> lists_;
+};
 
 // Minus twice each query's vector, relative to the middle of the codes' range, so that its product
 // with a code plus the code's squared length ranks the codes.
@@ -200,8 +216,9 @@ bool search_lists(const ListSearchInput& in, int64_t* ids,
     }
     const auto write = [&](int64_t query, int) {
         const std::vector<Found>& found = nearest[query].sorted(in.k);
+        const VisitedLists visited(in, query);
         for (int64_t i = 0; i < in.k; ++i)
-            ids[query * in.k + i] = i < int64_t(found.size()) ? id_at(in, found[i].place()) : -1;
+            ids[query * in.k + i] = i < int64_t(found.size()) ? visited.id_at(found[i].place()) : -1;
     };
     run_units(in.num_queries, in.threads, stop, write, interrupted);
     return !stop;
