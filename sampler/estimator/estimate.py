@@ -152,6 +152,7 @@ class Retrieval:
             nprobe=self.nprobe * MORE_EFFORT**effort,
             forward=bool(rng.integers(2)),
             phase=(int(rng.integers(2)), int(rng.integers(2))),
+            long_lists=not self.tail,
         )
         if not self.tail:
             head = sum_head(
