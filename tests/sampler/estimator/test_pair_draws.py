@@ -64,6 +64,8 @@ def test_every_legal_pair_is_equally_likely(boundary: str, num_patches: int) -> 
     # share are alike: 5 standard deviations
     deviation = (probability * (1 - probability) / num_seeds) ** 0.5
     np.testing.assert_allclose(counts[1::2] / num_seeds, probability, atol=5 * deviation)
+    # of all images together: half a group of 15 more or less
+    np.testing.assert_allclose(counts[1::2].mean(axis=0) / num_seeds, probability, rtol=0.015)
 
 
 @pytest.mark.parametrize("num_patches", [64, 150, 400, 900])

@@ -94,7 +94,7 @@ def test_standard_errors_match_the_spread_over_seeds_and_cover_the_truth() -> No
     assert 0.92 < covered.mean() < 0.99
     ratio = np.sqrt((errors**2).mean(axis=0)) / means.std(axis=0, ddof=1)
     # 40 seeds give a standard deviation to 11 %; widened where few draws carry a sum
-    assert 1 < np.median(ratio) < 1.3
+    assert 1.1 < np.median(ratio) < 1.35
     assert ratio.min() > 0.7
 
 
