@@ -35,6 +35,7 @@ PATCHES_PER_TAIL = 32  # that a pixel meets for each unit of `tail`
 SCANNED_IN_THE_TIME = 3  # times the patches drawn: what an exact scan sums while one is estimated
 EDGE_DIVISOR = 4  # at an edge there are fewer patches to draw from, and each takes longer
 LARGEST_DRAWN_SHARE = 2  # where half of a dictionary would be drawn, all of it is summed
+FEWEST_IMAGES = 3  # fewer may all be in one group, which has no spread: they are summed, too
 PILOT_DIVISOR, PILOT_GROUPS = 8, 2  # the pilot has an eighth of the tail's patches
 MORE_EFFORT = 4  # times the probes and draws, where a first estimate is not within tolerance
 
@@ -152,6 +153,7 @@ class Retrieval:
             nprobe=self.nprobe * MORE_EFFORT**effort,
             forward=bool(rng.integers(2)),
             phase=(int(rng.integers(2)), int(rng.integers(2))),
+            long_lists=not self.tail,
         )
         if not self.tail:
             head = sum_head(
@@ -159,8 +161,11 @@ class Retrieval:
             )
             complete = head.record.num_scored == len(query.label_indices) * region.num_centers
             return _RegionEstimate(record=truncated(head.record, complete), nearest=head.nearest)
-        num_patches = self._num_patches(region, effort)
-        if num_patches * LARGEST_DRAWN_SHARE >= len(query.label_indices) * region.num_centers:
+        num_patches, num_images = self._num_patches(region, effort), len(query.label_indices)
+        if (
+            num_images < FEWEST_IMAGES
+            or num_patches * LARGEST_DRAWN_SHARE >= num_images * region.num_centers
+        ):
             record = _scan_all(query, region)
             nearest = torch.full((len(record.sum_w), self.k), NO_PATCH, device=query.y.device)
             return _RegionEstimate(record=record, nearest=nearest)

@@ -94,6 +94,7 @@ class Searching:
         phase: which pixels are searched again, of those of which something is known.
         known: what was found for the states before.
         groups: of pairs, that found patches may be in.
+        long_lists: search those, too, for which a tail can stand: where there is no tail.
     """
 
     k: int
@@ -102,6 +103,7 @@ class Searching:
     phase: tuple[int, int] = (0, 0)
     known: Head | None = None
     groups: PairGroups | None = None
+    long_lists: bool = False
 
 
 def sum_head(
@@ -175,8 +177,14 @@ def _search_again(
     """Patches found in so many times the lists for some pixels; -1 elsewhere."""
     field = torch.full((*pixels.shape, searching.k), NO_PATCH, device=pixels.device)
     if pixels.any():
-        nprobe = times * searching.nprobe
-        found = search_pixels(query, number, pixels, k=searching.k, nprobe=nprobe)
+        found = search_pixels(
+            query,
+            number,
+            pixels,
+            k=searching.k,
+            nprobe=times * searching.nprobe,
+            long_lists=searching.long_lists,
+        )
         field[pixels] = pad(found, (0, searching.k - found.shape[1]), value=NO_PATCH)
     return field
 

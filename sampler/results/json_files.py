@@ -218,7 +218,7 @@ def checked(values: object, kind: Any, path: Path, where: str = "") -> Any:
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         place = where + "".join(
-            f"[{key}]" if isinstance(key, int) else f".{key}" for key in first["loc"]
+            f"[{key}]" if isinstance(key, int) else f".{_in_a_line(key)}" for key in first["loc"]
         )
         place += f".{first['msg']}" if first["type"] == LACKS else ""
         place = place.removeprefix(".")
@@ -234,6 +234,11 @@ def checked(values: object, kind: Any, path: Path, where: str = "") -> Any:
             "tuple_type": "a list with something in it",
         }.get(first["type"], first["msg"])
         raise wrong(first["input"], words, place, path) from None
+
+
+def _in_a_line(key: str) -> str:
+    """A name as an error shows it: a line break in it must not break the error's line."""
+    return key if key.isprintable() else ascii(key)[1:-1]
 
 
 def lacking(where: str, path: Path) -> ResultsError:

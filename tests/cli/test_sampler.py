@@ -54,6 +54,55 @@ def test_a_run_leaves_samples_a_picture_and_its_account(index: Path, tmp_path: P
     assert all(0 < step["head_mass"] <= 1 for step in account["steps"])
 
 
+SUMMED = "every patch is summed, which is no slower for 60 images; see --retrieve"
+
+
+def test_where_that_is_no_slower_every_patch_is_summed(index: Path, tmp_path: Path) -> None:
+    common = ("--index", index, "--steps", 2, "--num", 1, "--scales", 3)
+    result = invoke(*common, "--out", tmp_path / "run")
+    assert result.exit_code == 0
+    assert SUMMED in result.output
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["config"]["exact"] is True
+    result = invoke(*common, "--exact", "--out", tmp_path / "exact")
+    assert SUMMED not in result.output
+    both = (np.load(tmp_path / name / "samples.npy") for name in ("run", "exact"))
+    np.testing.assert_array_equal(*both)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ("--retrieve",), ("--k", 16), ("--tail", 4096), ("--nprobe", 16), ("--tolerance", 1),
+        ("--strict-scales",), ("--scales", 5),
+    ],
+    ids=lambda asked: asked[0],
+)  # fmt: skip
+def test_retrieval_is_not_replaced_where_it_was_asked_for_or_compares_other_patches(
+    index: Path, tmp_path: Path, asked: tuple[object, ...]
+) -> None:
+    scales = () if asked[0] == "--scales" else ("--scales", 3)
+    common = ("--index", index, "--steps", 2, "--num", 1, *scales)
+    result = invoke(*common, *asked, "--out", tmp_path / "run")
+    assert result.exit_code == 0, result.output
+    assert SUMMED not in result.output
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["config"]["exact"] is False
+
+
+def test_large_sets_are_retrieved_from(index: Path, tmp_path: Path, monkeypatch) -> None:
+    # of each of 60 images a pixel meets 900 patches inside, 30 at the edges, and one in the corners
+    num_patches = 60 * (30**4 + 4 * 30 * 30 + 4) / 32**2
+    for times, exact in ((1.001, True), (0.999, False)):
+        limit = times * num_patches / (32 * 4096)
+        monkeypatch.setattr("sampler.estimator.estimate.SCANNED_IN_THE_TIME", limit)
+        out = tmp_path / str(exact)
+        result = invoke(
+            "--index", index, "--steps", 2, "--num", 1, "--scales", 3, "--trace", "--out", out
+        )
+        assert (SUMMED in result.output) == exact
+        assert json.loads((out / "run.json").read_text())["config"]["exact"] is exact
+        assert (out / "trace.zarr").is_dir()
+
+
 @pytest.mark.parametrize("machine", [(), ("--exact", "--scales", "3,9"), ("--machine", "is")])
 def test_a_trace_lies_beside_the_samples_and_changes_nothing(
     index: Path, tmp_path: Path, machine: tuple[str, ...]

@@ -26,7 +26,7 @@ from sampler.studies.calibrate import CalibrateConfig, calibrate
 from sampler.studies.compare import CompareConfig, compare_network
 from sampler.studies.verify import VerifyConfig, plan_verification, verify
 
-RETRIEVAL = SamplerConfig(num=2, steps=2, scales="3", k=16, tail=350)
+RETRIEVAL = SamplerConfig(num=2, steps=2, scales="3", k=16, tail=16)
 SUMS = SamplerConfig(num=2, steps=2, scales="3,5", machine="ls")
 
 

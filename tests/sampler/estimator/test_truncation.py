@@ -6,6 +6,7 @@ import torch
 from reference.brute_search import BruteSearch, MissingSearch
 from reference.published import load, needs_published
 from reference.reverse_process import legacy_cosine
+from reference.samples import noisy_states, random_images
 from small_index import build_small
 
 from patchindex import ImageSet
@@ -63,3 +64,20 @@ def test_without_a_tail_long_lists_are_searched_too(rng, tmp_path, monkeypatch) 
     index = build_small(tmp_path / "small.zarr", scales=(3,))
     xt = torch.from_numpy(rng.standard_normal((1, 1, 16, 16), dtype=np.float32))
     assert ELSMachine(index, k=16, tail=0).posterior(xt, 0.1, 3).mean.isfinite().all()
+
+
+@pytest.mark.parametrize(("tail", "left_out"), [(0, False), (2, True)])
+def test_only_what_a_tail_can_stand_for_is_left_out(rng, tail, left_out, monkeypatch) -> None:
+    images = ImageSet.from_array(random_images(rng, 40, 1, 8, 8))
+    search, longest = BruteSearch(images), []
+
+    def noting(self, *arguments, longest_list=None, **options):
+        longest.append(longest_list)
+        return find(self, *arguments, **options)
+
+    find = BruteSearch.search
+    monkeypatch.setattr(BruteSearch, "search", noting)
+    xt = torch.from_numpy(noisy_states(rng, images.pixels, 1, 0.9))
+    ELSMachine(search, k=4, tail=tail).posterior(xt, 0.9, 3)
+    assert longest
+    assert all((limit is not None) == left_out for limit in longest)

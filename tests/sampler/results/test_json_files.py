@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from sampler.errors import ResultsError, SamplerConfigError
 from sampler.results.audit_result import AuditResult, read_audit
-from sampler.results.json_files import SMALLEST, Between, read_json, write_json
+from sampler.results.json_files import SMALLEST, Between, checked, read_json, write_json
 from sampler.results.run_result import RunResult, SamplerConfig, read_run
 from sampler.results.study_results import (
     CalibrateResult,
@@ -156,6 +156,14 @@ def told_in_a_line(path):
     assert line.startswith(str(path))
     assert "\n" not in line
     assert len(line) < 1000
+
+
+def test_a_name_with_a_line_break_is_shown_in_a_line(tmp_path):
+    path = tmp_path / "file.json"
+    with pytest.raises(ResultsError) as caught:
+        checked({"a\nb": "no number"}, dict[str, int], path)
+    assert str(caught.value).startswith(f'{path}: a\\nb is "no number", but should be ')
+    assert "\n" not in str(caught.value)
 
 
 @anywhere

@@ -31,7 +31,7 @@ from sampler.studies.verify import (
     verify,
 )
 
-SAMPLING = SamplerConfig(num=2, steps=3, scales="3,7", k=16, tail=8, seed=4)
+SAMPLING = SamplerConfig(num=2, steps=3, scales="3,7", k=16, tail=32, seed=4)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def verified(index: PatchIndex, **settings: object) -> VerifyResult:
 
 
 def test_states_are_those_of_the_exact_trajectory(index, verification) -> None:
-    machine = ELSMachine(index, k=16, tail=8, seed=4)
+    machine = ELSMachine(index, k=16, tail=32, seed=4)
     expected = []
 
     noise = initial_noise(2, index.images, 4)
