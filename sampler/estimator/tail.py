@@ -81,8 +81,8 @@ def draw_pairs(
     wanted = max(1, min(num_images, num_patches * num_shares // region.num_centers))
     per_block = max(1, min(IMAGES_PER_BLOCK, wanted // min(FEWEST_GROUPS, most_groups)))
     num_blocks = wanted // per_block
-    num_groups = min(most_groups, num_blocks)
-    blocks_per_group = num_blocks // num_groups
+    blocks_per_group = -(-num_blocks // most_groups)
+    num_groups = num_blocks // blocks_per_group
     per_group = blocks_per_group * per_block
     # leaving out the odd ones at random, all images remain equally likely
     chosen = rng.permutation(label_indices)[: num_images // per_group * per_group]
@@ -202,11 +202,16 @@ def _squared_errors_variance(
     r"""Of each state's sum of squared errors, from what each draw adds to the error of a pixel.
 
     Pixels share the draws, so that their errors e are correlated: with covariances C of e, which
-    are about normal, the variance is 2 \sum_{x, y} C_xy^2, and the same over pairs of draws.
+    are about normal, the variance is 2 \sum_{x, y} C_xy^2. Of what two draws g and h add, the
+    products e_g e_h vary by that; those of a draw with itself do not, and would drown it.
     """
     of_states = errors.unflatten(1, (num_states, -1)).movedim(1, 0).flatten(2)
-    variances: Float[Tensor, " b"] = 2 * (of_states @ of_states.mT).square().sum((1, 2))
-    return variances
+    num_groups = len(errors)
+    itself = torch.eye(num_groups, dtype=torch.bool, device=errors.device)
+    products = (of_states @ of_states.mT)[:, ~itself]
+    # what draws add is relative to their mean, which shifts the products
+    variances: Float[Tensor, " b"] = (products - products.mean(-1, keepdim=True)).square().sum(-1)
+    return 2 * num_groups / (num_groups - 1) * variances
 
 
 def _sums_of(
