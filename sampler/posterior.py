@@ -23,8 +23,8 @@ class Posterior:
         head_mass: share of the mass that was summed patch by patch and not sampled; 1 where
             exact, nan where patches were left out (`tail=0`) and the share cannot be known.
         standard_error: of `mean`, from sampling the tail; 0 where exact, nan where the mean is
-            biased because patches were left out. With a tail of whole images it is widened where
-            few draws carry it, so that 1.96 of them are a 95 % interval.
+            biased because patches were left out. It is widened where few draws carry the tail, so
+            that 1.96 of them are a 95 % interval.
         num_scored: patches whose distance was computed.
         k_hat: Pareto shape of the sampled weights: intervals of `standard_error` are honest below
             about 0.7; -inf where exact, inf where unknown.

@@ -2,7 +2,7 @@
 
 Small dictionaries are compared patch by patch, and any other on request. Otherwise an index finds
 the patches, their distances are computed again from the images, and patches drawn at random stand
-for the mass of those that were not found, as in `sampler.estimator.tail`.
+for the mass of those that were not found, as in `sampler.estimator.patch_tail`.
 """
 
 from dataclasses import dataclass
