@@ -157,7 +157,7 @@ retrieval_options = options(
         type=int,
         metavar="NUMBER",
         **with_default("tail"),
-        help="Sets what is drawn at random besides: each pixel meets about 32 x tail patches; "
+        help="Sets what is drawn at random besides: each pixel meets about 64 x tail patches; "
         "0 gives the biased naive average.",
     ),
     click.option(

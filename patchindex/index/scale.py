@@ -180,8 +180,8 @@ class ScaleArrays:
 
     def project(self, windows: Float[ndarray, "q d"]) -> Float[ndarray, "q r"]:
         """The vectors that lists and codes see, in float64, rounded to float32 values."""
-        # by torch: for a tenth of a second after a product of numpy's, its threads wait for the next
-        # one on the cores that the kernels need
+        # by torch: after a product of numpy's its threads spin for the next one, for a tenth of a
+        # second, on the cores that the kernels need
         pca, bias = (torch.from_numpy(np.array(a, np.float64)) for a in (self.pca, self.pca_bias))
         wide = torch.from_numpy(windows).double() @ pca.T + bias
         vectors: Float[ndarray, "q r"] = wide.float().numpy()

@@ -20,7 +20,7 @@ from patchindex import PatchIndex
 from patchindex.device import CPU, describe_device, wait_for
 from patchindex.environment import library_versions
 from sampler.errors import SamplerConfigError
-from sampler.estimator import LARGEST_K_HAT
+from sampler.estimator import LARGEST_K_HAT, Head
 from sampler.machines import ScoreMachine, checked_patch_size
 from sampler.noise import initial_noise
 from sampler.posterior import Posterior
@@ -224,11 +224,15 @@ def verify(
     }
 
     start, exact = perf_counter(), plan.noise
+    known: Head | None = None
     for done in sample_steps(plan.exact, plan.noise, **process):
         recall = _mean_recall(
             plan, done.step, done.xt, np.random.default_rng([sampling.seed, len(rows)])
         )
-        rows.append(ask_beside(plan.retrieval, done, label=sampling.label, recall=recall))
+        row, known = ask_beside(
+            plan.retrieval, done, known=known, label=sampling.label, recall=recall
+        )
+        rows.append(row)
         if on_row is not None:
             on_row(rows[-1])
         exact = done.reached
@@ -256,14 +260,22 @@ def ask_beside(
     retrieval: ScoreMachine,
     done: Transition[Posterior],
     *,
+    known: Head | None = None,
     label: int | None = None,
     recall: float = nan,
-) -> StepComparison:
-    """The row of a step that the exact machine has done: retrieval asked at the same states."""
+) -> tuple[StepComparison, Head | None]:
+    """The row of a step that the exact machine has done: retrieval asked at the same states.
+
+    Args:
+        known: what retrieval found at the step before.
+
+    Returns:
+        The row, and what retrieval found.
+    """
     step, start = done.step, perf_counter()
-    found = retrieval.posterior(done.xt, step.alpha_bar, step.patch_size, label=label)
+    found = retrieval.posterior(done.xt, step.alpha_bar, step.patch_size, label=label, known=known)
     wait_for(done.xt.device)
-    return compare_step(
+    row = compare_step(
         step,
         done.answer,
         found,
@@ -271,6 +283,7 @@ def ask_beside(
         exact_seconds=done.seconds,
         retrieval_seconds=perf_counter() - start,
     )
+    return row, found.head
 
 
 def _mean_recall(

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from figures import assert_drawn
 from small_index import build_small, small_images
 
-from benchmarks import accuracy, comparison, make_sample, retrieval
+from benchmarks import accuracy, comparison, growth, make_sample, retrieval
 from benchmarks.error_time_plot import draw_error_time
 from benchmarks.record import RESULTS
 from cli.sampler import main as sampler
@@ -56,6 +56,20 @@ def test_retrieval_has_a_row_for_each_setting_and_draws_them(tmp_path: Path) -> 
     assert all(0 < row["error_median"] <= row["error_worst"] < 0.5 for row in rows)
     assert all(row["seconds"] > 0 for row in rows)
     assert_drawn(tmp_path / "retrieval.png")
+
+
+@pytest.mark.slow
+def test_growth_has_a_row_for_each_index_and_draws_them(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(growth, "SCALES", (3, 5))
+    out = tmp_path / "growth.jsonl"
+    arguments = ("--source", "sample", "--batch", 1, "--scratch", tmp_path)
+    rows = rows_of(growth.main, out, *arguments, "--nums", "20,40", "--sides", "8,16")
+    configs = [(row["config"]["num"], row["config"]["side"]) for row in rows]
+    assert configs == [(20, 8), (20, 16), (40, 8), (40, 16)]
+    assert all(row["seconds_by_scale"].keys() == {"3", "5"} for row in rows)
+    assert all(row["seconds"] > 0 for row in rows)
+    run(growth.main, "--draw", tmp_path / "growth.png", "--out", out)
+    assert_drawn(tmp_path / "growth.png")
 
 
 def test_error_against_time_is_drawn_of_the_committed_rows(tmp_path: Path) -> None:

@@ -35,7 +35,14 @@ def index(tmp_path_factory):
 def test_building_tells_the_plan_and_shows_what_was_built(tmp_path):
     result = run("build", *FEW, "--out", tmp_path / "few.zarr")
     assert result.exit_code == 0, result.output
-    for words in ("of disk", "of memory", "(an estimate)", "scale 7: assign", " s left", "is complete"):
+    for words in (
+        "of disk",
+        "of memory",
+        "(an estimate)",
+        "scale 7: assign",
+        " s left",
+        "is complete",
+    ):
         assert words in result.stderr
     assert "20 images of 1 x 28 x 28" in result.stdout
     assert "estimate" not in result.stdout
