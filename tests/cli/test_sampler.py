@@ -92,7 +92,7 @@ def test_large_sets_are_retrieved_from(index: Path, tmp_path: Path, monkeypatch)
     # of each of 60 images a pixel meets 900 patches inside, 30 at the edges, and one in the corners
     num_patches = 60 * (30**4 + 4 * 30 * 30 + 4) / 32**2
     for times, exact in ((1.001, True), (0.999, False)):
-        limit = times * num_patches / (32 * 4096)
+        limit = times * num_patches / (64 * 4096)
         monkeypatch.setattr("sampler.estimator.estimate.SCANNED_IN_THE_TIME", limit)
         out = tmp_path / str(exact)
         result = invoke(

@@ -14,7 +14,7 @@ from sampler.estimator.query import Query
 from sampler.estimator.tolerance import accepted, to_tolerance
 
 NUM_IMAGES, SIDE, ALPHA_BAR, PATCH_SIZE = 400, 6, 0.6, 3
-TAIL = 16  # 512 of 6,400 patches inside at once, 2,048 in the second round
+TAIL = 8  # 512 of 6,400 patches inside at once, 2,048 in the second round
 
 
 @pytest.fixture(scope="module")
