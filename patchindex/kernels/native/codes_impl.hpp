@@ -104,9 +104,9 @@ PATCHINDEX_INLINE void keep_near(Vec dist, int32_t first, int32_t num, CodeQuery
     __mmask16 near = _mm512_cmp_ps_mask((__m512)dist, _mm512_set1_ps(query.limit), _CMP_LT_OQ);
     if (num < LANES) near &= __mmask16((1u << (num < 0 ? 0 : num)) - 1);
     if (!near) return;
-    const __m512i at = _mm512_add_epi32(
-        _mm512_set1_epi32(first),
-        _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
+    const __m512i at =
+        _mm512_add_epi32(_mm512_set1_epi32(first),
+                         _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
     _mm512_storeu_ps(query.dist + query.num_near, _mm512_maskz_compress_ps(near, (__m512)dist));
     _mm512_storeu_si512(query.at + query.num_near, _mm512_maskz_compress_epi32(near, at));
     query.num_near += __builtin_popcount(near);
@@ -143,7 +143,8 @@ PATCHINDEX_INLINE void near_block(const CodeTask& task, const float* decoded, co
                     dist[k][v] = dist[k][v] + value * queries[k]->vector[dim];
             }
         for (int k = 0; k < Q; ++k)
-            for (int v = 0; v < V; ++v) keep_near(dist[k][v], first + v * LANES, num - first - v * LANES, *queries[k]);
+            for (int v = 0; v < V; ++v)
+                keep_near(dist[k][v], first + v * LANES, num - first - v * LANES, *queries[k]);
     }
 }
 

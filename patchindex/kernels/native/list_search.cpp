@@ -102,9 +102,9 @@ class VisitedLists {
 
     // The patch whose code has this place.
     int64_t id_at(int64_t place) const {
-        const auto next = std::partition_point(
-            lists_.begin(), lists_.end(),
-            [&](int64_t list) { return in_.offsets[list + 1] <= place; });
+        const auto next = std::partition_point(lists_.begin(), lists_.end(), [&](int64_t list) {
+            return in_.offsets[list + 1] <= place;
+        });
         int64_t within = place - in_.offsets[*next];
         for (const ListShard& shard : in_.shards) {
             const int64_t first = shard.offsets[*next], num = shard.offsets[*next + 1] - first;
@@ -218,7 +218,8 @@ bool search_lists(const ListSearchInput& in, int64_t* ids,
         const std::vector<Found>& found = nearest[query].sorted(in.k);
         const VisitedLists visited(in, query);
         for (int64_t i = 0; i < in.k; ++i)
-            ids[query * in.k + i] = i < int64_t(found.size()) ? visited.id_at(found[i].place()) : -1;
+            ids[query * in.k + i] =
+                i < int64_t(found.size()) ? visited.id_at(found[i].place()) : -1;
     };
     run_units(in.num_queries, in.threads, stop, write, interrupted);
     return !stop;
