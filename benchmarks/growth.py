@@ -84,7 +84,8 @@ def measured(cases: list[Case], batch: int, scratch: Path) -> Iterator[dict[str,
         seconds_of_steps(index, 1)
         seconds = seconds_of_steps(index, batch)
         by_scale = {size: [s for p, s in seconds if p == size] for size in sorted(set(SCALES))}
-        config = {"source": case.source, "num": case.num, "side": case.side, "batch": batch}
+        name = Path(case.source).stem
+        config = {"source": name, "num": case.num, "side": case.side, "batch": batch}
         row = time_and_commit() | {
             "versions": library_versions(),
             "threads": torch.get_num_threads(),
@@ -136,7 +137,7 @@ def draw_panel(
     for (source, value), line in groupby(sorted(rows.values(), key=of_line), of_line):
         points = sorted((row["config"][along], row["seconds"]) for row in line)
         if len(points) > 1:
-            drawn.append((f"{source.rsplit('/', 1)[-1]}, {value:,} {unit}", points))
+            drawn.append((f"{source}, {value:,} {unit}", points))
     for (name, points), color in zip(drawn, COLORS, strict=False):
         x, y = np.array(points).T
         panel.plot(x, y, marker="o", color=color, label=name)
