@@ -44,8 +44,9 @@ def test_accuracy_has_a_row_for_the_build_the_steps_and_each_tail(tmp_path: Path
 
 
 @pytest.mark.slow
-def test_retrieval_has_a_row_for_each_setting_and_draws_them(tmp_path: Path) -> None:
-    # so many that no setting sums all of them
+def test_retrieval_has_a_row_for_each_setting_and_draws_them(tmp_path: Path, monkeypatch) -> None:
+    # so few pairs that no setting sums all of them
+    monkeypatch.setattr("sampler.estimator.estimate.PATCHES_PER_TAIL", 1)
     build_small(tmp_path / "small.zarr", small_images(2000, side=8), scales=(3,))
     rows = rows_of(
         retrieval.main, tmp_path / "retrieval.jsonl", "--index", tmp_path / "small.zarr",
