@@ -33,6 +33,7 @@ from sampler.results.style import STYLE, save_figure
 from sampler.trajectory import sample_steps
 
 SCALES = (3,) * 4 + (5,) * 4 + (9,) * 6 + (15,) * 6  # about as published for CIFAR-10
+SECONDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 GREY, COLORS = "#666666", ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
 
 
@@ -145,13 +146,15 @@ def draw_panel(
         proportional = y[0] * (x / x[0]) ** power
         panel.plot(x, proportional, linestyle=":", color=GREY, marker="")
         panel.annotate(
-            "in proportion", (x[-1], proportional[-1]), xytext=(-4, 4), color=GREY, fontsize=8,
+            "in proportion", (x[-1], proportional[-1]), xytext=(-4, -26), color=GREY, fontsize=8,
             ha="right", textcoords="offset points",
         )  # fmt: skip
         panel.set(xscale="log", yscale="log")
         panel.xaxis.set_major_locator(FixedLocator(x))
         panel.xaxis.set_minor_locator(NullLocator())
         panel.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+        panel.yaxis.set_major_locator(FixedLocator(SECONDS))
+        panel.yaxis.set_minor_locator(NullLocator())
         panel.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     panel.set_xlabel(label)
     panel.legend()
