@@ -32,7 +32,7 @@ from sampler.noise import check_seed
 # with more effective draws than this the tail alone is precise enough, and no search is made
 ENOUGH_DRAWS = 10_000
 PATCHES_PER_TAIL = 64  # that a pixel meets for each unit of `tail`
-SCANNED_IN_THE_TIME = 2  # times the patches drawn: what an exact scan sums while one is estimated
+SCANNED_IN_THE_TIME = 3  # times the patches drawn: what an exact scan sums while one is estimated
 EDGE_DIVISOR = 8  # at an edge patches are more alike, and each takes five times as long
 LARGEST_DRAWN_SHARE = 2  # where half of a dictionary would be drawn, all of it is summed
 FEWEST_IMAGES = 3  # fewer may all be in one group, which has no spread: they are summed, too
@@ -226,7 +226,8 @@ class Retrieval:
     def exact_is_no_slower(self, patch_sizes: Sequence[int], label: int | None = None) -> bool:
         """Whether summing every patch takes no longer than an estimate, over steps of these sizes.
 
-        As measured: an estimate takes as long as a scan of twice the patches that it draws.
+        As measured: an estimate takes as long as a scan of three times the patches that it
+        draws.
         """
         per_image = [
             float(index_geometry(self.index, size).centers_per_pixel.mean()) for size in patch_sizes
