@@ -64,7 +64,7 @@ def describe_environment() -> Environment:
     return Environment(
         python=platform.python_version(),
         versions=library_versions(),
-        kernels=_describe_kernels(),
+        kernels=_describe_backends(),
         threads={"torch": torch.get_num_threads(), "faiss": faiss.omp_get_max_threads()},
         faiss_build=" ".join([kind, *(option for option in options if option != "GPU")]),
         gpu=", ".join(gpus) or "none: torch finds no CUDA device",
@@ -72,17 +72,21 @@ def describe_environment() -> Environment:
     )
 
 
-def _describe_kernels() -> str:
+def _describe_backends() -> str:
     """Back ends, and the processor's instruction set."""
     there = "none on GPUs: no Triton"
     if has_triton():
         there = f"Triton {first_version(('triton',))} on GPUs"
-    here = BACKEND
-    if BACKEND == "native":
-        from patchindex.kernels.native_backend import instruction_set  # noqa: PLC0415 - may be absent
+    return f"{describe_kernels()} on the processor; {there}"
 
-        here = f"native, {instruction_set()}"
-    return f"{here} on the processor; {there}"
+
+def describe_kernels() -> str:
+    """The processor's back end, and its instruction set."""
+    if BACKEND != "native":
+        return BACKEND
+    from patchindex.kernels.native_backend import instruction_set  # noqa: PLC0415 - may be absent
+
+    return f"native, {instruction_set()}"
 
 
 def _describe_search() -> str:
@@ -114,6 +118,14 @@ def main_memory() -> int | None:
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):  # Windows has no such call
+        return None
+
+
+def available_memory() -> int | None:
+    """Bytes that are free or can be freed, or None where the system does not tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+    except (AttributeError, OSError, ValueError):  # Windows and macOS have no such call
         return None
 
 

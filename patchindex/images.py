@@ -13,6 +13,7 @@ from jaxtyping import Float, Int, Integer, UInt8
 from numpy import ndarray
 from torch import Tensor
 
+from patchindex.crew import LOCAL, Crew
 from patchindex.device import Device, default_device
 from patchindex.errors import DatasetError
 from patchindex.image_arrays import Crop, Layout, channels_first, checked_labels
@@ -35,6 +36,7 @@ class ImageSet:
             centered rectangle of the new aspect ratio.
         device: where states are computed whose machines sum over these images, and copies of the
             pixels are kept.
+        crew: who does the work of machines that sum over these images.
     """
 
     pixels: UInt8[ndarray, "n c h w"]
@@ -44,6 +46,7 @@ class ImageSet:
     name: str = "array"
     crop: Crop = "none"
     device: Device = field(default_factory=default_device)
+    crew: Crew = LOCAL
 
     @classmethod
     def from_array(
@@ -203,11 +206,23 @@ class ImageSet:
             name=f"{self.name}, label {label}",
             crop=self.crop,
             device=self.device,
+            crew=self.crew,
         )
 
     def with_device(self, device: Device) -> "ImageSet":
         """The same images, of which copies are kept on this device."""
         return replace(self, device=device)
+
+    @cached_property
+    def brightness(self) -> Float[ndarray, " n"]:
+        """Mean pixel value of every image."""
+        means: Float[ndarray, " n"] = self.pixels.mean(axis=(1, 2, 3))
+        return means
+
+    @cached_property
+    def pixel_spread(self) -> float:
+        """Standard deviation of the pixels in [-1, 1] units, from a thousand images."""
+        return float(to_unit(np.asarray(self.pixels[:: 1 + len(self) // 1000])).std())
 
     def pixels_on(self, place: torch.device, label: int | None = None) -> UInt8[Tensor, "n c h w"]:
         """The pixels of all images, or of a class; on the host if they do not fit on the device.

@@ -152,6 +152,7 @@ def locked_folder(
     name: str = LOCK,
     busy: str | None = None,
     remedy: str = "Wait for it, or give another --out.",
+    patience: float = PATIENCE_SECONDS,
 ) -> Iterator[None]:
     """Keep other processes that ask for the same lock out of a folder, which is made if need be.
 
@@ -163,13 +164,14 @@ def locked_folder(
         name: of the lock file.
         busy: what is said where another process holds the lock; which one is added if known.
         remedy: what to do then.
+        patience: seconds to wait for another process.
 
     Raises:
         LockedError: another process holds the lock.
         OSError: the folder cannot be made or written.
     """
     made, file = not folder.exists(), folder.absolute() / name
-    lock = FileLock(file, timeout=PATIENCE_SECONDS, fallback_to_soft=False)
+    lock = FileLock(file, timeout=patience, fallback_to_soft=False)
     try:
         _acquire(lock, file)
     except Timeout:

@@ -6,7 +6,7 @@ chunks, images, threads and machines combine exactly. Sampled patches enter with
 their probability, and carry the estimated variance that sampling adds.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 
@@ -80,6 +80,25 @@ class PosteriorRecord:
     def merged(cls, records: Sequence["PosteriorRecord"]) -> "PosteriorRecord":
         """All records merged, in their order; there must be at least one."""
         return reduce(PosteriorRecord.merge, records)
+
+    @classmethod
+    def merged_tree(cls, records: Iterable["PosteriorRecord"]) -> "PosteriorRecord":
+        """All records merged along a binary tree over their places; there must be at least one.
+
+        The records of whole branches, merged in the same way, give the same bits. No more are kept
+        at a time than the tree has levels.
+        """
+        branches: list[tuple[int, PosteriorRecord]] = []  # with how many records each has
+        for record in records:
+            count, merged = 1, record
+            while branches and branches[-1][0] == count:
+                merged = branches.pop()[1].merge(merged)
+                count *= 2
+            branches.append((count, merged))
+        _, merged = branches.pop()
+        while branches:
+            merged = branches.pop()[1].merge(merged)
+        return merged
 
     @classmethod
     def merged_over(cls, stacked: "PosteriorRecord") -> "PosteriorRecord":

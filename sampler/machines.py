@@ -12,14 +12,15 @@ equations 9-10; the border rule is equation 41).
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import sqrt
+from operator import itemgetter
 from typing import Unpack
 
 from jaxtyping import Float
 from torch import Tensor
 
-from patchindex import Boundary, ImageSet, PatchGeometry
-from patchindex.kernels import exact_scan, scan_whole
+from patchindex import Boundary, ImageSet, PatchGeometry, PosteriorRecord
 from sampler.errors import SamplerConfigError
 from sampler.estimator import (
     PIXELS_PER_CHUNK,
@@ -32,6 +33,7 @@ from sampler.estimator import (
     image_sources,
     within_tolerance,
 )
+from sampler.exact import sum_exactly
 from sampler.posterior import Posterior
 from sampler.schedule import noise_level
 
@@ -148,14 +150,14 @@ class ISMachine(ScoreMachine):
         known: Head | None,  # noqa: ARG002 - nothing is searched
     ) -> Posterior:
         r"""\sum_n x_n w_n / \sum_n w_n over the images x_n (arXiv 2412.20292, equations 3-4)."""
-        pixels = self.images.pixels_on(y.device, label)
         sources = None
         if num_sources:
+            pixels = self.images.pixels_on(y.device, label)
             sources = image_sources(
                 pixels, y, sigma, label_indices=self.images.label_indices(label),
                 num_images=len(self.images), num_sources=num_sources,
             )  # fmt: skip
-        return Posterior.from_record(scan_whole(pixels, y, sigma), sources)
+        return Posterior.from_record(sum_exactly(self.images, y, sigma, None, label), sources)
 
 
 class LSMachine(ScoreMachine):
@@ -196,11 +198,9 @@ class LSMachine(ScoreMachine):
         (arXiv 2412.20292, equations 7-8).
         """
         geometry = self._geometry(patch_size)
-        pixels = self.images.pixels_on(y.device, label)
         if num_sources:
             self.check_sources([patch_size])
-        devices = self.images.device.at(y.device).scanning
-        return Posterior.from_record(exact_scan(pixels, y, sigma, geometry, devices=devices))
+        return Posterior.from_record(sum_exactly(self.images, y, sigma, geometry, label))
 
     def _geometry(self, patch_size: int | None) -> PatchGeometry:
         return _geometry_of(self.images, patch_size, self._boundary, equivariant=False)
@@ -277,31 +277,23 @@ class ELSMachine(ScoreMachine):
         (arXiv 2412.20292, equations 9-10), at the borders those that equation 41 admits.
         """
         geometry = self._geometry(self.compared_sizes([patch_size])[0])
-        if self._retrieval is None and not num_sources:
-            pixels = self.images.pixels_on(y.device, label)
-            devices = self.images.device.at(y.device).scanning
-            return Posterior.from_record(exact_scan(pixels, y, sigma, geometry, devices=devices))
+        exact = None
+        if self._retrieval is None:
+            exact = sum_exactly(self.images, y, sigma, geometry, label)
+            if not num_sources:
+                return Posterior.from_record(exact)
         index = _index_with(self._index, [geometry.patch_size])
         query = Query(index=index, y=y, sigma=sigma, geometry=geometry, label=label)
-        done, answers = 0, []
-        for part in query.split(PIXELS_PER_CHUNK):
-            states = slice(done, done + len(part.y))
-            answers.append(
-                self._answer(part, num_sources, None if known is None else known[states])
+        crew = self.images.crew
+        units = [
+            _Part(
+                query=query[states],
+                exact=None if exact is None else exact.map(itemgetter(states)),
+                known=None if known is None else known[states],
             )
-            done = states.stop
-        return Posterior.joined(answers)
-
-    def _answer(self, query: Query, num_sources: int, known: Head | None) -> Posterior:
-        """The posterior of a few states, retrieved or exact, and then its sources."""
-        if self._retrieval is None:
-            record, head, deviation = query.exact_record(), None, None
-        else:
-            estimate = self._retrieval.estimate(query, known=known)
-            record = within_tolerance(query, estimate, self._retrieval)
-            head, deviation = estimate.head, estimate.mse_deviation
-        sources = find_sources(query, record, head, num_sources) if num_sources else None
-        return Posterior.from_record(record, sources, head, deviation)
+            for states in query.cuts(PIXELS_PER_CHUNK, crew.size)
+        ]
+        return Posterior.joined(crew.run(_answer, units, self._retrieval, num_sources))
 
     def _geometry(self, patch_size: int | None) -> PatchGeometry:
         return _geometry_of(self.images, patch_size, self._boundary, equivariant=True)
@@ -314,6 +306,32 @@ class ELSMachine(ScoreMachine):
         if new:
             told = [f"scale {size} (scale {nearest[size]} serves in its place)" for size in new]
             logger.warning("the index lacks %s", ", ".join(told))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Part:
+    """Some states of a call.
+
+    Attributes:
+        exact: the sums of all patches, if nothing is to be retrieved.
+        known: what was found for the states before.
+    """
+
+    query: Query
+    exact: PosteriorRecord | None
+    known: Head | None
+
+
+def _answer(part: _Part, retrieval: Retrieval | None, num_sources: int) -> Posterior:
+    """The posterior of a few states, retrieved or exact, and its sources."""
+    query, record, head, deviation = part.query, part.exact, None, None
+    if record is None:
+        assert retrieval is not None  # noqa: S101 - one of the two is there
+        estimate = retrieval.estimate(query, known=part.known)
+        record = within_tolerance(query, estimate, retrieval)
+        head, deviation = estimate.head, estimate.mse_deviation
+    sources = find_sources(query, record, head, num_sources) if num_sources else None
+    return Posterior.from_record(record, sources, head, deviation)
 
 
 def checked_patch_size(patch_size: int | None) -> int:

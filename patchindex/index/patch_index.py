@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from patchindex.crew import LOCAL, Crew
 from patchindex.device import Device, default_device
 from patchindex.errors import IndexConfigError, StoreError
 from patchindex.geometry import Boundary, PatchGeometry, nearest_scale
@@ -36,6 +37,7 @@ class PatchIndex:
         manifest: its attributes, see `patchindex.index.store`.
         config: how it was built.
         device: where states are computed, and copies of its images and lists are kept.
+        crew: who does the work of machines over it.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class PatchIndex:
         list_search: ListSearchKind = "auto",
         labels: Int[np.ndarray, " n"] | None = None,
         device: Device | None = None,
+        crew: Crew = LOCAL,
     ) -> None:
         self.path = snapshot.path
         self.manifest = snapshot.manifest
@@ -52,6 +55,7 @@ class PatchIndex:
         self._list_search = list_search
         self._labels = labels
         self.device = device or default_device()
+        self.crew = crew
 
     @classmethod
     def open(
@@ -60,6 +64,7 @@ class PatchIndex:
         *,
         list_search: ListSearchKind = "auto",
         device: Device | None = None,
+        crew: Crew = LOCAL,
     ) -> "PatchIndex":
         """Open the index at `path`; nothing large is read.
 
@@ -71,11 +76,12 @@ class PatchIndex:
                 `patchindex.index.search.choose_list_search` says.
             device: where copies of images and lists may stay; None keeps as many as there is room
                 for by default wherever states lie.
+            crew: who does the work of machines over it, see `patchindex.cluster`.
 
         Raises:
             StoreError: there is none, or it is incomplete, damaged, or of another schema.
         """
-        return cls(open_snapshot(Path(path).absolute()), list_search, device=device)
+        return cls(open_snapshot(Path(path).absolute()), list_search, device=device, crew=crew)
 
     def __repr__(self) -> str:
         n, c, h, w = self._snapshot.mapped_pixels.shape
@@ -86,11 +92,22 @@ class PatchIndex:
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle where it lies and which it is, not what is in it."""
-        state = (
-            str(self.path), self._snapshot.digest, self._list_search, self._labels, self.device
-        )  # fmt: skip
-        return reopen, state
+        """Pickle where it lies and which it is, not what is in it, nor its crew."""
+        return reopen, (self.pickled(), self.device)
+
+    @property
+    def digest(self) -> str:
+        """Hash of the manifest, which holds a checksum of every array: it names the index."""
+        return self._snapshot.digest
+
+    def pickled(self) -> "Pickled":
+        """All that another process needs to open it."""
+        return Pickled(
+            path=str(self.path),
+            digest=self.digest,
+            list_search=self._list_search,
+            labels=self._labels,
+        )
 
     @cached_property
     def images(self) -> ImageSet:
@@ -108,6 +125,7 @@ class PatchIndex:
             names=self._snapshot.names,
             crop=self.manifest["crop"],
             device=self.device,
+            crew=self.crew,
             index=self,
         )
 
@@ -211,7 +229,7 @@ class PatchIndex:
 
     def relabelled(self, labels: Int[np.ndarray, " n"]) -> "PatchIndex":
         """The same index, whose images are of other classes: to search some of them alone."""
-        return PatchIndex(self._snapshot, self._list_search, labels, self.device)
+        return PatchIndex(self._snapshot, self._list_search, labels, self.device, self.crew)
 
     def info(self) -> IndexInfo:
         """What is in the index, in numbers."""
@@ -241,25 +259,33 @@ class IndexImages(ImageSet):
         return getattr, (self.index, "images")
 
 
-def reopen(
-    path: str,
-    digest: str,
-    list_search: ListSearchKind,
-    labels: Int[np.ndarray, " n"] | None,
-    device: Device,
-) -> PatchIndex:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Pickled:
+    """Where an index lies and which it is.
+
+    Attributes:
+        labels: of its images, where they are others than the stored ones.
+    """
+
+    path: str
+    digest: str
+    list_search: ListSearchKind
+    labels: Int[np.ndarray, " n"] | None
+
+
+def reopen(pickled: Pickled, device: Device | None = None) -> PatchIndex:
     """An index that was pickled.
 
     Raises:
         StoreError: it is not there any more, or another is.
     """
-    snapshot = open_snapshot(Path(path))
-    if snapshot.digest != digest:
+    snapshot = open_snapshot(Path(pickled.path))
+    if snapshot.digest != pickled.digest:
         raise StoreError(
-            f"{path} is not the index that was pickled: it was replaced since. "
+            f"{pickled.path} is not the index that was pickled: it was replaced since. "
             "Open the new one, and make anew what searches it."
         )
-    return PatchIndex(snapshot, list_search, labels, device)
+    return PatchIndex(snapshot, pickled.list_search, pickled.labels, device)
 
 
 def check_query(

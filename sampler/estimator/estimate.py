@@ -7,7 +7,6 @@ A pixel within P // 2 of two borders has one legal patch per image, and these ar
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from math import inf
 from statistics import fmean
 from typing import TypedDict
@@ -19,7 +18,6 @@ from torch import Tensor
 
 from patchindex import PosteriorRecord
 from patchindex.geometry import nearest_scale
-from patchindex.images import to_unit
 from patchindex.index import DEFAULT_NPROBE
 from patchindex.kernels import exact_scan
 from sampler.errors import SamplerConfigError
@@ -176,7 +174,7 @@ class Retrieval:
         head = sum_head(query, region, effective < ENOUGH_DRAWS, searching)
         record, variance = with_tail(
             head.record, totals, head.members, draws,
-            pixel_spread=self._pixel_spread, num_states=len(query.y),
+            pixel_spread=self.index.images.pixel_spread, num_states=len(query.y),
         )  # fmt: skip
         return _RegionEstimate(
             record=record, nearest=head.nearest, squared_errors_variance=variance
@@ -219,7 +217,12 @@ class Retrieval:
     ) -> PairDraws:
         """Pairs of the images that the label admits."""
         draws = draw_pairs(
-            region, query.label_indices, self._brightness, num_patches, rng, most_groups=most_groups
+            region,
+            query.label_indices,
+            self.index.images.brightness,
+            num_patches,
+            rng,
+            most_groups=most_groups,
         )
         return draws.to(query.y.device)
 
@@ -253,18 +256,6 @@ class Retrieval:
                 f"Build an index with it, or allow the nearest scale, {nearest[lacking[0]]}."
             )
         return nearest
-
-    @cached_property
-    def _brightness(self) -> Float[np.ndarray, " n"]:
-        """Mean pixel value of every image."""
-        means: Float[np.ndarray, " n"] = self.index.images.pixels.mean(axis=(1, 2, 3))
-        return means
-
-    @cached_property
-    def _pixel_spread(self) -> float:
-        """Standard deviation of the training pixels in [-1, 1] units, from a thousand images."""
-        pixels = self.index.images.pixels
-        return float(to_unit(np.asarray(pixels[:: 1 + len(pixels) // 1000])).std())
 
     def _entropy(self, query: Query, effort: int) -> list[int]:
         """Seed of the draws. The batch is not in it, so that a sample is the same in any batch."""

@@ -16,7 +16,7 @@ from patchindex import (
     PosteriorRecord,
     windows_at,
 )
-from patchindex.kernels import exact_scan
+from sampler.exact import sum_exactly
 
 # Lists with a larger share of a dictionary than 1 / LONGEST_SHARE are of plain patches: a tail
 # meets so many equal ones that they need no head, and they would take most of the time.
@@ -121,13 +121,14 @@ class Query:
         """Those that the label admits, in the same way."""
         return self.index.images.pixels_on(self.y.device, self.label)
 
-    def split(self, num_pixels: int) -> list["Query"]:
-        """Queries of some of the states each, with about so many pixels."""
-        height, width = self.geometry.height, self.geometry.width
-        step = max(1, num_pixels // (height * width))
-        return [
-            replace(self, y=self.y[start : start + step]) for start in range(0, len(self.y), step)
-        ]
+    def cuts(self, num_pixels: int, num_parts: int = 1) -> list[slice]:
+        """States for about so many pixels at most, in so many equal parts or more."""
+        num_states = len(self.y)
+        step = max(1, min(num_pixels // self.num_pixels, -(-num_states // num_parts)))
+        return [slice(first, first + step) for first in range(0, num_states, step)]
+
+    def __getitem__(self, states: slice) -> "Query":
+        return replace(self, y=self.y[states])
 
     def candidates(self, number: int) -> Candidates:
         """The dictionary of one border signature."""
@@ -177,9 +178,7 @@ class Query:
 
     def exact_record(self) -> PosteriorRecord:
         """The sums over every legal patch; fields are [b, h, w]."""
-        return exact_scan(
-            self.admitted_pixels, self.y, self.sigma, self.geometry, devices=self.scanning
-        )
+        return sum_exactly(self.index.images, self.y, self.sigma, self.geometry, self.label)
 
 
 def cut(sums: Tensor, signature: BorderSignature) -> Tensor:

@@ -1,0 +1,138 @@
+"""Connecting to a cluster, or starting one on this machine."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from patchindex.cluster.errors import ClusterError
+from patchindex.cluster.worker import quiet_nannies, worker_settings
+from patchindex.crew import LOCAL, Crew
+from patchindex.progress import ProgressCallback, no_progress
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+VARIABLE = "PATCHINDEX_CLUSTER"
+CONNECT_SECONDS = 20
+EXAMPLE = "Give local, local:4, tcp://HOST:8786, or the JSON file of `dask scheduler`."
+
+
+def needs_dask() -> None:
+    """Raise ClusterError unless Dask is installed."""
+    if find_spec("distributed") is None:
+        raise ClusterError(
+            "a cluster needs Dask, which is not installed. Run `pip install 'patchindex[cluster]'`."
+        )
+
+
+@contextmanager
+def connect(
+    address: str | None,
+    *,
+    stage: Path | None = None,
+    mixed: bool = False,
+    progress: ProgressCallback = no_progress,
+) -> Iterator[Crew]:
+    """The crew of a cluster, until the end of the block.
+
+    Args:
+        address: `local[:N]`, for so many processes on this machine; a scheduler's address, such as
+            tcp://HOST:8786; or the file that `dask scheduler --scheduler-file` wrote. None is this
+            process alone.
+        stage: folder on each worker's own disk, to which it copies the indices that it reads.
+        mixed: let workers of different instruction sets and devices serve, whose results differ in
+            the seventh digit.
+        progress: told of the units of every call.
+
+    Raises:
+        ClusterError: no such cluster, or none that answers.
+
+    Example:
+        >>> with connect("local:2") as crew:
+        ...     index = PatchIndex.open(path, crew=crew)
+        ...     crew.admit(index)
+        ...     ELSMachine(index).posterior(xt, 0.5, 9)
+    """
+    if address is None:
+        yield LOCAL
+        return
+    needs_dask()
+    from patchindex.cluster.dask_crew import DaskCrew  # noqa: PLC0415 - imports Dask
+
+    # what Dask logs of lost workers is told by us, in the words of the computation
+    for name in ("distributed", "distributed.core", "distributed.scheduler", "distributed.nanny"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    with ExitStack() as stack:
+        client, expected = _client(address, stack)
+        yield DaskCrew(client, expected=expected, stage=stage, mixed=mixed, progress=progress)
+
+
+def _client(address: str, stack: ExitStack) -> "tuple[Client, int]":
+    """A client, closed with the stack, and how many workers will certainly come."""
+    from distributed import Client  # noqa: PLC0415
+
+    kind, _, count = address.partition(":")
+    if kind == "local":
+        expected = _num_local(count)
+        cluster = stack.enter_context(_local_cluster(expected))
+        return stack.enter_context(Client(cluster, set_as_default=False)), expected
+    where: dict[str, Any]
+    if "://" in address:
+        where = {"address": address}
+    elif Path(address).is_file():
+        where = {"scheduler_file": address}
+    else:
+        raise ClusterError(f"there is no cluster {address!r}. {EXAMPLE}")
+    try:
+        client = Client(**where, timeout=CONNECT_SECONDS, set_as_default=False)
+        return stack.enter_context(client), 1
+    except (OSError, TimeoutError, ValueError, ImportError, TypeError) as error:
+        told = " ".join(str(error).split()).rstrip(".")
+        raise ClusterError(
+            f"no scheduler answers at {address} ({told}). Start one with `dask scheduler` and "
+            "workers with `patchindex worker`; check host, port and certificates."
+        ) from error
+
+
+def _num_local(count: str) -> int:
+    """Processes of `local:COUNT`; by default one for each GPU, or two."""
+    if not count:
+        return max(2, torch.cuda.device_count())
+    if not count.isdecimal() or not 1 <= int(count) <= (os.cpu_count() or 1) * 4:
+        raise ClusterError(
+            f"local:{count} is no number of processes for {os.cpu_count()} cores. {EXAMPLE}"
+        )
+    return int(count)
+
+
+def _local_cluster(count: int) -> Any:
+    """So many workers on this machine, which share its cores and GPUs."""
+    from distributed import Nanny, Scheduler, SpecCluster  # noqa: PLC0415
+
+    threads, gpus = max(1, torch.get_num_threads() // count), torch.cuda.device_count()
+    workers = {
+        number: {
+            "cls": Nanny,
+            "options": {
+                "nthreads": 1,
+                "memory_limit": None,
+                "dashboard": False,
+                "env": worker_settings(
+                    threads, torch.device("cuda", number % gpus) if gpus else torch.device("cpu")
+                ),
+            },
+        }
+        for number in range(count)
+    }
+    scheduler = {
+        "cls": Scheduler,
+        "options": {"dashboard": False, "host": "127.0.0.1", "port": 0},
+    }
+    with quiet_nannies():
+        return SpecCluster(scheduler=scheduler, workers=workers, silence_logs=logging.CRITICAL)

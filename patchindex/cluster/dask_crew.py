@@ -1,0 +1,225 @@
+"""A crew of Dask workers: which of them may serve, and the units that they do.
+
+A worker gets units only once it has passed the checks: it is granted a resource of Dask's that the
+units of this crew ask for, one at a time. Workers may come and go at any moment.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any, TypeVar
+from uuid import uuid4
+
+from distributed import Client, Future, KilledWorker
+from distributed.comm.core import CommClosedError
+
+from patchindex.cluster.checks import faults, format_failure
+from patchindex.cluster.errors import ClusterError
+from patchindex.cluster.wire import pack, unpack
+from patchindex.cluster.worker import Refusal, WorkerReport, do, grant, passed_on, report
+from patchindex.device import CPU
+from patchindex.index import PatchIndex
+from patchindex.index.patch_index import Pickled, reopen
+from patchindex.progress import ProgressCallback
+
+LOOK_SECONDS = 0.5  # between two looks at who is there
+RETRIES = 3
+PATIENCE_SECONDS = 120  # for a first worker
+
+logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+
+class DaskCrew:
+    """The workers of a cluster that passed the checks; see `patchindex.cluster.connect`."""
+
+    def __init__(
+        self,
+        client: Client,
+        *,
+        expected: int,
+        stage: Path | None,
+        mixed: bool,
+        progress: ProgressCallback,
+    ) -> None:
+        self._client, self._expected, self._progress = client, expected, progress
+        self._stage, self._mixed = stage, mixed
+        self._token = f"patchindex-{uuid4().hex}"
+        self._wanted: Pickled | None = None
+        self._witness: Path | None = None
+        self._serving: dict[str, WorkerReport] = {}  # by address
+        self._refused: dict[str, str] = {}
+        self._first: WorkerReport | None = None  # whom all others must be like
+        self._lost: list[str] = []
+        self._stage_name = "units"
+
+    @property
+    def size(self) -> int:
+        """Workers that serve."""
+        return max(1, len(self._serving))
+
+    def begin(self, stage: str) -> None:
+        """Name what the next units are for, in messages."""
+        self._stage_name = stage
+
+    def admit(self, index: PatchIndex | None = None, *, folder: Path | None = None) -> None:
+        """Check all workers, now and when they come, and let those serve that pass.
+
+        Args:
+            index: which they must find.
+            folder: which they must share with this process.
+
+        Raises:
+            ClusterError: there is no worker, or one that is there cannot serve: a line for each.
+        """
+        self._wanted = None if index is None else index.pickled()
+        with _witness_in(folder) as self._witness:
+            self._wait_for_workers()
+        if self._refused:
+            for line in self._refused.values():
+                logger.error("%s", line)
+            raise ClusterError(
+                f"{len(self._refused)} of {len(self._refused) + len(self._serving)} workers cannot "
+                f"serve: {' '.join(self._refused.values())}"
+            )
+
+    def run(self, work: Callable[..., Result], units: Sequence[Any], *shared: Any) -> list[Result]:
+        """See `Crew.run`.
+
+        Raises:
+            ClusterError: a unit ended four workers.
+            UserError: as `work` does.
+        """
+        self._look_round()
+        name = f"{work.__name__.strip('_')}-{uuid4().hex}"
+        held = self._client.submit(
+            passed_on, pack((work, shared)), key=f"{name}-shared", retries=RETRIES
+        )
+        homes = sorted(self._serving)
+        futures = [
+            self._client.submit(
+                do,
+                held,
+                pack(unit),
+                self._stage,
+                key=f"{name}-{number}",
+                workers=[homes[number * len(homes) // len(units)]] if homes else None,
+                allow_other_workers=True,
+                resources={self._token: 1},
+                retries=RETRIES,
+            )
+            for number, unit in enumerate(units)
+        ]
+        try:
+            self._wait(futures)
+            return [self._result(packed) for packed in self._client.gather(futures)]
+        except KilledWorker as error:
+            raise ClusterError(
+                f"{self._stage_name}: a unit ended {RETRIES + 1} workers, the last of them "
+                f"{error.last_worker.name}. Look at their memory and logs."
+            ) from error
+        except BaseException:
+            self._client.cancel(futures, force=True)
+            raise
+
+    def _result(self, packed: Any) -> Any:
+        """What a unit returned, here."""
+        value = unpack(packed, CPU, reopen)
+        if isinstance(value, Refusal):
+            raise value.error
+        return value
+
+    def _wait(self, futures: Sequence[Future[Any]]) -> None:
+        """Return when all are done or one has failed; meanwhile tell who came and went."""
+        finished: SimpleQueue[Future[Any]] = SimpleQueue()
+        for future in futures:
+            future.add_done_callback(finished.put)
+        done = 0
+        self._progress(self._stage_name, 0, len(futures))
+        while done < len(futures):
+            try:
+                future = finished.get(timeout=LOOK_SECONDS)
+            except Empty:
+                self._look_round()
+                continue
+            if future.status != "finished":
+                return  # gathering raises its error
+            done += 1
+            self._progress(self._stage_name, done, len(futures))
+
+    def _wait_for_workers(self) -> None:
+        """Wait for a first worker, or for all that will certainly come."""
+        logger.info("waiting for workers")
+        try:
+            self._client.wait_for_workers(self._expected, timeout=PATIENCE_SECONDS)
+        except TimeoutError:
+            raise ClusterError(
+                f"no worker came within {PATIENCE_SECONDS} s. Start some with `patchindex worker "
+                "--cluster` and the same address or file."
+            ) from None
+        self._look_round(again=True)
+        logger.info("%d workers serve", len(self._serving))
+
+    def _look_round(self, *, again: bool = False) -> None:
+        """Note who is gone, and check who is new; or all, again."""
+        there = self._client.scheduler_info()["workers"]
+        for address in [address for address in self._serving if address not in there]:
+            name = self._serving.pop(address).name
+            self._lost.append(name)
+            logger.warning(
+                "%s was lost in %s; its units are done elsewhere", name, self._stage_name
+            )
+            if not self._serving:
+                logger.warning("no worker is left; waiting for one")
+        known = set() if again else self._serving.keys() | self._refused.keys()
+        new = [address for address in there if address not in known]
+        if new:
+            self._check(new, quietly=again)
+
+    def _check(self, addresses: Sequence[str], *, quietly: bool) -> None:
+        """Let these workers serve if they can."""
+        found = self._client.run(
+            report, self._wanted, self._stage, self._witness,
+            workers=list(addresses), on_error="return",
+        )  # fmt: skip
+        for address in addresses:
+            told = found.get(address)
+            if isinstance(told, OSError | CommClosedError) or told is None:
+                continue  # gone meanwhile, or about to be
+            obstacle = self._obstacle(address, told)
+            if obstacle is not None:
+                self._refused[address] = obstacle
+                if not quietly:
+                    logger.warning("%s It gets no work.", obstacle)
+                continue
+            self._refused.pop(address, None)
+            self._client.run(grant, self._token, workers=[address], on_error="ignore")
+            if address not in self._serving and not quietly:
+                logger.info("%s joined", told.name)
+            self._serving[address] = told
+
+    def _obstacle(self, address: str, told: WorkerReport | Exception) -> str | None:
+        """Why a worker cannot serve; None if it can."""
+        if isinstance(told, Exception):
+            return format_failure(address, told)
+        fault = next(faults(told, self._first, mixed=self._mixed), None)
+        if fault is None:
+            self._first = self._first or told
+        return fault
+
+
+@contextmanager
+def _witness_in(folder: Path | None) -> Iterator[Path | None]:
+    """A file in a folder, for as long as workers look for it."""
+    if folder is None:
+        yield None
+        return
+    path = folder / f".witness-{uuid4().hex}"
+    path.touch()
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,173 @@
+"""What runs on a worker: its report about itself, its units, and the command that starts it."""
+
+import os
+import socket
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from patchindex.cluster.staging import staged
+from patchindex.cluster.wire import Packed, pack, unpack
+from patchindex.device import CPU, Device, describe_device
+from patchindex.environment import (
+    available_memory,
+    describe_kernels,
+    first_version,
+    library_versions,
+    set_threads,
+)
+from patchindex.errors import UserError
+from patchindex.index import PatchIndex
+from patchindex.index.patch_index import Pickled, reopen
+
+# set by whoever starts a worker
+DEVICE, THREADS = "PATCHINDEX_WORKER_DEVICE", "PATCHINDEX_WORKER_THREADS"
+OPEN_INDICES = 4  # that a worker keeps open
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerReport:
+    """What a worker says of itself.
+
+    Attributes:
+        versions: of the libraries that decide bits, and of Dask.
+        kernels: back end and instruction set of the processor.
+        device: where it computes.
+        limited: whether Dask may end it for the files that it maps.
+        free_bytes: of memory that is available; None where the system does not tell.
+        index: why it cannot open the index that was asked for; None if it can.
+        folder: whether it sees the folder that was asked for.
+    """
+
+    name: str
+    host: str
+    pid: int
+    versions: dict[str, str]
+    kernels: str
+    device: str
+    limited: bool
+    free_bytes: int | None
+    index: str | None
+    folder: bool
+
+
+def report(
+    wanted: Pickled | None, stage: Path | None, witness: Path | None, dask_worker: Any = None
+) -> WorkerReport:
+    """What this worker is, and whether it can serve.
+
+    Args:
+        wanted: an index that it should find, there or where it copies it to.
+        witness: a file that it should see.
+        dask_worker: given by Dask.
+    """
+    obstacle = None
+    if wanted is not None:
+        try:
+            _open_index(stage, wanted)
+        except UserError as error:
+            obstacle = str(error)
+    return WorkerReport(
+        name=str(dask_worker.name),
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        versions=cluster_versions(),
+        kernels=describe_kernels(),
+        device=describe_device(place_here()),
+        limited=dask_worker.memory_manager.memory_limit is not None,
+        free_bytes=available_memory(),
+        index=obstacle,
+        folder=witness is None or witness.exists(),
+    )
+
+
+def cluster_versions() -> dict[str, str]:
+    """Of the libraries that decide bits, and of Dask."""
+    return library_versions() | {"dask": first_version(("distributed",))}
+
+
+async def grant(token: str, dask_worker: Any = None) -> None:
+    """Let this worker do the units that ask for the token, one at a time."""
+    await dask_worker.set_resources(**{token: 1})
+
+
+def do(shared: Packed, unit: Packed, stage: Path | None) -> Packed:
+    """One unit: `work(unit, *shared)`; an error that its user can mend is a result, not a retry."""
+    set_threads(int(os.environ.get(THREADS, os.cpu_count() or 1)))  # of the thread that Dask chose
+    read = partial(unpack, place=place_here(), open_index=partial(_open_index, stage))
+    try:
+        work, others = read(shared)
+        return pack(work(read(unit), *others))
+    except UserError as error:
+        return pack(Refusal(error))
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An error that a user can mend."""
+
+    error: UserError
+
+
+def passed_on(shared: Packed) -> Packed:
+    """What all units share, kept by a worker and fetched from there by others."""
+    return shared
+
+
+def place_here() -> torch.device:
+    """Where this worker computes."""
+    return torch.device(os.environ.get(DEVICE, "cpu"))
+
+
+def _open_index(stage: Path | None, pickled: Pickled) -> PatchIndex:
+    """The index, opened once."""
+    if pickled.labels is not None:
+        return _opened(stage, pickled.path, pickled.digest, pickled.list_search).relabelled(
+            pickled.labels
+        )
+    return _opened(stage, pickled.path, pickled.digest, pickled.list_search)
+
+
+@lru_cache(OPEN_INDICES)
+def _opened(stage: Path | None, path: str, digest: str, list_search: Any) -> PatchIndex:
+    place = path if stage is None else str(staged(path, digest, stage))
+    place_of = Pickled(path=place, digest=digest, list_search=list_search, labels=None)
+    return reopen(place_of, Device(place_here()))
+
+
+def worker_settings(threads: int, place: torch.device = CPU) -> dict[str, str]:
+    """Variables that tell a worker's process what it computes with."""
+    return {DEVICE: str(place), THREADS: str(threads)}
+
+
+def quiet_nannies() -> AbstractContextManager[object]:
+    """Until the end of the block, processes are started that log errors only."""
+    import dask  # noqa: PLC0415 - comes with the extra
+
+    quiet = {"DASK_DISTRIBUTED__LOGGING__DISTRIBUTED": "error"}
+    return dask.config.set({"distributed.nanny.pre-spawn-environ": quiet})
+
+
+def serve(scheduler: Sequence[str], *, name: str | None, threads: int, place: torch.device) -> None:
+    """Work for a scheduler until it ends; a process that was killed is started again.
+
+    Args:
+        scheduler: the arguments by which `dask worker` finds it, and its own other options.
+        name: in messages; None for the host's name and the number of the process.
+    """
+    from distributed.cli.dask_worker import main  # noqa: PLC0415
+
+    os.environ |= worker_settings(threads, place)
+    with quiet_nannies():
+        main.main(
+            [
+                *scheduler, "--nthreads", "1", "--memory-limit", "0", "--no-dashboard",
+                "--name", name or f"{socket.gethostname()}-{os.getpid()}",
+            ],
+            standalone_mode=False,
+        )  # fmt: skip

@@ -1,0 +1,55 @@
+"""Who does the units that a computation is cut into: this process, or the workers of a cluster.
+
+A unit is worked on by a pure function: what it returns depends on its arguments alone, so that a
+unit may be done anywhere, and again where a machine was lost. How a computation is cut may depend
+on the crew; what comes out may not, which is why sums merge along a fixed tree.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+Result = TypeVar("Result")
+
+
+@runtime_checkable
+class Crew(Protocol):
+    """Who does the units.
+
+    Attributes:
+        size: units that are done at the same time.
+    """
+
+    @property
+    def size(self) -> int:
+        """Units that are done at the same time."""
+        ...
+
+    def begin(self, stage: str) -> None:
+        """Name what the next units are for, in messages."""
+        ...
+
+    def run(self, work: Callable[..., Result], units: Sequence[Any], *shared: Any) -> list[Result]:
+        """`[work(unit, *shared) for unit in units]`.
+
+        Args:
+            work: a pure function of a module, whose arguments and result can be pickled.
+            units: the crew keeps those at one place of equally long sequences to one worker.
+            shared: what every unit needs; it is sent to each worker once.
+        """
+        ...
+
+
+class ThisProcess:
+    """Units are done one after another in this process, each on all its threads."""
+
+    size = 1
+
+    def begin(self, stage: str) -> None:
+        """Nothing is said."""
+
+    def run(self, work: Callable[..., Result], units: Sequence[Any], *shared: Any) -> list[Result]:
+        """See `Crew.run`."""
+        return [work(unit, *shared) for unit in units]
+
+
+LOCAL: Crew = ThisProcess()

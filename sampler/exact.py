@@ -1,0 +1,101 @@
+"""Exact sums over all training images, cut into blocks that any crew may share.
+
+Images are summed in blocks of one size, and the blocks' records merge along a fixed binary tree. A
+unit is a run of blocks that make a whole branch, so that sums have the same bits however many
+workers there are.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from patchindex import ImageSet, PatchGeometry, PosteriorRecord
+from patchindex.kernels import exact_scan, scan_whole
+
+BLOCK_PIXELS = 2**22  # 4,096 images of 32 x 32: far more than a scan needs to be fast
+UNITS_PER_WORKER = 4  # or less: the last to finish is waited for no longer than for one of them
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Dictionary:
+    """The patches that are summed: see `sum_exactly`."""
+
+    images: ImageSet
+    geometry: PatchGeometry | None
+    label: int | None
+
+
+# log_max, sum_w, sum_wc, sum_w2 and num_scored, of which everything in an exact record is made
+_Sums = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+
+
+def sum_exactly(
+    images: ImageSet,
+    y: Float[Tensor, "b c h w"],
+    sigma: float,
+    geometry: PatchGeometry | None,
+    label: int | None = None,
+) -> PosteriorRecord:
+    """The sums of every pixel over all its legal patches of all images; fields are [b, h, w].
+
+    The work is shared by the crew of the images.
+
+    Args:
+        y: states in data units.
+        geometry: which patches are legal; None compares whole images.
+        label: only images of this class.
+
+    Raises:
+        DatasetError: no image has the label.
+    """
+    num_images = len(images) if label is None else len(images.label_indices(label))
+    num_blocks = -(-num_images // images_per_block(images))
+    units = _branches(num_blocks, images.crew.size)
+    dictionary = _Dictionary(images=images, geometry=geometry, label=label)
+    sums = images.crew.run(_sum_branch, units, dictionary, y, sigma)
+    return PosteriorRecord.merged_tree(_as_record(each, y.device) for each in sums)
+
+
+def images_per_block(images: ImageSet) -> int:
+    """A power of two."""
+    return 1 << (max(1, BLOCK_PIXELS // (images.height * images.width)).bit_length() - 1)
+
+
+def _branches(num_blocks: int, size: int) -> list[range]:
+    """Runs of blocks, each a branch of the tree over all: one for a crew of one, else several."""
+    step = 1
+    most = UNITS_PER_WORKER * size if size > 1 else 1
+    while -(-num_blocks // step) > most:
+        step *= 2
+    return [range(first, min(first + step, num_blocks)) for first in range(0, num_blocks, step)]
+
+
+def _sum_branch(
+    blocks: range, dictionary: _Dictionary, y: Float[Tensor, "b c h w"], sigma: float
+) -> _Sums:
+    """The sums over the images of some blocks."""
+    images, geometry = dictionary.images, dictionary.geometry
+    pixels, step = images.pixels_on(y.device, dictionary.label), images_per_block(images)
+    devices = images.device.at(y.device).scanning
+
+    def records() -> Iterator[PosteriorRecord]:
+        for block in blocks:
+            part = pixels[block * step : (block + 1) * step]
+            if geometry is None:
+                yield scan_whole(part, y, sigma)
+            else:
+                yield exact_scan(part, y, sigma, geometry, devices=devices)
+
+    record = PosteriorRecord.merged_tree(records())
+    return record.log_max, record.sum_w, record.sum_wc, record.sum_w2, record.num_scored
+
+
+def _as_record(sums: _Sums, device: torch.device) -> PosteriorRecord:
+    """The record of these sums, beside the states."""
+    log_max, sum_w, sum_wc, sum_w2, num_scored = (part.to(device) for part in sums)
+    return PosteriorRecord.exact(
+        log_max=log_max, sum_w=sum_w, sum_wc=sum_wc, sum_w2=sum_w2, num_scored=num_scored
+    )
