@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from cli.cluster import cluster_options
 from cli.console import progress_bars
 from cli.options import (
     IMAGE_SETTINGS,
@@ -23,6 +24,7 @@ from cli.options import (
     threads_option,
 )
 from cli.training_set import open_training_set
+from patchindex.crew import Crew
 from patchindex.device import Device
 from patchindex.environment import set_threads
 from sampler.networks import open_network
@@ -58,6 +60,7 @@ DEFAULTS = CalibrateConfig()
 )
 @seed_option
 @label_option
+@cluster_options
 @device_options
 @threads_option
 @out_option("runs/calibrate-DATASET-SEED")
@@ -67,6 +70,7 @@ def calibrate(
     network: str | None,
     candidates: str | None,
     device: Device,
+    crew: Crew,
     threads: int | None,
     out: Path | None,
     overwrite: bool,
@@ -74,7 +78,8 @@ def calibrate(
 ) -> None:
     """Find scales; leaves scales.yaml, calibrate.json, scales.png and receptive_field.png."""
     names = ("index_path", "dataset", *IMAGE_SETTINGS)
-    training_set = open_training_set(**{name: settings.pop(name) for name in names}, device=device)
+    which = {name: settings.pop(name) for name in names}
+    training_set = open_training_set(**which, device=device, crew=crew)
     config = CalibrateConfig(
         sampling=SamplerConfig(**settings),
         candidates=None if candidates is None else parse_scales(candidates),

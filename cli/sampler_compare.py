@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from cli.cluster import cluster_options
 from cli.console import progress_bars
 from cli.options import (
     IMAGE_SETTINGS,
@@ -22,6 +23,7 @@ from cli.options import (
     threads_option,
 )
 from cli.training_set import open_training_set
+from patchindex.crew import Crew
 from patchindex.device import Device
 from patchindex.environment import set_threads
 from sampler.networks import DEFAULT_NETWORK, open_network
@@ -55,6 +57,7 @@ DEFAULTS = CompareConfig()
 )
 @seed_option
 @label_option
+@cluster_options
 @device_options
 @threads_option
 @out_option("runs/compare-DATASET-SEED")
@@ -64,6 +67,7 @@ def compare(
     network: str,
     network_steps: tuple[int, ...],
     device: Device,
+    crew: Crew,
     threads: int | None,
     out: Path | None,
     overwrite: bool,
@@ -72,7 +76,8 @@ def compare(
     """Print a table like the paper's; leaves compare.json, images.npz and two pictures."""
     names = ("index_path", "dataset", *IMAGE_SETTINGS)
     opened = open_network(network).to(device.place)
-    training_set = open_training_set(**{name: settings.pop(name) for name in names}, device=device)
+    which = {name: settings.pop(name) for name in names}
+    training_set = open_training_set(**which, device=device, crew=crew)
     config = CompareConfig(sampling=SamplerConfig(**settings), network_steps=network_steps)
     if threads is not None:
         set_threads(threads)

@@ -6,10 +6,19 @@ from typing import Any
 
 import click
 
-from cli.options import dataset_option, device_options, image_options, index_option, threads_option
+from cli.cluster import cluster_options
+from cli.options import (
+    IMAGE_SETTINGS,
+    dataset_option,
+    device_options,
+    image_options,
+    index_option,
+    threads_option,
+)
 from cli.patchindex_query import parse_pixel
 from cli.training_set import open_run_training_set
 from patchindex import ImageSet
+from patchindex.crew import Crew
 from patchindex.device import Device
 from patchindex.environment import set_threads
 from sampler.attribution.leave_out import REMEDY, LeaveOutConfig, keep_check, leave_out
@@ -34,6 +43,7 @@ DEFAULTS = LeaveOutConfig()
 @index_option
 @dataset_option
 @image_options
+@cluster_options
 @device_options
 @threads_option
 def leave_out_command(
@@ -42,10 +52,8 @@ def leave_out_command(
     pixel: str | None,
     index_path: Path | None,
     dataset: str | None,
-    resolution: str | None,
-    crop: str | None,
-    limit: int | None,
     device: Device,
+    crew: Crew,
     threads: int | None,
     **settings: Any,
 ) -> None:
@@ -54,12 +62,13 @@ def leave_out_command(
     Writes leave_out.json and a picture into the folder of a run that was made with --trace;
     `sampler explain` shows them.
     """
+    which = {name: settings.pop(name) for name in IMAGE_SETTINGS}
     config = LeaveOutConfig(pixel=None if pixel is None else parse_pixel(pixel), **settings)
     if threads is not None:
         set_threads(threads)
     with held_run(run_dir) as run:
         training_set = open_run_training_set(
-            run, index_path, dataset, resolution=resolution, crop=crop, limit=limit, device=device
+            run, index_path, dataset, **which, device=device, crew=crew
         )
         found = leave_out(run, training_set, config, device.place)
         images = training_set.images

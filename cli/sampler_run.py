@@ -8,6 +8,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from cli.cluster import cluster_options
 from cli.options import (
     IMAGE_SETTINGS,
     boundary_option,
@@ -25,6 +26,7 @@ from cli.options import (
     with_default,
 )
 from cli.training_set import open_training_set
+from patchindex.crew import Crew
 from patchindex.device import Device
 from patchindex.environment import set_threads
 from sampler.results.output import reserve_output, write_run
@@ -60,6 +62,7 @@ from sampler.trajectory import StepReport
 @click.option(
     "--trace", is_flag=True, help="Record the sources of every pixel at every step: trace.zarr."
 )
+@cluster_options
 @device_options
 @threads_option
 @out_option("runs/DATASET-MACHINE-SEED")
@@ -71,6 +74,7 @@ def run(
     retrieve: bool,
     trace: bool,
     device: Device,
+    crew: Crew,
     threads: int | None,
     out: Path | None,
     overwrite: bool,
@@ -81,7 +85,7 @@ def run(
     config = SamplerConfig(**settings)
     if threads is not None:
         set_threads(threads)
-    training_set = open_training_set(index_path, dataset, **which, device=device)
+    training_set = open_training_set(index_path, dataset, **which, device=device, crew=crew)
     plan = plan_run(training_set, config, traced=trace, device=device.place)
     if not (retrieve or _sets_retrieval()):
         plan = exact_where_no_slower(plan, traced=trace)

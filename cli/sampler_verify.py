@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from cli.cluster import cluster_options
 from cli.options import (
     device_options,
     index_option,
@@ -18,6 +19,7 @@ from cli.options import (
 )
 from cli.training_set import open_index
 from patchindex import PatchIndex
+from patchindex.crew import Crew
 from patchindex.device import Device
 from patchindex.environment import set_threads
 from sampler.errors import SamplerConfigError
@@ -66,6 +68,7 @@ DEFAULTS = VerifyConfig()
     help="Sum exactly for so many random pixels per step of retrieval's own trajectory, at any "
     "number of images; writes audit.json, .png and .svg. [default: whole states, exactly]",
 )
+@cluster_options
 @device_options
 @threads_option
 @out_option("runs/verify-DATASET-SEED, or runs/audit-DATASET-SEED")
@@ -77,6 +80,7 @@ def verify(
     finals: bool,
     pixels: int | None,
     device: Device,
+    crew: Crew,
     threads: int | None,
     out: Path | None,
     overwrite: bool,
@@ -89,13 +93,13 @@ def verify(
     if pixels is not None:
         refuse_whole_states(recall_pixels, finals=finals)
         by_pixels = AuditConfig(sampling=sampling, pixels=pixels)
-        index = open_index(index_path, device=device)
+        index = open_index(index_path, device=device, crew=crew)
         show_audit(index, by_pixels, device, out, overwrite=overwrite)
         return
     if recall_pixels is None:
         recall_pixels = DEFAULTS.recall_pixels
     config = VerifyConfig(sampling=sampling, recall_pixels=recall_pixels, finals=finals)
-    index = open_index(index_path, device=device)
+    index = open_index(index_path, device=device, crew=crew)
     plan = plan_verification(index, config, device.place)
     folder = out or default_folder("verify", index, sampling)
     with reserve_output(folder, overwrite=overwrite, kind=VERIFY_FILE):

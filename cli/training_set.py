@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from patchindex import ImageSet, PatchIndex
+from patchindex.crew import LOCAL, Crew
 from patchindex.device import Device
 from patchindex.errors import StoreError
 from patchindex.paths import finished_indices
@@ -21,6 +22,7 @@ def open_training_set(
     crop: str | None,
     limit: int | None,
     device: Device | None = None,
+    crew: Crew = LOCAL,
 ) -> ImageSet | PatchIndex:
     """The index or the images that the options name; the newest index if they name none."""
     if index_path is not None and dataset is not None:
@@ -29,6 +31,11 @@ def open_training_set(
             "or --dataset to sum over its images exactly."
         )
     if dataset is not None:
+        if crew is not LOCAL:
+            raise SamplerConfigError(
+                "--dataset was given with --cluster, whose workers read images from an index. "
+                "Build one with `patchindex build`, and give --index, and --exact for exact sums."
+            )
         images = ImageSet.load(dataset, resolution=resolution, crop=crop, limit=limit)
         return images.with_device(device or images.device)
     if resolution is not None or crop is not None or limit is not None:
@@ -36,11 +43,16 @@ def open_training_set(
             "--resolution, --crop and --limit belong to --dataset; an index has its own images. "
             "Leave them out, or give --dataset."
         )
-    return open_index(index_path, otherwise="give --index PATH or --dataset NAME", device=device)
+    return open_index(
+        index_path, otherwise="give --index PATH or --dataset NAME", device=device, crew=crew
+    )
 
 
 def open_index(
-    path: Path | None, otherwise: str = "give --index PATH", device: Device | None = None
+    path: Path | None,
+    otherwise: str = "give --index PATH",
+    device: Device | None = None,
+    crew: Crew = LOCAL,
 ) -> PatchIndex:
     """The index at `path`; without one the newest in the user's home, which is then described.
 
@@ -48,15 +60,22 @@ def open_index(
         otherwise: what else a user without any index can do.
     """
     if path is not None:
-        return PatchIndex.open(path, device=device)
+        return _shared(path, device, crew)
     finished = finished_indices()
     if not finished:
         raise StoreError(
             "there is no index yet. Build one with `patchindex build --dataset sample`, "
             f"or {otherwise}."
         )
-    index = PatchIndex.open(finished[0], device=device)
+    index = _shared(finished[0], device, crew)
     click.echo(chosen_line(index, len(finished)), err=True)
+    return index
+
+
+def _shared(path: Path, device: Device | None, crew: Crew) -> PatchIndex:
+    """The index at a path, which all of the crew find."""
+    index = PatchIndex.open(path, device=device, crew=crew)
+    crew.admit(index)
     return index
 
 
@@ -80,6 +99,7 @@ def open_run_training_set(
     crop: str | None,
     limit: int | None,
     device: Device | None = None,
+    crew: Crew = LOCAL,
 ) -> ImageSet | PatchIndex:
     """The index of a run, or its dataset; the options win.
 
@@ -87,10 +107,14 @@ def open_run_training_set(
         UserError: it is not there any more, or the options do not go together.
     """
     source = run.result.source
-    named = partial(open_training_set, resolution=resolution, crop=crop, limit=limit, device=device)
+    named = partial(
+        open_training_set, resolution=resolution, crop=crop, limit=limit, device=device, crew=crew
+    )
     if index_path is not None or dataset is not None:
         return named(index_path, dataset)
     if source.index is None:
+        if crew is not LOCAL:
+            return named(None, source.dataset)  # which is refused
         # as many as the run's, as large and cut alike, unless the options know better
         _, height, width = source.shape
         images = ImageSet.load(
@@ -103,7 +127,7 @@ def open_run_training_set(
     if (resolution, crop, limit) != (None, None, None):  # which is refused
         return named(Path(source.index), None)
     try:
-        return PatchIndex.open(Path(source.index), device=device)
+        return _shared(Path(source.index), device, crew)
     except StoreError as error:
         raise StoreError(
             f"the run's index cannot be opened ({error}) If it has moved, give --index PATH."

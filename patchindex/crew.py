@@ -6,6 +6,7 @@ on the crew; what comes out may not, which is why sums merge along a fixed tree.
 """
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 Result = TypeVar("Result")
@@ -28,6 +29,14 @@ class Crew(Protocol):
         """Name what the next units are for, in messages."""
         ...
 
+    def admit(self, index: Any = None, *, folder: Path | None = None) -> None:
+        """Let those serve who find an index and share a folder with this process.
+
+        Raises:
+            UserError: somebody cannot.
+        """
+        ...
+
     def run(self, work: Callable[..., Result], units: Sequence[Any], *shared: Any) -> list[Result]:
         """`[work(unit, *shared) for unit in units]`.
 
@@ -46,6 +55,9 @@ class ThisProcess:
 
     def begin(self, stage: str) -> None:
         """Nothing is said."""
+
+    def admit(self, index: Any = None, *, folder: Path | None = None) -> None:
+        """This process finds what it has."""
 
     def run(self, work: Callable[..., Result], units: Sequence[Any], *shared: Any) -> list[Result]:
         """See `Crew.run`."""

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from patchindex import ImageSet, PatchGeometry, PosteriorRecord
-from patchindex.kernels import exact_scan, scan_whole
+from patchindex.kernels import exact_scan, scan_at, scan_whole
 
 BLOCK_PIXELS = 2**22  # 4,096 images of 32 x 32: far more than a scan needs to be fast
 UNITS_PER_WORKER = 4  # or less: the last to finish is waited for no longer than for one of them
@@ -38,6 +38,8 @@ def sum_exactly(
     sigma: float,
     geometry: PatchGeometry | None,
     label: int | None = None,
+    *,
+    places: Int[Tensor, "q 3"] | None = None,
 ) -> PosteriorRecord:
     """The sums of every pixel over all its legal patches of all images; fields are [b, h, w].
 
@@ -47,6 +49,7 @@ def sum_exactly(
         y: states in data units.
         geometry: which patches are legal; None compares whole images.
         label: only images of this class.
+        places: state, row and column of the only pixels that are asked for; fields are [q].
 
     Raises:
         DatasetError: no image has the label.
@@ -55,7 +58,7 @@ def sum_exactly(
     num_blocks = -(-num_images // images_per_block(images))
     units = _branches(num_blocks, images.crew.size)
     dictionary = _Dictionary(images=images, geometry=geometry, label=label)
-    sums = images.crew.run(_sum_branch, units, dictionary, y, sigma)
+    sums = images.crew.run(_sum_branch, units, dictionary, y, sigma, places)
     return PosteriorRecord.merged_tree(_as_record(each, y.device) for each in sums)
 
 
@@ -74,7 +77,11 @@ def _branches(num_blocks: int, size: int) -> list[range]:
 
 
 def _sum_branch(
-    blocks: range, dictionary: _Dictionary, y: Float[Tensor, "b c h w"], sigma: float
+    blocks: range,
+    dictionary: _Dictionary,
+    y: Float[Tensor, "b c h w"],
+    sigma: float,
+    places: Int[Tensor, "q 3"] | None,
 ) -> _Sums:
     """The sums over the images of some blocks."""
     images, geometry = dictionary.images, dictionary.geometry
@@ -86,6 +93,8 @@ def _sum_branch(
             part = pixels[block * step : (block + 1) * step]
             if geometry is None:
                 yield scan_whole(part, y, sigma)
+            elif places is not None:
+                yield scan_at(part, y, places, sigma, geometry)
             else:
                 yield exact_scan(part, y, sigma, geometry, devices=devices)
 

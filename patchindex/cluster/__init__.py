@@ -5,6 +5,8 @@ worker passes before it gets any, and copies of an index on workers' own disks. 
 `patchindex[cluster]`.
 """
 
-from patchindex.cluster.connect import connect, needs_dask
+from patchindex.cluster.connect import VARIABLE, connect
+from patchindex.cluster.errors import ClusterError
+from patchindex.cluster.worker import serve
 
-__all__ = ["connect", "needs_dask"]
+__all__ = ["VARIABLE", "ClusterError", "connect", "serve"]

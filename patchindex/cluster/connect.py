@@ -23,7 +23,7 @@ CONNECT_SECONDS = 20
 EXAMPLE = "Give local, local:4, tcp://HOST:8786, or the JSON file of `dask scheduler`."
 
 
-def needs_dask() -> None:
+def _check_dask() -> None:
     """Raise ClusterError unless Dask is installed."""
     if find_spec("distributed") is None:
         raise ClusterError(
@@ -62,7 +62,7 @@ def connect(
     if address is None:
         yield LOCAL
         return
-    needs_dask()
+    _check_dask()
     from patchindex.cluster.dask_crew import DaskCrew  # noqa: PLC0415 - imports Dask
 
     # what Dask logs of lost workers is told by us, in the words of the computation

@@ -18,9 +18,10 @@ from torch import Tensor
 from patchindex import PatchIndex
 from patchindex.device import CPU, describe_device, wait_for
 from patchindex.environment import library_versions
-from patchindex.kernels import exact_scan, scan_at
+from patchindex.kernels import exact_scan
 from sampler.errors import SamplerConfigError
 from sampler.estimator import LARGEST_K_HAT
+from sampler.exact import sum_exactly
 from sampler.machines import ScoreMachine, checked_patch_size
 from sampler.posterior import Posterior
 from sampler.results.audit_result import AuditedStep, AuditResult, AuditSettings, AuditSummary
@@ -146,7 +147,7 @@ def _audit_step(
     step, label = done.step, plan.config.sampling.label
     pixels = plan.index.images.pixels_on(done.xt.device, label)
     start = perf_counter()
-    exact = exact_at(plan, pixels, done, places)
+    exact = exact_at(plan, done, places)
     wait_for(done.xt.device)
     audit_seconds = perf_counter() - start
     found = at_places(done.answer, places)
@@ -160,17 +161,13 @@ def _audit_step(
     )
 
 
-def exact_at(
-    plan: AuditPlan,
-    pixels: UInt8[Tensor, "n c h w"],
-    done: Transition[Posterior],
-    places: Int[Tensor, "q 3"],
-) -> Posterior:
+def exact_at(plan: AuditPlan, done: Transition[Posterior], places: Int[Tensor, "q 3"]) -> Posterior:
     """The exact posterior of some pixels of a step's states; each is an image of one pixel."""
     step = done.step
     geometry = plan.index.geometry(checked_patch_size(step.patch_size))
     y, sigma = _data_units(done.xt, step), noise_level(step.alpha_bar)
-    record = scan_at(pixels, y, places, sigma, geometry)
+    label = plan.config.sampling.label
+    record = sum_exactly(plan.index.images, y, sigma, geometry, label, places=places)
     return Posterior.from_record(record.map(lambda values: values[:, None, None]))
 
 
