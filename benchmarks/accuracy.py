@@ -23,7 +23,7 @@ from benchmarks.record import RESULTS, append_rows, time_and_commit
 from patchindex import ImageSet, IndexConfig, PatchIndex, build_index
 from patchindex.environment import library_versions
 from sampler import ELSMachine, sample, sample_steps
-from sampler.estimator import Head, Retrieval
+from sampler.estimator import CarriedHead, Retrieval
 from sampler.noise import initial_noise
 from sampler.results.json_files import as_json
 from sampler.results.study_results import StepComparison
@@ -74,7 +74,7 @@ def compare(
     noise = initial_noise(seeds, index.images, seed=0)
     machines = {tail: ELSMachine(index, k=k, tail=tail, nprobe=nprobe) for tail in tails}
     steps: list[dict[str, Any]] = []
-    known: dict[int, Head | None] = {}
+    known: dict[int, CarriedHead | None] = {}
 
     exact = noise
     for done in sample_steps(ELSMachine(index.images, index.boundary), noise, scales=scales):

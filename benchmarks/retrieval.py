@@ -27,7 +27,7 @@ from patchindex import PatchIndex
 from patchindex.environment import library_versions
 from patchindex.index import ListSearchKind
 from sampler import ELSMachine, Posterior, sample_steps
-from sampler.estimator import Head
+from sampler.estimator import CarriedHead
 from sampler.estimator.head import NO_PATCH
 from sampler.noise import initial_noise
 from sampler.scales import default_scales
@@ -140,7 +140,7 @@ def measure(
     exact_seconds: list[float] = []
     errors: list[list[float]] = [[] for _ in SETTINGS]
     seconds: list[list[float]] = [[] for _ in SETTINGS]
-    heads: list[Head | None] = [None for _ in SETTINGS]
+    heads: list[CarriedHead | None] = [None for _ in SETTINGS]
     for state in states:
         start = perf_counter()
         exact.posterior(state["xt"][:1], state["ab"], state["P"])
@@ -174,7 +174,11 @@ def measure(
 
 
 def ask(
-    machine: ELSMachine, setting: Setting, xt: Tensor, state: dict[str, Any], known: Head | None
+    machine: ELSMachine,
+    setting: Setting,
+    xt: Tensor,
+    state: dict[str, Any],
+    known: CarriedHead | None,
 ) -> Posterior:
     """The posterior under a setting."""
     if setting.neighbors:

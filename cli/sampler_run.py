@@ -2,13 +2,13 @@
 
 import sys
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
 from cli.cluster import cluster_options
+from cli.console import resumable
 from cli.options import (
     IMAGE_SETTINGS,
     boundary_option,
@@ -29,12 +29,15 @@ from cli.training_set import open_training_set
 from patchindex.crew import Crew
 from patchindex.device import Device
 from patchindex.environment import set_threads
+from sampler.results.checkpoint import Checkpoint
 from sampler.results.output import reserve_output, write_run
 from sampler.results.run_result import SamplerConfig, TraceResult
 from sampler.results.tables import RUN_HEADER, format_methods, run_row
 from sampler.results.trace import TRACE
-from sampler.run import carry_out, exact_where_no_slower, plan_run
+from sampler.run import carry_out, exact_where_no_slower, job_of, plan_run
 from sampler.trajectory import StepReport
+
+RESUME_HINT = "Interrupted. The steps that are done are kept; the same command goes on."
 
 
 @click.command()
@@ -94,13 +97,15 @@ def run(
             click.echo(f"every patch is summed, which is no slower for {images}; see --retrieve")
     name = Path(plan.machine.images.name).stem
     folder = out or Path("runs", f"{name}-{config.machine}-{config.seed}")
-    with (
-        reserve_output(folder, overwrite=overwrite),
-        TemporaryDirectory(dir=folder, prefix=".tracing-") as scratch,
-    ):
+    with reserve_output(folder, overwrite=overwrite), resumable(RESUME_HINT):
+        checkpoint = Checkpoint(folder, job_of(plan, traced=trace))
         click.echo(RUN_HEADER)
-        trace_path = Path(scratch, TRACE) if trace else None
-        finished = carry_out(plan, on_step=show_step, trace_path=trace_path)
+        finished = carry_out(
+            plan,
+            on_step=show_step,
+            trace_path=checkpoint.trace if trace else None,
+            checkpoint=checkpoint,
+        )
         result = finished.result
         write_run(result, finished.samples, folder, finished.trace_path)
     if config.tolerance is not None:

@@ -37,6 +37,10 @@ class Crew(Protocol):
         """
         ...
 
+    def shares(self, folder: Path) -> bool:
+        """Whether all see this folder; then only those serve who do."""
+        ...
+
     def run(self, work: Callable[..., Result], units: Sequence[Any], *shared: Any) -> list[Result]:
         """`[work(unit, *shared) for unit in units]`.
 
@@ -58,6 +62,10 @@ class ThisProcess:
 
     def admit(self, index: Any = None, *, folder: Path | None = None) -> None:
         """This process finds what it has."""
+
+    def shares(self, folder: Path) -> bool:  # noqa: ARG002 - as above
+        """It does."""
+        return True
 
     def run(self, work: Callable[..., Result], units: Sequence[Any], *shared: Any) -> list[Result]:
         """See `Crew.run`."""

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import zarr
@@ -51,14 +51,14 @@ class StepStore:
             raise StoreError(f"{path} exists already. Give another place.") from error
 
     @classmethod
-    def open(cls, path: Path) -> "StepStore":
-        """A store that was written.
+    def open(cls, path: Path, *, mode: Literal["r", "r+"] = "r") -> "StepStore":
+        """A store that was written; with mode r+ more steps can be.
 
         Raises:
             StoreError: there is none, or it cannot be read.
         """
         try:
-            return cls(zarr.open_group(path, mode="r"))
+            return cls(zarr.open_group(path, mode=mode))
         except UNREADABLE as error:
             raise StoreError(
                 f"{path} is no trace that can be read ({_reason(error)}). Record it again."

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
 from operator import itemgetter
+from pathlib import Path
 from typing import Unpack
 
 from jaxtyping import Float
@@ -24,7 +25,9 @@ from patchindex import Boundary, ImageSet, PatchGeometry, PosteriorRecord
 from sampler.errors import SamplerConfigError
 from sampler.estimator import (
     PIXELS_PER_CHUNK,
+    CarriedHead,
     Head,
+    KeptHead,
     NeighborSearch,
     Query,
     Retrieval,
@@ -58,7 +61,8 @@ class ScoreMachine(ABC):
         *,
         label: int | None = None,
         num_sources: int = 0,
-        known: Head | None = None,
+        known: CarriedHead | None = None,
+        keep: Path | None = None,
     ) -> Posterior:
         """The posterior of every pixel of every state, computed where the states lie.
 
@@ -71,6 +75,8 @@ class ScoreMachine(ABC):
                 its sources. This needs an index, except for the IS machine.
             known: for retrieval, the `head` of the posterior of the states before these on the same
                 trajectories: much of what was near is near still, and need not be searched for.
+            keep: for retrieval, put the posterior's `head` into files of this folder, which the
+                whole crew shares, and not into memory.
 
         Raises:
             SamplerConfigError: states of another shape than the images, values that are not
@@ -82,7 +88,7 @@ class ScoreMachine(ABC):
         _check_state(xt, alpha_bar, self.images)
         y, sigma = xt.float() / sqrt(alpha_bar), noise_level(alpha_bar)
         return self._posterior(
-            y, sigma, patch_size, label=label, num_sources=num_sources, known=known
+            y, sigma, patch_size, label=label, num_sources=num_sources, known=known, keep=keep
         )
 
     def score(
@@ -119,7 +125,8 @@ class ScoreMachine(ABC):
         *,
         label: int | None,
         num_sources: int,
-        known: Head | None,
+        known: CarriedHead | None,
+        keep: Path | None,
     ) -> Posterior:
         """The posterior of states in data units."""
 
@@ -147,7 +154,8 @@ class ISMachine(ScoreMachine):
         *,
         label: int | None,
         num_sources: int,
-        known: Head | None,  # noqa: ARG002 - nothing is searched
+        known: CarriedHead | None,  # noqa: ARG002 - nothing is searched
+        keep: Path | None,  # noqa: ARG002
     ) -> Posterior:
         r"""\sum_n x_n w_n / \sum_n w_n over the images x_n (arXiv 2412.20292, equations 3-4)."""
         sources = None
@@ -155,7 +163,7 @@ class ISMachine(ScoreMachine):
             pixels = self.images.pixels_on(y.device, label)
             sources = image_sources(
                 pixels, y, sigma, label_indices=self.images.label_indices(label),
-                num_images=len(self.images), num_sources=num_sources,
+                num_sources=num_sources,
             )  # fmt: skip
         return Posterior.from_record(sum_exactly(self.images, y, sigma, None, label), sources)
 
@@ -192,7 +200,8 @@ class LSMachine(ScoreMachine):
         *,
         label: int | None,
         num_sources: int,
-        known: Head | None,  # noqa: ARG002 - nothing is searched
+        known: CarriedHead | None,  # noqa: ARG002 - nothing is searched
+        keep: Path | None,  # noqa: ARG002
     ) -> Posterior:
         r"""\sum_n x_n(x) w_n / \sum_n w_n over all images' windows around the same pixel x
         (arXiv 2412.20292, equations 7-8).
@@ -271,7 +280,8 @@ class ELSMachine(ScoreMachine):
         *,
         label: int | None,
         num_sources: int,
-        known: Head | None,
+        known: CarriedHead | None,
+        keep: Path | None,
     ) -> Posterior:
         r"""\sum_p c(p) w_p / \sum_p w_p over the windows p of all images around all pixels
         (arXiv 2412.20292, equations 9-10), at the borders those that equation 41 admits.
@@ -290,10 +300,11 @@ class ELSMachine(ScoreMachine):
                 query=query[states],
                 exact=None if exact is None else exact.map(itemgetter(states)),
                 known=None if known is None else known[states],
+                first=states.start,
             )
             for states in query.cuts(PIXELS_PER_CHUNK, crew.size)
         ]
-        return Posterior.joined(crew.run(_answer, units, self._retrieval, num_sources))
+        return Posterior.joined(crew.run(_answer, units, self._retrieval, num_sources, keep))
 
     def _geometry(self, patch_size: int | None) -> PatchGeometry:
         return _geometry_of(self.images, patch_size, self._boundary, equivariant=True)
@@ -315,23 +326,40 @@ class _Part:
     Attributes:
         exact: the sums of all patches, if nothing is to be retrieved.
         known: what was found for the states before.
+        first: number of the first state.
     """
 
     query: Query
     exact: PosteriorRecord | None
-    known: Head | None
+    known: CarriedHead | None
+    first: int
+
+    @property
+    def states(self) -> range:
+        """Their numbers."""
+        return range(self.first, self.first + len(self.query.y))
+
+    def loaded(self) -> Head | None:
+        """What is known, if it is of this patch size."""
+        known = self.known
+        if known is None or known.patch_size != self.query.geometry.patch_size:
+            return None
+        return known.load(self.query.y.device) if isinstance(known, KeptHead) else known
 
 
-def _answer(part: _Part, retrieval: Retrieval | None, num_sources: int) -> Posterior:
+def _answer(
+    part: _Part, retrieval: Retrieval | None, num_sources: int, keep: Path | None
+) -> Posterior:
     """The posterior of a few states, retrieved or exact, and its sources."""
     query, record, head, deviation = part.query, part.exact, None, None
     if record is None:
         assert retrieval is not None  # noqa: S101 - one of the two is there
-        estimate = retrieval.estimate(query, known=part.known)
+        estimate = retrieval.estimate(query, known=part.loaded())
         record = within_tolerance(query, estimate, retrieval)
         head, deviation = estimate.head, estimate.mse_deviation
     sources = find_sources(query, record, head, num_sources) if num_sources else None
-    return Posterior.from_record(record, sources, head, deviation)
+    kept = head if head is None or keep is None else KeptHead.write(head, keep, part.states)
+    return Posterior.from_record(record, sources, kept, deviation)
 
 
 def checked_patch_size(patch_size: int | None) -> int:

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from patchindex import PosteriorRecord
-from sampler.estimator import Head, Sources
+from sampler.estimator import CarriedHead, Head, KeptHead, Sources
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,14 +48,14 @@ class Posterior:
     rounds: Int[Tensor, "b h w"]
     mse_deviation: Float[Tensor, " b"]
     sources: Sources | None = None
-    head: Head | None = None
+    head: CarriedHead | None = None
 
     @classmethod
     def from_record(
         cls,
         record: PosteriorRecord,
         sources: Sources | None = None,
-        head: Head | None = None,
+        head: CarriedHead | None = None,
         mse_deviation: Float[Tensor, " b"] | None = None,
     ) -> "Posterior":
         """Ratios of the record's sums."""
@@ -79,7 +79,8 @@ class Posterior:
     def joined(cls, parts: Sequence["Posterior"]) -> "Posterior":
         """The posteriors of several batches of states as one; all have sources, or none."""
         named = [part.sources for part in parts if part.sources is not None]
-        heads = [part.head for part in parts if part.head is not None]
+        heads = [part.head for part in parts if isinstance(part.head, Head)]
+        kept = [part.head for part in parts if isinstance(part.head, KeptHead)]
         tensors = {
             field.name: torch.cat([getattr(part, field.name) for part in parts])
             for field in fields(cls)
@@ -88,5 +89,5 @@ class Posterior:
         return cls(
             **tensors,
             sources=Sources.joined(named) if named else None,
-            head=Head.joined(heads) if heads else None,
+            head=Head.joined(heads) if heads else KeptHead.joined(kept) if kept else None,
         )

@@ -1,9 +1,11 @@
 """A run: plan it from its settings, then carry it out; `results.run_result` says what it leaves."""
 
+import hashlib
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from time import perf_counter
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -13,8 +15,10 @@ from patchindex import Boundary, ImageSet, PatchIndex
 from patchindex.device import CPU, describe_device
 from patchindex.environment import library_versions
 from sampler.errors import SamplerConfigError
+from sampler.estimator import KeptHead
 from sampler.machines import ELSMachine, ISMachine, LSMachine, ScoreMachine
 from sampler.noise import initial_noise, load_noise
+from sampler.results.checkpoint import Checkpoint
 from sampler.results.run_result import (
     RunResult,
     RunStep,
@@ -25,7 +29,9 @@ from sampler.results.run_result import (
 from sampler.results.trace import SOURCES_PER_PIXEL, TraceWriter
 from sampler.scales import ChosenScales, choose_scales
 from sampler.schedule import plan_steps
-from sampler.trajectory import StepReport, report_step, sample_steps
+from sampler.trajectory import Begun, StepReport, report_step, sample_steps
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -72,7 +78,8 @@ def plan_run(
     """
     machine = make_machine(training_set, config)
     boundary = boundary_of(training_set, config)
-    machine.images.label_indices(config.label)
+    if config.label is not None:
+        machine.images.label_indices(config.label)
     scales = choose_scales(machine, training_set, config.scales, boundary=boundary)
     # called only to report a bad schedule or number of steps early
     plan_steps(
@@ -113,18 +120,31 @@ def carry_out(
     plan: RunPlan,
     on_step: Callable[[StepReport], None] | None = None,
     trace_path: Path | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> Run:
     """Sample as planned.
 
     Args:
         trace_path: record the sources of every pixel at every step there.
+        checkpoint: go on from what it holds, and keep every step there.
     """
     config = plan.config
     num_steps = config.steps - int(config.reference_steps)  # which leave out the first step
-    trace = None if trace_path is None else TraceWriter(trace_path, plan.machine.images, num_steps)
+    begun, reports = _begun(plan, checkpoint)
+    trace = None
+    if trace_path is not None:
+        trace = TraceWriter(
+            trace_path,
+            plan.machine.images,
+            num_steps,
+            done=begun.steps,
+            total=checkpoint.trace_total if checkpoint else None,
+        )
+    if on_step:
+        for report in reports:
+            on_step(report)
 
-    start, reports = perf_counter(), []
-    samples = plan.noise
+    samples = begun.reached
     for done in sample_steps(
         plan.machine,
         plan.noise,
@@ -134,11 +154,14 @@ def carry_out(
         label=config.label,
         reference_steps=config.reference_steps,
         num_sources=SOURCES_PER_PIXEL if trace else 0,
+        begun=begun,
     ):
         if trace:
             trace.write(done.xt, done.answer)
         samples = done.reached
         reports.append(report_step(done))
+        if checkpoint:
+            checkpoint.save(done, reports, trace.total if trace else None)
         if on_step:
             on_step(reports[-1])
     result = RunResult(
@@ -146,12 +169,49 @@ def carry_out(
         scales=ScalesResult.of(plan.scales),
         source=describe_source(plan.training_set),
         device=describe_device(plan.noise.device),
-        seconds=perf_counter() - start,
+        seconds=sum(report.seconds for report in reports),
         steps=_with_asked_sizes(reports, plan),
         trace=None if trace is None else trace.result(),
         versions=library_versions(),
     )
     return Run(samples=samples, result=result, trace_path=trace_path)
+
+
+def job_of(plan: RunPlan, *, traced: bool = False) -> dict[str, Any]:
+    """All that determines what a run leaves: a checkpoint of another one does not serve."""
+    index = None if isinstance(plan.training_set, ImageSet) else plan.training_set
+    return {
+        "config": asdict(plan.config),
+        "boundary": plan.boundary,
+        "scales": list(plan.scales.patch_sizes),
+        "images": describe_source(plan.training_set).sha256,
+        "index": None if index is None else index.digest,
+        "noise": hashlib.sha256(plan.noise.cpu().numpy().tobytes()).hexdigest(),
+        "traced": traced,
+        "versions": library_versions(),
+    }
+
+
+def _begun(plan: RunPlan, checkpoint: Checkpoint | None) -> tuple[Begun, list[StepReport]]:
+    """Where the run stands, and the reports of what is done."""
+    if checkpoint is None:
+        return Begun(reached=plan.noise), []
+    crew = plan.machine.images.crew
+    keep = checkpoint.heads if crew.shares(checkpoint.heads) else None
+    if keep is None:
+        logger.warning(
+            "workers do not see %s, so what they find travels through this process at every step: "
+            "give an --out that all of them share",
+            checkpoint.heads,
+        )
+    if checkpoint.begun is None:
+        return Begun(reached=plan.noise, keep=keep), []
+    logger.info("going on after step %d", checkpoint.begun.steps)
+    reached, known = checkpoint.begun.reached.to(plan.noise.device), checkpoint.begun.known
+    if isinstance(known, KeptHead) and keep is None:
+        known = known.load(CPU)
+    begun = replace(checkpoint.begun, reached=reached, known=known, keep=keep)
+    return begun, list(checkpoint.reports)
 
 
 def _with_asked_sizes(reports: Sequence[StepReport], plan: RunPlan) -> tuple[RunStep, ...]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import sqrt
+from pathlib import Path
 from time import perf_counter
 from typing import Generic, TypeVar
 
@@ -12,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from patchindex.device import wait_for
-from sampler.estimator import Head
+from sampler.estimator import CarriedHead
 from sampler.machines import ScoreMachine
 from sampler.posterior import Posterior
 from sampler.schedule import Denoiser, Step, noise_level, plan_steps
@@ -69,6 +70,24 @@ def trajectory(
         reached = _step_down(xt, mean, step)
         yield Transition(step=step, xt=xt, answer=answer, reached=reached, seconds=seconds)
         xt = reached
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Begun:
+    """A trajectory that was begun.
+
+    Attributes:
+        reached: its states.
+        steps: that are done.
+        known: what retrieval has found for these states.
+        keep: what retrieval finds at step n shall be put into the folder `n` of this one; None for
+            memory.
+    """
+
+    reached: Float[Tensor, "b c h w"]
+    steps: int = 0
+    known: CarriedHead | None = None
+    keep: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,6 +159,7 @@ def sample_steps(
     label: int | None = None,
     reference_steps: bool = False,
     num_sources: int = 0,
+    begun: Begun | None = None,
 ) -> Iterator[Transition[Posterior]]:
     """Denoise standard normal noise in equal steps of t; yields each step.
 
@@ -151,6 +171,7 @@ def sample_steps(
         reference_steps: repeat the reference code's off-by-one: start at t = 1 - 1/steps and use
             the scale of the next noisier level.
         num_sources: also return so many of the heaviest training patches of each pixel.
+        begun: go on from there, and not from `noise`.
 
     Raises:
         SamplerConfigError: noise of the wrong shape or not finite, or no step or scale.
@@ -158,17 +179,21 @@ def sample_steps(
     compared = machine.compared_sizes(scales)
     plan = plan_steps(compared, steps, schedule, reference_steps=reference_steps)
 
-    known: Head | None = None
+    begun = begun or Begun(reached=noise)
+    number, known, keep = begun.steps, begun.known, begun.keep
 
     def posterior(xt: Float[Tensor, "b c h w"], step: Step) -> Posterior:
-        nonlocal known
+        nonlocal known, number
+        number += 1
+        machine.images.crew.begin(f"step {number} of {len(plan)}")
         answer = machine.posterior(
-            xt, step.alpha_bar, step.patch_size, label=label, num_sources=num_sources, known=known
-        )
+            xt, step.alpha_bar, step.patch_size, label=label, num_sources=num_sources,
+            known=known, keep=None if keep is None else keep / f"{number}",
+        )  # fmt: skip
         known = answer.head
         return answer
 
-    return trajectory(posterior, noise, plan)
+    return trajectory(posterior, begun.reached, plan[number:])
 
 
 def reverse(

@@ -5,8 +5,7 @@ units of this crew ask for, one at a time. Workers may come and go at any moment
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
@@ -26,6 +25,7 @@ from patchindex.progress import ProgressCallback
 
 LOOK_SECONDS = 0.5  # between two looks at who is there
 RETRIES = 3
+WITNESS = ".witness-"
 PATIENCE_SECONDS = 120  # for a first worker
 
 logger = logging.getLogger(__name__)
@@ -75,9 +75,11 @@ class DaskCrew:
         Raises:
             ClusterError: there is no worker, or one that is there cannot serve: a line for each.
         """
-        self._wanted = None if index is None else index.pickled()
-        with _witness_in(folder) as self._witness:
-            self._wait_for_workers()
+        if index is not None:
+            self._wanted = index.pickled()
+        if folder is not None:
+            self._witness = _leave_witness(folder)
+        self._wait_for_workers()
         if self._refused:
             for line in self._refused.values():
                 logger.error("%s", line)
@@ -85,6 +87,17 @@ class DaskCrew:
                 f"{len(self._refused)} of {len(self._refused) + len(self._serving)} workers cannot "
                 f"serve: {' '.join(self._refused.values())}"
             )
+
+    def shares(self, folder: Path) -> bool:
+        """See `Crew.shares`."""
+        witness, before = _leave_witness(folder), self._witness
+        found = self._client.run(witness.exists, workers=list(self._serving), on_error="ignore")
+        if found and all(found.values()):
+            self._witness = witness
+            return True
+        witness.unlink()
+        self._witness = before
+        return False
 
     def run(self, work: Callable[..., Result], units: Sequence[Any], *shared: Any) -> list[Result]:
         """See `Crew.run`.
@@ -211,15 +224,11 @@ class DaskCrew:
         return fault
 
 
-@contextmanager
-def _witness_in(folder: Path | None) -> Iterator[Path | None]:
-    """A file in a folder, for as long as workers look for it."""
-    if folder is None:
-        yield None
-        return
-    path = folder / f".witness-{uuid4().hex}"
+def _leave_witness(folder: Path) -> Path:
+    """A file by which workers know the folder; it stays until the folder goes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob(f"{WITNESS}*"):
+        old.unlink()
+    path = folder / f"{WITNESS}{uuid4().hex}"
     path.touch()
-    try:
-        yield path
-    finally:
-        path.unlink(missing_ok=True)
+    return path

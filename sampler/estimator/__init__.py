@@ -2,6 +2,8 @@
 
 from sampler.estimator.estimate import Estimate, Retrieval, RetrievalSettings, check_numbers
 from sampler.estimator.head import Head
+from sampler.estimator.image_shares import ImageShares
+from sampler.estimator.kept_head import CarriedHead, KeptHead
 from sampler.estimator.patch_tail import is_in_head, patch_tail, uniform_draws
 from sampler.estimator.query import (
     PIXELS_PER_CHUNK,
@@ -17,8 +19,11 @@ __all__ = [
     "LARGEST_K_HAT",
     "PIXELS_PER_CHUNK",
     "Candidates",
+    "CarriedHead",
     "Estimate",
     "Head",
+    "ImageShares",
+    "KeptHead",
     "NeighborSearch",
     "Query",
     "Retrieval",

@@ -5,7 +5,7 @@ weighed again, and their weights divided by the pixel's mass, which also counts 
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import chain
 from math import log
 
@@ -18,6 +18,7 @@ from patchindex import PosteriorRecord
 from patchindex.index import DEFAULT_NPROBE
 from patchindex.kernels import distances_sq, patch_distances
 from sampler.estimator.head import FoundPatches, Head, search_pixels
+from sampler.estimator.image_shares import ImageShares
 from sampler.estimator.query import Query, cut
 
 # a patch of less counts as unattributed: there are hundreds, and together they come to nothing
@@ -35,19 +36,22 @@ class Sources:
     Attributes:
         ids: the heaviest patches of each pixel, heaviest first; -1 where there are no more.
         weights: their shares of the pixel's posterior; 0 where there are no more.
-        image_shares: share of each training image, averaged over the pixels of a state. All named
+        image_shares: shares of the training images, averaged over the pixels of a state. All named
             patches count here, more than are listed in `ids`.
     """
 
     ids: Int[Tensor, "b h w m"]
     weights: Float[Tensor, "b h w m"]
-    image_shares: Float[Tensor, "b n"]
+    image_shares: ImageShares
 
     @classmethod
     def joined(cls, parts: Sequence["Sources"]) -> "Sources":
         """The sources of several batches of states as one."""
-        names = [field.name for field in fields(cls)]
-        return cls(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
+        return cls(
+            ids=torch.cat([part.ids for part in parts]),
+            weights=torch.cat([part.weights for part in parts]),
+            image_shares=ImageShares.joined([part.image_shares for part in parts]),
+        )
 
     @property
     def unattributed(self) -> Float[Tensor, "b h w"]:
@@ -72,8 +76,7 @@ def find_sources(
     (b, _, height, width), device = query.y.shape, query.y.device
     all_ids = torch.full((b * height * width, num_sources), -1, device=device)
     all_weights = torch.zeros(all_ids.shape, device=device)
-    num_images, per_image = len(query.index.images), height * width
-    image_shares = torch.zeros(b * num_images, dtype=torch.float64, device=device)
+    per_image, image_shares = height * width, ImageShares.none(b, device)
     for found in chain(_found(query, head), _search_missing(query, record, head)):
         at, ids = query.places(found.signature)[found.pixels], found.ids
         log_shares = _log_weights(query, found)
@@ -83,8 +86,13 @@ def find_sources(
         # an estimated mass may fall short of what was found, which is a part of it
         total = torch.zeros(len(at), dtype=torch.float64, device=device)
         total = _add_at(total, pixel, shares).to(shares.dtype).clamp(min=1)
-        cells = at[pixel] // per_image * num_images + ids[pixel, column] // per_image
-        _add_at(image_shares, cells, shares / total[pixel] / per_image)
+        found_shares = ImageShares.summed(
+            b,
+            at[pixel] // per_image,
+            ids[pixel, column] // per_image,
+            shares / total[pixel] / per_image,
+        )
+        image_shares = image_shares.plus(found_shares)
         listed = min(ids.shape[1], num_sources)
         top = log_shares.topk(listed, dim=1)
         all_ids[at, :listed] = ids.gather(1, top.indices).where(top.values > -torch.inf, -1)
@@ -92,7 +100,7 @@ def find_sources(
     return Sources(
         ids=all_ids.reshape(b, height, width, num_sources),
         weights=all_weights.reshape(b, height, width, num_sources),
-        image_shares=image_shares.reshape(b, num_images),
+        image_shares=image_shares,
     )
 
 
@@ -102,18 +110,22 @@ def image_sources(
     sigma: float,
     *,
     label_indices: Int[ndarray, " m"],
-    num_images: int,
     num_sources: int,
 ) -> Sources:
     """The same where whole images are weighed: every pixel has those, each at its own place.
 
     Args:
-        label_indices: numbers of the images among all `num_images`.
+        label_indices: numbers of the images among all.
     """
     (height, width), numbers = y.shape[2:], torch.from_numpy(label_indices).to(y.device)
     image_weights = (distances_sq(pixels, y) / (-2 * sigma**2)).softmax(1).float()
-    image_shares = torch.zeros(len(y), num_images, dtype=torch.float64, device=y.device)
-    image_shares[:, numbers] = image_weights.double()
+    state, image = image_weights.nonzero(as_tuple=True)
+    image_shares = ImageShares(
+        num_states=len(y),
+        state=state,
+        image=numbers[image],
+        share=image_weights[state, image].double(),
+    )
     listed = min(num_sources, len(numbers))
     top = image_weights.topk(listed, dim=1)
     shape = (len(y), height, width, num_sources)

@@ -2,14 +2,15 @@
 
 Public modules: `run_result`, `study_results` and `audit_result` say what each JSON file holds,
 `json_files` reads, checks and writes any of them, `trace` is the store of traced runs, `output`
-writes a folder in one stroke. `tables`, `step_figures`, `study_figures`, `attribution_figures`,
-`style` and `plot_folder` show results. Figures are imported where they are drawn, as matplotlib
-takes long to load.
+writes a folder in one stroke, `checkpoint` keeps what a run has done so far. `tables`,
+`step_figures`, `study_figures`, `attribution_figures`, `style` and `plot_folder` show results.
+Figures are imported where they are drawn, as matplotlib takes long to load.
 """
 
 __all__ = [
     "attribution_figures",
     "audit_result",
+    "checkpoint",
     "json_files",
     "output",
     "plot_folder",

@@ -23,6 +23,7 @@ from patchindex.images import to_uint8
 from patchindex.paths import locked_folder, sync
 from sampler.errors import OutputError
 from sampler.results.audit_result import AUDIT_FILE, AuditResult
+from sampler.results.checkpoint import RUNNING
 from sampler.results.json_files import write_json
 from sampler.results.run_result import RUN_FILE, RunResult
 from sampler.results.study_results import (
@@ -137,7 +138,7 @@ def write_run(
     if trace is not None:
         files[TRACE] = trace.rename
     files[RUN_FILE] = lambda path: write_json(result, path)
-    write_whole(files, folder, last=RUN_FILE, gone=(*_OF_ANOTHER_RUN, TRACE))
+    write_whole(files, folder, last=RUN_FILE, gone=(*_OF_ANOTHER_RUN, TRACE, RUNNING))
 
 
 def write_verification(result: VerifyResult, folder: Path) -> None:

@@ -15,7 +15,7 @@ trace.zarr/          one chunk per step, zstd; S steps, b samples, m sources per
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 
@@ -26,9 +26,11 @@ from numpy import ndarray
 from torch import Tensor
 
 from patchindex import ImageSet
+from patchindex.device import CPU
 from patchindex.errors import StoreError
 from patchindex.geometry import id_dtype
 from patchindex.step_store import StepStore
+from sampler.estimator import ImageShares
 from sampler.posterior import Posterior
 from sampler.results.run_result import Attribution, ImageShare, TraceResult
 
@@ -43,17 +45,33 @@ class TraceWriter:
     """Writes one step after another, and averages the shares of the training images.
 
     Attributes:
-        path: of the trace, which must not exist yet.
+        path: of the trace.
         seconds: spent here so far.
+        total: sum over the steps of the shares of images; None before the first.
+
+    Args:
+        done: steps that were written before; without any, there must be nothing at `path`.
+        total: after these.
     """
 
-    def __init__(self, path: Path, images: ImageSet, num_steps: int) -> None:
+    def __init__(
+        self,
+        path: Path,
+        images: ImageSet,
+        num_steps: int,
+        *,
+        done: int = 0,
+        total: ImageShares | None = None,
+    ) -> None:
         self.path = path
         self.seconds = 0.0
-        self._images, self._num_steps = images, num_steps
+        self.total = total
+        self._images, self._num_steps, self._done = images, num_steps, done
         shape = {"height": images.height, "width": images.width}
-        self._store = StepStore.create(path, _FORMAT | shape)
-        self._done, self._mean_shares = 0, torch.zeros(1, 1)
+        if done:
+            self._store = StepStore.open(path, mode="r+")
+        else:
+            self._store = StepStore.create(path, _FORMAT | shape)
 
     def write(self, xt: Float[Tensor, "b c h w"], posterior: Posterior) -> None:
         """Add a step: the state that it began with, and the posterior with its sources."""
@@ -70,13 +88,14 @@ class TraceWriter:
             "head_mass": _half(posterior.head_mass),
             "standard_error": _half(posterior.standard_error.amax(1)),
         }
-        shares = _heaviest(sources.image_shares, IMAGES_PER_STEP)
+        shares = _heaviest(sources.image_shares, IMAGES_PER_STEP, len(self._images))
         values["image_numbers"] = shares.numbers.int().cpu().numpy()
         values["image_shares"] = shares.shares.float().cpu().numpy()
         values["image_unattributed"] = shares.unattributed.float().cpu().numpy()
         self._store.write(self._done, self._num_steps, values)
         self._done += 1
-        self._mean_shares = self._mean_shares + sources.image_shares.cpu() / self._num_steps
+        step_shares = sources.image_shares.to(CPU)
+        self.total = step_shares if self.total is None else self.total.plus(step_shares)
         self.seconds += perf_counter() - start
 
     def result(self) -> TraceResult:
@@ -90,7 +109,9 @@ class TraceWriter:
 
     def _attribution(self) -> Iterator[Attribution]:
         """For each sample, the training images with the largest shares, averaged over the steps."""
-        shares, labels = _heaviest(self._mean_shares, _IMAGES_PER_SAMPLE), self._images.labels
+        assert self.total is not None  # noqa: S101 - there is at least one step
+        mean = replace(self.total, share=self.total.share / self._num_steps)
+        shares, labels = _heaviest(mean, _IMAGES_PER_SAMPLE, len(self._images)), self._images.labels
         for numbers, sample_shares, others, unattributed in zip(
             shares.numbers.tolist(),
             shares.shares.tolist(),
@@ -125,14 +146,21 @@ class _HeaviestImages:
     unattributed: Float[Tensor, " b"]
 
 
-def _heaviest(image_shares: Float[Tensor, "b n"], k: int) -> _HeaviestImages:
-    """The k images with the largest shares of each sample, or all if there are fewer."""
-    top = image_shares.topk(min(k, image_shares.shape[1]), dim=1)
-    named = image_shares.sum(1)
+def _heaviest(image_shares: ImageShares, most: int, num_images: int) -> _HeaviestImages:
+    """The images with the largest shares of each sample; where fewer are named, image 0 with 0."""
+    k = min(most, num_images)
+    numbers = torch.zeros(image_shares.num_states, k, dtype=torch.int64)
+    shares = torch.zeros(image_shares.num_states, k, dtype=torch.float64)
+    named = torch.zeros(image_shares.num_states, dtype=torch.float64)
+    for state in range(image_shares.num_states):
+        images, found = image_shares.of(state)
+        top = found.argsort(descending=True, stable=True)[:k]
+        numbers[state, : len(top)], shares[state, : len(top)] = images[top], found[top]
+        named[state] = found.sum()
     return _HeaviestImages(
-        numbers=top.indices,
-        shares=top.values,
-        others=(named - top.values.sum(1)).clamp(min=0),
+        numbers=numbers,
+        shares=shares,
+        others=(named - shares.sum(1)).clamp(min=0),
         unattributed=(1 - named).clamp(min=0),
     )
 

@@ -20,7 +20,7 @@ from patchindex import PatchIndex
 from patchindex.device import CPU, describe_device, wait_for
 from patchindex.environment import library_versions
 from sampler.errors import SamplerConfigError
-from sampler.estimator import LARGEST_K_HAT, Head
+from sampler.estimator import LARGEST_K_HAT, CarriedHead
 from sampler.machines import ScoreMachine, checked_patch_size
 from sampler.noise import initial_noise
 from sampler.posterior import Posterior
@@ -224,7 +224,7 @@ def verify(
     }
 
     start, exact = perf_counter(), plan.noise
-    known: Head | None = None
+    known: CarriedHead | None = None
     for done in sample_steps(plan.exact, plan.noise, **process):
         recall = _mean_recall(
             plan, done.step, done.xt, np.random.default_rng([sampling.seed, len(rows)])
@@ -260,10 +260,10 @@ def ask_beside(
     retrieval: ScoreMachine,
     done: Transition[Posterior],
     *,
-    known: Head | None = None,
+    known: CarriedHead | None = None,
     label: int | None = None,
     recall: float = nan,
-) -> tuple[StepComparison, Head | None]:
+) -> tuple[StepComparison, CarriedHead | None]:
     """The row of a step that the exact machine has done: retrieval asked at the same states.
 
     Args:
