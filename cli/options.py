@@ -168,6 +168,13 @@ retrieval_options = options(
         help="Inverted lists visited per pixel that is searched, four times as many at first.",
     ),
     click.option(
+        "--parts",
+        type=int,
+        metavar="NUMBER",
+        help="Find patches in so many parts of the index, each at its own home. "
+        "[default: 1, or as many as the memory of a cluster's workers asks for]",
+    ),
+    click.option(
         "--tolerance",
         type=float,
         metavar="ERROR",

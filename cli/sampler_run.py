@@ -118,7 +118,7 @@ def run(
 def _sets_retrieval() -> bool:
     """Whether a setting of retrieval was given."""
     context = click.get_current_context()
-    names = ("k", "tail", "nprobe", "tolerance", "strict_scales")
+    names = ("k", "tail", "nprobe", "parts", "tolerance", "strict_scales")
     return any(context.get_parameter_source(name) is not ParameterSource.DEFAULT for name in names)
 
 

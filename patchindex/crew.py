@@ -6,23 +6,41 @@ on the crew; what comes out may not, which is why sums merge along a fixed tree.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 Result = TypeVar("Result")
 
 
-@runtime_checkable
-class Crew(Protocol):
-    """Who does the units.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CrewReport:
+    """The workers of a cluster.
 
     Attributes:
-        size: units that are done at the same time.
+        workers: how many there are now.
+        lost: names of those that went away.
+        kernels, devices: of all that there were; of more than one kind if they are mixed.
     """
+
+    workers: int
+    lost: tuple[str, ...]
+    kernels: tuple[str, ...]
+    devices: tuple[str, ...]
+
+
+@runtime_checkable
+class Crew(Protocol):
+    """Who does the units."""
 
     @property
     def size(self) -> int:
         """Units that are done at the same time."""
+        ...
+
+    @property
+    def memory(self) -> int | None:
+        """Bytes that the smallest worker has; None where that does not matter."""
         ...
 
     def begin(self, stage: str) -> None:
@@ -41,6 +59,10 @@ class Crew(Protocol):
         """Whether all see this folder; then only those serve who do."""
         ...
 
+    def report(self) -> "CrewReport | None":
+        """Who serves; None for this process alone."""
+        ...
+
     def run(self, work: Callable[..., Result], units: Sequence[Any], *shared: Any) -> list[Result]:
         """`[work(unit, *shared) for unit in units]`.
 
@@ -56,6 +78,7 @@ class ThisProcess:
     """Units are done one after another in this process, each on all its threads."""
 
     size = 1
+    memory = None
 
     def begin(self, stage: str) -> None:
         """Nothing is said."""
@@ -66,6 +89,10 @@ class ThisProcess:
     def shares(self, folder: Path) -> bool:  # noqa: ARG002 - as above
         """It does."""
         return True
+
+    def report(self) -> "CrewReport | None":
+        """There is no other."""
+        return None
 
     def run(self, work: Callable[..., Result], units: Sequence[Any], *shared: Any) -> list[Result]:
         """See `Crew.run`."""

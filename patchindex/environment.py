@@ -121,14 +121,6 @@ def main_memory() -> int | None:
         return None
 
 
-def available_memory() -> int | None:
-    """Bytes that are free or can be freed, or None where the system does not tell."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
-    except (AttributeError, OSError, ValueError):  # Windows and macOS have no such call
-        return None
-
-
 def set_threads(count: int) -> None:
     """Let torch, the kernels and FAISS use so many threads.
 

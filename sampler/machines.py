@@ -12,7 +12,6 @@ equations 9-10; the border rule is equation 41).
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import sqrt
 from operator import itemgetter
 from pathlib import Path
@@ -21,24 +20,21 @@ from typing import Unpack
 from jaxtyping import Float
 from torch import Tensor
 
-from patchindex import Boundary, ImageSet, PatchGeometry, PosteriorRecord
+from patchindex import Boundary, ImageSet, PatchGeometry
 from sampler.errors import SamplerConfigError
 from sampler.estimator import (
     PIXELS_PER_CHUNK,
     CarriedHead,
-    Head,
-    KeptHead,
     NeighborSearch,
     Query,
     Retrieval,
     RetrievalSettings,
-    find_sources,
     image_sources,
-    within_tolerance,
 )
 from sampler.exact import sum_exactly
 from sampler.posterior import Posterior
 from sampler.schedule import noise_level
+from sampler.units import StatesUnit, answer, answer_by_parts
 
 logger = logging.getLogger(__name__)
 
@@ -249,6 +245,11 @@ class ELSMachine(ScoreMachine):
         if not exact:
             self._retrieval = Retrieval(training_set, **settings)
 
+    @property
+    def parts(self) -> int | None:
+        """Parts of the index that heads are found in; None if nothing is retrieved."""
+        return None if self._retrieval is None else self._retrieval.parts
+
     def compared_sizes(self, patch_sizes: Sequence[int | None]) -> tuple[int, ...]:
         """The patch sizes, unchanged; with an index, the nearest that it holds."""
         sizes = [checked_patch_size(size) for size in patch_sizes]
@@ -296,7 +297,7 @@ class ELSMachine(ScoreMachine):
         query = Query(index=index, y=y, sigma=sigma, geometry=geometry, label=label)
         crew = self.images.crew
         units = [
-            _Part(
+            StatesUnit(
                 query=query[states],
                 exact=None if exact is None else exact.map(itemgetter(states)),
                 known=None if known is None else known[states],
@@ -304,7 +305,11 @@ class ELSMachine(ScoreMachine):
             )
             for states in query.cuts(PIXELS_PER_CHUNK, crew.size)
         ]
-        return Posterior.joined(crew.run(_answer, units, self._retrieval, num_sources, keep))
+        if self._retrieval is None or self._retrieval.parts == 1:
+            answers = crew.run(answer, units, self._retrieval, num_sources, keep)
+        else:
+            answers = answer_by_parts(crew, units, self._retrieval, num_sources, keep)
+        return Posterior.joined(answers)
 
     def _geometry(self, patch_size: int | None) -> PatchGeometry:
         return _geometry_of(self.images, patch_size, self._boundary, equivariant=True)
@@ -317,49 +322,6 @@ class ELSMachine(ScoreMachine):
         if new:
             told = [f"scale {size} (scale {nearest[size]} serves in its place)" for size in new]
             logger.warning("the index lacks %s", ", ".join(told))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Part:
-    """Some states of a call.
-
-    Attributes:
-        exact: the sums of all patches, if nothing is to be retrieved.
-        known: what was found for the states before.
-        first: number of the first state.
-    """
-
-    query: Query
-    exact: PosteriorRecord | None
-    known: CarriedHead | None
-    first: int
-
-    @property
-    def states(self) -> range:
-        """Their numbers."""
-        return range(self.first, self.first + len(self.query.y))
-
-    def loaded(self) -> Head | None:
-        """What is known, if it is of this patch size."""
-        known = self.known
-        if known is None or known.patch_size != self.query.geometry.patch_size:
-            return None
-        return known.load(self.query.y.device) if isinstance(known, KeptHead) else known
-
-
-def _answer(
-    part: _Part, retrieval: Retrieval | None, num_sources: int, keep: Path | None
-) -> Posterior:
-    """The posterior of a few states, retrieved or exact, and its sources."""
-    query, record, head, deviation = part.query, part.exact, None, None
-    if record is None:
-        assert retrieval is not None  # noqa: S101 - one of the two is there
-        estimate = retrieval.estimate(query, known=part.loaded())
-        record = within_tolerance(query, estimate, retrieval)
-        head, deviation = estimate.head, estimate.mse_deviation
-    sources = find_sources(query, record, head, num_sources) if num_sources else None
-    kept = head if head is None or keep is None else KeptHead.write(head, keep, part.states)
-    return Posterior.from_record(record, sources, kept, deviation)
 
 
 def checked_patch_size(patch_size: int | None) -> int:

@@ -15,11 +15,12 @@ from patchindex import Boundary, ImageSet, PatchIndex
 from patchindex.device import CPU, describe_device
 from patchindex.environment import library_versions
 from sampler.errors import SamplerConfigError
-from sampler.estimator import KeptHead
+from sampler.estimator import KeptHead, parts_for
 from sampler.machines import ELSMachine, ISMachine, LSMachine, ScoreMachine
 from sampler.noise import initial_noise, load_noise
 from sampler.results.checkpoint import Checkpoint
 from sampler.results.run_result import (
+    ClusterResult,
     RunResult,
     RunStep,
     SamplerConfig,
@@ -165,13 +166,16 @@ def carry_out(
         if on_step:
             on_step(reports[-1])
     result = RunResult(
-        config=replace(config, boundary=plan.boundary, num=len(plan.noise)),
+        config=replace(
+            config, boundary=plan.boundary, num=len(plan.noise), parts=_parts_of(plan.machine)
+        ),
         scales=ScalesResult.of(plan.scales),
         source=describe_source(plan.training_set),
         device=describe_device(plan.noise.device),
         seconds=sum(report.seconds for report in reports),
         steps=_with_asked_sizes(reports, plan),
         trace=None if trace is None else trace.result(),
+        cluster=ClusterResult.of(plan.machine.images.crew),
         versions=library_versions(),
     )
     return Run(samples=samples, result=result, trace_path=trace_path)
@@ -184,6 +188,7 @@ def job_of(plan: RunPlan, *, traced: bool = False) -> dict[str, Any]:
         "config": asdict(plan.config),
         "boundary": plan.boundary,
         "scales": list(plan.scales.patch_sizes),
+        "parts": _parts_of(plan.machine),
         "images": describe_source(plan.training_set).sha256,
         "index": None if index is None else index.digest,
         "noise": hashlib.sha256(plan.noise.cpu().numpy().tobytes()).hexdigest(),
@@ -212,6 +217,11 @@ def _begun(plan: RunPlan, checkpoint: Checkpoint | None) -> tuple[Begun, list[St
         known = known.load(CPU)
     begun = replace(checkpoint.begun, reached=reached, known=known, keep=keep)
     return begun, list(checkpoint.reports)
+
+
+def _parts_of(machine: ScoreMachine) -> int | None:
+    """Into how many parts the machine divides its index; None if it retrieves nothing."""
+    return machine.parts if isinstance(machine, ELSMachine) else None
 
 
 def _with_asked_sizes(reports: Sequence[StepReport], plan: RunPlan) -> tuple[RunStep, ...]:
@@ -249,6 +259,7 @@ def make_machine(training_set: ImageSet | PatchIndex, config: SamplerConfig) -> 
         tolerance=config.tolerance,
         seed=config.seed,
         strict_scales=config.strict_scales,
+        parts=config.parts or parts_for(training_set),
     )
 
 

@@ -132,7 +132,12 @@ def _local_cluster(count: int) -> Any:
     }
     scheduler = {
         "cls": Scheduler,
-        "options": {"dashboard": False, "host": "127.0.0.1", "port": 0},
+        "options": {
+            "dashboard": False,
+            "dashboard_address": "127.0.0.1:0",
+            "host": "127.0.0.1",
+            "port": 0,
+        },
     }
     with quiet_nannies():
         return SpecCluster(scheduler=scheduler, workers=workers, silence_logs=logging.CRITICAL)

@@ -18,6 +18,7 @@ from patchindex.cluster.checks import faults, format_failure
 from patchindex.cluster.errors import ClusterError
 from patchindex.cluster.wire import pack, unpack
 from patchindex.cluster.worker import Refusal, WorkerReport, do, grant, passed_on, report
+from patchindex.crew import CrewReport
 from patchindex.device import CPU
 from patchindex.index import PatchIndex
 from patchindex.index.patch_index import Pickled, reopen
@@ -54,12 +55,21 @@ class DaskCrew:
         self._refused: dict[str, str] = {}
         self._first: WorkerReport | None = None  # whom all others must be like
         self._lost: list[str] = []
+        self._kernels: set[str] = set()
+        self._devices: set[str] = set()
         self._stage_name = "units"
 
     @property
     def size(self) -> int:
         """Workers that serve."""
         return max(1, len(self._serving))
+
+    @property
+    def memory(self) -> int | None:
+        """Of the worker that has least; None if one does not tell."""
+        told = [report.memory for report in self._serving.values()]
+        known = [memory for memory in told if memory is not None]
+        return min(known) if known and len(known) == len(told) else None
 
     def begin(self, stage: str) -> None:
         """Name what the next units are for, in messages."""
@@ -98,6 +108,15 @@ class DaskCrew:
         witness.unlink()
         self._witness = before
         return False
+
+    def report(self) -> CrewReport:
+        """See `Crew.report`."""
+        return CrewReport(
+            workers=len(self._serving),
+            lost=tuple(self._lost),
+            kernels=tuple(sorted(self._kernels)),
+            devices=tuple(sorted(self._devices)),
+        )
 
     def run(self, work: Callable[..., Result], units: Sequence[Any], *shared: Any) -> list[Result]:
         """See `Crew.run`.
@@ -213,6 +232,8 @@ class DaskCrew:
             if address not in self._serving and not quietly:
                 logger.info("%s joined", told.name)
             self._serving[address] = told
+            self._kernels.add(told.kernels)
+            self._devices.add(told.device)
 
     def _obstacle(self, address: str, told: WorkerReport | Exception) -> str | None:
         """Why a worker cannot serve; None if it can."""

@@ -15,10 +15,10 @@ from patchindex.cluster.staging import staged
 from patchindex.cluster.wire import Packed, pack, unpack
 from patchindex.device import CPU, Device, describe_device
 from patchindex.environment import (
-    available_memory,
     describe_kernels,
     first_version,
     library_versions,
+    main_memory,
     set_threads,
 )
 from patchindex.errors import UserError
@@ -39,7 +39,7 @@ class WorkerReport:
         kernels: back end and instruction set of the processor.
         device: where it computes.
         limited: whether Dask may end it for the files that it maps.
-        free_bytes: of memory that is available; None where the system does not tell.
+        memory: bytes of its host; None where the system does not tell.
         index: why it cannot open the index that was asked for; None if it can.
         folder: whether it sees the folder that was asked for.
     """
@@ -51,7 +51,7 @@ class WorkerReport:
     kernels: str
     device: str
     limited: bool
-    free_bytes: int | None
+    memory: int | None
     index: str | None
     folder: bool
 
@@ -80,7 +80,7 @@ def report(
         kernels=describe_kernels(),
         device=describe_device(place_here()),
         limited=dask_worker.memory_manager.memory_limit is not None,
-        free_bytes=available_memory(),
+        memory=main_memory(),
         index=obstacle,
         folder=witness is None or witness.exists(),
     )

@@ -1,7 +1,8 @@
 """An index opened for reading: its images, its geometry, and the search for a query's neighbors."""
 
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -230,6 +231,25 @@ class PatchIndex:
     def relabelled(self, labels: Int[np.ndarray, " n"]) -> "PatchIndex":
         """The same index, whose images are of other classes: to search some of them alone."""
         return PatchIndex(self._snapshot, self._list_search, labels, self.device, self.crew)
+
+    def part(self, number: int, parts: int) -> "PatchIndex":
+        """One of so many parts: the same images, and of each scale a run of its shards.
+
+        Args:
+            parts: no more than any scale has shards.
+        """
+        return self._part(number, parts)
+
+    @cached_property
+    def _part(self) -> Callable[[int, int], "PatchIndex"]:
+        return cache(self._make_part)
+
+    def _make_part(self, number: int, parts: int) -> "PatchIndex":
+        scales = {size: each.part(number, parts) for size, each in self._snapshot.scales.items()}
+        snapshot = replace(self._snapshot, scales=scales)
+        part = PatchIndex(snapshot, self._list_search, self._labels, self.device)
+        part.__dict__["images"] = self.images  # whose checksums are compared once
+        return part
 
     def info(self) -> IndexInfo:
         """What is in the index, in numbers."""

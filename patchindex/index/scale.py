@@ -120,6 +120,11 @@ class ScaleArrays:
         """Members of each list."""
         return np.diff(self.offsets)
 
+    def part(self, number: int, parts: int) -> "ScaleArrays":
+        """One of so many runs of shards, as equal as they can be."""
+        first, end = (len(self.shards) * place // parts for place in (number, number + 1))
+        return replace(self, shards=self.shards[first:end])
+
     @property
     def num_bytes(self) -> int:
         """Bytes of all ids and codes."""

@@ -157,6 +157,21 @@ class PatchSums:
             nearest=torch.full((num_queries, num_nearest), -1, device=device),
         )
 
+    @classmethod
+    def merged(cls, parts: Sequence["PatchSums"]) -> "PatchSums | None":
+        """Of different patches for the same queries, with the nearest of each; None of none."""
+        if len(parts) <= 1:
+            return parts[0] if parts else None
+        return cls(
+            record=PosteriorRecord.merged([part.record for part in parts]),
+            members=GroupMembers.joined([part.members for part in parts]),
+            nearest=torch.cat([part.nearest for part in parts], dim=1),
+        )
+
+    def without_nearest(self) -> "PatchSums":
+        """The sums alone."""
+        return replace(self, nearest=self.nearest[:, :0])
+
     def replaced(self, at: Int[Tensor, " m"], other: "PatchSums") -> "PatchSums":
         """These with the queries at these places taken from others, which have no more nearest."""
         taken = torch.zeros(len(self.nearest), dtype=torch.bool, device=at.device)

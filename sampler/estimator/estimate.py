@@ -7,25 +7,24 @@ A pixel within P // 2 of two borders has one legal patch per image, and these ar
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import inf
 from statistics import fmean
-from typing import TypedDict
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from patchindex import PosteriorRecord
 from patchindex.geometry import nearest_scale
 from patchindex.index import DEFAULT_NPROBE
-from patchindex.kernels import exact_scan
+from patchindex.kernels import PatchSums, exact_scan
 from sampler.errors import SamplerConfigError
 from sampler.estimator.head import NO_PATCH, Head, Searching, sum_head
+from sampler.estimator.parts import of_part
 from sampler.estimator.query import NeighborSearch, Query, index_geometry
 from sampler.estimator.regions import Region, corner_record, sampled_regions
+from sampler.estimator.settings import check_index, check_numbers
 from sampler.estimator.tail import MOST_GROUPS, PairDraws, draw_pairs, truncated, with_tail
-from sampler.noise import check_seed
 
 # with more effective draws than this the tail alone is precise enough, and no search is made
 ENOUGH_DRAWS = 10_000
@@ -40,15 +39,10 @@ MORE_EFFORT = 4  # times the probes and draws, where a first estimate is not wit
 logger = logging.getLogger(__name__)
 
 
-class RetrievalSettings(TypedDict, total=False):
-    """Keyword arguments of `Retrieval`, which documents them and holds the defaults."""
-
-    k: int
-    tail: int
-    nprobe: int
-    tolerance: float | None
-    seed: int
-    strict_scales: bool
+# of each region: the pixels that need a head, and what was found for them; None where all patches
+# are summed
+Wanted = list[Bool[Tensor, "_ _ _"] | None]
+Found = list[PatchSums | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -84,6 +78,8 @@ class Retrieval:
             and where that is not enough, their state is scanned exactly. None accepts all.
         seed: of the tail's draws; equal seeds give equal results.
         strict_scales: refuse a patch size that the index lacks instead of using the nearest.
+        parts: of the index, of runs of its shards, in each of which k / parts patches are found for
+            a pixel: more than 1 where no machine of a cluster can hold a scale.
 
     Raises:
         SamplerConfigError: a setting out of range.
@@ -96,9 +92,13 @@ class Retrieval:
     tolerance: float | None = None
     seed: int = 0
     strict_scales: bool = False
+    parts: int = 1
 
     def __post_init__(self) -> None:
-        _check_settings(self)
+        check_numbers(
+            k=self.k, tail=self.tail, nprobe=self.nprobe, tolerance=self.tolerance, seed=self.seed
+        )
+        check_index(self.index, k=self.k, parts=self.parts)
         if self.tail == 0:
             logger.warning(
                 "tail is 0: the mean over the %d retrieved patches alone is biased, most of all "
@@ -113,91 +113,129 @@ class Retrieval:
             effort: probes and draws are multiplied by 4**effort.
             known: what was found for the states before these on their trajectories.
         """
-        if known is not None and known.patch_size != query.geometry.patch_size:
-            known = None
-        shape, channels, device = query.y[:, 0].shape, query.y.shape[1], query.y.device
-        record = PosteriorRecord.empty((shape.numel(),), channels, device)
-        ids = torch.full((shape.numel(), self.k), NO_PATCH, device=device)
-        variance = torch.zeros(shape[0], dtype=torch.float64, device=device)
+        plans = self.plans(query, effort)
+        wanted = self.wanted(query, plans, known)
+        found = [self.find(query, plans, wanted, known, part=part) for part in range(self.parts)]
+        return self.finish(query, plans, found)
+
+    def plans(self, query: Query, effort: int = 0) -> "list[RegionPlan]":
+        """How each region is estimated: always the same for the same query."""
+        plans = []
         for number, region in enumerate(sampled_regions(query.geometry)):
             rng = np.random.default_rng([*self._entropy(query, effort), number])
-            part = self._estimate_region(query, region, effort, known, rng)
-            places = region.places(query).flatten()
-            record = record.replaced(places, part.record)
-            ids[places] = part.nearest
-            variance += part.squared_errors_variance
+            searching = Searching(
+                k=-(-self.k // self.parts),
+                nprobe=self.nprobe * MORE_EFFORT**effort,
+                forward=bool(rng.integers(2)),
+                phase=(int(rng.integers(2)), int(rng.integers(2))),
+                long_lists=not self.tail,
+            )
+            num_patches, num_images = self._num_patches(region, effort), len(query.label_indices)
+            summed = self.tail > 0 and (
+                num_images < FEWEST_IMAGES
+                or num_patches * LARGEST_DRAWN_SHARE >= num_images * region.num_centers
+            )
+            draws = None
+            if self.tail and not summed:
+                draws = self._draw(query, region, num_patches, rng)
+            plans.append(
+                RegionPlan(
+                    region=region, searching=searching, num_patches=num_patches, draws=draws,
+                    summed=summed, rng=rng,
+                )
+            )  # fmt: skip
+        return plans
+
+    def wanted(self, query: Query, plans: "list[RegionPlan]", known: Head | None) -> Wanted:
+        """Which pixels of each region need a head: the first of three parts of an estimate."""
+        return [self._wanted_in(query, plan, known) for plan in plans]
+
+    def find(
+        self,
+        query: Query,
+        plans: "list[RegionPlan]",
+        wanted: Wanted,
+        known: Head | None,
+        *,
+        part: int = 0,
+    ) -> Found:
+        """What is found for the wanted pixels in a part of the index, and its sums.
+
+        Args:
+            known: of which only what is in this part is used.
+        """
+        if self.parts > 1:
+            query, known = of_part(query, known, part, self.parts)
+        found: Found = []
+        for plan, pixels in zip(plans, wanted, strict=True):
+            if pixels is None:
+                found.append(None)
+                continue
+            groups = None if plan.draws is None else plan.draws.groups
+            searching = replace(plan.searching, known=known if self.tail else None, groups=groups)
+            found.append(sum_head(query, plan.region, pixels, searching))
+        return found
+
+    def finish(self, query: Query, plans: "list[RegionPlan]", found: Sequence[Found]) -> Estimate:
+        """The estimate, from what was found in all parts of the index."""
+        shape, channels, device = query.y[:, 0].shape, query.y.shape[1], query.y.device
+        record = PosteriorRecord.empty((shape.numel(),), channels, device)
+        variance = torch.zeros(shape[0], dtype=torch.float64, device=device)
+        for plan, *parts in zip(plans, *found, strict=True):
+            sums = PatchSums.merged([part for part in parts if part is not None])
+            own, spread = self._with_rest(query, plan, sums)
+            record = record.replaced(plan.region.places(query).flatten(), own)
+            variance += spread
         record = record.replaced(*corner_record(query))
         record = record.map(lambda sums: sums.unflatten(0, shape))
         head = Head(
             patch_size=query.geometry.patch_size,
-            ids=ids.unflatten(0, shape),
+            ids=torch.cat([nearest_of(query, part) for part in found], dim=-1),
             effective_sample_size=record.sum_w**2 / record.sum_w2,
             mass=record.sum_head / record.sum_w,
         )
         deviation = variance.sqrt() / query.y[0].numel()
         return Estimate(record=record, head=head, mse_deviation=deviation)
 
-    def _estimate_region(
-        self,
-        query: Query,
-        region: Region,
-        effort: int,
-        known: Head | None,
-        rng: np.random.Generator,
-    ) -> "_RegionEstimate":
-        """The estimate of a region's pixels."""
-        searching = Searching(
-            k=self.k,
-            nprobe=self.nprobe * MORE_EFFORT**effort,
-            forward=bool(rng.integers(2)),
-            phase=(int(rng.integers(2)), int(rng.integers(2))),
-            long_lists=not self.tail,
-        )
-        if not self.tail:
-            head = sum_head(
-                query, region, region.own(torch.ones_like(query.y[:, 0]).bool()), searching
-            )
-            complete = head.record.num_scored == len(query.label_indices) * region.num_centers
-            return _RegionEstimate(record=truncated(head.record, complete), nearest=head.nearest)
-        num_patches, num_images = self._num_patches(region, effort), len(query.label_indices)
-        if (
-            num_images < FEWEST_IMAGES
-            or num_patches * LARGEST_DRAWN_SHARE >= num_images * region.num_centers
-        ):
-            record = _scan_all(query, region)
-            nearest = torch.full((len(record.sum_w), self.k), NO_PATCH, device=query.y.device)
-            return _RegionEstimate(record=record, nearest=nearest)
-        draws = self._draw(query, region, num_patches, rng)
-        totals = _scan_pairs(query, region, draws)
-        effective = self._effective_draws(query, region, num_patches, known, rng)
-        searching = replace(searching, known=known, groups=draws.groups)
-        head = sum_head(query, region, effective < ENOUGH_DRAWS, searching)
-        record, variance = with_tail(
-            head.record, totals, head.members, draws,
+    def _wanted_in(
+        self, query: Query, plan: "RegionPlan", known: Head | None
+    ) -> Bool[Tensor, "b rows cols"] | None:
+        """The pixels of a region that need a head; None if all patches are summed."""
+        if plan.summed:
+            return None
+        if plan.draws is None:
+            return plan.region.own(torch.ones_like(query.y[:, 0]).bool())
+        return self._effective_draws(query, plan, known) < ENOUGH_DRAWS
+
+    def _with_rest(
+        self, query: Query, plan: "RegionPlan", head: PatchSums | None
+    ) -> tuple[PosteriorRecord, Float[Tensor, " b"] | float]:
+        """The record of a region, and the variance of the squared errors of each state."""
+        if head is None:
+            return _scan_all(query, plan.region), 0.0
+        if plan.draws is None:
+            num_all = len(query.label_indices) * plan.region.num_centers
+            return truncated(head.record, head.record.num_scored == num_all), 0.0
+        totals = _scan_pairs(query, plan.region, plan.draws)
+        return with_tail(
+            head.record, totals, head.members, plan.draws,
             pixel_spread=self.index.images.pixel_spread, num_states=len(query.y),
         )  # fmt: skip
-        return _RegionEstimate(
-            record=record, nearest=head.nearest, squared_errors_variance=variance
-        )
 
     def _effective_draws(
-        self,
-        query: Query,
-        region: Region,
-        num_patches: int,
-        known: Head | None,
-        rng: np.random.Generator,
+        self, query: Query, plan: "RegionPlan", known: Head | None
     ) -> Float[Tensor, "b rows cols"]:
         """About how many effective draws the tail will have in each pixel.
 
         That is judged by the states before, or by a pilot: a choice by the tail's own draws would
         bias it.
         """
-        if known is not None:
+        region, num_patches = plan.region, plan.num_patches
+        if known is not None and known.patch_size == query.geometry.patch_size:
             num_all = len(query.label_indices) * region.num_centers
             return region.own_of(known.effective_sample_size) * (num_patches / num_all)
         few = max(1, num_patches // PILOT_DIVISOR)
-        pilot = self._draw(query, region, few, rng, most_groups=PILOT_GROUPS)
+        pilot = self._draw(query, region, few, plan.rng, most_groups=PILOT_GROUPS)
         sums = PosteriorRecord.merged_over(_scan_pairs(query, region, pilot))
         effective = sums.sum_w**2 / sums.sum_w2 * (num_patches / few)
         return effective.reshape(region.places(query).shape)
@@ -264,6 +302,17 @@ class Retrieval:
         return [self.seed, sigma_bits, patch_size, 0 if label is None else label + 1, effort]
 
 
+def nearest_of(query: Query, found: Found) -> Int[Tensor, "b h w m"]:
+    """The nearest patches of what was found in a part of the index; -1 for none."""
+    shape = query.y[:, 0].shape
+    width = max((sums.nearest.shape[1] for sums in found if sums is not None), default=1)
+    ids = torch.full((shape.numel(), width), NO_PATCH, device=query.y.device)
+    for region, sums in zip(sampled_regions(query.geometry), found, strict=True):
+        if sums is not None:
+            ids[region.places(query).flatten()] = sums.nearest
+    return ids.reshape(*shape, width)
+
+
 def _scan_pairs(query: Query, region: Region, draws: PairDraws) -> PosteriorRecord:
     """The sums of each group for the region's pixels; fields are [g, q]."""
     y = region.seen_of(query.y)
@@ -279,48 +328,19 @@ def _scan_all(query: Query, region: Region) -> PosteriorRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _RegionEstimate:
-    """The sums of a region's pixels, and the nearest patches found for each.
+class RegionPlan:
+    """How a region is estimated.
 
     Attributes:
-        squared_errors_variance: of the sum of squared errors of each state's pixels.
+        num_patches: that each pixel meets in the tail.
+        draws: of the tail; None where there is none.
+        summed: whether all patches are summed.
+        rng: for a pilot.
     """
 
-    record: PosteriorRecord
-    nearest: Int[Tensor, "q k"]
-    squared_errors_variance: Float[Tensor, " b"] | float = 0.0
-
-
-def check_numbers(*, k: int, tail: int, nprobe: int, tolerance: float | None, seed: int) -> None:
-    """Raise SamplerConfigError unless the settings are in range."""
-    if k < 1:
-        raise SamplerConfigError(f"k is {k}. Give at least 1 patch to retrieve.")
-    if tail < 0 or tail == 1:
-        raise SamplerConfigError(
-            f"tail is {tail}. Give at least 2 draws, without which there is no standard "
-            "error, or 0 for the biased average of the retrieved patches alone."
-        )
-    if nprobe < 1:
-        raise SamplerConfigError(f"nprobe is {nprobe}. Give at least 1 inverted list.")
-    if tolerance is not None and not 0 <= tolerance < inf:
-        raise SamplerConfigError(
-            f"tolerance is {tolerance}. Give a standard error in [-1, 1] units, such as "
-            "0.02; 0 scans exactly."
-        )
-    check_seed(seed)
-
-
-def _check_settings(settings: Retrieval) -> None:
-    """Raise SamplerConfigError unless k, tail, nprobe, tolerance and seed are in range."""
-    check_numbers(
-        k=settings.k, tail=settings.tail, nprobe=settings.nprobe, tolerance=settings.tolerance,
-        seed=settings.seed,
-    )  # fmt: skip
-    geometries = [index_geometry(settings.index, scale) for scale in settings.index.scales]
-    per_image = max(s.num_centers for geometry in geometries for s in geometry.signatures)
-    num_patches = len(settings.index.images) * per_image
-    if settings.k > num_patches:
-        raise SamplerConfigError(
-            f"k is {settings.k}, but a pixel has {num_patches} patches to retrieve from. "
-            f"Give 1 to {num_patches}; to sum them all, use the exact machine."
-        )
+    region: Region
+    searching: Searching
+    num_patches: int
+    draws: PairDraws | None
+    summed: bool
+    rng: np.random.Generator

@@ -1,6 +1,6 @@
 """What determines a run, and what `run.json` holds of it, whichever version wrote that."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from math import nan
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from patchindex import Boundary
+from patchindex.crew import Crew
 from patchindex.geometry import nearest_scale
 from sampler.errors import SamplerConfigError
 from sampler.estimator import Retrieval, check_numbers
@@ -16,6 +17,7 @@ from sampler.noise import check_num
 from sampler.results.json_files import (
     LACKS,
     LARGEST,
+    MANY,
     SIZE_WORDS,
     SIZES_WORDS,
     Amount,
@@ -44,7 +46,7 @@ from sampler.schedule import check_steps
 RUN_FILE = "run.json"
 # 1, which bears no number, has the patch sizes that were asked for in place of those compared
 SCHEMA_VERSION = 2
-ADDED_SETTINGS = ("strict_scales", "scales", "steps", "reference_steps")
+ADDED_SETTINGS = ("strict_scales", "scales", "steps", "reference_steps", "parts")
 
 MachineName = Literal["els", "ls", "is"]
 
@@ -58,6 +60,7 @@ class SamplerConfig:
         exact: sum over every patch instead of retrieving; LS and IS always do.
         boundary: of a machine without an index; None means zeros.
         k, tail, nprobe, tolerance, strict_scales: see `sampler.estimator.estimate.Retrieval`.
+        parts: see there, too; None is as few as the memory of a cluster's workers admits.
         scales: published name, file, or list; None: see `sampler.scales.default_scales`.
         num, seed, noise: how much noise and from where; a noise file overrides the other two.
         label: class to sample; None for all.
@@ -72,6 +75,7 @@ class SamplerConfig:
     nprobe: Count = Retrieval.nprobe
     tolerance: Annotated[float | None, Between(0, LARGEST)] = Retrieval.tolerance
     strict_scales: Flag = Retrieval.strict_scales
+    parts: Annotated[int | None, Between(1, MANY)] = None
     scales: TextOrNull = None
     num: Natural = 16
     seed: Annotated[int, Between(0, 2**64 - 1)] = 0
@@ -86,6 +90,8 @@ class SamplerConfig:
             raise SamplerConfigError(
                 f"machine is {self.machine!r}. Give one of {', '.join(get_args(MachineName))}."
             )
+        if self.parts is not None and self.parts < 1:
+            raise SamplerConfigError(f"parts is {self.parts}. Give at least 1 part of the index.")
         check_numbers(
             k=self.k, tail=self.tail, nprobe=self.nprobe, tolerance=self.tolerance, seed=self.seed
         )
@@ -146,6 +152,28 @@ class SourceResult:
     def title(self) -> str:
         """Name and number of the images."""
         return f"{Path(self.dataset).name}, {self.num_images:,} images"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterResult:
+    """Who did the work.
+
+    Attributes:
+        workers: how many there were in the end.
+        lost: names of those that went away.
+        kernels, devices: of all; more than one kind of each, if they were mixed.
+    """
+
+    workers: Count
+    lost: tuple[Text, ...]
+    kernels: tuple[Text, ...]
+    devices: tuple[Text, ...]
+
+    @classmethod
+    def of(cls, crew: Crew) -> "ClusterResult | None":
+        """The crew, unless it is this process."""
+        told = crew.report()
+        return None if told is None else cls(**asdict(told))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,6 +256,7 @@ class RunResult:
         device: that computed.
         seconds: of all steps together, without writing.
         trace: None without one.
+        cluster: None for a process alone.
         versions: of the libraries that computed, by name.
     """
 
@@ -239,6 +268,7 @@ class RunResult:
     seconds: Amount
     steps: Annotated[tuple[RunStep, ...], Field(min_length=1)]
     trace: TraceResult | None = None
+    cluster: ClusterResult | None = None
     versions: Versions = field(default_factory=dict)
 
     @property
