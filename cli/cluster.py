@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from cli.console import progress_bars
-from patchindex.cluster import VARIABLE, connect
+from patchindex.cluster import VARIABLE, ClusterError, connect, is_address, staged
 from patchindex.progress import no_progress
 
 cluster_option = click.option(
@@ -23,7 +23,8 @@ stage_option = click.option(
     "--stage",
     metavar="DIR",
     type=click.Path(path_type=Path),
-    help="With --cluster: folder on each worker's own disk, to which it copies the index first.",
+    help="Folder on each machine's own disk, to which the index is copied first. Then --index may "
+    "be an address of object storage, such as s3://bucket/faces.zarr.",
 )
 mixed_option = click.option(
     "--mixed",
@@ -40,11 +41,17 @@ def cluster_options(command: Callable[..., None]) -> Callable[..., None]:
     def connected(*, cluster: str | None, stage: Path | None, mixed: bool, **settings: Any) -> None:
         if cluster is not None:
             settings["device"] = "cpu"  # of this process: each worker has its own
+        sources = {}
+        asked = settings.get("index_path")
+        if asked is not None and is_address(asked):
+            copy = staged(asked, None, _needed(stage, asked))
+            settings["index_path"], sources = copy, {str(copy.absolute()): asked}
         with (
             progress_bars() as bars,
             connect(
                 cluster,
                 stage=stage,
+                sources=sources,
                 mixed=mixed,
                 progress=bars if cluster and sys.stderr.isatty() else no_progress,
             ) as crew,
@@ -52,3 +59,13 @@ def cluster_options(command: Callable[..., None]) -> Callable[..., None]:
             command(crew=crew, **settings)
 
     return cluster_option(stage_option(mixed_option(connected)))
+
+
+def _needed(stage: Path | None, address: str) -> Path:
+    """The folder for copies; raise ClusterError if there is none."""
+    if stage is None:
+        raise ClusterError(
+            f"{address} is read from a copy on this machine's own disk. Give a folder for it with "
+            "--stage DIR."
+        )
+    return stage

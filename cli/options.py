@@ -104,11 +104,19 @@ def options(*group: Callable[[Command], Command]) -> Callable[[Command], Command
     return decorate
 
 
+class IndexPath(click.Path):
+    """A path; an address of object storage stays as it is, for whoever copies it."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """See `click.ParamType`."""
+        return value if "://" in str(value) else super().convert(value, param, ctx)
+
+
 index_option = click.option(
     "--index",
     "index_path",
     metavar="PATH",
-    type=click.Path(path_type=Path),
+    type=IndexPath(path_type=Path),
     help="Index to retrieve from. [default: the newest in the user's home]",
 )
 

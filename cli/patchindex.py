@@ -11,6 +11,7 @@ import click
 from cli.console import Commands, progress_bars, resumable
 from cli.options import crop_option, device_option, open_device
 from cli.patchindex_query import query
+from cli.patchindex_worker import worker
 from patchindex import Boundary, ImageSet
 from patchindex.datasets import card_names, load_card
 from patchindex.environment import describe_environment
@@ -112,6 +113,7 @@ def datasets() -> None:
 
 
 main.add_command(query)
+main.add_command(worker)
 
 
 def parse_scales(text: str) -> tuple[int, ...]:

@@ -2,15 +2,15 @@
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from patchindex.cluster.errors import ClusterError
+from patchindex.cluster.errors import ClusterError, check_dask
+from patchindex.cluster.staging import Stage
 from patchindex.cluster.worker import quiet_nannies, worker_settings
 from patchindex.crew import LOCAL, Crew
 from patchindex.progress import ProgressCallback, no_progress
@@ -19,16 +19,8 @@ if TYPE_CHECKING:
     from distributed import Client
 
 VARIABLE = "PATCHINDEX_CLUSTER"
-CONNECT_SECONDS = 20
+CONNECT_SECONDS = 10
 EXAMPLE = "Give local, local:4, tcp://HOST:8786, or the JSON file of `dask scheduler`."
-
-
-def _check_dask() -> None:
-    """Raise ClusterError unless Dask is installed."""
-    if find_spec("distributed") is None:
-        raise ClusterError(
-            "a cluster needs Dask, which is not installed. Run `pip install 'patchindex[cluster]'`."
-        )
 
 
 @contextmanager
@@ -36,6 +28,7 @@ def connect(
     address: str | None,
     *,
     stage: Path | None = None,
+    sources: Mapping[str, str] | None = None,
     mixed: bool = False,
     progress: ProgressCallback = no_progress,
 ) -> Iterator[Crew]:
@@ -46,6 +39,7 @@ def connect(
             tcp://HOST:8786; or the file that `dask scheduler --scheduler-file` wrote. None is this
             process alone.
         stage: folder on each worker's own disk, to which it copies the indices that it reads.
+        sources: of copies that this process has made, the addresses that workers copy from.
         mixed: let workers of different instruction sets and devices serve, whose results differ in
             the seventh digit.
         progress: told of the units of every call.
@@ -62,7 +56,7 @@ def connect(
     if address is None:
         yield LOCAL
         return
-    _check_dask()
+    check_dask()
     from patchindex.cluster.dask_crew import DaskCrew  # noqa: PLC0415 - imports Dask
 
     # what Dask logs of lost workers is told by us, in the words of the computation
@@ -70,7 +64,14 @@ def connect(
         logging.getLogger(name).setLevel(logging.CRITICAL)
     with ExitStack() as stack:
         client, expected = _client(address, stack)
-        yield DaskCrew(client, expected=expected, stage=stage, mixed=mixed, progress=progress)
+        copies = None if stage is None else Stage(stage, dict(sources or {}))
+        yield DaskCrew(
+            client,
+            expected=expected,
+            stage=copies,
+            mixed=mixed,
+            progress=progress,
+        )
 
 
 def _client(address: str, stack: ExitStack) -> "tuple[Client, int]":

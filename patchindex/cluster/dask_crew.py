@@ -16,6 +16,7 @@ from distributed.comm.core import CommClosedError
 
 from patchindex.cluster.checks import faults, format_failure
 from patchindex.cluster.errors import ClusterError
+from patchindex.cluster.staging import Stage
 from patchindex.cluster.wire import pack, unpack
 from patchindex.cluster.worker import Refusal, WorkerReport, do, grant, passed_on, report
 from patchindex.crew import CrewReport
@@ -42,7 +43,7 @@ class DaskCrew:
         client: Client,
         *,
         expected: int,
-        stage: Path | None,
+        stage: Stage | None,
         mixed: bool,
         progress: ProgressCallback,
     ) -> None:

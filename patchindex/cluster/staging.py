@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,24 @@ from patchindex.paths import locked_folder, sync
 NAMED_BY = 16  # digits of the digest
 PATIENCE = 3600.0  # seconds for another worker of this host that copies the same index
 COPY_BYTES = 2**24
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Where workers copy indices to, and where from.
+
+    Attributes:
+        folder: on each worker's own disk.
+        sources: addresses of those indices that the calling process has copied, by their paths
+            there; all others are copied from where they lie.
+    """
+
+    folder: Path
+    sources: dict[str, str]
+
+    def place_of(self, path: str, digest: str) -> str:
+        """The folder of this worker's copy."""
+        return str(staged(self.sources.get(path, path), digest, self.folder))
 
 
 def staged(source: str, digest: str | None, folder: Path) -> Path:

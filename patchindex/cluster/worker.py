@@ -4,14 +4,16 @@ import os
 import socket
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from patchindex.cluster.staging import staged
+from patchindex.cluster.errors import check_dask
+from patchindex.cluster.staging import Stage
 from patchindex.cluster.wire import Packed, pack, unpack
 from patchindex.device import CPU, Device, describe_device
 from patchindex.environment import (
@@ -22,7 +24,7 @@ from patchindex.environment import (
     set_threads,
 )
 from patchindex.errors import UserError
-from patchindex.index import PatchIndex
+from patchindex.index import ListSearchKind, PatchIndex
 from patchindex.index.patch_index import Pickled, reopen
 
 # set by whoever starts a worker
@@ -57,7 +59,7 @@ class WorkerReport:
 
 
 def report(
-    wanted: Pickled | None, stage: Path | None, witness: Path | None, dask_worker: Any = None
+    wanted: Pickled | None, stage: Stage | None, witness: Path | None, dask_worker: Any = None
 ) -> WorkerReport:
     """What this worker is, and whether it can serve.
 
@@ -96,7 +98,7 @@ async def grant(token: str, dask_worker: Any = None) -> None:
     await dask_worker.set_resources(**{token: 1})
 
 
-def do(shared: Packed, unit: Packed, stage: Path | None) -> Packed:
+def do(shared: Packed, unit: Packed, stage: Stage | None) -> Packed:
     """One unit: `work(unit, *shared)`; an error that its user can mend is a result, not a retry."""
     set_threads(int(os.environ.get(THREADS, os.cpu_count() or 1)))  # of the thread that Dask chose
     read = partial(unpack, place=place_here(), open_index=partial(_open_index, stage))
@@ -124,20 +126,29 @@ def place_here() -> torch.device:
     return torch.device(os.environ.get(DEVICE, "cpu"))
 
 
-def _open_index(stage: Path | None, pickled: Pickled) -> PatchIndex:
-    """The index, opened once."""
-    if pickled.labels is not None:
-        return _opened(stage, pickled.path, pickled.digest, pickled.list_search).relabelled(
-            pickled.labels
-        )
-    return _opened(stage, pickled.path, pickled.digest, pickled.list_search)
+def _open_index(stage: Stage | None, pickled: Pickled) -> PatchIndex:
+    """The index, opened once; its classes, where it is asked for with others."""
+    opened = _opened(pickled.path, pickled.digest, pickled.list_search, _Same(stage))
+    return opened if pickled.labels is None else _relabelled(opened, pickled.labels.tobytes())
 
 
 @lru_cache(OPEN_INDICES)
-def _opened(stage: Path | None, path: str, digest: str, list_search: Any) -> PatchIndex:
-    place = path if stage is None else str(staged(path, digest, stage))
-    place_of = Pickled(path=place, digest=digest, list_search=list_search, labels=None)
-    return reopen(place_of, Device(place_here()))
+def _opened(path: str, digest: str, list_search: ListSearchKind, stage: "_Same") -> PatchIndex:
+    place = path if stage.value is None else stage.value.place_of(path, digest)
+    where = Pickled(path=place, digest=digest, list_search=list_search, labels=None)
+    return reopen(where, Device(place_here()))
+
+
+@lru_cache(OPEN_INDICES)
+def _relabelled(opened: PatchIndex, labels: bytes) -> PatchIndex:
+    return opened.relabelled(np.frombuffer(labels, dtype=np.int64))
+
+
+@dataclass(frozen=True)
+class _Same:
+    """A stage that is equal to any other: it only says where copies lie."""
+
+    value: Stage | None = field(compare=False)
 
 
 def worker_settings(threads: int, place: torch.device = CPU) -> dict[str, str]:
@@ -160,6 +171,7 @@ def serve(scheduler: Sequence[str], *, name: str | None, threads: int, place: to
         scheduler: the arguments by which `dask worker` finds it, and its own other options.
         name: in messages; None for the host's name and the number of the process.
     """
+    check_dask()
     from distributed.cli.dask_worker import main  # noqa: PLC0415
 
     os.environ |= worker_settings(threads, place)
