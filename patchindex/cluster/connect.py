@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,15 +64,9 @@ def connect(
     for name in ("distributed", "distributed.core", "distributed.scheduler", "distributed.nanny"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     with ExitStack() as stack:
-        client, expected = _client(address, stack)
         copies = None if stage is None else Stage(stage, dict(sources or {}))
-        yield DaskCrew(
-            client,
-            expected=expected,
-            stage=copies,
-            mixed=mixed,
-            progress=progress,
-        )
+        opened = partial(_client, address, stack)
+        yield DaskCrew(opened, stage=copies, mixed=mixed, progress=progress)
 
 
 def _client(address: str, stack: ExitStack) -> "tuple[Client, int]":
@@ -140,5 +135,5 @@ def _local_cluster(count: int) -> Any:
             "port": 0,
         },
     }
-    with quiet_nannies():
+    with quiet_nannies("critical"):
         return SpecCluster(scheduler=scheduler, workers=workers, silence_logs=logging.CRITICAL)

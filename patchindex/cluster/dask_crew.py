@@ -6,6 +6,7 @@ units of this crew ask for, one at a time. Workers may come and go at any moment
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
@@ -36,18 +37,21 @@ Result = TypeVar("Result")
 
 
 class DaskCrew:
-    """The workers of a cluster that passed the checks; see `patchindex.cluster.connect`."""
+    """The workers of a cluster that passed the checks; see `patchindex.cluster.connect`.
+
+    Args:
+        opened: connects, and tells how many workers will certainly come.
+    """
 
     def __init__(
         self,
-        client: Client,
+        opened: Callable[[], tuple[Client, int]],
         *,
-        expected: int,
         stage: Stage | None,
         mixed: bool,
         progress: ProgressCallback,
     ) -> None:
-        self._client, self._expected, self._progress = client, expected, progress
+        self._opened, self._progress = cache(opened), progress
         self._stage, self._mixed = stage, mixed
         self._token = f"patchindex-{uuid4().hex}"
         self._wanted: Pickled | None = None
@@ -59,6 +63,11 @@ class DaskCrew:
         self._kernels: set[str] = set()
         self._devices: set[str] = set()
         self._stage_name = "units"
+
+    @property
+    def _client(self) -> Client:
+        """Connected when it is first asked for, so that no mistake waits for a cluster."""
+        return self._opened()[0]
 
     @property
     def size(self) -> int:
@@ -187,7 +196,7 @@ class DaskCrew:
         """Wait for a first worker, or for all that will certainly come."""
         logger.info("waiting for workers")
         try:
-            self._client.wait_for_workers(self._expected, timeout=PATIENCE_SECONDS)
+            self._client.wait_for_workers(self._opened()[1], timeout=PATIENCE_SECONDS)
         except TimeoutError:
             raise ClusterError(
                 f"no worker came within {PATIENCE_SECONDS} s. Start some with `patchindex worker "

@@ -156,11 +156,11 @@ def worker_settings(threads: int, place: torch.device = CPU) -> dict[str, str]:
     return {DEVICE: str(place), THREADS: str(threads)}
 
 
-def quiet_nannies() -> AbstractContextManager[object]:
-    """Until the end of the block, processes are started that log errors only."""
+def quiet_nannies(level: str) -> AbstractContextManager[object]:
+    """Until the end of the block, processes are started that log nothing below this level."""
     import dask  # noqa: PLC0415 - comes with the extra
 
-    quiet = {"DASK_DISTRIBUTED__LOGGING__DISTRIBUTED": "error"}
+    quiet = {"DASK_DISTRIBUTED__LOGGING__DISTRIBUTED": level}
     return dask.config.set({"distributed.nanny.pre-spawn-environ": quiet})
 
 
@@ -175,7 +175,7 @@ def serve(scheduler: Sequence[str], *, name: str | None, threads: int, place: to
     from distributed.cli.dask_worker import main  # noqa: PLC0415
 
     os.environ |= worker_settings(threads, place)
-    with quiet_nannies():
+    with quiet_nannies("error"):
         main.main(
             [
                 *scheduler, "--nthreads", "1", "--memory-limit", "0", "--no-dashboard",
