@@ -6,7 +6,7 @@ units of this crew ask for, one at a time. Workers may come and go at any moment
 
 import logging
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
@@ -18,7 +18,7 @@ from distributed.comm.core import CommClosedError
 from patchindex.cluster.checks import faults, format_failure
 from patchindex.cluster.errors import ClusterError
 from patchindex.cluster.staging import Stage
-from patchindex.cluster.wire import pack, unpack
+from patchindex.cluster.wire import Packed, pack, unpack
 from patchindex.cluster.worker import Refusal, WorkerReport, do, grant, passed_on, report
 from patchindex.crew import CrewReport
 from patchindex.device import CPU
@@ -27,6 +27,7 @@ from patchindex.index.patch_index import Pickled, reopen
 from patchindex.progress import ProgressCallback
 
 LOOK_SECONDS = 0.5  # between two looks at who is there
+IDLE_LOOKS = 2  # of which each finds no unit anywhere
 RETRIES = 3
 WITNESS = ".witness-"
 PATIENCE_SECONDS = 120  # for a first worker
@@ -132,32 +133,18 @@ class DaskCrew:
         """See `Crew.run`.
 
         Raises:
-            ClusterError: a unit ended four workers.
+            ClusterError: a unit ended four workers, or all of them were lost four times.
             UserError: as `work` does.
         """
         self._look_round()
-        name = f"{work.__name__.strip('_')}-{uuid4().hex}"
-        held = self._client.submit(
-            passed_on, pack((work, shared)), key=f"{name}-shared", retries=RETRIES
-        )
-        homes = sorted(self._serving)
-        futures = [
-            self._client.submit(
-                do,
-                held,
-                pack(unit),
-                self._stage,
-                key=f"{name}-{number}",
-                workers=[homes[number * len(homes) // len(units)]] if homes else None,
-                allow_other_workers=True,
-                resources={self._token: 1},
-                retries=RETRIES,
-            )
-            for number, unit in enumerate(units)
-        ]
+        futures: list[Future[Any]] = []
         try:
-            self._wait(futures)
-            return [self._result(packed) for packed in self._client.gather(futures)]
+            for _ in range(RETRIES + 1):
+                name = f"{work.__name__.strip('_')}-{uuid4().hex}"
+                futures = self._submit(name, pack((work, shared)), units)
+                if self._wait(name, futures):
+                    return [self._result(packed) for packed in self._client.gather(futures)]
+                self._client.cancel(futures, force=True)
         except KilledWorker as error:
             raise ClusterError(
                 f"{self._stage_name}: a unit ended {RETRIES + 1} workers, the last of them "
@@ -166,6 +153,32 @@ class DaskCrew:
         except BaseException:
             self._client.cancel(futures, force=True)
             raise
+        raise ClusterError(
+            f"{self._stage_name}: all workers were lost {RETRIES + 1} times. Look at their memory "
+            "and logs."
+        )
+
+    def _submit(self, name: str, shared: Packed, units: Sequence[Any]) -> list[Future[Any]]:
+        """The units, of which each depends on a copy of what they share that its home has.
+
+        Dask sends a unit to where that copy is, or to any other that serves. Asked for a worker by
+        its address or else any other, it would take those that do not serve, too.
+        """
+        submit = partial(self._client.submit, retries=RETRIES)
+        held = submit(passed_on, shared, key=f"{name}-shared")
+        copies = [
+            submit(
+                passed_on, held, key=f"{name}-at-{number}", workers=[home], allow_other_workers=True
+            )
+            for number, home in enumerate(sorted(self._serving))
+        ] or [held]
+        return [
+            submit(
+                do, copies[number * len(copies) // len(units)], pack(unit), self._stage,
+                key=f"{name}-{number}", resources={self._token: 1},
+            )
+            for number, unit in enumerate(units)
+        ]  # fmt: skip
 
     def _result(self, packed: Any) -> Any:
         """What a unit returned, here."""
@@ -174,23 +187,37 @@ class DaskCrew:
             raise value.error
         return value
 
-    def _wait(self, futures: Sequence[Future[Any]]) -> None:
-        """Return when all are done or one has failed; meanwhile tell who came and went."""
+    def _wait(self, name: str, futures: Sequence[Future[Any]]) -> bool:
+        """Return when all are done or one has failed; meanwhile tell who came and went.
+
+        Returns:
+            False if units must be submitted again: when all that served are lost, Dask keeps units
+            back, and does not look at them again when others are let in.
+        """
         finished: SimpleQueue[Future[Any]] = SimpleQueue()
         for future in futures:
             future.add_done_callback(finished.put)
-        done = 0
+        done = idle = 0
         self._progress(self._stage_name, 0, len(futures))
         while done < len(futures):
             try:
                 future = finished.get(timeout=LOOK_SECONDS)
             except Empty:
                 self._look_round()
+                idle = idle + 1 if self._serving and not self._is_under_way(name) else 0
+                if idle == IDLE_LOOKS:
+                    return False
                 continue
             if future.status != "finished":
-                return  # gathering raises its error
-            done += 1
+                return True  # gathering raises its error
+            done, idle = done + 1, 0
             self._progress(self._stage_name, done, len(futures))
+        return True
+
+    def _is_under_way(self, name: str) -> bool:
+        """Whether some worker has a part of this."""
+        there = self._client.processing().values()
+        return any(str(key).startswith(name) for keys in there for key in keys)
 
     def _wait_for_workers(self) -> None:
         """Wait for a first worker, or for all that will certainly come."""

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 import zarr
 
+from patchindex.crew import LOCAL, Crew
 from patchindex.device import CPU
 from patchindex.errors import StoreError
 from patchindex.geometry import PatchGeometry
@@ -24,11 +25,11 @@ from patchindex.index.job import (
     locked,
     seconds_of,
 )
-from patchindex.index.lists import block_images, shard_ranges
+from patchindex.index.lists import shard_ranges
 from patchindex.index.patch_index import PatchIndex
-from patchindex.index.plan import check_disk, check_patches, plan_build
+from patchindex.index.plan import BuildPlan, check_disk, check_patches, plan_build
 from patchindex.index.schema import Job, Manifest
-from patchindex.index.shard import write_shard
+from patchindex.index.shard import ScaleWork, build_shard
 from patchindex.index.store import (
     hash_json,
     is_stray,
@@ -39,7 +40,7 @@ from patchindex.index.store import (
 )
 from patchindex.index.train import train_scale
 from patchindex.index.trained import TrainedScale
-from patchindex.progress import ProgressCallback, no_progress
+from patchindex.progress import LocalProgress, ProgressCallback, no_progress
 
 logger = logging.getLogger(__name__)
 
@@ -54,17 +55,22 @@ def build_index(
     progress: ProgressCallback | None = None,
     overwrite: bool = False,
     device: torch.device = CPU,
+    crew: Crew = LOCAL,
 ) -> PatchIndex:
     """Build the index at `out`, or finish building it, and open it.
 
     Every legal patch of every image is in it exactly once per scale. The same images and config
-    give the same bits on the same device, however often the build was interrupted.
+    give the same bits on the same device, however often the build was interrupted, and whoever
+    does its shards.
 
     Args:
         overwrite: replace an index at `out`, once the new one is complete.
         device: where patches are projected and assigned to lists.
+        crew: who does the shards, once this process has trained a scale; others compute on devices
+            of their own, and must share the folder of `out`.
 
     Raises:
+        ClusterError: of a cluster's crew, if workers cannot serve.
         GeometryError: a scale is too large for the images.
         IndexConfigError: a scale has more patches than an index can hold.
         LockedError: another process builds at `out`.
@@ -83,20 +89,20 @@ def build_index(
     with translate_write_errors(target, RESUME), locked(target) as work:
         if not _finished(target, work, job, overwrite):
             work.adopt(job)
-            for line in plan.lines():
-                logger.info("%s", line)
-            if device.type != "cpu":
-                logger.info("plan: less time than that, because %s computes", device)
+            crew.admit(folder=work.path)
+            _log_plan(plan, device, crew)
             check_disk(plan, work.path, already=work.num_bytes())
             _write_images(work, images)
             finished = {IMAGES: [IMAGES]}
             seconds = 0.0
             for number, geometry in enumerate(geometries, 1):
                 names = _build_scale(
-                    work, images, geometry, config, progress or no_progress, device=device
-                )
+                    work, images, geometry, config, progress or no_progress,
+                    device=device, crew=crew,
+                )  # fmt: skip
                 finished[f"{geometry.patch_size}"] = names
-                seconds += seconds_of(work, names)
+                seconds += seconds_of(work, names[:1])
+                seconds += seconds_of(work, names[1:]) / min(crew.size, len(names) - 1)
                 if number < len(geometries):
                     left = plan.time_left(number, seconds)
                     logger.info("scale %d is done; about %s left", geometry.patch_size, left)
@@ -104,6 +110,20 @@ def build_index(
             work.swap_in(target)
             logger.info("%s is complete", target)
     return PatchIndex.open(target)
+
+
+def _log_plan(plan: BuildPlan, device: torch.device, crew: Crew) -> None:
+    """Tell people the plan."""
+    for line in plan.lines():
+        logger.info("%s", line)
+    if device.type != "cpu":
+        logger.info("plan: less time than that, because %s computes", device)
+    if crew.size > 1:
+        logger.info(
+            "plan: that is for one process; %d workers share the shards, and each needs no more "
+            "memory than that",
+            crew.size,
+        )
 
 
 def _finished(target: Path, work: WorkDir, job: Job, overwrite: bool) -> bool:
@@ -168,24 +188,24 @@ def _build_scale(
     progress: ProgressCallback,
     *,
     device: torch.device,
+    crew: Crew,
 ) -> list[str]:
     """Write all arrays of one scale, once; under which names that is noted."""
     name = f"{geometry.patch_size}"
-    shards = shard_ranges(geometry, len(images), config)
-    names = [name, *(f"{name}-{number}" for number in range(len(shards)))]
+    num_shards = len(shard_ranges(geometry, len(images), config))
+    names = [name, *(f"{name}-{number}" for number in range(num_shards))]
     trained = _trained_scale(work, images, geometry, config, progress, device=device)
-    missing = [n for n, noted in enumerate(names[1:]) if not work.read_json(noted)]
-    if missing:
-        assigner = Assigner.of(trained, geometry, device)
-    for number in missing:
-        start, path = time.perf_counter(), f"scales/{name}/shards/{number}"
-        group = zarr.open_group(work.store, mode="r+").create_group(path, overwrite=True)
-        write_shard(
-            group, images, shards[number], assigner,
-            block=block_images(geometry, config), progress=progress,
-        )  # fmt: skip
-        arrays = [f"{path}/{array}" for array in sorted(group.array_keys())]
-        finish_arrays(work, f"{name}-{number}", arrays, time.perf_counter() - start)
+    with work.units() as units:
+        missing = [n for n, noted in enumerate(names[1:]) if not work.read_json(noted)]
+        for number in missing:
+            work.remove(f"store/scales/{name}/shards/{number}")
+        if missing:
+            scale = ScaleWork(
+                work=work, units=units, config=config,
+                assigner=Assigner.of(trained, geometry, device), progress=LocalProgress(progress),
+            )  # fmt: skip
+            crew.begin(f"scale {name}: assign")
+            crew.run(build_shard, missing, scale)
     return names
 
 

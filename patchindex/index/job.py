@@ -6,11 +6,16 @@
       store/               the index to be; renamed to NAME.zarr when complete
       images.json          marks that the images are in the store; a scale has {P}.json, and
                            each of its shards {P}-{K}.json
+      units-X/             what units of a crew are writing, see `finish_unit`
       replaced/            the old index on its way out
 
 Every mark appears whole or not at all (written beside, then renamed), and only once the arrays that
 it names are on the disk; arrays without one are written again. What is here belongs to nobody once
 job.json is gone, which is therefore removed before anything that a build relies on.
+
+Workers share this folder, but no lock. Each unit writes into a folder of its own in units-X, and
+leaves it by being renamed. The process that holds the lock moves units-X away before it looks at
+what is finished: whatever worker it has lost sight of can change nothing from then on.
 """
 
 import json
@@ -22,6 +27,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypedDict
+from uuid import uuid4
 
 import zarr
 
@@ -44,6 +50,8 @@ from patchindex.paths import LOCK, locked_folder, sync, whole_file
 logger = logging.getLogger(__name__)
 
 IMAGES = "images"  # marks in IMAGES.json that the store was begun
+UNITS = "units-"  # begins the name of the folder of units
+ARRAYS, NOTE = "arrays", "note.json"  # in a unit's own folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +72,7 @@ class WorkDir:
 
     def adopt(self, job: Job) -> None:
         """Keep what is here if it belongs to this job, else start clean."""
+        self._drop_units()
         found = self.read_json("job")
         if found == job and not self.was_emptied():
             logger.info("resuming the build in %s", self.path)
@@ -72,6 +81,29 @@ class WorkDir:
             logger.warning("%s belongs to another build; starting from the beginning", self.path)
         self.clear()
         self.write_json("job", job)
+
+    @contextmanager
+    def units(self) -> Iterator[Path]:
+        """A new folder for what units write, until the end of the block.
+
+        Units that were begun earlier change nothing here any more, wherever they still run.
+        """
+        self._drop_units()
+        folder = self.path / f"{UNITS}{uuid4().hex}"
+        folder.mkdir()
+        try:
+            yield folder
+        finally:
+            self._drop_units()
+
+    def _drop_units(self) -> None:
+        """Remove what units have left.
+
+        Listing the folder and renaming in it also have an NFS client forget what was not there.
+        """
+        for folder in self.path.glob(f"{UNITS}*"):
+            moved = folder.rename(self.path / f"{UNITS}{uuid4().hex}")
+            shutil.rmtree(moved, ignore_errors=True)  # NFS keeps what is open; next time it goes
 
     def swap_in(self, target: Path) -> None:
         """Put the finished store where `target` is, and only then remove what was there."""
@@ -172,11 +204,53 @@ class _Note(TypedDict):
 
 def finish_arrays(work: WorkDir, name: str, arrays: list[str], seconds: float) -> None:
     """Put arrays on the disk for good, and note their checksums under NAME.json."""
-    described: dict[str, ArrayEntry] = {}
-    for array in arrays:
-        described[array] = describe_array(work.store, array)
-        sync(chunk_path(work.store / array, len(described[array]["shape"])))
+    described = {array: _flushed(work.store, array) for array in arrays}
     work.write_json(name, _Note(arrays=described, seconds=seconds))
+
+
+def _flushed(root: Path, array: str) -> ArrayEntry:
+    """The entry of an array, which is on the disk for good."""
+    entry = describe_array(root, array)
+    sync(chunk_path(root / array, len(entry["shape"])))
+    sync(root / array / "zarr.json")
+    return entry
+
+
+@contextmanager
+def unit_folder(units: Path) -> Iterator[Path]:
+    """A new folder for one unit, gone at the end of the block."""
+    folder = units / uuid4().hex
+    folder.mkdir()  # not its parents: where those are gone, nobody waits for this unit
+    (folder / NOTE).touch()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def finish_unit(work: WorkDir, folder: Path, group: str, name: str, seconds: float) -> None:
+    """Put the arrays that a unit wrote into the store for good, and note them under NAME.json.
+
+    Where another unit has put the same there, that stays.
+
+    Args:
+        folder: of the unit, in whose ARRAYS they are.
+        group: where in the store they belong.
+    """
+    written, target = folder / ARRAYS, work.store / group
+    arrays = sorted(path.parent.name for path in written.glob("*/zarr.json"))
+    described = {f"{group}/{array}": _flushed(written, array) for array in arrays}
+    # Zarr makes folders anew that were removed, but only one that is still wanted has this file
+    with (folder / NOTE).open("r+", encoding="utf-8") as note:
+        note.write(canonical_json(_Note(arrays=described, seconds=seconds)))
+    sync(folder / NOTE)
+    try:
+        written.rename(target)
+    except OSError:
+        if not target.exists():
+            raise
+    sync(target.parent)
+    (folder / NOTE).replace(work.path / f"{name}.json")
 
 
 def seconds_of(work: WorkDir, names: Sequence[str]) -> float:

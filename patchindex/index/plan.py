@@ -50,7 +50,7 @@ class ScalePlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildPlan:
-    """A whole build; what was there before is not counted.
+    """A whole build, without what was there before and what killed workers leave for a while.
 
     Attributes:
         disk_bytes: of the finished index, which is the most that is on disk at any moment.

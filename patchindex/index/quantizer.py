@@ -28,13 +28,13 @@ class Quantizer:
     Attributes:
         centers: of each cell.
         rows: centroids, cell after cell.
-        offsets: first row of each cell.
+        offsets: first row of each cell; on the host, wherever the tensors are.
         numbers: number of each row among the centroids.
     """
 
     centers: Float[Tensor, "cells lead"]
     rows: Float[Tensor, "nlist lead"]
-    offsets: Int[Tensor, " cells_plus_1"]
+    offsets: Int[ndarray, " cells_plus_1"]
     numbers: Int[Tensor, " nlist"]
 
     @classmethod
@@ -51,7 +51,7 @@ class Quantizer:
         return cls(
             centers=torch.from_numpy(centers[used].copy()),
             rows=torch.from_numpy(centroids[numbers]),
-            offsets=torch.from_numpy(offsets.astype(np.int64)),
+            offsets=offsets.astype(np.int64),
             numbers=torch.from_numpy(numbers.astype(np.int32)),
         )
 
@@ -69,7 +69,9 @@ class Quantizer:
         """
         visits = min(VISITS, len(self.centers))
         return self.numbers[
-            nearest_in_cells(self.centers, self.rows, self.offsets, vectors, visits).long()
+            nearest_in_cells(
+                self.centers, self.rows, torch.from_numpy(self.offsets), vectors, visits
+            ).long()
         ]
 
 

@@ -1,26 +1,69 @@
-"""Sort the patches of a shard into inverted lists, and write them."""
+"""Sort the patches of a shard into inverted lists, and write them: a unit that any crew can do."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 import zarr
-from jaxtyping import Int, UInt32
+from jaxtyping import Int, UInt8, UInt32
 from numpy import ndarray
 
 from patchindex.geometry import PatchGeometry, patch_ids
-from patchindex.images import ImageSet
 from patchindex.index.assign import Assigner
-from patchindex.index.lists import center_rectangle
+from patchindex.index.config import IndexConfig
+from patchindex.index.job import ARRAYS, IMAGES, WorkDir, finish_unit, unit_folder
+from patchindex.index.lists import block_images, center_rectangle, shard_ranges
 from patchindex.index.scale import list_checksums
-from patchindex.index.store import create_array, write_array
+from patchindex.index.store import create_array, map_array, write_array
 from patchindex.kernels.in_threads import in_threads
-from patchindex.progress import ProgressCallback
+from patchindex.progress import LocalProgress, ProgressCallback
 
 SORTED = 2**20  # patches that a thread sorts at a time
 
 
-def write_shard(
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ScaleWork:
+    """What all shards of a scale need; on whose device the assigner is, they are assigned.
+
+    Attributes:
+        work: folder of the build, with the images in its store.
+        units: where units write, see `WorkDir.units`.
+        progress: told how many of all images are done.
+    """
+
+    work: WorkDir
+    units: Path
+    config: IndexConfig
+    assigner: Assigner
+    progress: LocalProgress
+
+
+def build_shard(number: int, scale: ScaleWork) -> None:
+    """Put a shard into the store and note it, if that is not done.
+
+    This may be done twice, even at once, and may end at any moment.
+    """
+    work, geometry = scale.work, scale.assigner.geometry
+    name = f"{geometry.patch_size}-{number}"
+    if work.read_json(name):
+        return
+    start = time.perf_counter()
+    pixels = map_array(work.store, "images", work.read_json(IMAGES)["arrays"]["images"])
+    with unit_folder(scale.units) as folder:
+        _write_shard(
+            zarr.create_group(folder / ARRAYS), pixels,
+            shard_ranges(geometry, len(pixels), scale.config)[number], scale.assigner,
+            block=block_images(geometry, scale.config), progress=scale.progress,
+        )  # fmt: skip
+        group = f"scales/{geometry.patch_size}/shards/{number}"
+        finish_unit(work, folder, group, name, time.perf_counter() - start)
+
+
+def _write_shard(
     group: zarr.Group,
-    images: ImageSet,
+    pixels: UInt8[ndarray, "n c h w"],
     which: range,
     assigner: Assigner,
     *,
@@ -31,16 +74,16 @@ def write_shard(
 
     Args:
         group: empty; gets `ids`, `codes`, `offsets`, and the checksums of each list.
-        which: the images, of which the first is a multiple of `block`.
+        which: its images, of which the first is a multiple of `block`.
         block: see `Assigner.assign`.
         progress: told how many of all images are done.
     """
     stage = f"scale {assigner.geometry.patch_size}: assign"
-    progress(stage, which.start, len(images))
-    pixels = images.pixels[which.start : which.stop]
+    progress(stage, which.start, len(pixels))
     lists, unsorted = assigner.assign(
-        pixels, block, lambda done: progress(stage, which.start + done, len(images))
-    )
+        pixels[which.start : which.stop], block,
+        lambda done: progress(stage, which.start + done, len(pixels)),
+    )  # fmt: skip
     blocks = [slice(first, first + SORTED) for first in range(0, len(lists), SORTED)]
     nlist = int(assigner.signature_lists[-1])
     counts = np.stack([np.bincount(lists[rows], minlength=nlist) for rows in blocks])
@@ -60,7 +103,7 @@ def write_shard(
     write_array(group, "offsets", offsets)
     for name, values in (("ids", ids), ("codes", codes)):
         write_array(group, f"{name}_crc32c", list_checksums(values, offsets))
-    progress(stage, which.stop, len(images))
+    progress(stage, which.stop, len(pixels))
 
 
 def _legal_ids(geometry: PatchGeometry, num_images: int) -> UInt32[ndarray, " m"]:

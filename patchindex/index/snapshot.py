@@ -124,7 +124,7 @@ def _read_snapshot(path: Path) -> Snapshot:
             path=path,
             manifest=manifest,
             config=config,
-            mapped_pixels=map_array(path, "images", manifest),
+            mapped_pixels=map_array(path, "images", manifest["arrays"]["images"]),
             labels=_read_optional(path, "labels", manifest),
             names=_read_names(path, manifest),
             scales={p: _read_scale(path, p, manifest, config) for p in config.scales},
@@ -185,7 +185,10 @@ def _read_shard(
     path: Path, prefix: str, manifest: Manifest, images: range, geometry: PatchGeometry
 ) -> ListShard:
     """The lists of a shard, whose offsets are checked."""
-    ids, codes = (map_array(path, f"{prefix}/{name}", manifest) for name in ("ids", "codes"))
+    ids, codes = (
+        map_array(path, name, manifest["arrays"][name])
+        for name in (f"{prefix}/ids", f"{prefix}/codes")
+    )
     offsets, codes_crc32c, ids_crc32c = (
         read_array(path, f"{prefix}/{name}", manifest)
         for name in ("offsets", "codes_crc32c", "ids_crc32c")

@@ -280,13 +280,12 @@ def num_bytes(entry: ArrayEntry) -> int:
     return np.dtype(entry["dtype"]).itemsize * math.prod(entry["shape"])
 
 
-def map_array(path: Path, name: str, manifest: Manifest) -> Shaped[ndarray, "..."]:
+def map_array(path: Path, name: str, entry: ArrayEntry) -> Shaped[ndarray, "..."]:
     """An array of the index, mapped for reading only; its folder may go away from here on.
 
     A private writable map would be counted as memory that the process may need, so that an index
     larger than the machine's memory could not be opened.
     """
-    entry = manifest["arrays"][name]
     with chunk_path(path / name, len(entry["shape"])).open("rb") as file:
         _check_bytes(path, name, entry, os.fstat(file.fileno()).st_size)
         shape = tuple(entry["shape"])

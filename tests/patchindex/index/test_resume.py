@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 from small_index import array_checksums, build_small, small_config, small_images
 
+from patchindex.crew import ThisProcess
 from patchindex.errors import LockedError, StoreError
-from patchindex.index import plan
+from patchindex.index import plan, shard
 from patchindex.index.build import build_index
+from patchindex.index.job import WorkDir
 from patchindex.index.patch_index import PatchIndex
 from patchindex.index.store import chunk_path
 from patchindex.paths import locked_folder
@@ -81,6 +83,41 @@ def test_a_shard_without_its_mark_is_written_again(out, built):
     assert array_checksums(build_small(out)) == array_checksums(built)
 
 
+@pytest.mark.parametrize("moment", ["before", "at first", "at last"])
+def test_a_unit_that_was_given_up_changes_nothing(out, built, monkeypatch, moment):
+    """Its worker was lost, and goes on while another build may be in the folder."""
+    write, work = shard._write_shard, WorkDir(out.with_name("small.zarr.building"))
+
+    def give_up():
+        with work.units():
+            pass
+
+    def write_and_give_up(*arguments, **options):
+        if moment == "at first":
+            give_up()
+        write(*arguments, **options)
+        if moment == "at last":
+            give_up()
+
+    def run(build_shard, units, scale):
+        monkeypatch.setattr(shard, "_write_shard", write_and_give_up)
+        if moment == "before":
+            give_up()
+        with pytest.raises(FileNotFoundError):
+            build_shard(0, scale)
+        raise KeyboardInterrupt
+
+    crew = ThisProcess()
+    crew.run = run
+    with pytest.raises(KeyboardInterrupt):
+        build_index(small_images(), small_config(), out, crew=crew)
+    monkeypatch.undo()
+    assert not list(work.path.glob("3-*.json"))
+    assert not list((work.store / "scales/3/shards").glob("[0-9]*"))
+    assert array_checksums(build_small(out)) == array_checksums(built)
+    assert not work.path.exists()
+
+
 def test_another_configuration_in_the_work_folder_starts_clean(out, built, caplog):
     with pytest.raises(KeyboardInterrupt):
         build_index(small_images(), small_config(seed=5), out, progress=InterruptAt(15))
@@ -134,6 +171,8 @@ def test_an_interrupted_swap_is_finished(out, built, monkeypatch, renames_done):
     rename, left = type(out).rename, [renames_done]
 
     def rename_or_stop(self, target):
+        if out not in (self, target):  # units of work leave their folders so, too
+            return rename(self, target)
         if not left[0]:
             raise KeyboardInterrupt
         left[0] -= 1
@@ -142,7 +181,7 @@ def test_an_interrupted_swap_is_finished(out, built, monkeypatch, renames_done):
     monkeypatch.setattr(type(out), "rename", rename_or_stop)
     monkeypatch.setattr(
         "patchindex.index.job.sync",
-        lambda path: rename_or_stop(path, path) if path == out.parent else None,
+        lambda path: rename_or_stop(out, out) if path == out.parent else None,
     )
     with pytest.raises(KeyboardInterrupt):
         build_index(small_images(), small_config(), out, overwrite=True)

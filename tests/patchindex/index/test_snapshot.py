@@ -83,10 +83,10 @@ def test_readers_beside_swaps_never_mix_two_indices(pair, live):
 def test_an_index_that_changes_while_it_is_read_is_read_again(pair, live, monkeypatch):
     read, left = snapshot.map_array, [pair / "other"]
 
-    def read_slowly(path, name, manifest):
+    def read_slowly(path, name, entry):
         if left:
             replace(live, left.pop())
-        return read(path, name, manifest)
+        return read(path, name, entry)
 
     monkeypatch.setattr(snapshot, "map_array", read_slowly)
     assert found(PatchIndex.open(live)) == found(PatchIndex.open(pair / "other"))
