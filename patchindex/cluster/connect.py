@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 VARIABLE = "PATCHINDEX_CLUSTER"
 CONNECT_SECONDS = 20
+GRAPH_WARNING = "distributed.admin.large-graph-warning-threshold"
 EXAMPLE = "Give local, local:4, tcp://HOST:8786, or the JSON file of `dask scheduler`."
 
 
@@ -63,12 +64,16 @@ def connect(
         yield LOCAL
         return
     _check_dask()
+    import dask  # noqa: PLC0415 - comes with the extra
+
     from patchindex.cluster.dask_crew import DaskCrew  # noqa: PLC0415 - imports Dask
 
     # what Dask logs of lost workers is told by us, in the words of the computation
     for name in ("distributed", "distributed.core", "distributed.scheduler", "distributed.nanny"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     with ExitStack() as stack:
+        # states and records are megabytes, of which Dask would warn
+        stack.enter_context(dask.config.set({GRAPH_WARNING: 2**40}))
         client, expected = _client(address, stack)
         yield DaskCrew(client, expected=expected, stage=stage, mixed=mixed, progress=progress)
 
@@ -117,7 +122,7 @@ def _local_cluster(count: int) -> Any:
 
     threads, gpus = max(1, torch.get_num_threads() // count), torch.cuda.device_count()
     workers = {
-        number: {
+        f"worker-{number}": {
             "cls": Nanny,
             "options": {
                 "nthreads": 1,

@@ -4,8 +4,10 @@ A worker gets units only once it has passed the checks: it is granted a resource
 units of this crew ask for, one at a time. Workers may come and go at any moment.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from concurrent.futures import wait
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
@@ -109,7 +111,11 @@ class DaskCrew:
         self._look_round()
         name = f"{work.__name__.strip('_')}-{uuid4().hex}"
         held = self._client.submit(
-            passed_on, pack((work, shared)), key=f"{name}-shared", retries=RETRIES
+            passed_on,
+            pack((work, shared)),
+            key=f"{name}-shared",
+            resources={self._token: 0},  # by those who serve; it takes nothing from them
+            retries=RETRIES,
         )
         homes = sorted(self._serving)
         futures = [
@@ -128,7 +134,7 @@ class DaskCrew:
         ]
         try:
             self._wait(futures)
-            return [self._result(packed) for packed in self._client.gather(futures)]
+            return [self._result(packed) for packed in self._gathered(futures)]
         except KilledWorker as error:
             raise ClusterError(
                 f"{self._stage_name}: a unit ended {RETRIES + 1} workers, the last of them "
@@ -163,6 +169,19 @@ class DaskCrew:
             done += 1
             self._progress(self._stage_name, done, len(futures))
 
+    def _gathered(self, futures: Sequence[Future[Any]]) -> list[Any]:
+        """What all returned; what was lost with a worker meanwhile is done again."""
+        loop: Any = self._client.loop
+        gathering = asyncio.run_coroutine_threadsafe(
+            self._client.gather(list(futures), asynchronous=True), loop.asyncio_loop
+        )
+        while not gathering.done():
+            wait([gathering], timeout=LOOK_SECONDS)
+            if not gathering.done():
+                self._look_round()
+        gathered: list[Any] = gathering.result()
+        return gathered
+
     def _wait_for_workers(self) -> None:
         """Wait for a first worker, or for all that will certainly come."""
         logger.info("waiting for workers")
@@ -178,7 +197,7 @@ class DaskCrew:
 
     def _look_round(self, *, again: bool = False) -> None:
         """Note who is gone, and check who is new; or all, again."""
-        there = self._client.scheduler_info()["workers"]
+        there = self._client.scheduler_info(n_workers=-1)["workers"]
         for address in [address for address in self._serving if address not in there]:
             name = self._serving.pop(address).name
             self._lost.append(name)
@@ -194,6 +213,8 @@ class DaskCrew:
 
     def _check(self, addresses: Sequence[str], *, quietly: bool) -> None:
         """Let these workers serve if they can."""
+        if self._witness is not None and not self._witness.exists():
+            self._witness = None  # that folder is finished with
         found = self._client.run(
             report, self._wanted, self._stage, self._witness,
             workers=list(addresses), on_error="return",

@@ -3,7 +3,7 @@
 from sampler.estimator.estimate import Estimate, Retrieval, RetrievalSettings, check_numbers
 from sampler.estimator.head import Head
 from sampler.estimator.image_shares import ImageShares
-from sampler.estimator.kept_head import CarriedHead, KeptHead
+from sampler.estimator.kept_head import DAMAGED_ARRAYS, CarriedHead, KeptHead
 from sampler.estimator.patch_tail import is_in_head, patch_tail, uniform_draws
 from sampler.estimator.query import (
     PIXELS_PER_CHUNK,
@@ -16,6 +16,7 @@ from sampler.estimator.sources import Sources, find_sources, image_sources
 from sampler.estimator.tolerance import LARGEST_K_HAT, within_tolerance
 
 __all__ = [
+    "DAMAGED_ARRAYS",
     "LARGEST_K_HAT",
     "PIXELS_PER_CHUNK",
     "Candidates",

@@ -5,10 +5,12 @@ send through one process at every step, and after an interruption it must be the
 on a state writes its head beside the run, a file a state.
 """
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -17,6 +19,10 @@ from patchindex.errors import StoreError
 from sampler.estimator.head import Head
 
 _NARROW = np.uint32  # whose largest number stands for no patch, where ids fit
+# what numpy raises where a file of arrays is missing, cut short or altered
+DAMAGED_ARRAYS = (
+    OSError, EOFError, BadZipFile, zlib.error, RuntimeError, ValueError, LookupError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +87,7 @@ class KeptHead:
                     stored = found["ids"]
                     effective.append(torch.from_numpy(found["effective"]))
                     mass.append(torch.from_numpy(found["mass"]))
-            except (OSError, ValueError, LookupError, EOFError) as error:
+            except DAMAGED_ARRAYS as error:
                 raise StoreError(
                     f"{path}, which this run has kept, cannot be read ({error}). Remove "
                     f"{self.folder.parent}, and start again."
