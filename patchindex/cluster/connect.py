@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 VARIABLE = "PATCHINDEX_CLUSTER"
 CONNECT_SECONDS = 10
+GRAPH_WARNING = "distributed.admin.large-graph-warning-threshold"
 EXAMPLE = "Give local, local:4, tcp://HOST:8786, or the JSON file of `dask scheduler`."
 
 
@@ -58,12 +59,16 @@ def connect(
         yield LOCAL
         return
     check_dask()
+    import dask  # noqa: PLC0415 - comes with the extra
+
     from patchindex.cluster.dask_crew import DaskCrew  # noqa: PLC0415 - imports Dask
 
     # what Dask logs of lost workers is told by us, in the words of the computation
     for name in ("distributed", "distributed.core", "distributed.scheduler", "distributed.nanny"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     with ExitStack() as stack:
+        # states and records are megabytes, of which Dask would warn
+        stack.enter_context(dask.config.set({GRAPH_WARNING: 2**40}))
         copies = None if stage is None else Stage(stage, dict(sources or {}))
         opened = partial(_client, address, stack)
         yield DaskCrew(opened, stage=copies, mixed=mixed, progress=progress)
@@ -113,7 +118,7 @@ def _local_cluster(count: int) -> Any:
 
     threads, gpus = max(1, torch.get_num_threads() // count), torch.cuda.device_count()
     workers = {
-        number: {
+        f"worker-{number}": {
             "cls": Nanny,
             "options": {
                 "nthreads": 1,

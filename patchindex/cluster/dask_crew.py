@@ -4,8 +4,10 @@ A worker gets units only once it has passed the checks: it is granted a resource
 units of this crew ask for, one at a time. Workers may come and go at any moment.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from concurrent.futures import wait
 from functools import cache, partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -27,7 +29,6 @@ from patchindex.index.patch_index import Pickled, reopen
 from patchindex.progress import ProgressCallback
 
 LOOK_SECONDS = 0.5  # between two looks at who is there
-IDLE_LOOKS = 2  # of which each finds no unit anywhere
 RETRIES = 3
 WITNESS = ".witness-"
 PATIENCE_SECONDS = 120  # for a first worker
@@ -133,18 +134,15 @@ class DaskCrew:
         """See `Crew.run`.
 
         Raises:
-            ClusterError: a unit ended four workers, or all of them were lost four times.
+            ClusterError: a unit ended four workers.
             UserError: as `work` does.
         """
         self._look_round()
-        futures: list[Future[Any]] = []
+        name = f"{work.__name__.strip('_')}-{uuid4().hex}"
+        futures = self._submit(name, pack((work, shared)), units)
         try:
-            for _ in range(RETRIES + 1):
-                name = f"{work.__name__.strip('_')}-{uuid4().hex}"
-                futures = self._submit(name, pack((work, shared)), units)
-                if self._wait(name, futures):
-                    return [self._result(packed) for packed in self._client.gather(futures)]
-                self._client.cancel(futures, force=True)
+            self._wait(futures)
+            return [self._result(packed) for packed in self._gathered(futures)]
         except KilledWorker as error:
             raise ClusterError(
                 f"{self._stage_name}: a unit ended {RETRIES + 1} workers, the last of them "
@@ -153,10 +151,6 @@ class DaskCrew:
         except BaseException:
             self._client.cancel(futures, force=True)
             raise
-        raise ClusterError(
-            f"{self._stage_name}: all workers were lost {RETRIES + 1} times. Look at their memory "
-            "and logs."
-        )
 
     def _submit(self, name: str, shared: Packed, units: Sequence[Any]) -> list[Future[Any]]:
         """The units, of which each depends on a copy of what they share that its home has.
@@ -187,37 +181,36 @@ class DaskCrew:
             raise value.error
         return value
 
-    def _wait(self, name: str, futures: Sequence[Future[Any]]) -> bool:
-        """Return when all are done or one has failed; meanwhile tell who came and went.
-
-        Returns:
-            False if units must be submitted again: when all that served are lost, Dask keeps units
-            back, and does not look at them again when others are let in.
-        """
+    def _wait(self, futures: Sequence[Future[Any]]) -> None:
+        """Return when all are done or one has failed; meanwhile tell who came and went."""
         finished: SimpleQueue[Future[Any]] = SimpleQueue()
         for future in futures:
             future.add_done_callback(finished.put)
-        done = idle = 0
+        done = 0
         self._progress(self._stage_name, 0, len(futures))
         while done < len(futures):
             try:
                 future = finished.get(timeout=LOOK_SECONDS)
             except Empty:
                 self._look_round()
-                idle = idle + 1 if self._serving and not self._is_under_way(name) else 0
-                if idle == IDLE_LOOKS:
-                    return False
                 continue
             if future.status != "finished":
-                return True  # gathering raises its error
-            done, idle = done + 1, 0
+                return  # gathering raises its error
+            done += 1
             self._progress(self._stage_name, done, len(futures))
-        return True
 
-    def _is_under_way(self, name: str) -> bool:
-        """Whether some worker has a part of this."""
-        there = self._client.processing().values()
-        return any(str(key).startswith(name) for keys in there for key in keys)
+    def _gathered(self, futures: Sequence[Future[Any]]) -> list[Any]:
+        """What all returned; what was lost with a worker meanwhile is done again."""
+        loop: Any = self._client.loop
+        gathering = asyncio.run_coroutine_threadsafe(
+            self._client.gather(list(futures), asynchronous=True), loop.asyncio_loop
+        )
+        while not gathering.done():
+            wait([gathering], timeout=LOOK_SECONDS)
+            if not gathering.done():
+                self._look_round()
+        gathered: list[Any] = gathering.result()
+        return gathered
 
     def _wait_for_workers(self) -> None:
         """Wait for a first worker, or for all that will certainly come."""
@@ -234,7 +227,7 @@ class DaskCrew:
 
     def _look_round(self, *, again: bool = False) -> None:
         """Note who is gone, and check who is new; or all, again."""
-        there = self._client.scheduler_info()["workers"]
+        there = self._client.scheduler_info(n_workers=-1)["workers"]
         for address in [address for address in self._serving if address not in there]:
             name = self._serving.pop(address).name
             self._lost.append(name)
@@ -250,6 +243,8 @@ class DaskCrew:
 
     def _check(self, addresses: Sequence[str], *, quietly: bool) -> None:
         """Let these workers serve if they can."""
+        if self._witness is not None and not self._witness.exists():
+            self._witness = None  # that folder is finished with
         found = self._client.run(
             report, self._wanted, self._stage, self._witness,
             workers=list(addresses), on_error="return",

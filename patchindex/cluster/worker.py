@@ -1,5 +1,6 @@
 """What runs on a worker: its report about itself, its units, and the command that starts it."""
 
+import asyncio
 import os
 import socket
 from collections.abc import Sequence
@@ -58,7 +59,7 @@ class WorkerReport:
     folder: bool
 
 
-def report(
+async def report(
     wanted: Pickled | None, stage: Stage | None, witness: Path | None, dask_worker: Any = None
 ) -> WorkerReport:
     """What this worker is, and whether it can serve.
@@ -71,7 +72,8 @@ def report(
     obstacle = None
     if wanted is not None:
         try:
-            _open_index(stage, wanted)
+            # not here: a copy takes minutes, in which a worker that is not heard of would be ended
+            await asyncio.to_thread(_open_index, stage, wanted)
         except UserError as error:
             obstacle = str(error)
     return WorkerReport(
@@ -95,7 +97,14 @@ def cluster_versions() -> dict[str, str]:
 
 async def grant(token: str, dask_worker: Any = None) -> None:
     """Let this worker do the units that ask for the token, one at a time."""
+    from distributed.core import Status  # noqa: PLC0415 - comes with the extra
+
     await dask_worker.set_resources(**{token: 1})
+    if dask_worker.status == Status.running:
+        # Units that nobody could do wait for a worker that begins to run, not for its resources:
+        # without this they would wait for ever once all workers were lost.
+        dask_worker.status = Status.paused
+        dask_worker.status = Status.running
 
 
 def do(shared: Packed, unit: Packed, stage: Stage | None) -> Packed:

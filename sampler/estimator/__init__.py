@@ -9,7 +9,7 @@ from sampler.estimator.estimate import (
 )
 from sampler.estimator.head import Head
 from sampler.estimator.image_shares import ImageShares
-from sampler.estimator.kept_head import CarriedHead, KeptHead
+from sampler.estimator.kept_head import DAMAGED_ARRAYS, CarriedHead, KeptHead
 from sampler.estimator.parts import parts_for
 from sampler.estimator.patch_tail import is_in_head, patch_tail, uniform_draws
 from sampler.estimator.query import (
@@ -24,6 +24,7 @@ from sampler.estimator.sources import Sources, find_sources, image_sources
 from sampler.estimator.tolerance import LARGEST_K_HAT, within_tolerance
 
 __all__ = [
+    "DAMAGED_ARRAYS",
     "LARGEST_K_HAT",
     "PIXELS_PER_CHUNK",
     "Candidates",

@@ -8,6 +8,7 @@ state writes its head beside the run.
     STATE-PART.npy     ids of what was found in a part of the index
 """
 
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -26,7 +27,10 @@ from patchindex.errors import StoreError
 from sampler.estimator.head import NO_PATCH, Head
 
 _NARROW = np.uint32  # whose largest number stands for no patch, where ids fit
-_DAMAGE = (OSError, ValueError, LookupError, EOFError, BadZipFile)
+# what numpy raises where a file of arrays is missing, cut short or altered
+DAMAGED_ARRAYS = (
+    OSError, EOFError, BadZipFile, zlib.error, RuntimeError, ValueError, LookupError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +101,7 @@ class KeptHead:
                 with np.load(path, allow_pickle=False) as found:
                     effective.append(torch.from_numpy(found["effective"]))
                     mass.append(torch.from_numpy(found["mass"]))
-            except _DAMAGE as error:
+            except DAMAGED_ARRAYS as error:
                 raise self._unreadable(path, error) from error
         return Head(
             patch_size=self.patch_size,
@@ -128,7 +132,7 @@ class KeptHead:
             ids = stored.astype(np.int64)
             ids[stored == np.iinfo(stored.dtype).max] = NO_PATCH
             return torch.from_numpy(ids)
-        except _DAMAGE as error:
+        except DAMAGED_ARRAYS as error:
             raise self._unreadable(self.folder / name, error) from error
 
     def _unreadable(self, path: Path, error: BaseException) -> StoreError:

@@ -4,12 +4,13 @@
       job.json       all that determines the run; another one starts from the beginning
       done.json      steps that are done, and their reports; written last
       N.npz          states after step N, and sums of the trace
-      heads/N/       what retrieval found at step N, a file a state (`KeptHead`)
+      heads-JOB/N/   what retrieval found at step N, a file a state (`KeptHead`)
       trace.zarr     the trace so far
 
 A step counts once done.json says so. It vanishes in the same stroke in which results appear.
 """
 
+import hashlib
 import json
 import logging
 import shutil
@@ -17,14 +18,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
 
+from patchindex.device import CPU
 from patchindex.paths import sync, whole_file
+from patchindex.step_store import StepStore
 from sampler.errors import OutputError
-from sampler.estimator import Head, ImageShares, KeptHead
+from sampler.estimator import DAMAGED_ARRAYS, Head, ImageShares, KeptHead
 from sampler.posterior import Posterior
 from sampler.results.trace import TRACE
 from sampler.trajectory import Begun, StepReport, Transition
@@ -34,6 +36,7 @@ logger = logging.getLogger(__name__)
 RUNNING = ".running"
 _JOB, _DONE, _HEADS = "job.json", "done.json", "heads"
 _SHARES = ("state", "image", "share")
+_NAMED_BY = 16  # digits of the job's hash
 
 
 class Checkpoint:
@@ -53,11 +56,12 @@ class Checkpoint:
     """
 
     def __init__(self, folder: Path, job: Mapping[str, Any]) -> None:
-        self._path = folder / RUNNING
+        self._path = folder.absolute() / RUNNING  # which means the same to all workers
         self.reports: tuple[StepReport, ...] = ()
         self.begun: Begun | None = None
         self.trace_total: ImageShares | None = None
         text = json.dumps(job, sort_keys=True)
+        self._job_hash = hashlib.sha256(text.encode()).hexdigest()[:_NAMED_BY]
         try:
             if self._read_job() != text or not self._load():
                 shutil.rmtree(self._path, ignore_errors=True)
@@ -70,7 +74,8 @@ class Checkpoint:
     @property
     def heads(self) -> Path:
         """Where heads are kept."""
-        return self._path / _HEADS
+        # of this job alone: a worker may still be at a unit of one that was given up
+        return self._path / f"{_HEADS}-{self._job_hash}"
 
     @property
     def trace(self) -> Path:
@@ -104,6 +109,7 @@ class Checkpoint:
             }
             with whole_file(self._path / _DONE) as path:
                 path.write_text(json.dumps(noted), encoding="utf-8")
+                sync(path)
             (self._path / f"{number - 1}.npz").unlink(missing_ok=True)
             shutil.rmtree(self.heads / f"{number - 1}", ignore_errors=True)
         except OSError as error:
@@ -120,28 +126,29 @@ class Checkpoint:
         try:
             noted = json.loads((self._path / _DONE).read_bytes())
             reports = tuple(StepReport(**values) for values in noted["steps"])
-            number = len(reports)
+            number, patch_size = len(reports), noted["head"]
             with np.load(self._path / f"{number}.npz", allow_pickle=False) as found:
                 arrays = {name: torch.from_numpy(found[name]) for name in found.files}
+            reached, known = arrays.pop("reached"), None
+            if patch_size is not None:
+                known = KeptHead(
+                    folder=self.heads / f"{number}",
+                    patch_size=patch_size,
+                    states=range(len(reached)),
+                )
+                for state in known.states:
+                    known[state : state + 1].load(CPU)
+            if arrays:
+                StepStore.open(self.trace)
         except FileNotFoundError:
             return False
-        except (OSError, ValueError, LookupError, TypeError, EOFError, BadZipFile) as error:
+        except (*DAMAGED_ARRAYS, TypeError) as error:
             logger.warning("%s is damaged (%s): starting from the beginning", self._path, error)
             return False
-        reached = arrays["reached"]
-        known = None
-        if noted["head"] is not None:
-            known = KeptHead(
-                folder=self.heads / f"{number}",
-                patch_size=noted["head"],
-                states=range(len(reached)),
-            )
         self.reports = reports
         self.begun = Begun(reached=reached, steps=number, known=known)
-        if _SHARES[0] in arrays:
-            self.trace_total = ImageShares(
-                num_states=len(reached), **{name: arrays[name] for name in _SHARES}
-            )
+        if arrays:
+            self.trace_total = ImageShares(num_states=len(reached), **arrays)
         return True
 
 

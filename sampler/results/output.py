@@ -135,9 +135,9 @@ def write_run(
         "samples.npy": lambda path: np.save(path, samples.cpu().numpy()),
         "samples.png": lambda path: save_png(image_grid(samples), path),
     }
-    if trace is not None:
-        files[TRACE] = trace.rename
     files[RUN_FILE] = lambda path: write_json(result, path)
+    if trace is not None:  # after all that a full disk may refuse: it is there only once
+        files[TRACE] = trace.rename
     write_whole(files, folder, last=RUN_FILE, gone=(*_OF_ANOTHER_RUN, TRACE, RUNNING))
 
 

@@ -59,7 +59,7 @@ def assert_true(posterior: Posterior, xt: torch.Tensor, images: ImageSet, size: 
         np.testing.assert_allclose(found[listed], weights.ravel()[ids[listed]], atol=2e-5)
         heaviest = np.sort(weights.ravel())[::-1][:NUM_SOURCES]
         np.testing.assert_allclose(found, heaviest, atol=2e-5)
-    np.testing.assert_allclose(sources.image_shares, shares, atol=2e-4)
+    np.testing.assert_allclose(sources.image_shares.dense(len(images)), shares, atol=2e-4)
     total = sources.weights.sum(-1) + sources.unattributed
     np.testing.assert_allclose(total, np.ones_like(total), atol=1e-6)
 
@@ -91,7 +91,7 @@ def test_whole_images_are_the_sources_of_the_ideal_machine(images, xt) -> None:
     weights = np.exp(-((queries - flat) ** 2).sum(-1) * SIGNAL / (2 * (1 - SIGNAL)))
     weights[:, [0, 3, 5]] = 0  # of another class
     weights /= weights.sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(sources.image_shares, weights, atol=1e-6)
+    np.testing.assert_allclose(sources.image_shares.dense(6), weights, atol=1e-6)
     first = sources.ids[:, :, :, 0].numpy()
     assert (first // SIDE**2 == weights.argmax(axis=1)[:, None, None]).all()
     assert (first % SIDE**2 == np.arange(SIDE**2).reshape(SIDE, SIDE)).all()
@@ -125,7 +125,7 @@ def test_beside_a_tail_sources_have_their_true_weights(rng, size, label, monkeyp
         )
     assert np.median(errors) == pytest.approx(1, abs=0.02)
     np.testing.assert_allclose(errors, 1, atol=0.35)  # the mass is an estimate
-    assert attributed < float(sources.image_shares.sum()) <= 1 + 1e-5
+    assert attributed < float(sources.image_shares.share.sum()) <= 1 + 1e-5
 
 
 def test_sources_are_shares_of_the_mass_that_a_tolerance_led_to(rng) -> None:
@@ -163,8 +163,8 @@ def test_states_that_are_estimated_apart_have_the_same_sources(rng, monkeypatch)
     monkeypatch.setattr("sampler.machines.PIXELS_PER_CHUNK", 1)
     apart = machine.posterior(xt, SIGNAL, 3, num_sources=NUM_SOURCES).sources
     assert (whole.ids == apart.ids).all()
-    assert whole.image_shares.sum() > 0.1
-    torch.testing.assert_close(whole.image_shares, apart.image_shares)
+    assert whole.image_shares.share.sum() > 0.1
+    torch.testing.assert_close(whole.image_shares.dense(40), apart.image_shares.dense(40))
 
 
 @pytest.mark.parametrize("machine", [LSMachine, ELSMachine])

@@ -13,13 +13,13 @@ from sampler import ELSMachine, sample_steps
 from sampler.noise import initial_noise
 from sampler.results.trace import IMAGES_PER_STEP, Trace, TraceWriter
 
-STEPS, NUM = 3, 2
+STEPS, NUM, NUM_IMAGES = 3, 2, 90
 
 
 @pytest.fixture
 def traced(rng: np.random.Generator, tmp_path: Path) -> tuple[Trace, TraceWriter, list]:
     """A trace, what wrote it, and the states and posteriors that it was given."""
-    images = ImageSet.from_array(random_images(rng, 90, 1, 7, 6), labels=np.arange(90) % 4)
+    images = ImageSet.from_array(random_images(rng, NUM_IMAGES, 1, 7, 6), labels=np.arange(90) % 4)
     writer, given = TraceWriter(tmp_path / "trace.zarr", images, STEPS), []
 
     machine = ELSMachine(BruteSearch(images), k=16, tail=64)
@@ -38,6 +38,7 @@ def test_a_trace_holds_what_the_machine_said(traced) -> None:
     assert (ids >= 0).any()
     for step, (xt, posterior) in enumerate(given):
         sources = posterior.sources
+        image_shares = sources.image_shares.dense(NUM_IMAGES)
         np.testing.assert_array_equal(ids[step], sources.ids)
         np.testing.assert_allclose(trace.read("state")[step], xt, **half)
         np.testing.assert_allclose(trace.read("mean")[step], posterior.mean, **half)
@@ -53,10 +54,10 @@ def test_a_trace_holds_what_the_machine_said(traced) -> None:
         numbers, shares = trace.read("image_numbers")[step], trace.read("image_shares")[step]
         assert shares.shape == (NUM, IMAGES_PER_STEP)
         np.testing.assert_allclose(
-            shares, np.take_along_axis(sources.image_shares.numpy(), numbers, axis=1)
+            shares, np.take_along_axis(image_shares.numpy(), numbers, axis=1)
         )
         np.testing.assert_allclose(
-            trace.read("image_unattributed")[step], 1 - sources.image_shares.sum(1), atol=1e-6
+            trace.read("image_unattributed")[step], 1 - image_shares.sum(1), atol=1e-6
         )
 
 
@@ -68,7 +69,8 @@ def test_weights_and_the_unattributed_share_sum_to_one(traced) -> None:
 
 def test_the_attribution_is_the_mean_over_the_steps_and_sums_to_one(traced) -> None:
     _, writer, given = traced
-    mean = sum(posterior.sources.image_shares for _, posterior in given).numpy() / STEPS
+    every = [posterior.sources.image_shares.dense(NUM_IMAGES) for _, posterior in given]
+    mean = sum(every).numpy() / STEPS
     result = writer.result()
     assert result.bytes > 1000
     for sample_shares, told in zip(mean, result.attribution, strict=True):

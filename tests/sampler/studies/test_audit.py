@@ -52,10 +52,9 @@ def test_the_sums_are_the_exact_machines_posterior_at_these_pixels(
     index = build_small(tmp_path / "small.zarr", images, scales=(3, 7), boundary=boundary)
     plan = plan_audit(index, AuditConfig(sampling=replace(SAMPLING, label=label)))
     exact = ELSMachine(images, boundary)
-    pixels = images.pixels_on(plan.noise.device, label)
     for done in sample_steps(plan.retrieval, plan.noise, scales=[3, 7], steps=3, label=label):
         places = draw_places(done.xt, 30, rng)
-        found = exact_at(plan, pixels, done, places)
+        found = exact_at(plan, done, places)
         step = done.step
         whole = exact.posterior(done.xt, step.alpha_bar, step.patch_size, label=label)
         expected = at_places(whole, places)
