@@ -36,10 +36,17 @@ mixed_option = click.option(
 
 def cluster_options(command: Callable[..., None]) -> Callable[..., None]:
     """All three; the command is given the crew. Then states lie in this process's own memory."""
+    return stage_option(sharing_options(command))
+
+
+def sharing_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Two of them, for commands whose workers must see what this process sees."""
 
     @wraps(command)
-    def connected(*, cluster: str | None, stage: Path | None, mixed: bool, **settings: Any) -> None:
-        if cluster is not None:
+    def connected(
+        *, cluster: str | None, mixed: bool, stage: Path | None = None, **settings: Any
+    ) -> None:
+        if cluster is not None and "device" in settings:
             settings["device"] = "cpu"  # of this process: each worker has its own
         sources = {}
         asked = settings.get("index_path")
@@ -58,7 +65,7 @@ def cluster_options(command: Callable[..., None]) -> Callable[..., None]:
         ):
             command(crew=crew, **settings)
 
-    return cluster_option(stage_option(mixed_option(connected)))
+    return cluster_option(mixed_option(connected))
 
 
 def _needed(stage: Path | None, address: str) -> Path:

@@ -8,11 +8,13 @@ from typing import Any, get_args
 
 import click
 
+from cli.cluster import sharing_options
 from cli.console import Commands, progress_bars, resumable
 from cli.options import crop_option, device_option, open_device
 from cli.patchindex_query import query
 from cli.patchindex_worker import worker
 from patchindex import Boundary, ImageSet
+from patchindex.crew import Crew
 from patchindex.datasets import card_names, load_card
 from patchindex.environment import describe_environment
 from patchindex.errors import IndexConfigError
@@ -51,6 +53,7 @@ def main() -> None:
 @click.option("--seed", type=click.IntRange(min=0), default=DEFAULTS.seed, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), help="[default: in the user's home]")
 @click.option("--overwrite", is_flag=True, help="Replace an index that is there already.")
+@sharing_options
 @device_option
 def build(
     *,
@@ -61,6 +64,7 @@ def build(
     out: Path | None,
     overwrite: bool,
     device: str,
+    crew: Crew,
     **which: Any,
 ) -> None:
     """Build an index; after an interruption the same command resumes."""
@@ -75,7 +79,13 @@ def build(
         )  # fmt: skip
         with progress_bars() as progress:
             index = build_index(
-                images, config, target, progress=progress, overwrite=overwrite, device=where
+                images,
+                config,
+                target,
+                progress=progress,
+                overwrite=overwrite,
+                device=where,
+                crew=crew,
             )
     echo_lines(index.info().lines())
 
@@ -94,9 +104,11 @@ def info(path: Path | None, *, as_json: bool) -> None:
 
 @main.command()
 @click.argument("path", type=click.Path(path_type=Path))
-def verify(path: Path) -> None:
+@sharing_options
+def verify(path: Path, crew: Crew) -> None:
     """Read a whole index again: checksums, and that each patch is in it exactly once."""
-    index = PatchIndex.open(path)
+    index = PatchIndex.open(path, crew=crew)
+    crew.admit(index)
     with progress_bars() as progress:
         index.verify(progress)
     patches = sum(scale.patches for scale in index.info().scales)

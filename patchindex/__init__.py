@@ -21,6 +21,8 @@ __all__ = [
     "PosteriorRecord",
     "UserError",
     "build_index",
+    "cluster",
+    "crew",
     "device",
     "environment",
     "errors",

@@ -76,7 +76,7 @@ def checked_labels(
             f"labels run from {array.min()} to {array.max()}. Give numbers of classes, from 0 to "
             f"{LARGEST_LABEL}; leave the labels out if there are no classes."
         )
-    return array.astype(np.int64)
+    return array.astype(np.int64, copy=False)  # those of an index stay mapped
 
 
 def mismatched_labels(

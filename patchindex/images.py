@@ -42,7 +42,7 @@ class ImageSet:
     pixels: UInt8[ndarray, "n c h w"]
     labels: Int[ndarray, " n"] | None = None
     class_names: tuple[str, ...] = ()
-    names: tuple[str, ...] | None = None
+    names: Sequence[str] | None = None
     name: str = "array"
     crop: Crop = "none"
     device: Device = field(default_factory=default_device)

@@ -24,8 +24,7 @@ from patchindex.cluster.wire import Packed, pack, unpack
 from patchindex.cluster.worker import Refusal, WorkerReport, do, grant, passed_on, report
 from patchindex.crew import CrewReport
 from patchindex.device import CPU
-from patchindex.index import PatchIndex
-from patchindex.index.patch_index import Pickled, reopen
+from patchindex.index import PatchIndex, Pickled, reopen
 from patchindex.progress import ProgressCallback
 
 LOOK_SECONDS = 0.5  # between two looks at who is there

@@ -10,7 +10,7 @@ from typing import Any
 
 from patchindex.cluster.errors import ClusterError
 from patchindex.errors import LockedError
-from patchindex.index.store import chunk_path, crc32c, hash_json, read_manifest
+from patchindex.index import chunk_path, crc32c, hash_json, read_manifest
 from patchindex.paths import locked_folder, sync
 
 NAMED_BY = 16  # digits of the digest

@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 from patchindex.images import shared_tensor
-from patchindex.index import PatchIndex
-from patchindex.index.patch_index import Pickled
+from patchindex.index import PatchIndex, Pickled
 
 Packed = tuple[bytes, ...]  # a pickle, and the buffers that it refers to
 

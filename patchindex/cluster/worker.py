@@ -25,8 +25,7 @@ from patchindex.environment import (
     set_threads,
 )
 from patchindex.errors import UserError
-from patchindex.index import ListSearchKind, PatchIndex
-from patchindex.index.patch_index import Pickled, reopen
+from patchindex.index import ListSearchKind, PatchIndex, Pickled, reopen
 
 # set by whoever starts a worker
 DEVICE, THREADS = "PATCHINDEX_WORKER_DEVICE", "PATCHINDEX_WORKER_THREADS"

@@ -2,18 +2,32 @@
 
 from patchindex.index.build import build_index
 from patchindex.index.config import IndexConfig
-from patchindex.index.patch_index import DEFAULT_NPROBE, PatchIndex
+from patchindex.index.patch_index import DEFAULT_NPROBE, PatchIndex, Pickled, reopen
 from patchindex.index.plan import plan_build
 from patchindex.index.search import ListSearchKind
-from patchindex.index.store import root_of, translate_write_errors, with_own_hash
+from patchindex.index.store import (
+    chunk_path,
+    crc32c,
+    hash_json,
+    read_manifest,
+    root_of,
+    translate_write_errors,
+    with_own_hash,
+)
 
 __all__ = [
     "DEFAULT_NPROBE",
     "IndexConfig",
     "ListSearchKind",
     "PatchIndex",
+    "Pickled",
     "build_index",
+    "chunk_path",
+    "crc32c",
+    "hash_json",
     "plan_build",
+    "read_manifest",
+    "reopen",
     "root_of",
     "translate_write_errors",
     "with_own_hash",

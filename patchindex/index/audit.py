@@ -2,19 +2,21 @@
 
 import json
 from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int
 from numpy import ndarray
 
+from patchindex.crew import LOCAL, Crew
 from patchindex.errors import StoreError
 from patchindex.geometry import PatchGeometry
 from patchindex.index.lists import num_patches, shard_ranges, signature_map
 from patchindex.index.scale import ListShard
-from patchindex.index.schema import Manifest
-from patchindex.index.snapshot import Snapshot
+from patchindex.index.schema import ArrayEntry, Manifest
+from patchindex.index.snapshot import Snapshot, read_shard
 from patchindex.index.store import (
     REBUILD,
     chunk_path,
@@ -23,19 +25,23 @@ from patchindex.index.store import (
     read_manifest,
     translate_read_errors,
 )
-from patchindex.progress import ProgressCallback
+from patchindex.progress import LocalProgress, ProgressCallback
 
 BLOCK_PATCHES = 2**22
 
 
-def verify_index(snapshot: Snapshot, progress: ProgressCallback) -> None:
-    """Raise StoreError, naming the arrays, unless every checksum and every count is right."""
+def verify_index(snapshot: Snapshot, progress: ProgressCallback, crew: Crew = LOCAL) -> None:
+    """Raise StoreError, naming the arrays, unless every checksum and every count is right.
+
+    Args:
+        crew: who reads; all of it must see the index where it lies.
+    """
     _check_unreplaced(snapshot)
     try:
         with translate_read_errors(snapshot.path):
-            _check_files(snapshot.path, snapshot.manifest, progress)
+            _check_files(snapshot.path, snapshot.manifest, progress, crew)
         for patch_size in snapshot.config.scales:
-            _check_lists(snapshot, patch_size, progress)
+            _check_lists(snapshot, patch_size, progress, crew)
     except StoreError:
         _check_unreplaced(snapshot)
         raise
@@ -47,15 +53,13 @@ def _check_unreplaced(snapshot: Snapshot) -> None:
         raise StoreError(f"{snapshot.path} was replaced since it was opened. Open it again.")
 
 
-def _check_files(path: Path, manifest: Manifest, progress: ProgressCallback) -> None:
+def _check_files(path: Path, manifest: Manifest, progress: ProgressCallback, crew: Crew) -> None:
     """Raise StoreError, naming the arrays, unless every file has the checksum that was noted."""
-    arrays, damaged = manifest["arrays"], []
-    for done, (name, entry) in enumerate(arrays.items()):
-        progress("verify checksums", done, len(arrays))
-        if crc32c(chunk_path(path / name, len(entry["shape"]))) != entry["crc32c"]:
-            damaged.append(name)
-        if crc32c(path / name / "zarr.json") != entry["metadata_crc32c"]:
-            damaged.append(f"{name}/zarr.json")
+    arrays = manifest["arrays"]
+    crew.begin("verify checksums")
+    units = list(enumerate(arrays.items()))
+    found = crew.run(_damaged_files, units, path, len(arrays), LocalProgress(progress))
+    damaged = list(chain.from_iterable(found))
     progress("verify checksums", len(arrays), len(arrays))
     members = {name.rpartition("/")[0] for name in arrays if name.startswith("scales/")}
     groups = sorted(
@@ -66,6 +70,20 @@ def _check_files(path: Path, manifest: Manifest, progress: ProgressCallback) -> 
         raise StoreError(
             f"{path} is damaged: the checksum differs in {', '.join(damaged)}. {REBUILD}"
         )
+
+
+def _damaged_files(
+    numbered: tuple[int, tuple[str, ArrayEntry]], path: Path, total: int, progress: LocalProgress
+) -> list[str]:
+    """Which files of an array have another checksum."""
+    number, (name, entry) = numbered
+    progress("verify checksums", number, total)
+    with translate_read_errors(path):
+        of_files = {
+            name: (chunk_path(path / name, len(entry["shape"])), entry["crc32c"]),
+            f"{name}/zarr.json": (path / name / "zarr.json", entry["metadata_crc32c"]),
+        }
+        return [told for told, (file, noted) in of_files.items() if crc32c(file) != noted]
 
 
 def _is_group(path: Path) -> bool:
@@ -81,23 +99,54 @@ def _is_group(path: Path) -> bool:
     return said == {"zarr_format": 3, "node_type": "group"}
 
 
-def _check_lists(snapshot: Snapshot, patch_size: int, progress: ProgressCallback) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _ScaleToCheck:
+    """What all shards of a scale need to be checked."""
+
+    path: Path
+    manifest: Manifest
+    geometry: PatchGeometry
+    shards: list[range]
+    signature_lists: Int[ndarray, " signatures_plus_1"]
+    progress: LocalProgress
+
+
+def _check_lists(
+    snapshot: Snapshot, patch_size: int, progress: ProgressCallback, crew: Crew
+) -> None:
     """Raise StoreError unless each legal patch is in exactly one list of its own signature."""
-    arrays, geometry = snapshot.scales[patch_size], snapshot.geometry(patch_size)
+    geometry = snapshot.geometry(patch_size)
     shards = shard_ranges(geometry, len(snapshot.mapped_pixels), snapshot.config)
-    total = int(arrays.offsets[-1])
-    done = np.cumsum([0, *(len(shard.ids) for shard in arrays.shards)]).tolist()
+    scale = _ScaleToCheck(
+        path=snapshot.path,
+        manifest=snapshot.manifest,
+        geometry=geometry,
+        shards=shards,
+        signature_lists=snapshot.scales[patch_size].signature_lists,
+        progress=LocalProgress(progress),
+    )
+    crew.begin(f"verify scale {patch_size}")
+    crew.run(_check_shard, range(len(shards)), scale)
 
-    def report(before: int, checked: int) -> None:
-        progress(f"verify scale {patch_size}", before + checked, total)
 
-    for shard, images, before in zip(arrays.shards, shards, done[:-1], strict=True):
-        fault = _find_fault(
-            geometry, images, shard, arrays.signature_lists, partial(report, before)
-        )
-        if fault:
-            raise StoreError(f"{snapshot.path} is wrong at scale {patch_size}: {fault}. {REBUILD}")
-    arrays.check(np.arange(len(arrays.count)))
+def _check_shard(number: int, scale: _ScaleToCheck) -> None:
+    """Raise StoreError unless the lists of a shard hold each of its patches once, undamaged."""
+    geometry, patch_size = scale.geometry, scale.geometry.patch_size
+    images = scale.shards[number]
+    shard = read_shard(
+        scale.path, f"scales/{patch_size}/shards/{number}", scale.manifest, images, geometry
+    )
+    per_image = num_patches(geometry, 1)
+    before, total = (per_image * end for end in (images.start, scale.shards[-1].stop))
+
+    def report(checked: int) -> None:
+        scale.progress(f"verify scale {patch_size}", before + checked, total)
+
+    fault = _find_fault(geometry, images, shard, scale.signature_lists, report)
+    if fault:
+        raise StoreError(f"{scale.path} is wrong at scale {patch_size}: {fault}. {REBUILD}")
+    if shard.checks is not None:
+        shard.checks.check(shard, np.arange(int(scale.signature_lists[-1])))
 
 
 def _find_fault(

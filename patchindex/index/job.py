@@ -190,7 +190,7 @@ def describe_job(images: ImageSet, config: IndexConfig) -> Job:
         "dataset": images.name,
         "class_names": list(images.class_names),
         "images_sha256": images.sha256,
-        "names_sha256": None if images.names is None else hash_json(images.names),
+        "names_sha256": None if images.names is None else hash_json(list(images.names)),
         "config": config.to_json(),
     }
 

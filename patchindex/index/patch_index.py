@@ -101,6 +101,11 @@ class PatchIndex:
         """Hash of the manifest, which holds a checksum of every array: it names the index."""
         return self._snapshot.digest
 
+    @property
+    def has_own_labels(self) -> bool:
+        """Whether its images are of other classes than the stored ones."""
+        return self._labels is not None
+
     def pickled(self) -> "Pickled":
         """All that another process needs to open it."""
         return Pickled(
@@ -258,10 +263,12 @@ class PatchIndex:
     def verify(self, progress: ProgressCallback | None = None) -> None:
         """Read every byte again, and count that each legal patch is in one list of its signature.
 
+        The work is shared by its crew.
+
         Raises:
             StoreError: names every array that is damaged.
         """
-        verify_index(self._snapshot, progress or no_progress)
+        verify_index(self._snapshot, progress or no_progress, self.crew)
 
     @cached_property
     def _search(self) -> IndexSearch:
@@ -277,6 +284,13 @@ class IndexImages(ImageSet):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return getattr, (self.index, "images")
+
+    @cached_property
+    def sha256(self) -> str:
+        """As the index has it, whose checksums hold it to its images."""
+        if self.index.has_own_labels:
+            return super().sha256
+        return str(self.index.manifest["images_sha256"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

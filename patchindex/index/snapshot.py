@@ -5,10 +5,11 @@ looked at again: a build that replaced the index meanwhile shows there, and read
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 from jaxtyping import Int, UInt8
@@ -49,7 +50,7 @@ class Snapshot:
     config: IndexConfig
     mapped_pixels: UInt8[ndarray, "n c h w"]
     labels: Int[ndarray, " n"] | None
-    names: tuple[str, ...] | None
+    names: "StoredNames | None"
     scales: Mapping[int, ScaleArrays]
 
     @cached_property
@@ -125,26 +126,53 @@ def _read_snapshot(path: Path) -> Snapshot:
             manifest=manifest,
             config=config,
             mapped_pixels=map_array(path, "images", manifest["arrays"]["images"]),
-            labels=_read_optional(path, "labels", manifest),
-            names=_read_names(path, manifest),
+            labels=_map_labels(path, manifest),
+            names=StoredNames(path, manifest) if "names" in manifest["arrays"] else None,
             scales={p: _read_scale(path, p, manifest, config) for p in config.scales},
         )
 
 
-def _read_optional(path: Path, name: str, manifest: Manifest) -> ndarray | None:
-    """A small array; None if the index has none such."""
-    return read_array(path, name, manifest) if name in manifest["arrays"] else None
-
-
-def _read_names(path: Path, manifest: Manifest) -> tuple[str, ...] | None:
-    """Names of the images' files; None if they have none."""
-    joined = _read_optional(path, "names", manifest)
-    if joined is None:
+def _map_labels(path: Path, manifest: Manifest) -> Int[ndarray, " n"] | None:
+    """The labels, mapped from disk; None if the index has none."""
+    entry = manifest["arrays"].get("labels")
+    if entry is None:
         return None
-    names = split_names(joined)
-    if len(names) != _len_images(manifest):
-        raise StoreError(f"{path} has {len(names)} names for its images. {REBUILD}")
-    return names
+    labels = map_array(path, "labels", entry)
+    check_checksum(path, "labels", manifest, labels)
+    return labels
+
+
+class StoredNames(Sequence[str]):
+    """Names of the images' files: mapped, and taken apart when one is first asked for."""
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        self._path, self._manifest = path, manifest
+        self._joined = map_array(path, "names", manifest["arrays"]["names"])
+
+    def __len__(self) -> int:
+        return _len_images(self._manifest)
+
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> tuple[str, ...]: ...
+
+    def __getitem__(self, place: int | slice) -> str | tuple[str, ...]:
+        """A name, or some.
+
+        Raises:
+            StoreError: they are damaged.
+        """
+        return self._all[place]
+
+    @cached_property
+    def _all(self) -> tuple[str, ...]:
+        check_checksum(self._path, "names", self._manifest, self._joined)
+        names = split_names(self._joined)
+        if len(names) != len(self):
+            raise StoreError(f"{self._path} has {len(names)} names for its images. {REBUILD}")
+        return names
 
 
 def _read_scale(
@@ -159,7 +187,7 @@ def _read_scale(
     if fault:
         raise StoreError(f"{path} is wrong at scale {patch_size}: {fault}. {REBUILD}")
     shards = [
-        _read_shard(path, f"{prefix}/shards/{number}", manifest, images, geometry)
+        read_shard(path, f"{prefix}/shards/{number}", manifest, images, geometry)
         for number, images in enumerate(shard_ranges(geometry, num_images, config))
     ]
     return ScaleArrays(shards=shards, **small)
@@ -181,7 +209,7 @@ def _find_small_fault(
     return None
 
 
-def _read_shard(
+def read_shard(
     path: Path, prefix: str, manifest: Manifest, images: range, geometry: PatchGeometry
 ) -> ListShard:
     """The lists of a shard, whose offsets are checked."""
