@@ -3,9 +3,9 @@
     python -m benchmarks.cluster_kills --builds 20 --runs 10
 
 Appends a JSON line to benchmarks/results/cluster_kills.jsonl for builds, exact samples and
-retrieved samples. All are first done by this process alone, then by undisturbed workers, then again
-and again while SIGKILL ends a worker, whose process is started anew. Seconds lost are those beyond
-the median of undisturbed workers; they are of processes that share one machine.
+retrieved samples. All are first done by this process alone; then in pairs by undisturbed workers,
+and while SIGKILL ends one, whose process is started anew. Seconds lost are the difference in a
+pair, which other users of the machine slow alike; all processes share that machine.
 """
 
 import json
@@ -37,7 +37,6 @@ from sampler.noise import initial_noise
 from sampler.trajectory import sample
 
 SCALES = (3, 5)
-UNDISTURBED = 3  # repetitions
 WORKERS = 2
 BLOCK_PATCHES = 2**14
 
@@ -106,22 +105,22 @@ def sampled(
 def measured(work: Work, crew: Crew, kills: int, scratch: Path, random: Random) -> dict[str, Any]:
     """Seconds with and without kills, and how often all bits were those of this process alone."""
     expected, alone = timed(work, LOCAL, scratch)
-    undisturbed = [timed(work, crew, scratch) for _ in range(UNDISTURBED)]
-    usual = median(seconds for _, seconds in undisturbed)
-    disturbed = []
+    undisturbed, disturbed = [], []
     for _ in range(kills):
         crew.admit(folder=scratch)  # those who come for the killed ones are there
+        undisturbed.append(timed(work, crew, scratch))
         victim = random.choice([worker.pid for worker in multiprocessing.active_children()])
-        timer = Timer(random.uniform(0, usual), os.kill, (victim, signal.SIGKILL))
+        timer = Timer(random.uniform(0, undisturbed[-1][1]), os.kill, (victim, signal.SIGKILL))
         timer.start()
         disturbed.append(timed(work, crew, scratch))
-        timer.join()  # a short one may be done before
-    lost = sorted(seconds - usual for _, seconds in disturbed)
+        timer.join()  # the work may be done before
+    lost = sorted(b[1] - a[1] for a, b in zip(undisturbed, disturbed, strict=True))
     return {
         "equal_undisturbed": sum(found == expected for found, _ in undisturbed),
         "equal": sum(found == expected for found, _ in disturbed),
         "seconds_alone": alone,
-        "seconds_undisturbed": usual,
+        "seconds_undisturbed": median(seconds for _, seconds in undisturbed),
+        "seconds_disturbed": median(seconds for _, seconds in disturbed),
         "seconds_lost": {"median": median(lost), "least": lost[0], "most": lost[-1]},
     }
 
