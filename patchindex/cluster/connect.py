@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 VARIABLE = "PATCHINDEX_CLUSTER"
 CONNECT_SECONDS = 10
 GRAPH_WARNING = "distributed.admin.large-graph-warning-threshold"
+# by default Dask gives one up whose process is not there 15 s after it was killed, though it may
+# be starting still, or again
+KEEP_LOCAL_WORKERS = {"distributed.deploy.lost-worker-timeout": "1 day"}
 EXAMPLE = "Give local, local:4, tcp://HOST:8786, or the JSON file of `dask scheduler`."
 
 
@@ -80,7 +83,10 @@ def _client(address: str, stack: ExitStack) -> "tuple[Client, int]":
 
     kind, _, count = address.partition(":")
     if kind == "local":
+        import dask  # noqa: PLC0415
+
         expected = _num_local(count)
+        stack.enter_context(dask.config.set(KEEP_LOCAL_WORKERS))
         cluster = stack.enter_context(_local_cluster(expected))
         return stack.enter_context(Client(cluster, set_as_default=False)), expected
     where: dict[str, Any]

@@ -243,7 +243,7 @@ class DaskCrew:
     def _check(self, addresses: Sequence[str], *, quietly: bool) -> None:
         """Let these workers serve if they can."""
         if self._witness is not None and not self._witness.exists():
-            self._witness = None  # that folder is finished with
+            self._witness = None  # the folder is gone, such as that of a build that is finished
         found = self._client.run(
             report, self._wanted, self._stage, self._witness,
             workers=list(addresses), on_error="return",

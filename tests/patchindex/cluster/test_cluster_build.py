@@ -15,6 +15,7 @@ from patchindex.cluster import connect
 from patchindex.cluster.errors import ClusterError
 from patchindex.crew import LOCAL, ThisProcess
 from patchindex.index.build import build_index
+from patchindex.index.patch_index import PatchIndex
 from patchindex.progress import no_progress
 
 CONFIG = small_config((3, 5), shard_patches=1100, block_patches=1100)
@@ -147,6 +148,12 @@ def test_what_units_left_is_removed(out, built, crew):
     assert checksums(out, OtherRun(crew, run)) == built
     assert not seen
     assert not work.exists()
+
+
+def test_who_built_an_index_can_read_it(out, crew):
+    index = build_index(small_images(), CONFIG, out, crew=crew)
+    crew.admit(index)
+    assert crew.run(PatchIndex.verify, [index, index]) == [None, None]
 
 
 def test_a_folder_that_workers_do_not_see_is_refused(tmp_path, crew, monkeypatch):
