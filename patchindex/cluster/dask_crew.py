@@ -20,6 +20,7 @@ from patchindex.cluster.checks import faults, format_failure
 from patchindex.cluster.errors import ClusterError
 from patchindex.cluster.wire import pack, unpack
 from patchindex.cluster.worker import Refusal, WorkerReport, do, grant, passed_on, report
+from patchindex.crew import LOCAL, Crew
 from patchindex.device import CPU
 from patchindex.index import PatchIndex
 from patchindex.index.patch_index import Pickled, reopen
@@ -57,6 +58,10 @@ class DaskCrew:
         self._first: WorkerReport | None = None  # whom all others must be like
         self._lost: list[str] = []
         self._stage_name = "units"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Images that hold it may travel: a worker does its own work."""
+        return _alone, ()
 
     @property
     def size(self) -> int:
@@ -243,6 +248,10 @@ class DaskCrew:
         if fault is None:
             self._first = self._first or told
         return fault
+
+
+def _alone() -> Crew:
+    return LOCAL
 
 
 def _leave_witness(folder: Path) -> Path:

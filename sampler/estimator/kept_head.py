@@ -83,7 +83,7 @@ class KeptHead:
         for state in self.states:
             path = self.folder / f"{state}.npz"
             try:
-                with np.load(path, allow_pickle=False) as found:
+                with path.open("rb") as file, np.load(file, allow_pickle=False) as found:
                     stored = found["ids"]
                     effective.append(torch.from_numpy(found["effective"]))
                     mass.append(torch.from_numpy(found["mass"]))
