@@ -9,7 +9,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, Integer, UInt8
+from jaxtyping import Float, Int, Integer, Shaped, UInt8
 from numpy import ndarray
 from torch import Tensor
 
@@ -253,7 +253,7 @@ def to_unit(pixels: UInt8[ndarray, "*shape"] | UInt8[Tensor, "*shape"]) -> Float
     return levels.float().div_(HALF_RANGE).sub_(1)
 
 
-def shared_tensor(array: UInt8[ndarray, "*shape"]) -> UInt8[Tensor, "*shape"]:
+def shared_tensor(array: Shaped[ndarray, "*shape"]) -> Shaped[Tensor, "*shape"]:
     """A tensor that shares the array's memory; it is for reading only."""
     with warnings.catch_warnings():
         # torch warns of arrays that may not be written to, as memory maps are; no kernel writes

@@ -12,7 +12,7 @@ import torch
 
 from patchindex.cluster.errors import ClusterError, check_dask
 from patchindex.cluster.staging import Stage
-from patchindex.cluster.worker import quiet_nannies, worker_settings
+from patchindex.cluster.worker import dask_setup, quiet_nannies, worker_settings
 from patchindex.crew import LOCAL, Crew
 from patchindex.progress import ProgressCallback, no_progress
 
@@ -130,6 +130,7 @@ def _local_cluster(count: int) -> Any:
                 "nthreads": 1,
                 "memory_limit": None,
                 "dashboard": False,
+                "preload": [dask_setup.__module__],  # where Dask looks for a `dask_setup`
                 "env": worker_settings(
                     threads, torch.device("cuda", number % gpus) if gpus else torch.device("cpu")
                 ),

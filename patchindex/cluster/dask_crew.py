@@ -22,7 +22,7 @@ from patchindex.cluster.errors import ClusterError
 from patchindex.cluster.staging import Stage
 from patchindex.cluster.wire import Packed, pack, unpack
 from patchindex.cluster.worker import Refusal, WorkerReport, do, grant, passed_on, report
-from patchindex.crew import CrewReport
+from patchindex.crew import LOCAL, Crew, CrewReport
 from patchindex.device import CPU
 from patchindex.index import PatchIndex, Pickled, reopen
 from patchindex.progress import ProgressCallback
@@ -64,6 +64,10 @@ class DaskCrew:
         self._kernels: set[str] = set()
         self._devices: set[str] = set()
         self._stage_name = "units"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Images that hold it may travel: a worker does its own work."""
+        return _alone, ()
 
     @property
     def _client(self) -> Client:
@@ -274,6 +278,10 @@ class DaskCrew:
         if fault is None:
             self._first = self._first or told
         return fault
+
+
+def _alone() -> Crew:
+    return LOCAL
 
 
 def _leave_witness(folder: Path) -> Path:

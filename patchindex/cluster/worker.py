@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import socket
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -115,6 +116,11 @@ def do(shared: Packed, unit: Packed, stage: Stage | None) -> Packed:
         return pack(work(read(unit), *others))
     except UserError as error:
         return pack(Refusal(error))
+
+
+def dask_setup(worker: object) -> None:  # noqa: ARG001 - Dask gives it by this name
+    """Leave Ctrl-C to the process that this worker belongs to, which then ends it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,7 +98,7 @@ class KeptHead:
             ids.append(torch.cat([self._read_ids(f"{state}-{number}.npy") for number in own], -1))
             path = self.folder / f"{state}.npz"
             try:
-                with np.load(path, allow_pickle=False) as found:
+                with path.open("rb") as file, np.load(file, allow_pickle=False) as found:
                     effective.append(torch.from_numpy(found["effective"]))
                     mass.append(torch.from_numpy(found["mass"]))
             except DAMAGED_ARRAYS as error:

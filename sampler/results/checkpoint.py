@@ -127,7 +127,10 @@ class Checkpoint:
             noted = json.loads((self._path / _DONE).read_bytes())
             reports = tuple(StepReport(**values) for values in noted["steps"])
             number, patch_size = len(reports), noted["head"]
-            with np.load(self._path / f"{number}.npz", allow_pickle=False) as found:
+            with (
+                (self._path / f"{number}.npz").open("rb") as file,
+                np.load(file, allow_pickle=False) as found,
+            ):
                 arrays = {name: torch.from_numpy(found[name]) for name in found.files}
             reached, known = arrays.pop("reached"), None
             if patch_size is not None:

@@ -155,3 +155,19 @@ def test_merging_over_an_axis_merges_its_records() -> None:
     records = [random_record(seed, log_scale=1.0) for seed in range(3)]
     merged = PosteriorRecord.merged_over(PosteriorRecord.stacked(records))
     assert_same(merged, PosteriorRecord.merged(records))
+
+
+@PROPERTY
+@given(num=st.integers(1, 40), level=st.integers(0, 5), seed=st.integers(0, 1000))
+def test_aligned_branches_merge_to_the_same_bits(num: int, level: int, seed: int) -> None:
+    """Whoever merges runs of a power of two of records, merging those gives the tree's own bits."""
+    records = [random_record(seed + i, log_scale=5) for i in range(num)]
+    whole = PosteriorRecord.merged_tree(iter(records))
+    step = 2**level
+    branches = [
+        PosteriorRecord.merged_tree(records[first : first + step]) for first in range(0, num, step)
+    ]
+    cut = PosteriorRecord.merged_tree(branches)
+    for field in dataclasses.fields(PosteriorRecord):
+        assert torch.equal(getattr(cut, field.name), getattr(whole, field.name)), field.name
+    assert_same(whole, PosteriorRecord.merged(records))
