@@ -66,9 +66,9 @@ def connect(
 
     from patchindex.cluster.dask_crew import DaskCrew  # noqa: PLC0415 - imports Dask
 
-    # what Dask logs of lost workers is told by us, in the words of the computation
-    for name in ("distributed", "distributed.core", "distributed.scheduler", "distributed.nanny"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+    # what Dask logs of who was lost is told by us, in the words of the computation
+    for part in ("", ".client", ".core", ".scheduler", ".nanny"):
+        logging.getLogger(f"distributed{part}").setLevel(logging.CRITICAL)
     with ExitStack() as stack:
         # states and records are megabytes, of which Dask would warn
         stack.enter_context(dask.config.set({GRAPH_WARNING: 2**40}))

@@ -6,8 +6,9 @@ units of this crew ask for, one at a time. Workers may come and go at any moment
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import wait
+from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -15,6 +16,7 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 from distributed import Client, Future, KilledWorker
+from distributed.client import ClosedClientError, FutureCancelledError
 from distributed.comm.core import CommClosedError
 
 from patchindex.cluster.checks import faults, format_failure
@@ -104,7 +106,8 @@ class DaskCrew:
             self._wanted = index.pickled()
         if folder is not None:
             self._witness = _leave_witness(folder)
-        self._wait_for_workers()
+        with self._in_our_words():
+            self._wait_for_workers()
         if self._refused:
             for line in self._refused.values():
                 logger.error("%s", line)
@@ -116,7 +119,8 @@ class DaskCrew:
     def shares(self, folder: Path) -> bool:
         """See `Crew.shares`."""
         witness, before = _leave_witness(folder), self._witness
-        found = self._client.run(witness.exists, workers=list(self._serving), on_error="ignore")
+        with self._in_our_words():
+            found = self._client.run(witness.exists, workers=list(self._serving), on_error="ignore")
         if found and all(found.values()):
             self._witness = witness
             return True
@@ -137,23 +141,35 @@ class DaskCrew:
         """See `Crew.run`.
 
         Raises:
-            ClusterError: a unit ended four workers.
+            ClusterError: a unit ended four workers, or the scheduler was lost.
             UserError: as `work` does.
         """
-        self._look_round()
-        name = f"{work.__name__.strip('_')}-{uuid4().hex}"
-        futures = self._submit(name, pack((work, shared)), units)
+        with self._in_our_words():
+            self._look_round()
+            name = f"{work.__name__.strip('_')}-{uuid4().hex}"
+            futures = self._submit(name, pack((work, shared)), units)
+            try:
+                self._wait(futures)
+                return [self._result(packed) for packed in self._gathered(futures)]
+            except BaseException:
+                self._client.cancel(futures, force=True)
+                raise
+
+    @contextmanager
+    def _in_our_words(self) -> Iterator[None]:
+        """Raise ClusterError for what Dask raises of workers that ended, or of its scheduler."""
         try:
-            self._wait(futures)
-            return [self._result(packed) for packed in self._gathered(futures)]
+            yield
         except KilledWorker as error:
             raise ClusterError(
                 f"{self._stage_name}: a unit ended {RETRIES + 1} workers, the last of them "
                 f"{error.last_worker.name}. Look at their memory and logs."
             ) from error
-        except BaseException:
-            self._client.cancel(futures, force=True)
-            raise
+        except (FutureCancelledError, ClosedClientError, CommClosedError) as error:
+            raise ClusterError(
+                f"the scheduler was lost in {self._stage_name}. Start it and its workers again, "
+                "and give the same command: a run or a build goes on."
+            ) from error
 
     def _submit(self, name: str, shared: Packed, units: Sequence[Any]) -> list[Future[Any]]:
         """The units, of which each depends on a copy of what they share that its home has.
@@ -230,7 +246,9 @@ class DaskCrew:
 
     def _look_round(self, *, again: bool = False) -> None:
         """Note who is gone, and check who is new; or all, again."""
-        there = self._client.scheduler_info(n_workers=-1)["workers"]
+        there = self._client.scheduler_info(n_workers=-1).get("workers")
+        if there is None:
+            raise ClosedClientError  # its scheduler went away since the last look
         for address in [address for address in self._serving if address not in there]:
             name = self._serving.pop(address).name
             self._lost.append(name)
