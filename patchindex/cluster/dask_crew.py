@@ -113,7 +113,7 @@ class DaskCrew:
                 logger.error("%s", line)
             raise ClusterError(
                 f"{len(self._refused)} of {len(self._refused) + len(self._serving)} workers cannot "
-                f"serve: {' '.join(self._refused.values())}"
+                f"serve: {next(iter(self._refused.values()))}"
             )
 
     def shares(self, folder: Path) -> bool:
