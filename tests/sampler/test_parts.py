@@ -14,7 +14,7 @@ from sampler.estimator import parts_for
 from sampler.trajectory import Begun, sample_steps
 
 SETTINGS = {"k": 32, "tail": 4, "seed": 3}
-PROCESS = {"scales": [3, 7], "steps": 3}
+PROCESS = {"scales": [3], "steps": 2}
 
 
 class Shuffled(ThisProcess):
@@ -33,9 +33,9 @@ class Shuffled(ThisProcess):
 
 @pytest.fixture(scope="module")
 def index(tmp_path_factory):
-    images = small_images(num=200)
+    images = small_images(num=120)
     path = tmp_path_factory.mktemp("parts") / "small.zarr"
-    return build_small(path, images, scales=(3, 7), shard_patches=2**14, block_patches=2**13)
+    return build_small(path, images, scales=(3, 7), shard_patches=2**13, block_patches=2**13)
 
 
 @pytest.fixture
