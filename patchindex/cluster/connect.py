@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 VARIABLE = "PATCHINDEX_CLUSTER"
 CONNECT_SECONDS = 10
+# what Dask raises where nobody answers, and of addresses and files that name nobody
+NO_SCHEDULER = (
+    OSError, TimeoutError, ValueError, LookupError, AssertionError, ImportError, TypeError,
+)  # fmt: skip
 GRAPH_WARNING = "distributed.admin.large-graph-warning-threshold"
 # by default Dask gives one up whose process is not there 15 s after it was killed, though it may
 # be starting still, or again
@@ -99,8 +103,8 @@ def _client(address: str, stack: ExitStack) -> "tuple[Client, int]":
     try:
         client = Client(**where, timeout=CONNECT_SECONDS, set_as_default=False)
         return stack.enter_context(client), 1
-    except (OSError, TimeoutError, ValueError, ImportError, TypeError) as error:
-        told = " ".join(str(error).split()).rstrip(".")
+    except NO_SCHEDULER as error:
+        told = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         raise ClusterError(
             f"no scheduler answers at {address} ({told}). Start one with `dask scheduler` and "
             "workers with `patchindex worker`; check host, port and certificates."
@@ -142,7 +146,7 @@ def _local_cluster(count: int) -> Any:
         "cls": Scheduler,
         "options": {
             "dashboard": False,
-            "dashboard_address": "127.0.0.1:0",
+            "dashboard_address": "127.0.0.1:0",  # of its health alone; any port that is free
             "host": "127.0.0.1",
             "port": 0,
         },
