@@ -142,7 +142,9 @@ def test_a_stroke_in_the_middle_takes_back_what_was_asked_for(crew) -> None:
     assert crew.run(slow_square, [3], 0) == [9]
 
 
-@pytest.mark.parametrize("every", [False, True], ids=["one", "all"])
+@pytest.mark.parametrize(
+    "every", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["one", "all"]
+)
 def test_killed_workers_change_no_bit(path, crew, caplog, every: bool) -> None:
     wait_until(lambda: crew.run(abs, [1, 2]) == [1, 2] and crew.size == 2)
     doomed = pids(crew)[: 2 if every else 1]
@@ -229,6 +231,7 @@ def test_a_run_on_a_cluster_is_the_run_without_one(path, tmp_path) -> None:
     wait_until(lambda: children() <= before)
 
 
+@pytest.mark.slow
 def test_no_process_stays_after_an_error(path) -> None:
     before = children()
     seen: list[int] = []
@@ -246,6 +249,7 @@ def test_no_process_stays_after_an_error(path) -> None:
     wait_until(lambda: children() <= before)
 
 
+@pytest.mark.slow
 def test_a_unit_that_ends_every_worker_ends_the_run(path) -> None:
     with connect("local:1") as crew:
         crew.admit(PatchIndex.open(path))
@@ -315,6 +319,6 @@ def test_a_cluster_that_is_not_there_is_told_in_a_line(
         (tmp_path / "scheduler.json").write_text("{}")
         address = str(tmp_path / "scheduler.json")
     start = time.monotonic()
-    with pytest.raises(ClusterError, match=line), connect(address):
-        pass
+    with pytest.raises(ClusterError, match=line), connect(address) as crew:
+        crew.admit()  # which connects
     assert time.monotonic() - start < SOON_SECONDS
