@@ -5,6 +5,7 @@ import platform
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import faiss
 import torch
@@ -20,6 +21,7 @@ LIBRARIES = {
     "zarr": ("zarr",),
 }
 MOST_THREADS = 1024  # on a machine of fewer cores; some thousands are more than systems start
+PROCESS, GROUPS = Path("/proc/self"), Path("/sys/fs/cgroup")  # of Linux
 PROCESSOR_SEARCHES = {"native": "C++ list search", "torch": "FAISS", "triton": "Triton list search"}
 
 
@@ -114,11 +116,33 @@ def faiss_obstacle(device: torch.device) -> str | None:
 
 
 def main_memory() -> int | None:
-    """Bytes of this machine's memory, or None where the system does not tell."""
+    """Bytes of memory that this process may use, or None where the system does not tell."""
     try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):  # Windows has no such call
         return None
+    return min([there, *_memory_limits()])
+
+
+def _memory_limits() -> list[int]:
+    """Of the control groups around this process: of its container, or its job."""
+    try:
+        lines = (PROCESS / "cgroup").read_text(encoding="utf-8").splitlines()
+        own = next(line for line in lines if line.startswith("0::"))
+    except (OSError, ValueError, StopIteration):  # no Linux, or groups of the first version
+        return []
+    group = GROUPS / own.removeprefix("0::").strip("/")
+    limits = []
+    for folder in (group, *group.parents):
+        try:
+            told = (folder / "memory.max").read_text(encoding="utf-8").strip()
+        except (OSError, ValueError):
+            told = "max"
+        if told.isdecimal():
+            limits.append(int(told))
+        if folder == GROUPS:
+            break
+    return limits
 
 
 def set_threads(count: int) -> None:

@@ -100,6 +100,7 @@ def _client(address: str, stack: ExitStack) -> "tuple[Client, int]":
         where = {"scheduler_file": address}
     else:
         raise ClusterError(f"there is no cluster {address!r}. {EXAMPLE}")
+    _check_certificates(address)
     try:
         client = Client(**where, timeout=CONNECT_SECONDS, set_as_default=False)
         return stack.enter_context(client), 1
@@ -109,6 +110,23 @@ def _client(address: str, stack: ExitStack) -> "tuple[Client, int]":
             f"no scheduler answers at {address} ({told}). Start one with `dask scheduler` and "
             "workers with `patchindex worker`; check host, port and certificates."
         ) from error
+
+
+def _check_certificates(address: str) -> None:
+    """Raise ClusterError if a scheduler asks for certificates and there are none."""
+    import dask  # noqa: PLC0415 - comes with the extra
+
+    told = address if "://" in address else Path(address).read_text(errors="replace")
+    lacking = [
+        f"DASK_DISTRIBUTED__COMM__TLS__{name.replace('.', '__').replace('-', '_').upper()}"
+        for name in ("ca-file", "client.cert", "client.key")
+        if dask.config.get(f"distributed.comm.tls.{name}") is None
+    ]
+    if "tls://" in told and lacking:
+        raise ClusterError(
+            f"the scheduler at {address} speaks TLS, for which this process has no certificate. "
+            f"Set {', '.join(f'${name}' for name in lacking)} to files."
+        )
 
 
 def _num_local(count: str) -> int:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from patchindex import environment
-from patchindex.environment import describe_environment, faiss_obstacle
+from patchindex.environment import describe_environment, faiss_obstacle, main_memory
 
 GPU_BUILD, CPU_BUILD = "OPTIMIZE AVX2 GPU ", "OPTIMIZE AVX2 "
 
@@ -73,3 +73,18 @@ def test_the_first_package_that_is_installed_gives_the_version():
     assert environment.first_version(("no-such-package",)) == "unknown"
     assert environment.first_version(("no-such-package", "numpy")) == f"{np.__version__} (numpy)"
     assert environment.first_version(("numpy",)) == np.__version__
+
+
+@pytest.mark.parametrize(
+    ("own", "around", "smallest"),
+    [("2000", "max", 2000), ("max", "1000", 1000), ("2000", "1000", 1000), ("max", "max", None)],
+)
+def test_memory_is_what_a_container_or_a_job_may_use(monkeypatch, tmp_path, own, around, smallest):
+    whole = main_memory()
+    (tmp_path / "cgroup").write_text("4:memory:/old\n0::/job/step\n")
+    for folder, limit in (("job/step", own), ("job", around)):
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        (tmp_path / folder / "memory.max").write_text(f"{limit}\n")
+    monkeypatch.setattr(environment, "PROCESS", tmp_path)
+    monkeypatch.setattr(environment, "GROUPS", tmp_path)
+    assert main_memory() == (smallest or whole)
