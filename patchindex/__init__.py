@@ -21,6 +21,7 @@ __all__ = [
     "PosteriorRecord",
     "UserError",
     "build_index",
+    "crew",
     "device",
     "environment",
     "errors",

@@ -46,7 +46,7 @@ class Crew(Protocol):
 
         Args:
             work: a pure function of a module, whose arguments and result can be pickled.
-            units: the crew keeps those at one place of equally long sequences to one worker.
+            units: done in any order, by whoever serves.
             shared: what every unit needs; it is sent to each worker once.
         """
         ...

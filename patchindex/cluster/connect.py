@@ -24,7 +24,13 @@ CONNECT_SECONDS = 20
 NO_SCHEDULER = (
     OSError, TimeoutError, ValueError, LookupError, AssertionError, ImportError, TypeError,
 )  # fmt: skip
-GRAPH_WARNING = "distributed.admin.large-graph-warning-threshold"
+DASK_SETTINGS = {
+    # states and records are megabytes, of which Dask would warn
+    "distributed.admin.large-graph-warning-threshold": 2**40,
+    # a process that was lost is started again by its nanny, however long that takes; Dask would
+    # drop both for good if it is lost once more at the wrong moment
+    "distributed.deploy.lost-worker-timeout": "1000 days",
+}
 EXAMPLE = "Give local, local:4, tcp://HOST:8786, or the JSON file of `dask scheduler`."
 
 
@@ -76,8 +82,7 @@ def connect(
     for name in ("distributed", "distributed.core", "distributed.scheduler", "distributed.nanny"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     with ExitStack() as stack:
-        # states and records are megabytes, of which Dask would warn
-        stack.enter_context(dask.config.set({GRAPH_WARNING: 2**40}))
+        stack.enter_context(dask.config.set(DASK_SETTINGS))
         client, expected = _client(address, stack)
         yield DaskCrew(client, expected=expected, stage=stage, mixed=mixed, progress=progress)
 

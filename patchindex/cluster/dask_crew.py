@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import wait
 from pathlib import Path
 from queue import Empty, SimpleQueue
+from time import monotonic
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -122,7 +123,8 @@ class DaskCrew:
             resources={self._token: 0},  # by those who serve; it takes nothing from them
             retries=RETRIES,
         )
-        homes = sorted(self._serving)
+        # No worker is preferred: Dask drops all restrictions together with a preference that it
+        # cannot keep, and would send units to workers that were granted nothing.
         futures = [
             self._client.submit(
                 do,
@@ -130,8 +132,6 @@ class DaskCrew:
                 pack(unit),
                 self._stage,
                 key=f"{name}-{number}",
-                workers=[homes[number * len(homes) // len(units)]] if homes else None,
-                allow_other_workers=True,
                 resources={self._token: 1},
                 retries=RETRIES,
             )
@@ -161,13 +161,15 @@ class DaskCrew:
         finished: SimpleQueue[Future[Any]] = SimpleQueue()
         for future in futures:
             future.add_done_callback(finished.put)
-        done = 0
+        done, looked = 0, monotonic()
         self._progress(self._stage_name, 0, len(futures))
         while done < len(futures):
+            if monotonic() > looked + LOOK_SECONDS:  # however fast units are done
+                self._look_round()
+                looked = monotonic()
             try:
                 future = finished.get(timeout=LOOK_SECONDS)
             except Empty:
-                self._look_round()
                 continue
             if future.status != "finished":
                 return  # gathering raises its error
@@ -235,7 +237,9 @@ class DaskCrew:
                     logger.warning("%s It gets no work.", obstacle)
                 continue
             self._refused.pop(address, None)
-            self._client.run(grant, self._token, workers=[address], on_error="ignore")
+            granted = self._client.run(grant, self._token, workers=[address], on_error="ignore")
+            if address not in granted:
+                continue  # gone meanwhile
             if address not in self._serving and not quietly:
                 logger.info("%s joined", told.name)
             self._serving[address] = told

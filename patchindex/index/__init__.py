@@ -13,8 +13,10 @@ __all__ = [
     "ListSearchKind",
     "PatchIndex",
     "build_index",
+    "patch_index",
     "plan_build",
     "root_of",
+    "store",
     "translate_write_errors",
     "with_own_hash",
 ]
