@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
+from time import monotonic
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -205,13 +206,15 @@ class DaskCrew:
         finished: SimpleQueue[Future[Any]] = SimpleQueue()
         for future in futures:
             future.add_done_callback(finished.put)
-        done = 0
+        done, looked = 0, monotonic()
         self._progress(self._stage_name, 0, len(futures))
         while done < len(futures):
+            if monotonic() > looked + LOOK_SECONDS:  # however fast units are done
+                self._look_round()
+                looked = monotonic()
             try:
                 future = finished.get(timeout=LOOK_SECONDS)
             except Empty:
-                self._look_round()
                 continue
             if future.status != "finished":
                 return  # gathering raises its error
@@ -281,7 +284,9 @@ class DaskCrew:
                     logger.warning("%s It gets no work.", obstacle)
                 continue
             self._refused.pop(address, None)
-            self._client.run(grant, self._token, workers=[address], on_error="ignore")
+            granted = self._client.run(grant, self._token, workers=[address], on_error="ignore")
+            if address not in granted:
+                continue  # gone meanwhile
             if address not in self._serving and not quietly:
                 logger.info("%s joined", told.name)
             self._serving[address] = told

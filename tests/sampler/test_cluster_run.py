@@ -258,6 +258,7 @@ def test_a_unit_that_ends_every_worker_ends_the_run(path) -> None:
             crew.run(end_here, [0])
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_the_command_and_its_workers_and_the_rest_goes_on(path, tmp_path) -> None:
     arguments = ["--steps", 6, *COMMON[2:], "--cluster", "local:1", "--out", tmp_path / "run"]
     words = [str(word) for word in ("run", "--index", path, *arguments)]
