@@ -202,7 +202,7 @@ class ImageSet:
             pixels=self.pixels[chosen],
             labels=None if self.labels is None else self.labels[chosen],
             class_names=self.class_names,
-            names=None if self.names is None else tuple(self.names[i] for i in chosen),
+            names=None if self.names is None else tuple(self.names[i] for i in chosen.tolist()),
             name=f"{self.name}, label {label}",
             crop=self.crop,
             device=self.device,

@@ -9,8 +9,7 @@ import numpy as np
 from patchindex.cluster.wire import pack, unpack
 from patchindex.crew import LOCAL, Crew
 from patchindex.device import CPU
-from patchindex.index import PatchIndex
-from patchindex.index.patch_index import Pickled, reopen
+from patchindex.index import PatchIndex, Pickled, reopen
 
 
 def _local() -> Crew:
@@ -28,6 +27,11 @@ class PretendedCrew:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _local, ()
+
+    memory = None
+
+    def report(self) -> None:
+        return None
 
     def begin(self, stage: str) -> None:
         self.stages.append(stage)

@@ -5,7 +5,7 @@ through one process at every step, and after an interruption it must be there: s
 state writes its head beside the run.
 
     STATE.npz          effective sample sizes and masses of the pixels
-    STATE-PART.npy     ids of what was found in a part of the index
+    STATE-PART.npz     ids of what was found in a part of the index
 """
 
 import zlib
@@ -20,7 +20,6 @@ from zipfile import BadZipFile
 import numpy as np
 import torch
 from jaxtyping import Int
-from numpy import ndarray
 from torch import Tensor
 
 from patchindex.errors import StoreError
@@ -74,7 +73,7 @@ class KeptHead:
         if stored.max(initial=0) < np.iinfo(_NARROW).max:
             stored = stored.astype(_NARROW)  # -1 becomes the largest number
         for state, own in zip(self.states, stored, strict=True):
-            self._write(f"{state}-{part}.npy", partial(np.save, arr=own))
+            self._write(f"{state}-{part}.npz", partial(np.savez, ids=own))
 
     def write_sizes(self, head: Head) -> None:
         """Put all else of a head into the folder; errors as for `write`."""
@@ -95,14 +94,10 @@ class KeptHead:
         ids, effective, mass = [], [], []
         for state in self.states:
             own = range(self.parts) if part is None else [part]
-            ids.append(torch.cat([self._read_ids(f"{state}-{number}.npy") for number in own], -1))
-            path = self.folder / f"{state}.npz"
-            try:
-                with path.open("rb") as file, np.load(file, allow_pickle=False) as found:
-                    effective.append(torch.from_numpy(found["effective"]))
-                    mass.append(torch.from_numpy(found["mass"]))
-            except DAMAGED_ARRAYS as error:
-                raise self._unreadable(path, error) from error
+            ids.append(torch.cat([self._read_ids(f"{state}-{number}.npz") for number in own], -1))
+            sizes = self._read(f"{state}.npz", "effective", "mass")
+            effective.append(sizes["effective"])
+            mass.append(sizes["mass"])
         return Head(
             patch_size=self.patch_size,
             ids=torch.stack(ids).to(place),
@@ -127,19 +122,22 @@ class KeptHead:
 
     def _read_ids(self, name: str) -> Int[Tensor, "h w k"]:
         """Ids of a state, -1 for none."""
-        try:
-            stored: ndarray = np.load(self.folder / name, allow_pickle=False)
-            ids = stored.astype(np.int64)
-            ids[stored == np.iinfo(stored.dtype).max] = NO_PATCH
-            return torch.from_numpy(ids)
-        except DAMAGED_ARRAYS as error:
-            raise self._unreadable(self.folder / name, error) from error
+        stored = self._read(name, "ids")["ids"].numpy()
+        ids = stored.astype(np.int64)
+        ids[stored == np.iinfo(stored.dtype).max] = NO_PATCH
+        return torch.from_numpy(ids)
 
-    def _unreadable(self, path: Path, error: BaseException) -> StoreError:
-        return StoreError(
-            f"{path}, which this run has kept, cannot be read ({error}). Remove "
-            f"{self.folder.parents[1]}, and start again."
-        )
+    def _read(self, name: str, *arrays: str) -> dict[str, Tensor]:
+        """Arrays of a file, whose checksums are right."""
+        path = self.folder / name
+        try:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as found:
+                return {array: torch.from_numpy(found[array]) for array in arrays}
+        except DAMAGED_ARRAYS as error:
+            raise StoreError(
+                f"{path}, which this run has kept, cannot be read ({error}). Remove "
+                f"{self.folder.parents[1]}, and start again."
+            ) from error
 
 
 CarriedHead = Head | KeptHead  # from one step of a trajectory to the next

@@ -37,7 +37,9 @@ def assert_same(ours: Head, theirs: Head) -> None:
 def test_a_head_comes_back_as_it_was(tmp_path: Path, rng, largest: int) -> None:
     head = random_head(rng, largest)
     kept = KeptHead.write(head, tmp_path / "new" / "7", range(4, 7))
-    assert sorted(path.name for path in kept.folder.iterdir()) == ["4.npz", "5.npz", "6.npz"]
+    assert sorted(path.name for path in kept.folder.iterdir()) == [
+        "4-0.npz", "4.npz", "5-0.npz", "5.npz", "6-0.npz", "6.npz",
+    ]  # fmt: skip
     assert_same(kept.load(CPU), head)
     assert_same(kept[1:3].load(CPU), head[1:3])
     again = KeptHead.joined([kept[0:1], kept[1:3]])
@@ -68,15 +70,18 @@ def alter(path: Path) -> None:
         alter,
         lambda path: path.write_bytes(b""),
         lambda path: path.write_text("torn"),
-        lambda path: np.savez(path, ids=np.zeros(3, np.uint32)),
+        lambda path: np.savez(path, other=np.zeros(3, np.uint32)),
     ],
     ids=["missing", "cut short", "altered", "empty", "no archive", "lacking"],
 )
-def test_a_damaged_file_is_told_in_a_line(tmp_path: Path, rng, damage) -> None:
+@pytest.mark.parametrize("name", ["2.npz", "2-0.npz"])
+def test_a_damaged_file_is_told_in_a_line(tmp_path: Path, rng, damage, name: str) -> None:
     kept = KeptHead.write(random_head(rng, 99), tmp_path / "heads" / "1", range(3))
-    damage(tmp_path / "heads" / "1" / "2.npz")
+    damage(tmp_path / "heads" / "1" / name)
     assert_same(kept[0:2].load(CPU), kept[:2].load(CPU))
-    with pytest.raises(UserError, match=r"heads/1/2\.npz, which this run has kept, cannot be read"):
+    with pytest.raises(
+        UserError, match=rf"heads/1/{name}, which this run has kept, cannot be read"
+    ):
         kept.load(CPU)
 
 
