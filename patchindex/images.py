@@ -193,6 +193,14 @@ class ImageSet:
             )
         return found
 
+    def count(self, label: int | None) -> int:
+        """How many images have this label; all for None.
+
+        Raises:
+            DatasetError: no image has the label.
+        """
+        return len(self) if label is None else len(self.label_indices(label))
+
     def with_label(self, label: int | None) -> "ImageSet":
         """The images of one class, in their order; the set itself for None."""
         if label is None:

@@ -54,8 +54,7 @@ def sum_exactly(
     Raises:
         DatasetError: no image has the label.
     """
-    num_images = len(images) if label is None else len(images.label_indices(label))
-    num_blocks = -(-num_images // images_per_block(images))
+    num_blocks = -(-images.count(label) // images_per_block(images))
     units = _branches(num_blocks, images.crew.size)
     dictionary = _Dictionary(images=images, geometry=geometry, label=label)
     sums = images.crew.run(_sum_branch, units, dictionary, y, sigma, places)

@@ -79,8 +79,7 @@ def plan_run(
     """
     machine = make_machine(training_set, config)
     boundary = boundary_of(training_set, config)
-    if config.label is not None:
-        machine.images.label_indices(config.label)
+    machine.images.count(config.label)  # refuses a label that no image has
     scales = choose_scales(machine, training_set, config.scales, boundary=boundary)
     # called only to report a bad schedule or number of steps early
     plan_steps(

@@ -273,7 +273,7 @@ class Retrieval:
         per_image = [
             float(index_geometry(self.index, size).centers_per_pixel.mean()) for size in patch_sizes
         ]
-        num_patches = len(self.index.images.label_indices(label)) * fmean(per_image)
+        num_patches = self.index.images.count(label) * fmean(per_image)
         return num_patches <= SCANNED_IN_THE_TIME * PATCHES_PER_TAIL * self.tail
 
     def nearest_scales(self, patch_sizes: Sequence[int]) -> dict[int, int]:
