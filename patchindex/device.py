@@ -165,17 +165,17 @@ def default_budget(place: torch.device) -> int:
 
 
 def blocks_on(
-    pixels: UInt8[Tensor, "n c h w"], devices: Sequence[torch.device], num_images: int
+    pixels: UInt8[Tensor, "n c h w"], device: torch.device, num_images: int
 ) -> Iterator[UInt8[Tensor, "m c h w"]]:
-    """The images in blocks, on these devices in turn; the next blocks come while one is used."""
+    """The images in blocks, on a device; the next block comes while one is used."""
     coming: deque[PendingCopy] = deque()
     used: deque[torch.cuda.Event] = deque()
-    for number, block in enumerate(pixels.split(num_images)):
-        if len(used) > len(devices):
-            # else a host that is ahead of its devices would fill their memory, and its own pinned
+    for block in pixels.split(num_images):
+        if len(used) > 1:
+            # else a host that is ahead of its device would fill its memory, and its own pinned
             used.popleft().synchronize()
-        coming.append(PendingCopy(block, devices[number % len(devices)]))
-        if len(coming) > len(devices):
+        coming.append(PendingCopy(block, device))
+        if len(coming) > 1:
             here = coming.popleft().tensor()
             yield here
             if here.is_cuda:

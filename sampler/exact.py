@@ -5,18 +5,23 @@ unit is a run of blocks that make a whole branch, so that sums have the same bit
 workers there are.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from patchindex import ImageSet, PatchGeometry, PosteriorRecord
+from patchindex.crew import LOCAL, ThisProcess
 from patchindex.kernels import exact_scan, scan_at, scan_whole
 
 BLOCK_PIXELS = 2**22  # 4,096 images of 32 x 32: far more than a scan needs to be fast
 UNITS_PER_WORKER = 4  # or less: the last to finish is waited for no longer than for one of them
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -43,7 +48,7 @@ def sum_exactly(
 ) -> PosteriorRecord:
     """The sums of every pixel over all its legal patches of all images; fields are [b, h, w].
 
-    The work is shared by the crew of the images.
+    The work is shared by the crew of the images, or by the devices that share scans.
 
     Args:
         y: states in data units.
@@ -55,10 +60,34 @@ def sum_exactly(
         DatasetError: no image has the label.
     """
     num_blocks = -(-images.count(label) // images_per_block(images))
-    units = _branches(num_blocks, images.crew.size)
+    crew = images.crew
+    if crew is LOCAL:
+        crew = SharingDevices(images.device.at(y.device).scanning)
+    units = _branches(num_blocks, crew.size)
     dictionary = _Dictionary(images=images, geometry=geometry, label=label)
-    sums = images.crew.run(_sum_branch, units, dictionary, y, sigma, places)
+    sums = crew.run(_sum_branch, units, dictionary, y, sigma, places)
     return PosteriorRecord.merged_tree(_as_record(each, y.device) for each in sums)
+
+
+class SharingDevices(ThisProcess):
+    """A crew of the GPUs of this process: each has a thread, and takes units in turn."""
+
+    def __init__(self, places: Sequence[torch.device]) -> None:
+        self._places, self.size = places, len(places)
+
+    def run(self, work: Callable[..., Result], units: Sequence[Any], *shared: Any) -> list[Result]:
+        """See `Crew.run`; tensors that are shared are copied to each device."""
+        if self.size == 1:
+            return super().run(work, units, *shared)
+
+        def turn(first: int) -> list[Result]:
+            place = self._places[first]
+            here = [each.to(place) if isinstance(each, Tensor) else each for each in shared]
+            return [work(unit, *here) for unit in units[first :: self.size]]
+
+        with ThreadPoolExecutor(self.size) as threads:
+            done = list(threads.map(turn, range(self.size)))
+        return [done[at % self.size][at // self.size] for at in range(len(units))]
 
 
 def images_per_block(images: ImageSet) -> int:
@@ -85,7 +114,6 @@ def _sum_branch(
     """The sums over the images of some blocks."""
     images, geometry = dictionary.images, dictionary.geometry
     pixels, step = images.pixels_on(y.device, dictionary.label), images_per_block(images)
-    devices = images.device.at(y.device).scanning
 
     def records() -> Iterator[PosteriorRecord]:
         for block in blocks:
@@ -95,7 +123,7 @@ def _sum_branch(
             elif places is not None:
                 yield scan_at(part, y, places, sigma, geometry)
             else:
-                yield exact_scan(part, y, sigma, geometry, devices=devices)
+                yield exact_scan(part, y, sigma, geometry)
 
     record = PosteriorRecord.merged_tree(records())
     return record.log_max, record.sum_w, record.sum_wc, record.sum_w2, record.num_scored

@@ -10,9 +10,6 @@ copied as they are needed. Results lie beside the queries. The modules `native_b
 `torch_backend` and `triton_backend` have functions of these names and arguments.
 """
 
-from collections.abc import Sequence
-
-import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
@@ -56,8 +53,6 @@ def exact_scan(
     sigma: float,
     geometry: PatchGeometry,
     groups: PairGroups | None = None,
-    *,
-    devices: Sequence[torch.device] = (),
 ) -> PosteriorRecord:
     """Sum every legal patch of every image for every pixel of `y`; fields are [b, h, w].
 
@@ -71,16 +66,12 @@ def exact_scan(
         sigma: noise in the same units.
         groups: of (image, displacement) pairs; each is summed apart, and fields are [g, b, h, w].
             None sums all pairs together.
-        devices: all GPUs that share the pass over all images, if there are several; see `Device`.
 
     Raises:
         KernelInputError: sigma or y out of range, or a group of images that are not there.
         KernelError: y is where none of our kernels computes.
     """
-    shared = {"devices": devices} if len(devices) > 1 else {}
-    record: PosteriorRecord = backend_for(y).exact_scan(
-        pixels, y, sigma, geometry, groups, **shared
-    )
+    record: PosteriorRecord = backend_for(y).exact_scan(pixels, y, sigma, geometry, groups)
     return record
 
 

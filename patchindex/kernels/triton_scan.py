@@ -37,36 +37,29 @@ def exact_scan(
     sigma: float,
     geometry: PatchGeometry,
     groups: PairGroups | None = None,
-    *,
-    devices: Sequence[torch.device] = (),
 ) -> PosteriorRecord:
     """See `patchindex.kernels`.
 
-    Images that lie on the host are copied block by block while others are summed; devices that
-    share the scan take the blocks in turn.
+    Images that lie on the host are copied block by block while others are summed.
     """
     check_states(y, sigma)
     if groups is not None:
         return _scan_groups(pixels, y, sigma, geometry, groups)
-    devices, (c, height, width) = devices or [y.device], pixels.shape[1:]
+    c, height, width = pixels.shape[1:]
     program_bytes = 4 * c * height * width * IMAGES_PER_PROGRAM
     num_programs = min(max(1, BLOCK_BYTES // program_bytes), MOST_SPLITS)
-    block_size = min(num_programs * IMAGES_PER_PROGRAM, -(-len(pixels) // len(devices)))
+    block_size = min(num_programs * IMAGES_PER_PROGRAM, len(pixels))
     state_bytes = 4 * (3 + c) * height * width * len(col_ranges(geometry)) * num_programs
     num_states = max(1, SUMS_BYTES // state_bytes)
-    # copied before any work is queued: a copy waits for all that its source was given to do
-    states = {device: y.to(device).split(num_states) for device in devices}
+    states = y.split(num_states)
     parts = []
-    for block in blocks_on(pixels, devices, block_size):
-        totals = [
-            _merged(launch(block, some, sigma, geometry).flatten(1, 2))
-            for some in states[block.device]
-        ]
+    for block in blocks_on(pixels, y.device, block_size):
+        totals = [_merged(launch(block, some, sigma, geometry).flatten(1, 2)) for some in states]
         parts.append((torch.cat(totals, dim=1), len(block)))
     per_image = torch.from_numpy(geometry.centers_per_pixel).to(y.device)
-    # records wait for their device, so none is made before all devices have their work
+    # records wait for the device, so none is made before it has all its work
     return PosteriorRecord.merged(
-        [as_record(total.to(y.device), num_images * per_image) for total, num_images in parts]
+        [as_record(total, num_images * per_image) for total, num_images in parts]
     )
 
 

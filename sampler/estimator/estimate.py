@@ -323,7 +323,7 @@ def _scan_pairs(query: Query, region: Region, draws: PairDraws) -> PosteriorReco
 def _scan_all(query: Query, region: Region) -> PosteriorRecord:
     """The sums over all patches for the region's pixels [q]."""
     pixels, y = region.seen_of(query.admitted_pixels), region.seen_of(query.y)
-    sums = exact_scan(pixels, y, query.sigma, region.geometry, devices=query.scanning)
+    sums = exact_scan(pixels, y, query.sigma, region.geometry)
     return sums.map(lambda field: region.own(field).flatten(0, 2))
 
 

@@ -112,11 +112,6 @@ class Query:
         return self.index.images.pixels_on(self.y.device)
 
     @property
-    def scanning(self) -> tuple[torch.device, ...]:
-        """The devices that share exact scans for these states."""
-        return self.index.images.device.at(self.y.device).scanning
-
-    @property
     def admitted_pixels(self) -> UInt8[Tensor, "m c h w"]:
         """Those that the label admits, in the same way."""
         return self.index.images.pixels_on(self.y.device, self.label)

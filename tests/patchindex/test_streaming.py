@@ -1,4 +1,4 @@
-"""Images on their way to devices: in order, complete, on the device that was asked for."""
+"""Images on their way to a device: in order, complete, on the one that was asked for."""
 
 from types import SimpleNamespace
 
@@ -17,14 +17,11 @@ GPU = [
 
 
 @pytest.mark.parametrize("name", ["cpu", pytest.param("cuda:0", marks=GPU)])
-@pytest.mark.parametrize("num_devices", [1, 3])
 @pytest.mark.parametrize("num_images", [1, 4, 10, 99])
-def test_blocks_come_in_order_and_none_is_lost(
-    name: str, num_devices: int, num_images: int
-) -> None:
+def test_blocks_come_in_order_and_none_is_lost(name: str, num_images: int) -> None:
     pixels = torch.arange(10 * 2 * 3 * 3).reshape(10, 2, 3, 3).to(torch.uint8)
     device = torch.device(name)
-    blocks = list(blocks_on(pixels, [device] * num_devices, num_images))
+    blocks = list(blocks_on(pixels, device, num_images))
     assert all(block.device == device and len(block) <= num_images for block in blocks)
     assert torch.cat(blocks).cpu().equal(pixels)
 
@@ -39,11 +36,8 @@ def test_chosen_images_come_in_the_order_of_their_numbers(name: str) -> None:
         assert chosen[:, 0, 0, 0].tolist() == [4, 0, 0]
 
 
-@pytest.mark.parametrize("num_devices", [1, 2])
-def test_a_host_ahead_of_its_devices_waits_for_them(
-    num_devices: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Else blocks pile up in their memory, and in pinned memory of the host."""
+def test_a_host_ahead_of_its_device_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else blocks pile up in its memory, and in pinned memory of the host."""
     steps = []
 
     class Come:
@@ -60,19 +54,19 @@ def test_a_host_ahead_of_its_devices_waits_for_them(
         torch.cuda, "current_stream", lambda wait: SimpleNamespace(record_event=lambda: wait)
     )
     pixels = torch.arange(9, dtype=torch.uint8)[:, None, None, None]
-    for _ in blocks_on(pixels, [CPU] * num_devices, 1):
+    for _ in blocks_on(pixels, CPU, 1):
         pass
     copies = [step for step in steps if step.startswith("copy")]
     assert copies == [f"copy {number}" for number in range(9)]
-    for number in range(1 + 2 * num_devices, 9):
+    for number in range(3, 9):
         before = steps[: steps.index(f"copy {number}")]
-        assert f"wait {number - 2 * num_devices - 1}" in before
+        assert f"wait {number - 3}" in before
 
 
-def test_all_devices_have_their_work_before_a_record_is_made(
+def test_a_device_has_all_its_work_before_a_record_is_made(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A record waits for its device: made at once, it would keep the next device idle."""
+    """A record waits for its device: made at once, it would keep the device idle after that."""
     triton_scan = pytest.importorskip("patchindex.kernels.triton_scan")
     steps, record = [], triton_scan.as_record
 
@@ -86,7 +80,9 @@ def test_all_devices_have_their_work_before_a_record_is_made(
 
     monkeypatch.setattr(triton_scan, "launch", launch)
     monkeypatch.setattr(triton_scan, "as_record", as_record)
+    monkeypatch.setattr(triton_scan, "IMAGES_PER_PROGRAM", 2)
+    monkeypatch.setattr(triton_scan, "BLOCK_BYTES", 1)  # one program to a launch
     geometry = PatchGeometry(height=3, width=3, patch_size=3)
     images, state = torch.zeros(4, 1, 3, 3, dtype=torch.uint8), torch.zeros(1, 1, 3, 3)
-    triton_scan.exact_scan(images, state, 1.0, geometry, devices=[CPU] * 2)
+    triton_scan.exact_scan(images, state, 1.0, geometry)
     assert steps == ["launch", "launch", "record", "record"]

@@ -7,7 +7,6 @@ from reference.samples import Case, random_images
 from reference.score_machines import posterior
 
 from patchindex import PatchGeometry, PosteriorRecord
-from patchindex.device import Device
 
 triton_scan = pytest.importorskip("patchindex.kernels.triton_scan")
 from patchindex.kernels.tiles import ScanTile, tile_tops  # noqa: E402 - Triton may be absent
@@ -114,18 +113,6 @@ def test_programs_and_blocks_are_merged(monkeypatch: pytest.MonkeyPatch) -> None
     parts = scanned(case, images, states)
     torch.testing.assert_close(parts.mean, whole.mean, rtol=0, atol=1e-6)
     assert parts.num_scored.equal(whole.num_scored)
-
-
-def test_devices_that_share_a_scan_sum_every_image_once() -> None:
-    case = Case(5, 1, 4, 4, 3, "zeros", 0.6, seed=12)
-    images, states = case.images(), case.states(1)
-    device = torch.empty(0, device=DEVICE).device
-    assert Device(device).scanning == (device,)
-    scanning = Device("meta", sharing=[device] * 3).at(device).scanning
-    assert len(scanning) == 3
-    record = scanned(case, images, states, devices=scanning)
-    assert_equals_brute_force(record, case, images, states, "ELS")
-    assert int(record.num_scored[0, 2, 2]) == 5 * 4
 
 
 def test_a_state_has_the_same_sums_in_any_batch() -> None:

@@ -1,5 +1,6 @@
 """Exact sums by blocks: those of brute force, and the same bits for any crew."""
 
+import threading
 from dataclasses import fields, replace
 
 import numpy as np
@@ -10,7 +11,8 @@ from reference.samples import noisy_states, random_images
 from reference.score_machines import posterior
 
 from patchindex import ImageSet, PatchGeometry, PosteriorRecord
-from sampler import ELSMachine, ISMachine, LSMachine
+from patchindex.device import Device
+from sampler import ELSMachine, ISMachine, LSMachine, exact
 from sampler.exact import images_per_block, sum_exactly
 
 pytestmark = pytest.mark.usefixtures("small_blocks")
@@ -118,3 +120,25 @@ def test_a_block_holds_a_power_of_two_of_images(monkeypatch: pytest.MonkeyPatch)
 
     assert [block(2**22, side) for side in (28, 32, 64, 4096)] == [4096, 4096, 1024, 1]
     assert block(100, 64) == 1  # an image is never cut
+
+
+@pytest.mark.parametrize("num_devices", [1, 2, 3])
+@pytest.mark.parametrize("kind", ["IS", "ELS"])
+def test_devices_that_share_scans_sum_every_block_once(
+    images, xt, kind: str, num_devices: int, monkeypatch
+) -> None:
+    """A processor stands for each: the blocks are dealt to threads, and merge as they ever do."""
+    alone = sum_exactly(images, xt, SIGMA, geometry(kind))
+    seen: list[int] = []
+    work = exact._sum_branch
+
+    def noted(*arguments: object) -> object:
+        seen.append(threading.get_ident())
+        return work(*arguments)
+
+    monkeypatch.setattr(exact, "_sum_branch", noted)
+    device = Device("meta", sharing=[torch.device("cpu")] * num_devices)
+    shared = sum_exactly(images.with_device(device), xt, SIGMA, geometry(kind))
+    assert_equal_bits(shared, alone)
+    assert len(seen) == (1 if num_devices == 1 else {2: 6, 3: 12}[num_devices])
+    assert len(set(seen)) <= num_devices

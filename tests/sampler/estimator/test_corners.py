@@ -7,10 +7,8 @@ from reference.brute_search import BruteSearch
 from reference.samples import noisy_states, random_images
 from reference.score_machines import posterior
 
-from patchindex import ImageSet, PatchGeometry, PosteriorRecord
-from patchindex.kernels import exact_scan
+from patchindex import ImageSet, PatchGeometry
 from sampler import ELSMachine
-from sampler.estimator import regions
 from sampler.estimator.query import Query
 from sampler.estimator.regions import corner_record, is_corner
 
@@ -85,16 +83,3 @@ def test_one_legal_center_that_is_not_the_pixels_own_is_no_corner() -> None:
             boundary="circular_interior",
         )  # fmt: skip
         np.testing.assert_allclose(found.mean[number], expected.mean, atol=1e-4)
-
-
-@pytest.mark.parametrize("patch_size", [3, 7])
-def test_all_devices_that_share_exact_scans_sum_corners(patch_size, monkeypatch) -> None:
-    query, seen = query_of(9, 8, patch_size), []
-
-    def spy(*arguments: object, devices: tuple[torch.device, ...]) -> PosteriorRecord:
-        seen.append(devices)
-        return exact_scan(*arguments)
-
-    monkeypatch.setattr(regions, "exact_scan", spy)
-    corner_record(query)
-    assert set(seen) == {query.scanning} == {(torch.device("cpu"),)}
