@@ -46,6 +46,7 @@ from sampler.schedule import check_steps
 RUN_FILE = "run.json"
 # 1, which bears no number, has the patch sizes that were asked for in place of those compared
 SCHEMA_VERSION = 2
+_LONGEST_NAME = 60
 ADDED_SETTINGS = ("strict_scales", "scales", "steps", "reference_steps", "parts")
 
 MachineName = Literal["els", "ls", "is"]
@@ -151,7 +152,10 @@ class SourceResult:
     @property
     def title(self) -> str:
         """Name and number of the images."""
-        return f"{Path(self.dataset).name}, {self.num_images:,} images"
+        name = Path(self.dataset).name
+        if len(name) > _LONGEST_NAME:  # for which a figure has no room
+            name = f"{name[: _LONGEST_NAME - 3]}..."
+        return f"{name}, {self.num_images:,} images"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

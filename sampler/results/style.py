@@ -1,5 +1,6 @@
 """How every plot looks: colors that all readers can tell apart, thin grids, equal files."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -25,5 +26,7 @@ def save_figure(figure: Figure, path: Path) -> None:
     for text in figure.findobj(Text):  # FreeType takes no names that are not UTF-8
         if (name := printable(text.get_text())) != text.get_text():
             text.set_text(name)
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(STYLE), warnings.catch_warnings():
+        # of numbers so wild that their labels leave no room: what there is is drawn all the same
+        warnings.filterwarnings("ignore", message="constrained_layout not applied")
         figure.savefig(path, dpi=160, metadata=date)

@@ -193,7 +193,16 @@ def invoke(*arguments: object) -> Any:
 
 def children() -> set[int]:
     """Workers of this process, and what else it has started."""
-    return {pid for pid, (_, parent, _) in processes().items() if parent == os.getpid()}
+    own = {pid for pid, (_, parent, _) in processes().items() if parent == os.getpid()}
+    return {pid for pid in own if "resource_tracker" not in command_of(pid)}
+
+
+def command_of(pid: int) -> str:
+    """Its command line; Python keeps a process that tracks resources until it ends itself."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return ""
 
 
 def members(group: int) -> set[int]:
