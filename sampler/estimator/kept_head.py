@@ -86,14 +86,15 @@ class KeptHead:
         """The head, on a device.
 
         Args:
-            part: of the index, of which alone ids are read; None for all.
+            part: of the index, of which alone ids are read, if parts have files of their own; None
+                for all.
 
         Raises:
             StoreError: it is not there, or damaged.
         """
         ids, effective, mass = [], [], []
         for state in self.states:
-            own = range(self.parts) if part is None else [part]
+            own = range(self.parts) if part is None or self.parts == 1 else [part]
             ids.append(torch.cat([self._read_ids(f"{state}-{number}.npz") for number in own], -1))
             sizes = self._read(f"{state}.npz", "effective", "mass")
             effective.append(sizes["effective"])

@@ -8,7 +8,7 @@ from patchindex import ImageSet, PatchIndex
 from sampler.estimator.head import NO_PATCH, Head
 from sampler.estimator.query import Query
 
-# of the memory that is free: the rest is for training images and for the work itself
+# of a worker's memory: the rest is for training images and for the work itself
 LARGEST_SHARE = 0.5
 
 

@@ -106,6 +106,7 @@ class Checkpoint:
             noted = {
                 "steps": [asdict(report) for report in reports],
                 "head": None if head is None else head.patch_size,
+                "parts": head.parts if isinstance(head, KeptHead) else 1,
             }
             with whole_file(self._path / _DONE) as path:
                 path.write_text(json.dumps(noted), encoding="utf-8")
@@ -138,6 +139,7 @@ class Checkpoint:
                     folder=self.heads / f"{number}",
                     patch_size=patch_size,
                     states=range(len(reached)),
+                    parts=noted["parts"],
                 )
                 for state in known.states:
                     known[state : state + 1].load(CPU)

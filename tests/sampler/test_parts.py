@@ -11,7 +11,8 @@ from patchindex.crew import ThisProcess
 from patchindex.errors import UserError
 from sampler import ELSMachine
 from sampler.estimator import parts_for
-from sampler.trajectory import Begun, sample_steps
+from sampler.results.checkpoint import Checkpoint
+from sampler.trajectory import Begun, report_step, sample_steps
 
 SETTINGS = {"k": 32, "tail": 4, "seed": 3}
 PROCESS = {"scales": [3], "steps": 2}
@@ -75,6 +76,22 @@ def test_files_hold_what_memory_would(index, noise, tmp_path, parts):
     assert torch.equal(
         samples(index, noise, parts), samples(index, noise, parts, keep=tmp_path / "heads")
     )
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["in memory", "in files"])
+def test_what_parts_have_found_is_there_after_an_interruption(index, noise, tmp_path, kept) -> None:
+    """Also where heads came back by value, as from workers that do not share the folder."""
+    machine, process = ELSMachine(index, parts=3, **SETTINGS), {"scales": [3], "steps": 3}
+    whole = list(sample_steps(machine, noise, **process))
+    first = Checkpoint(tmp_path, {"job": 1})
+    start = Begun(reached=noise, keep=first.heads if kept else None)
+    done = next(sample_steps(machine, noise, begun=start, **process))
+    first.save(done, [report_step(done)], None)
+    again = Checkpoint(tmp_path, {"job": 1})
+    assert again.begun is not None
+    rest = replace(again.begun, keep=again.heads)
+    going_on = list(sample_steps(machine, noise, begun=rest, **process))
+    assert torch.equal(going_on[-1].reached, whole[-1].reached)
 
 
 @pytest.mark.parametrize("keep", [False, True])
