@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from cli.console import progress_bars
-from patchindex.cluster import VARIABLE, ClusterError, connect, is_address, staged
+from patchindex.cluster import VARIABLE, connect, is_address, staged
+from patchindex.errors import ClusterError
 from patchindex.progress import no_progress
 
 cluster_option = click.option(

@@ -6,8 +6,9 @@ import click
 import torch
 
 from cli.options import device_option, open_device, threads_option
-from patchindex.cluster import VARIABLE, ClusterError, serve
+from patchindex.cluster import VARIABLE, serve
 from patchindex.environment import set_threads
+from patchindex.errors import ClusterError
 
 
 @click.command()

@@ -31,3 +31,7 @@ class KernelError(UserError, RuntimeError):
 
 class KernelInputError(UserError, ValueError):
     """Arrays or numbers that the kernels cannot compute with; of an index, they are damaged."""
+
+
+class ClusterError(UserError, RuntimeError):
+    """A cluster that cannot be reached, or whose workers cannot do the work."""

@@ -1,15 +1,18 @@
 """A crew of any size in this process: units in another order, and over the wire and back."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from patchindex.cluster.wire import pack, unpack
 from patchindex.crew import LOCAL, Crew
 from patchindex.device import CPU
 from patchindex.index import PatchIndex, Pickled, reopen
+from sampler.posterior import Posterior
 
 
 def _local() -> Crew:
@@ -57,3 +60,13 @@ class PretendedCrew:
         if pickled.digest not in self._opened:
             self._opened[pickled.digest] = reopen(pickled)
         return self._opened[pickled.digest]
+
+
+def assert_equal_bits(a: Posterior, b: Posterior) -> None:
+    """Of all fields but sources."""
+    for field in fields(Posterior):
+        ours, theirs = getattr(a, field.name), getattr(b, field.name)
+        if field.name == "k_hat":  # torch's logarithms depend on the place in a vector
+            torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+        elif isinstance(ours, torch.Tensor):
+            assert torch.equal(ours.nan_to_num(7), theirs.nan_to_num(7)), field.name

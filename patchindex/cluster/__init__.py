@@ -6,8 +6,7 @@ worker passes before it gets any, and copies of an index on workers' own disks. 
 """
 
 from patchindex.cluster.connect import VARIABLE, connect
-from patchindex.cluster.errors import ClusterError
 from patchindex.cluster.staging import is_address, staged
 from patchindex.cluster.worker import serve
 
-__all__ = ["VARIABLE", "ClusterError", "connect", "is_address", "serve", "staged"]
+__all__ = ["VARIABLE", "connect", "is_address", "serve", "staged"]

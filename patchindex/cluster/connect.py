@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from patchindex.cluster.errors import ClusterError, check_dask
 from patchindex.cluster.staging import Stage
-from patchindex.cluster.worker import dask_setup, quiet_nannies, worker_settings
+from patchindex.cluster.worker import check_dask, dask_setup, quiet_nannies, worker_settings
 from patchindex.crew import LOCAL, Crew
+from patchindex.errors import ClusterError
 from patchindex.progress import ProgressCallback, no_progress
 
 if TYPE_CHECKING:

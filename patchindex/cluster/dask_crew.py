@@ -21,12 +21,12 @@ from distributed.client import ClosedClientError, FutureCancelledError
 from distributed.comm.core import CommClosedError
 
 from patchindex.cluster.checks import faults, format_failure
-from patchindex.cluster.errors import ClusterError
 from patchindex.cluster.staging import Stage
 from patchindex.cluster.wire import Packed, pack, unpack
 from patchindex.cluster.worker import Refusal, WorkerReport, do, grant, passed_on, report
 from patchindex.crew import LOCAL, Crew, CrewReport
 from patchindex.device import CPU
+from patchindex.errors import ClusterError
 from patchindex.index import PatchIndex, Pickled, reopen
 from patchindex.progress import ProgressCallback
 

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from patchindex.cluster.errors import ClusterError
-from patchindex.errors import LockedError
+from patchindex.errors import ClusterError, LockedError
 from patchindex.index import chunk_path, crc32c, hash_json, read_manifest
 from patchindex.paths import locked_folder, sync
 

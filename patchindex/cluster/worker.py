@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from patchindex.cluster.errors import check_dask
 from patchindex.cluster.staging import Stage
 from patchindex.cluster.wire import Packed, pack, unpack
 from patchindex.device import CPU, Device, describe_device
@@ -25,7 +25,7 @@ from patchindex.environment import (
     main_memory,
     set_threads,
 )
-from patchindex.errors import UserError
+from patchindex.errors import ClusterError, UserError
 from patchindex.index import ListSearchKind, PatchIndex, Pickled, reopen
 
 # set by whoever starts a worker
@@ -163,6 +163,14 @@ class _Same:
     """A stage that is equal to any other: it only says where copies lie."""
 
     value: Stage | None = field(compare=False)
+
+
+def check_dask() -> None:
+    """Raise ClusterError unless Dask is installed."""
+    if find_spec("distributed") is None:
+        raise ClusterError(
+            "a cluster needs Dask, which is not installed. Run `pip install 'patchindex[cluster]'`."
+        )
 
 
 def worker_settings(threads: int, place: torch.device = CPU) -> dict[str, str]:

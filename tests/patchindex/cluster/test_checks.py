@@ -6,9 +6,10 @@ from dataclasses import replace
 import pytest
 from small_index import build_small
 
-from patchindex.cluster import ClusterError, connect
+from patchindex.cluster import connect
 from patchindex.cluster.checks import faults, format_failure
 from patchindex.cluster.worker import WorkerReport, cluster_versions
+from patchindex.errors import ClusterError
 
 GOOD = WorkerReport(
     name="host3-17", host="host3", pid=17, versions=cluster_versions(), kernels="native, avx512",

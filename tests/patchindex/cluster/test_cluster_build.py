@@ -12,8 +12,8 @@ from killed_units import killed_once
 from small_index import array_checksums, small_config, small_images
 
 from patchindex.cluster import connect
-from patchindex.cluster.errors import ClusterError
 from patchindex.crew import LOCAL, ThisProcess
+from patchindex.errors import ClusterError
 from patchindex.index.build import build_index
 from patchindex.index.patch_index import PatchIndex
 from patchindex.progress import no_progress

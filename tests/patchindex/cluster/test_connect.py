@@ -2,7 +2,8 @@
 
 import pytest
 
-from patchindex.cluster import ClusterError, connect
+from patchindex.cluster import connect
+from patchindex.errors import ClusterError
 
 
 @pytest.mark.parametrize("by_file", [False, True])

@@ -11,7 +11,8 @@ from threading import Timer
 
 import pytest
 
-from patchindex.cluster import ClusterError, connect
+from patchindex.cluster import connect
+from patchindex.errors import ClusterError
 
 pytestmark = pytest.mark.slow
 

@@ -8,8 +8,9 @@ import pytest
 from small_index import build_small
 
 from patchindex import PatchIndex
-from patchindex.cluster import ClusterError, staged
+from patchindex.cluster import staged
 from patchindex.cluster.staging import Stage
+from patchindex.errors import ClusterError
 from patchindex.index import chunk_path
 
 

@@ -1,27 +1,16 @@
 """Retrieval that is cut by states: the same bits for any crew."""
 
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
 import torch
-from pretended_crew import PretendedCrew
+from pretended_crew import PretendedCrew, assert_equal_bits
 from small_index import build_small, small_images
 
 from patchindex import PatchIndex
 from patchindex.crew import LOCAL, Crew
 from sampler import ELSMachine
 from sampler.posterior import Posterior
-
-
-def assert_equal_bits(a: Posterior, b: Posterior) -> None:
-    for field in fields(Posterior):
-        ours, theirs = getattr(a, field.name), getattr(b, field.name)
-        if field.name == "k_hat":  # torch's logarithms depend on the place in a vector
-            torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
-        elif isinstance(ours, torch.Tensor):
-            assert torch.equal(ours.nan_to_num(7), theirs.nan_to_num(7)), field.name
-
 
 SETTINGS = {
     "drawn": {"k": 16, "tail": 2},
