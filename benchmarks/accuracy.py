@@ -70,7 +70,7 @@ def compare(
     index: PatchIndex, seeds: int, tails: list[int], k: int, nprobe: int
 ) -> Iterator[dict[str, Any]]:
     """A row for the exact trajectory, every machine asked along it, and one for each's own."""
-    _, scales = default_scales(index, index.boundary)
+    scales = default_scales(index, index.boundary)[1].patch_sizes
     noise = initial_noise(seeds, index.images, seed=0)
     machines = {tail: ELSMachine(index, k=k, tail=tail, nprobe=nprobe) for tail in tails}
     steps: list[dict[str, Any]] = []

@@ -118,7 +118,7 @@ def exact_states(index: PatchIndex, seeds: int) -> list[dict[str, Any]]:
     """State, exact mean and seconds of every step of the exact trajectory."""
     states: list[dict[str, Any]] = []
 
-    _, scales = default_scales(index, index.boundary)
+    scales = default_scales(index, index.boundary)[1].patch_sizes
     noise = initial_noise(seeds, index.images, seed=0)
     for done in sample_steps(ELSMachine(index.images, index.boundary), noise, scales=scales):
         step = done.step

@@ -243,8 +243,8 @@ def progress_bars() -> Iterator["SteppedProgress"]:
 class SteppedProgress(Protocol):
     """A progress callback that can show a word beside the numbers."""
 
-    def __call__(self, stage: str, done: int, total: int, /) -> None:
-        """Report that `done` of `total` steps of `stage` are done."""
+    def __call__(self, stage: str, done: float, total: int, /) -> None:
+        """Report that `done` of `total` steps of `stage` are done, and perhaps part of another."""
 
     def note(self, text: str) -> None:
         """Show the text from now on, where there is room for it."""
@@ -256,7 +256,7 @@ class StageLines:
     def __init__(self) -> None:
         self.stage = ""
 
-    def __call__(self, stage: str, _done: int, _total: int) -> None:
+    def __call__(self, stage: str, _done: float, _total: int) -> None:
         """Report a step of `stage`."""
         if stage != self.stage:
             self.stage = stage
@@ -272,13 +272,13 @@ class StageBars:
     def __init__(self) -> None:
         self.bar: tqdm[Any] | None = None
 
-    def __call__(self, stage: str, done: int, total: int) -> None:
+    def __call__(self, stage: str, done: float, total: int) -> None:
         """Report that `done` of `total` steps of `stage` are done."""
         if self.bar is None or self.bar.desc != stage:
             self.close()
             self.bar = tqdm(desc=stage, total=total, file=sys.stderr, leave=False)
             self.bar.desc = stage
-        self.bar.update(done - self.bar.n)
+        self.bar.update(round(done - self.bar.n, 2))
 
     def note(self, text: str) -> None:
         """Show the text behind the bar."""

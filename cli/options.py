@@ -8,13 +8,15 @@ from typing import Any, TypeVar, get_args
 
 import click
 import torch
+from click.core import ParameterSource
 
 from patchindex import Boundary
 from patchindex.device import Device
 from patchindex.kernels.backend import has_triton
 from sampler.errors import SamplerConfigError
 from sampler.results.run_result import SamplerConfig
-from sampler.schedule import SCHEDULES
+from sampler.schedule import SCHEDULES, parse_sigmas
+from sampler.trajectory import Sampler
 
 GIGABYTE = 1e9
 
@@ -201,7 +203,42 @@ steps_option = click.option("--steps", type=int, **with_default("steps"))
 schedule_option = click.option(
     "--schedule", metavar="|".join(SCHEDULES), **with_default("schedule")
 )
-process_options = options(scales_option, steps_option, schedule_option)
+networks_schedule_option = click.option(
+    "--schedule",
+    metavar="|".join(SCHEDULES),
+    help="Noise levels of all that sample. [default: the network's own]",
+)
+sampler_option = click.option(
+    "--sampler", metavar="|".join(get_args(Sampler)), **with_default("sampler")
+)
+
+
+def sigmas_option(command: Callable[..., None]) -> Callable[..., None]:
+    """--sigmas, which says all that --steps and --schedule would."""
+
+    @wraps(command)
+    def checked(*, sigmas: str | None, **settings: Any) -> None:
+        given = None if sigmas is None else parse_sigmas(sigmas)
+        context = click.get_current_context()
+        for name in ("steps", "schedule"):
+            if given and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+                raise SamplerConfigError(
+                    f"both --sigmas and --{name} were given. Give the noise levels themselves, or "
+                    "a schedule and a number of steps."
+                )
+        command(sigmas=given, **settings)
+
+    return click.option(
+        "--sigmas",
+        metavar="S,S,...|FILE",
+        help="The noise levels themselves in data units, falling, in place of --schedule and "
+        "--steps.",
+    )(checked)
+
+
+process_options = options(
+    scales_option, steps_option, schedule_option, sigmas_option, sampler_option
+)
 
 seed_option = click.option("--seed", type=int, **with_default("seed"))
 label_option = click.option(

@@ -5,6 +5,7 @@ import click
 from cli.console import Commands
 from cli.sampler_calibrate import calibrate
 from cli.sampler_compare import compare
+from cli.sampler_denoise import denoise
 from cli.sampler_explain import explain
 from cli.sampler_leave_out import leave_out_command
 from cli.sampler_plot import plot
@@ -26,3 +27,4 @@ main.add_command(explain)
 main.add_command(train)
 main.add_command(calibrate)
 main.add_command(compare)
+main.add_command(denoise)

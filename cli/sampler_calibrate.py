@@ -16,10 +16,11 @@ from cli.options import (
     image_options,
     index_option,
     label_option,
+    networks_schedule_option,
     out_option,
     retrieval_options,
-    schedule_option,
     seed_option,
+    sigmas_option,
     steps_option,
     threads_option,
 )
@@ -27,8 +28,8 @@ from cli.training_set import open_training_set
 from patchindex.crew import Crew
 from patchindex.device import Device
 from patchindex.environment import set_threads
-from sampler.networks import open_network
-from sampler.results.output import reserve_output, write_calibration
+from sampler.networks import SPECS, open_network
+from sampler.results.output import reserve_output
 from sampler.results.run_result import SamplerConfig
 from sampler.results.study_results import CALIBRATE_FILE
 from sampler.scales import parse_scales
@@ -40,7 +41,7 @@ DEFAULTS = CalibrateConfig()
 
 @click.command()
 @click.option(
-    "--network", metavar="NAME|FILE|DIR",
+    "--network", metavar=SPECS,
     help="Trained network to agree with. [default: none; denoise held-out images]",
 )  # fmt: skip
 @index_option
@@ -54,7 +55,8 @@ DEFAULTS = CalibrateConfig()
     help="Patch sizes to choose from. [default: an index's own, or 3,5,...,17]",
 )  # fmt: skip
 @steps_option
-@schedule_option
+@networks_schedule_option
+@sigmas_option
 @click.option(
     "--num", type=int, metavar="SAMPLES", default=DEFAULTS.sampling.num, show_default=True
 )
@@ -69,6 +71,8 @@ def calibrate(
     *,
     network: str | None,
     candidates: str | None,
+    schedule: str | None,
+    sigmas: tuple[float, ...] | None,
     device: Device,
     crew: Crew,
     threads: int | None,
@@ -83,6 +87,7 @@ def calibrate(
     config = CalibrateConfig(
         sampling=SamplerConfig(**settings),
         candidates=None if candidates is None else parse_scales(candidates),
+        levels=sigmas or schedule,
     )
     if threads is not None:
         set_threads(threads)
@@ -95,13 +100,13 @@ def calibrate(
         progress_bars() as progress,
     ):
         finished = carry_out(
-            training_set,
             trained,
-            config,
-            lambda done, total: progress("calibrate", done, total),
+            training_set,
+            config=config,
+            on_score=lambda done, total: progress("calibrate", done, total),
             device=device.place,
         )
-        write_calibration(finished.result, finished.maps, folder)
+        finished.write(folder)
     for scale in finished.result.scales:
         click.echo(f"{scale.t:5.2f} {scale.patch_size:4d}")
     click.echo(f"{finished.result.seconds:.0f} s: {folder / 'scales.yaml'}")

@@ -5,12 +5,45 @@ unit may be done anywhere, and again where a machine was lost. How a computation
 on the crew; what comes out may not, which is why sums merge along a fixed tree.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 Result = TypeVar("Result")
+
+# Called with the share of the work in hand that is done, from 0 to 1.
+ShareCallback = Callable[[float], None]
+_tell: ContextVar[ShareCallback | None] = ContextVar("tell", default=None)
+
+
+@contextmanager
+def watched(tell: ShareCallback) -> Iterator[None]:
+    """Within, `tell` learns from the crew how far its units are.
+
+    Example:
+        >>> with watched(lambda share: print(f"{share:.0%}")):
+        ...     machine.denoise(y, 0.5)
+    """
+    before = _tell.set(tell)
+    try:
+        yield
+    finally:
+        _tell.reset(before)
+
+
+@contextmanager
+def portion(number: int, total: int) -> Iterator[None]:
+    """Within is done the work of this number, from 0, of so many in a row, all about as long."""
+    tell = _tell.get()
+    if tell is None:
+        yield
+        return
+    with watched(lambda share: tell((number + share) / total)):
+        yield
+    tell((number + 1) / total)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +129,11 @@ class ThisProcess:
 
     def run(self, work: Callable[..., Result], units: Sequence[Any], *shared: Any) -> list[Result]:
         """See `Crew.run`."""
-        return [work(unit, *shared) for unit in units]
+        results = []
+        for number, unit in enumerate(units):
+            with portion(number, len(units)):
+                results.append(work(unit, *shared))
+        return results
 
 
 LOCAL: Crew = ThisProcess()

@@ -119,6 +119,22 @@ def data_root() -> Path:
         return Path(__file__).resolve().parents[1] / "data"
 
 
+def at_home(name: str | Path) -> Path:
+    """The path, in the home folder that it begins with, if the system knows that."""
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:  # of no user here
+        return Path(name)
+
+
+def is_file(name: str) -> bool:
+    """Whether there is such a file; a text that may be a list is longer than any name can be."""
+    try:
+        return Path(name).is_file()
+    except (OSError, ValueError):
+        return False
+
+
 @contextmanager
 def whole_file(target: Path) -> Iterator[Path]:
     """A path to write to, renamed to `target` if all went well, and removed otherwise."""

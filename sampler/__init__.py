@@ -12,6 +12,7 @@ __all__ = [
     "SampleResult",
     "ScoreMachine",
     "Transition",
+    "denoiser",
     "errors",
     "machines",
     "noise",

@@ -19,7 +19,8 @@ from patchindex.crew import LOCAL, ThisProcess
 from patchindex.kernels import exact_scan, scan_at, scan_whole
 
 BLOCK_PIXELS = 2**22  # 4,096 images of 32 x 32: far more than a scan needs to be fast
-UNITS_PER_WORKER = 4  # or less: the last to finish is waited for no longer than for one of them
+# or less: the last to finish is waited for no longer than for one of them, and they can be counted
+UNITS_PER_WORKER = 4
 
 Result = TypeVar("Result")
 
@@ -96,9 +97,9 @@ def images_per_block(images: ImageSet) -> int:
 
 
 def _branches(num_blocks: int, size: int) -> list[range]:
-    """Runs of blocks, each a branch of the tree over all: one for a crew of one, else several."""
+    """Runs of blocks, each a branch of the tree over all."""
     step = 1
-    most = UNITS_PER_WORKER * size if size > 1 else 1
+    most = UNITS_PER_WORKER * size
     while -(-num_blocks // step) > most:
         step *= 2
     return [range(first, min(first + step, num_blocks)) for first in range(0, num_blocks, step)]

@@ -17,10 +17,12 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Unpack
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from patchindex import Boundary, ImageSet, PatchGeometry
+from sampler.denoiser import Labels, Sigma, check_sigma, groups
 from sampler.errors import SamplerConfigError
 from sampler.estimator import (
     PIXELS_PER_CHUNK,
@@ -33,6 +35,7 @@ from sampler.estimator import (
 )
 from sampler.exact import sum_exactly
 from sampler.posterior import Posterior
+from sampler.scales import Scales, checked_scales, default_scales, find_scales
 from sampler.schedule import noise_level
 from sampler.units import StatesUnit, answer, answer_by_parts
 
@@ -80,24 +83,112 @@ class ScoreMachine(ABC):
             GeometryError: a patch size that the images do not admit.
             DatasetError: no image has the label.
         """
-        alpha_bar = float(alpha_bar)
-        _check_state(xt, alpha_bar, self.images)
-        y, sigma = xt.float() / sqrt(alpha_bar), noise_level(alpha_bar)
+        sigma = _level_of(alpha_bar)
+        y = xt.float() / sqrt(alpha_bar)
+        _check_states(y, sigma, self.images)
         return self._posterior(
             y, sigma, patch_size, label=label, num_sources=num_sources, known=known, keep=keep
         )
 
-    def score(
+    def posterior_of(
         self,
-        xt: Float[Tensor, "b c h w"],
-        alpha_bar: float,
+        y: Float[Tensor, "b c h w"],
+        sigma: float,
         patch_size: int | None = None,
         *,
         label: int | None = None,
+        num_sources: int = 0,
+        known: CarriedHead | None = None,
+        keep: Path | None = None,
+    ) -> Posterior:
+        """As `posterior`, of states in data units, y = x0 + sigma eps.
+
+        Args:
+            patch_size: None for that of the machine's own `scales` at this noise level.
+        """
+        _check_states(y, sigma, self.images)
+        return self._posterior(
+            y.float(), sigma, self.patch_size_at(sigma) if patch_size is None else patch_size,
+            label=label, num_sources=num_sources, known=known, keep=keep,
+        )  # fmt: skip
+
+    def denoise(
+        self,
+        y: Float[Tensor, "b c h w"],
+        sigma: Sigma,
+        patch_size: int | None = None,
+        *,
+        label: Labels = None,
     ) -> Float[Tensor, "b c h w"]:
-        """(sqrt(alpha_bar) posterior_mean - xt) / (1 - alpha_bar); arguments as for `posterior`."""
-        mean = self.posterior(xt, alpha_bar, patch_size, label=label).mean
-        return (sqrt(alpha_bar) * mean - xt) / (1 - alpha_bar)
+        """The posterior mean of states in data units, y = x0 + sigma eps: a `Denoiser`.
+
+        Args:
+            sigma: the noise of all states, or of each.
+            patch_size: None for that of the machine's own `scales` at each noise level.
+            label: keep only training images of this class, or of each state's own.
+
+        Raises:
+            UserError: as for `posterior`.
+
+        Example:
+            >>> machine = ELSMachine(images, scales="fashion_mnist_resnet_zeros")
+            >>> machine.denoise(y, torch.tensor([0.1, 2.0]), label=torch.tensor([3, 5]))
+        """
+        mean = torch.empty_like(y, dtype=torch.float32)
+        for states, level, value in groups(len(y), sigma, label):
+            if states is None:
+                return self.posterior_of(y, level, patch_size, label=value).mean
+            chosen = states.to(y.device)
+            mean[chosen] = self.posterior_of(y[chosen], level, patch_size, label=value).mean
+        return mean
+
+    def score(
+        self,
+        xt: Float[Tensor, "b c h w"] | None = None,
+        alpha_bar: float | None = None,
+        patch_size: int | None = None,
+        *,
+        y: Float[Tensor, "b c h w"] | None = None,
+        sigma: Sigma | None = None,
+        label: Labels = None,
+    ) -> Float[Tensor, "b c h w"]:
+        """The score of the density of xt, or of y = xt / sqrt(alpha_bar).
+
+        (sqrt(alpha_bar) posterior_mean - xt) / (1 - alpha_bar) of `xt` and `alpha_bar`, arguments
+        as for `posterior`; (posterior_mean - y) / sigma^2 of `y` and `sigma`, as for `denoise`.
+        """
+        if xt is not None and alpha_bar is not None and y is None and sigma is None:
+            level = _level_of(alpha_bar)
+            mean = self.denoise(xt / sqrt(alpha_bar), level, patch_size, label=label)
+            return (sqrt(alpha_bar) * mean - xt) / (1 - alpha_bar)
+        if y is None or sigma is None or xt is not None or alpha_bar is not None:
+            raise SamplerConfigError(
+                "a score needs states and their noise. Give xt and alpha_bar, or y and sigma."
+            )
+        mean = self.denoise(y, sigma, patch_size, label=label)
+        return (mean - y) / torch.as_tensor(sigma).to(y).reshape(-1, 1, 1, 1) ** 2
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._described()})"
+
+    def _described(self) -> str:
+        """What the machine is made of, for people."""
+        return repr(self.images)
+
+    def __call__(
+        self, y: Float[Tensor, "b c h w"], sigma: Sigma, *, label: Labels = None
+    ) -> Float[Tensor, "b c h w"]:
+        """`denoise`, at the machine's own scales: a machine is a denoiser like any other."""
+        return self.denoise(y, sigma, label=label)
+
+    @property
+    @abstractmethod
+    def scales(self) -> Scales | None:
+        """Its own patch size at every noise level; None where whole images are compared."""
+
+    def patch_size_at(self, sigma: float) -> int | None:
+        """The patch size of the machine's own scales at a noise level."""
+        return None if self.scales is None else self.scales.at(sigma)
 
     @abstractmethod
     def compared_sizes(self, patch_sizes: Sequence[int | None]) -> tuple[int | None, ...]:
@@ -135,6 +226,11 @@ class ISMachine(ScoreMachine):
     def __init__(self, images: ImageSet) -> None:
         self.images = images
 
+    @property
+    def scales(self) -> None:
+        """Whole images at every noise level."""
+        return None
+
     def compared_sizes(self, patch_sizes: Sequence[int | None]) -> tuple[int | None, ...]:
         """Whole images, whatever is asked for."""
         return (None,) * len(patch_sizes)
@@ -169,9 +265,16 @@ class LSMachine(ScoreMachine):
 
     Args:
         boundary: `zeros` or `circular`.
+        scales: its own, see `ELSMachine`.
     """
 
-    def __init__(self, images: ImageSet, boundary: Boundary = "zeros") -> None:
+    def __init__(
+        self,
+        images: ImageSet,
+        boundary: Boundary = "zeros",
+        *,
+        scales: str | Scales | Sequence[int] | None = None,
+    ) -> None:
         if boundary == "circular_interior":
             raise SamplerConfigError(
                 "the LS machine compares windows at one place, so circular_interior has no meaning "
@@ -179,6 +282,17 @@ class LSMachine(ScoreMachine):
             )
         self.images = images
         self._boundary = boundary
+        self._scales = _own_scales(scales)
+
+    def _described(self) -> str:
+        return f"{self.images!r}, {self._boundary}"
+
+    @property
+    def scales(self) -> Scales:
+        """See `ScoreMachine`."""
+        if self._scales is None:
+            _, self._scales = default_scales(self.images, self._boundary)
+        return self._scales
 
     def compared_sizes(self, patch_sizes: Sequence[int | None]) -> tuple[int, ...]:
         """The patch sizes, unchanged."""
@@ -218,6 +332,9 @@ class ELSMachine(ScoreMachine):
         training_set: an ImageSet, for the exact sum over every patch; or an index, for retrieval.
         boundary: for an ImageSet, `zeros` if None; an index has its own.
         exact: sum over every patch although there is an index, which then only lists sources.
+        scales: its own, for those who ask without a patch size: a name, a file, `Scales`, or patch
+            sizes from the lowest noise level to the highest, evenly spaced in the time of the
+            cosine schedule. None for those of the dataset, as runs have them.
         settings: of retrieval, see `sampler.estimator.estimate.Retrieval`; exact sums need none.
     """
 
@@ -227,9 +344,11 @@ class ELSMachine(ScoreMachine):
         boundary: Boundary | None = None,
         *,
         exact: bool = False,
+        scales: str | Scales | Sequence[int] | None = None,
         **settings: Unpack[RetrievalSettings],
     ) -> None:
         self.images = training_set.images
+        self._scales = _own_scales(scales)
         self._warned_sizes: set[int] = set()
         self._index: NeighborSearch | None = None
         self._retrieval: Retrieval | None = None
@@ -244,6 +363,19 @@ class ELSMachine(ScoreMachine):
         self._index, self._boundary = training_set, training_set.boundary
         if not exact:
             self._retrieval = Retrieval(training_set, **settings)
+
+    @property
+    def scales(self) -> Scales:
+        """See `ScoreMachine`."""
+        if self._scales is None:
+            _, self._scales = default_scales(self._index or self.images, self._boundary)
+        return self._scales
+
+    def _described(self) -> str:
+        found = self._retrieval
+        if found is None:
+            return f"{self.images!r}, {self._boundary}, exact"
+        return f"{self._index!r}, k={found.k}, tail={found.tail}"
 
     @property
     def parts(self) -> int | None:
@@ -324,6 +456,15 @@ class ELSMachine(ScoreMachine):
             logger.warning("the index lacks %s", ", ".join(told))
 
 
+def _own_scales(scales: str | Scales | Sequence[int] | None) -> Scales | None:
+    """The scales that a machine was given."""
+    if scales is None or isinstance(scales, Scales):
+        return scales
+    if isinstance(scales, str):
+        return find_scales(scales)
+    return Scales.spaced(checked_scales(scales, "given"))
+
+
 def checked_patch_size(patch_size: int | None) -> int:
     """The patch size, which only the IS machine can do without."""
     if patch_size is None:
@@ -364,20 +505,26 @@ def _index_with(index: NeighborSearch | None, patch_sizes: Sequence[int | None])
     return index
 
 
-def _check_state(xt: Float[Tensor, "b c h w"], alpha_bar: float, images: ImageSet) -> None:
-    """Raise SamplerConfigError unless these can be states of these images."""
-    expected = (images.channels, images.height, images.width)
-    if xt.ndim != 4 or tuple(xt.shape[1:]) != expected or not len(xt):
-        raise SamplerConfigError(
-            f"states have shape {tuple(xt.shape)}, but the images of {images.name} are "
-            f"{'x'.join(map(str, expected))}. Give shape [b, {', '.join(map(str, expected))}]."
-        )
-    if not xt.isfinite().all():
-        raise SamplerConfigError(
-            "the states hold values that are not finite (nan or inf). Give finite numbers; "
-            "noise is standard normal."
-        )
+def _level_of(alpha_bar: float) -> float:
+    """Sigma of a signal share; raise SamplerConfigError where there is none."""
     if not 0 < alpha_bar < 1:
         raise SamplerConfigError(
             f"alpha_bar is {alpha_bar}. Give a value between 0 and 1, both excluded."
         )
+    return noise_level(float(alpha_bar))
+
+
+def _check_states(y: Float[Tensor, "b c h w"], sigma: float, images: ImageSet) -> None:
+    """Raise SamplerConfigError unless these can be noisy states of these images."""
+    expected = (images.channels, images.height, images.width)
+    if y.ndim != 4 or tuple(y.shape[1:]) != expected or not len(y):
+        raise SamplerConfigError(
+            f"states have shape {tuple(y.shape)}, but the images of {images.name} are "
+            f"{'x'.join(map(str, expected))}. Give shape [b, {', '.join(map(str, expected))}]."
+        )
+    if not y.isfinite().all():
+        raise SamplerConfigError(
+            "the states hold values that are not finite (nan or inf). Give finite numbers; "
+            "noise is standard normal."
+        )
+    check_sigma(sigma)

@@ -29,8 +29,8 @@ from sampler.results.run_result import (
 )
 from sampler.results.trace import SOURCES_PER_PIXEL, TraceWriter
 from sampler.scales import ChosenScales, choose_scales
-from sampler.schedule import plan_steps
-from sampler.trajectory import Begun, StepReport, report_step, sample_steps
+from sampler.schedule import NoiseLevels, Step, plan_steps
+from sampler.trajectory import Begun, StepReport, follow, report_step
 
 logger = logging.getLogger(__name__)
 
@@ -81,10 +81,7 @@ def plan_run(
     boundary = boundary_of(training_set, config)
     machine.images.count(config.label)  # refuses a label that no image has
     scales = choose_scales(machine, training_set, config.scales, boundary=boundary)
-    # called only to report a bad schedule or number of steps early
-    plan_steps(
-        scales.patch_sizes, config.steps, config.schedule, reference_steps=config.reference_steps
-    )
+    steps_of(config, scales)  # called only to report a bad schedule or number of steps early
     if traced:
         machine.check_sources(scales.patch_sizes)
     noise = noise_of(config, machine.images).to(device)
@@ -145,14 +142,12 @@ def carry_out(
             on_step(report)
 
     samples = begun.reached
-    for done in sample_steps(
+    for done in follow(
         plan.machine,
         plan.noise,
-        scales=plan.scales.patch_sizes,
-        steps=config.steps,
-        schedule=config.schedule,
+        steps_of(config, plan.scales),
         label=config.label,
-        reference_steps=config.reference_steps,
+        sampler=config.sampler,
         num_sources=SOURCES_PER_PIXEL if trace else 0,
         begun=begun,
     ):
@@ -187,6 +182,7 @@ def job_of(plan: RunPlan, *, traced: bool = False) -> dict[str, Any]:
         "config": asdict(plan.config),
         "boundary": plan.boundary,
         "scales": list(plan.scales.patch_sizes),
+        "sigmas": plan.scales.sigmas,
         "parts": _parts_of(plan.machine),
         "images": describe_source(plan.training_set).sha256,
         "index": None if index is None else index.digest,
@@ -227,11 +223,30 @@ def _with_asked_sizes(reports: Sequence[StepReport], plan: RunPlan) -> tuple[Run
     """The steps as `run.json` has them, each with the patch size that was asked for."""
     config = plan.config
     asked = plan.scales.asked if not plan.machine.compares_whole_images else (None,)
-    steps = plan_steps(asked, config.steps, config.schedule, reference_steps=config.reference_steps)
+    steps = steps_of(config, replace(plan.scales, patch_sizes=asked))
     return tuple(
         RunStep(**asdict(report), asked_patch_size=step.patch_size)
         for report, step in zip(reports, steps, strict=True)
     )
+
+
+def steps_of(config: SamplerConfig, scales: ChosenScales) -> list[Step]:
+    """The noise levels of a run, and the patch sizes that belong to them.
+
+    Raises:
+        SamplerConfigError: a bad schedule, or number of steps.
+    """
+    return plan_steps(
+        scales.patch_sizes, config.steps, config.levels,
+        reference_steps=config.reference_steps, sigmas=scales.sigmas,
+    )  # fmt: skip
+
+
+def levels_settings(levels: NoiseLevels, plan: Sequence[Step]) -> dict[str, Any]:
+    """Noise levels as settings hold them: a schedule by its name, or the sigmas of the plan."""
+    if isinstance(levels, str):
+        return {"schedule": levels, "sigmas": None, "steps": len(plan)}
+    return {"sigmas": tuple(step.sigma for step in plan)}
 
 
 def noise_of(config: SamplerConfig, images: ImageSet) -> Float[Tensor, "b c h w"]:

@@ -1,31 +1,40 @@
 """Locality scales: the patch size at each noise level, as published, asked for, or by default.
 
+Scales with a name, of a file or by default belong to noise levels, and serve any schedule at the
+same noise. A list that a run is given is evenly spaced over the run's own steps.
+
 By default the scales of the index are placed where the published ones of the dataset are nearest,
 or evenly where none are published. Without an index the published ones of the dataset serve, or
 the scales that an index has by default, evenly placed.
 """
 
 import logging
-import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import yaml
 
-from patchindex import Boundary, ImageSet, IndexConfig, PatchIndex, UserError
+from patchindex import Boundary, ImageSet, IndexConfig, UserError
 from patchindex.geometry import check_patch_size, nearest_scale
-from patchindex.paths import data_file
-from sampler.errors import SamplerConfigError
-from sampler.machines import ScoreMachine
+from patchindex.paths import data_file, is_file
+from sampler.errors import SamplerConfigError, reason, shown
+from sampler.estimator import NeighborSearch
+from sampler.schedule import (
+    LARGEST_SIGMA,
+    SCHEDULES,
+    SMALLEST_SIGMA,
+    nearest_level,
+    rising_sigmas,
+)
 
 LEVELS = 20  # noise levels of a list that is spread here, as many as the published ones have
+SCHEDULE, BY_SIGMA = "schedule", "sigmas"  # key of a file, and what it says of sigmas for times
 LARGEST_FILE = 100_000  # bytes; a thousand noise levels take a tenth of it
 LARGEST_SCALE = 10**9  # pixels; no images are so large, and larger numbers fit into no array
 MOST_NAMED = 5  # times in a message
-SHORT = reprlib.Repr()
-SHORT.maxlevel, SHORT.maxlist = 2, 3  # a small file may nest anchors into a value of gigabytes
 LIST_WANTED = "Give odd patch sizes, the one for the lowest noise first, like [3, 3, 5, 9]."
 
 logger = logging.getLogger(__name__)
@@ -52,11 +61,39 @@ def _known_scales() -> dict[str, tuple[int, ...]]:
     return published_scales() | calibrated_scales()
 
 
-def resolve_scales(name: str) -> tuple[int, ...]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scales:
+    """Patch sizes from the lowest noise level to the highest.
+
+    Attributes:
+        sigmas: the noise level of each, rising; None where they are evenly spaced over the steps of
+            whatever run they are given to.
+
+    Example:
+        >>> Scales(patch_sizes=(3, 9), sigmas=(0.1, 2.0)).at(0.5)
+        3
+    """
+
+    patch_sizes: tuple[int, ...]
+    sigmas: tuple[float, ...] | None
+
+    @classmethod
+    def spaced(cls, patch_sizes: Sequence[int], schedule: str = "cosine") -> "Scales":
+        """Evenly spaced over the times of a schedule."""
+        sizes = tuple(patch_sizes)
+        return cls(patch_sizes=sizes, sigmas=rising_sigmas(schedule, len(sizes)))
+
+    def at(self, sigma: float) -> int:
+        """The patch size at a noise level; those without noise levels are as cosine's."""
+        sigmas = self.sigmas or rising_sigmas("cosine", len(self.patch_sizes))
+        return self.patch_sizes[nearest_level(sigmas, sigma)]
+
+
+def find_scales(name: str) -> Scales:
     """Scales by name, published or ours, from a YAML file, or from a list like "3,3,5,9".
 
     A file holds a list, lowest noise first, or what `sampler calibrate` writes: a patch size for
-    each time t = 1/n, 2/n, ..., 1.
+    each time t = 1/n, 2/n, ..., 1 of the schedule that it names, or for each sigma.
 
     Raises:
         SamplerConfigError: none of these, entries that are not odd positive numbers, or a time
@@ -64,19 +101,33 @@ def resolve_scales(name: str) -> tuple[int, ...]:
     """
     known = _known_scales()
     if name in known:
-        return known[name]
-    if _is_file(name):
+        return Scales.spaced(known[name])
+    if is_file(name):
         scales = _read_scales(Path(name))
-        return checked_scales(
-            _in_order_of_time(scales, name) if isinstance(scales, Mapping) else scales, name
-        )
+        if not isinstance(scales, Mapping):
+            return Scales(patch_sizes=checked_scales(scales, name), sigmas=None)
+        times = dict(scales)
+        schedule = times.pop(SCHEDULE, "cosine")
+        if schedule == BY_SIGMA:
+            return _by_sigma(times, name)
+        if not isinstance(schedule, str) or schedule not in SCHEDULES:
+            raise SamplerConfigError(
+                f"scales {name} name the schedule {shown(schedule)}. It must be one of "
+                f"{', '.join((*SCHEDULES, BY_SIGMA))}."
+            )
+        return Scales.spaced(checked_scales(_in_order_of_time(times, name), name), schedule)
     try:
-        return parse_scales(name)
+        return Scales(patch_sizes=parse_scales(name), sigmas=None)
     except NoListError as error:
         raise SamplerConfigError(
-            f"scales {_shown(name)} are neither a file, nor a list like 3,3,5,9, nor known by "
+            f"scales {shown(name)} are neither a file, nor a list like 3,3,5,9, nor known by "
             f"name. Known are: {', '.join(known)}."
         ) from error
+
+
+def resolve_scales(name: str) -> tuple[int, ...]:
+    """The patch sizes of `find_scales`."""
+    return find_scales(name).patch_sizes
 
 
 def parse_scales(text: str) -> tuple[int, ...]:
@@ -90,9 +141,9 @@ def parse_scales(text: str) -> tuple[int, ...]:
         entries = [int(entry) for entry in text.split(",")]
     except ValueError as error:
         raise NoListError(
-            f"patch sizes {_shown(text)} are no list. Give whole numbers like 3,3,5,9."
+            f"patch sizes {shown(text)} are no list. Give whole numbers like 3,3,5,9."
         ) from error
-    return checked_scales(entries, _shown(text))
+    return checked_scales(entries, shown(text))
 
 
 def _published_for(dataset: str, boundary: str) -> str | None:
@@ -124,7 +175,7 @@ def _in_order_of_time(scales: Mapping[object, object], origin: str) -> list[obje
     known = {round(t, 6): scales[t] for t in times if 0 < t <= 1}
     if len(known) < len(scales) or not known:
         raise SamplerConfigError(
-            f"scales {origin} have the times {_first_few([_shown(t) for t in scales])}. Give a "
+            f"scales {origin} have the times {_first_few([shown(t) for t in scales])}. Give a "
             "patch size for each time t = 1/n, 2/n, ..., 1."
         )
     ends = [0.0, *sorted(known), 1.0]
@@ -137,6 +188,29 @@ def _in_order_of_time(scales: Mapping[object, object], origin: str) -> list[obje
             f"Give one for each of the {steps} noise levels t = {wanted[0]:g}, ..., 1."
         )
     return [known[t] for t in wanted]
+
+
+def _by_sigma(scales: Mapping[object, object], origin: str) -> Scales:
+    """The patch sizes of a file by sigma.
+
+    Raises:
+        SamplerConfigError: none, or what is no noise level.
+    """
+    known: dict[float, object] = {}
+    for sigma, size in scales.items():
+        is_number = isinstance(sigma, int | float) and not isinstance(sigma, bool)
+        if not is_number or not SMALLEST_SIGMA <= sigma <= LARGEST_SIGMA:  # type: ignore[operator]
+            known = {}
+            break
+        known[float(sigma)] = size  # type: ignore[arg-type]
+    if not known:
+        raise SamplerConfigError(
+            f"scales {origin} have the sigmas {_first_few([shown(s) for s in scales]) or 'none'}. "
+            f"Give a patch size for each noise level, from {SMALLEST_SIGMA:g} to {LARGEST_SIGMA:g}."
+        )
+    sigmas = tuple(sorted(known))
+    sizes = checked_scales([known[sigma] for sigma in sigmas], origin)
+    return Scales(patch_sizes=sizes, sigmas=sigmas)
 
 
 class _PlainLoader(yaml.SafeLoader):
@@ -170,9 +244,9 @@ def _read_scales(path: Path) -> object:
         return yaml.load(text, Loader=_PlainLoader)  # noqa: S506 - it is a SafeLoader
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         # ValueError: dates that cannot be, numbers of thousands of digits, bytes that are no text
-        reason = "nested too deeply" if isinstance(error, RecursionError) else _first_line(error)
+        why = "nested too deeply" if isinstance(error, RecursionError) else reason(error)
         raise SamplerConfigError(
-            f"scales file {path} is not YAML ({reason}). {LIST_WANTED}"
+            f"scales file {path} is not YAML ({why}). {LIST_WANTED}"
         ) from error
 
 
@@ -184,18 +258,10 @@ def checked_scales(scales: object, origin: str) -> tuple[int, ...]:
         is_whole = isinstance(scale, int) and not isinstance(scale, bool)  # True is an int
         if not is_whole or not 0 < scale <= LARGEST_SCALE or scale % 2 == 0:
             raise SamplerConfigError(
-                f"scales {origin} contain {_shown(scale)}. Give odd positive whole numbers, so "
+                f"scales {origin} contain {shown(scale)}. Give odd positive whole numbers, so "
                 "that every patch has a center pixel."
             )
     return tuple(scales)
-
-
-def _is_file(name: str) -> bool:
-    """Whether there is such a file; a list may be longer than any file's name can be."""
-    try:
-        return Path(name).is_file()
-    except OSError:
-        return False
 
 
 def _first_few(words: Sequence[str]) -> str:
@@ -204,41 +270,41 @@ def _first_few(words: Sequence[str]) -> str:
     return ", ".join(words[:MOST_NAMED]) + more
 
 
-def _first_line(error: Exception) -> str:
-    """What went wrong, without the place, which YAML draws over several lines."""
-    return str(error).partition("\n")[0].strip().rstrip(".") or type(error).__name__
-
-
-def _shown(value: object) -> str:
-    """The value for a message, cut where it is long: a file may hold anything."""
-    try:
-        return SHORT.repr(value)
-    except ValueError:  # Python writes no numbers of more than 4,300 digits
-        return "a number of thousands of digits"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChosenScales:
-    """Patch sizes from the lowest noise level to the highest, evenly spaced in t.
+    """Patch sizes from the lowest noise level to the highest.
 
     Attributes:
         name: the name, file or list that was asked for; else what placed the sizes.
         asked: the patch sizes of that; by default those that are compared.
         patch_sizes: what the machine compares in their place; None where that is whole images.
+        sigmas: the noise level of each, see `Scales`.
     """
 
     name: str
     asked: tuple[int, ...]
     patch_sizes: tuple[int | None, ...]
+    sigmas: tuple[float, ...] | None = None
+
+
+@runtime_checkable
+class ComparesPatches(Protocol):
+    """What scales are chosen for: a machine."""
+
+    compares_whole_images: bool
+
+    def compared_sizes(self, patch_sizes: Sequence[int | None]) -> tuple[int | None, ...]:
+        """The patch size that is really used for each of these."""
+        ...
 
 
 def choose_scales(
-    machine: ScoreMachine,
-    training_set: ImageSet | PatchIndex,
+    machine: ComparesPatches,
+    training_set: ImageSet | NeighborSearch,
     asked: str | None,
     *,
     boundary: Boundary,
-    own: str | None = None,
+    own: str | Scales | None = None,
 ) -> ChosenScales:
     """The scales of a run, as text asks for them, or by default; says which in the latter case.
 
@@ -246,7 +312,8 @@ def choose_scales(
         machine: says what it compares where it lacks a patch size.
         asked: a name, a file or a list.
         boundary: of the machine.
-        own: name of the scales that suit better than those published for the dataset.
+        own: scales that suit better than those published for the dataset; those with a name are
+            placed on an index's own.
 
     Raises:
         SamplerConfigError: no such scales, or the machine refuses some.
@@ -256,20 +323,38 @@ def choose_scales(
         sizes = () if asked is None else resolve_scales(asked)
         return ChosenScales(name=asked or "whole images", asked=sizes, patch_sizes=(None,))
     if asked is not None:
-        sizes = resolve_scales(asked)
-        return ChosenScales(name=asked, asked=sizes, patch_sizes=machine.compared_sizes(sizes))
-    name, sizes = default_scales(training_set, boundary, own)
-    logger.info("scales: %s: %s", name, placement(sizes))
-    return ChosenScales(name=name, asked=sizes, patch_sizes=machine.compared_sizes(sizes))
+        name, found = asked, find_scales(asked)
+    elif isinstance(own, Scales):
+        name, found = "the network's own", own
+    else:
+        name, found = default_scales(training_set, boundary, own)
+        logger.info("scales: %s: %s", name, placement(found.patch_sizes))
+    return ChosenScales(
+        name=name,
+        asked=found.patch_sizes,
+        patch_sizes=machine.compared_sizes(found.patch_sizes),
+        sigmas=found.sigmas,
+    )
 
 
 def default_scales(
-    training_set: ImageSet | PatchIndex, boundary: Boundary, own: str | None = None
+    training_set: ImageSet | NeighborSearch, boundary: Boundary, own: str | None = None
+) -> tuple[str, Scales]:
+    """What a run compares that asks for no scales, and what places it, in words.
+
+    They are spaced over the times of the cosine schedule, whatever that of the run.
+    """
+    words, sizes = _default_sizes(training_set, boundary, own)
+    return words, Scales.spaced(sizes)
+
+
+def _default_sizes(
+    training_set: ImageSet | NeighborSearch, boundary: Boundary, own: str | None
 ) -> tuple[str, tuple[int, ...]]:
-    """What a run compares that asks for no scales, and what places it, in words."""
+    """The patch sizes of `default_scales`."""
     images = training_set.images
     name = own or _published_for(images.name, boundary)
-    if isinstance(training_set, PatchIndex):
+    if not isinstance(training_set, ImageSet):
         if name is None:
             return "the index's own, spread evenly over t", spread(training_set.scales)
         sizes = tuple(nearest_scale(training_set.scales, scale) for scale in _known_scales()[name])

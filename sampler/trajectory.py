@@ -1,26 +1,33 @@
 """The deterministic reverse process: from noise to an image along posterior means."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from pathlib import Path
 from time import perf_counter
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar, get_args
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from patchindex.crew import portion
 from patchindex.device import wait_for
+from sampler.denoiser import Denoiser, groups, of_class
+from sampler.errors import SamplerConfigError
 from sampler.estimator import CarriedHead
 from sampler.machines import ScoreMachine
+from sampler.networks import NetworkDenoiser
 from sampler.posterior import Posterior
-from sampler.schedule import Denoiser, Step, noise_level, plan_steps
+from sampler.schedule import NoiseLevels, Step, plan_steps
 
 LABEL_STREAM = 1  # third seed entry, so that labels and noise are independent
+DEFAULT_STEPS = 20
+CORRECTED = "{}-heun"  # folder of what the second half of a step finds
 
 Answer = TypeVar("Answer", Tensor, Posterior)
+Sampler = Literal["ddim", "heun"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -42,34 +49,64 @@ class Transition(Generic[Answer]):
 
 
 def trajectory(
-    denoiser: Callable[[Float[Tensor, "b c h w"], Step], Answer],
+    denoiser: Callable[[Float[Tensor, "b c h w"], float], Answer],
     noise: Float[Tensor, "b c h w"],
     steps: Iterable[Step],
+    *,
+    sampler: str = "ddim",
+    corrector: Denoiser | None = None,
 ) -> Iterator[Transition[Answer]]:
     """The reverse process of any denoiser (arXiv 2412.20292, equations 1, 48, 49), step by step.
 
     Each step is one of DDIM with eta = 0: the noise that the denoiser sees in the state,
     `eps = (xt - sqrt(alpha_bar) mean) / sqrt(1 - alpha_bar)`, stays and its share falls,
     `xt' = sqrt(alpha_bar') mean + sqrt(1 - alpha_bar') eps`. The last step returns the mean.
+    `heun` looks at the state that this leads to, and goes on from where it was by the mean of both
+    slopes, but for the last step (arXiv 2206.00364, algorithm 1).
 
     Args:
-        denoiser: takes states and step; returns their posterior mean, or a `Posterior`.
-        noise: the states at the first step's time; they determine all that follows.
+        denoiser: takes states in data units and sigma; returns their posterior mean, or a
+            `Posterior`.
+        noise: the states xt at the first step's time; they determine all that follows.
+        corrector: asked in the second half of Heun's steps; None for the denoiser itself.
 
     Example:
         >>> for done in trajectory(denoiser, noise, plan_steps([3, 5], 20, "cosine")):
         ...     print(done.step.t, done.reached.std())
     """
+    if sampler not in get_args(Sampler):
+        raise SamplerConfigError(
+            f"sampler is {sampler!r}. Give one of {', '.join(get_args(Sampler))}."
+        )
     xt = noise.float()
     for step in steps:
         start = perf_counter()
-        answer = denoiser(xt, step)
+        answer = denoiser(in_data_units(xt, step.alpha_bar), step.sigma)
+        mean = _mean_of(answer)
+        reached = _step_down(xt, mean, step)
+        if sampler == "heun" and step.alpha_bar_next < 1:
+            # a denoiser may overwrite what it is given
+            again = (corrector or denoiser)(
+                in_data_units(reached, step.alpha_bar_next), step.sigma_next
+            )
+            y = in_data_units(reached, step.alpha_bar_next)
+            slope = (y - _mean_of(again)) / step.sigma_next
+            # the mean whose step down has both slopes' mean: half is its own, half the other's
+            other = in_data_units(xt, step.alpha_bar) - step.sigma * slope
+            reached = _step_down(xt, (mean + other) / 2, step)
         wait_for(xt.device)
         seconds = perf_counter() - start
-        mean = answer.mean if isinstance(answer, Posterior) else answer
-        reached = _step_down(xt, mean, step)
         yield Transition(step=step, xt=xt, answer=answer, reached=reached, seconds=seconds)
         xt = reached
+
+
+def in_data_units(xt: Float[Tensor, "b c h w"], alpha_bar: float) -> Float[Tensor, "b c h w"]:
+    """The states y = x0 + sigma eps that are xt = sqrt(alpha_bar) y."""
+    return xt / sqrt(alpha_bar)
+
+
+def _mean_of(answer: Tensor | Posterior) -> Float[Tensor, "b c h w"]:
+    return answer.mean if isinstance(answer, Posterior) else answer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -122,28 +159,66 @@ class StepReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampleResult:
-    """Finished samples, about in [-1, 1], and the report of every step in order."""
+    """Finished samples, about in [-1, 1], and the report of every step in order.
+
+    Only machines tell what they did: of other denoisers there are no reports.
+    """
 
     images: Float[Tensor, "b c h w"]
     steps: tuple[StepReport, ...]
 
 
 def sample(
-    machine: ScoreMachine,
+    denoiser: ScoreMachine | Denoiser,
     noise: Float[Tensor, "b c h w"],
     *,
-    scales: Sequence[int | None],
-    steps: int = 20,
-    schedule: str = "cosine",
+    scales: Sequence[int | None] | None = None,
+    steps: int = DEFAULT_STEPS,
+    schedule: NoiseLevels = "cosine",
     label: int | None = None,
     reference_steps: bool = False,
+    sampler: str = "ddim",
 ) -> SampleResult:
-    """Denoise standard normal noise; arguments, errors and equations as for `sample_steps`."""
-    images, reports = noise, []
-    for done in sample_steps(
-        machine, noise, scales=scales, steps=steps, schedule=schedule, label=label,
-        reference_steps=reference_steps,
-    ):  # fmt: skip
+    """Denoise standard normal noise in equal steps of t; equations as for `trajectory`.
+
+    Args:
+        denoiser: a machine, or any function (y, sigma) -> mean of x0 given y = x0 + sigma eps.
+        noise: the state at t = 1; it determines the sample. All is computed where it lies.
+        scales: of a machine: patch sizes from the lowest noise level to the highest, evenly spaced
+            in t; an index that lacks one uses the nearest that it has. None for the machine's own.
+        steps: how many; a list of sigmas has its own number.
+        schedule: of the noise: a name, a function t -> alpha_bar, or a falling list of sigmas.
+        label: class to sample, of a machine over images with labels or a network with classes.
+        reference_steps: repeat the reference code's off-by-one: start at t = 1 - 1/steps and use
+            the scale of the next noisier level.
+        sampler: `ddim` or `heun`.
+
+    Raises:
+        SamplerConfigError: noise of the wrong shape or not finite, or no step or scale.
+
+    Example:
+        >>> sample(ELSMachine(images), noise, schedule=[80.0, 10.0, 2.0, 0.5, 0.1], sampler="heun")
+        >>> sample(lambda y, sigma: y / (1 + sigma**2), noise, steps=50)
+    """
+    images, reports, sigmas = noise, [], None
+    if not isinstance(denoiser, ScoreMachine):
+        if isinstance(denoiser, NetworkDenoiser):
+            denoiser, label = of_class(denoiser, label), None
+        if scales is not None or label is not None:
+            raise SamplerConfigError(
+                "scales and label belong to machines, but the denoiser is another function. Leave "
+                "them out; give it labels with functools.partial."
+            )
+        plan = plan_steps((None,), steps, schedule, reference_steps=reference_steps)
+        return SampleResult(images=reverse(denoiser, noise, plan, sampler=sampler), steps=())
+    if scales is None:
+        own = denoiser.scales
+        scales, sigmas = ((None,), None) if own is None else (own.patch_sizes, own.sigmas)
+    plan = plan_steps(
+        denoiser.compared_sizes(scales), steps, schedule,
+        reference_steps=reference_steps, sigmas=sigmas,
+    )  # fmt: skip
+    for done in follow(denoiser, noise, plan, label=label, sampler=sampler):
         images = done.reached
         reports.append(report_step(done))
     return SampleResult(images=images, steps=tuple(reports))
@@ -154,54 +229,83 @@ def sample_steps(
     noise: Float[Tensor, "b c h w"],
     *,
     scales: Sequence[int | None],
-    steps: int = 20,
-    schedule: str = "cosine",
+    steps: int = DEFAULT_STEPS,
+    schedule: NoiseLevels = "cosine",
     label: int | None = None,
-    reference_steps: bool = False,
     num_sources: int = 0,
     begun: Begun | None = None,
 ) -> Iterator[Transition[Posterior]]:
-    """Denoise standard normal noise in equal steps of t; yields each step.
+    """`sample`, step by step; see also `follow`.
 
     Args:
-        noise: the state at t = 1; it determines the sample. All is computed where it lies.
         scales: patch sizes from the lowest noise level to the highest, evenly spaced in t; an index
             that lacks one uses the nearest that it has.
+    """
+    plan = plan_steps(machine.compared_sizes(scales), steps, schedule)
+    return follow(machine, noise, plan, label=label, num_sources=num_sources, begun=begun)
+
+
+def follow(
+    machine: ScoreMachine,
+    noise: Float[Tensor, "b c h w"],
+    steps: Sequence[Step],
+    *,
+    label: int | None = None,
+    sampler: str = "ddim",
+    num_sources: int = 0,
+    begun: Begun | None = None,
+) -> Iterator[Transition[Posterior]]:
+    """Denoise standard normal noise along planned steps; yields each when it is done.
+
+    Args:
+        noise: the states at the first step; they determine the sample. All is computed where they
+            lie.
+        steps: of `plan_steps`, with patch sizes that the machine compares.
         label: class to sample, for training images with labels.
-        reference_steps: repeat the reference code's off-by-one: start at t = 1 - 1/steps and use
-            the scale of the next noisier level.
+        sampler: `ddim` or `heun`, see `trajectory`.
         num_sources: also return so many of the heaviest training patches of each pixel.
         begun: go on from there, and not from `noise`.
 
     Raises:
-        SamplerConfigError: noise of the wrong shape or not finite, or no step or scale.
+        SamplerConfigError: noise of the wrong shape or not finite.
     """
-    compared = machine.compared_sizes(scales)
-    plan = plan_steps(compared, steps, schedule, reference_steps=reference_steps)
-
+    sizes = {step.sigma: step.patch_size for step in steps}
     begun = begun or Begun(reached=noise)
     number, known, keep = begun.steps, begun.known, begun.keep
 
-    def posterior(xt: Float[Tensor, "b c h w"], step: Step) -> Posterior:
+    def ask(y: Float[Tensor, "b c h w"], sigma: float, folder: str, num_sources: int) -> Posterior:
+        return machine.posterior_of(
+            y, sigma, sizes[sigma], label=label, num_sources=num_sources, known=known,
+            keep=None if keep is None else keep / folder,
+        )  # fmt: skip
+
+    def posterior(y: Float[Tensor, "b c h w"], sigma: float) -> Posterior:
         nonlocal known, number
         number += 1
-        machine.images.crew.begin(f"step {number} of {len(plan)}")
-        answer = machine.posterior(
-            xt, step.alpha_bar, step.patch_size, label=label, num_sources=num_sources,
-            known=known, keep=None if keep is None else keep / f"{number}",
-        )  # fmt: skip
+        machine.images.crew.begin(f"step {number} of {len(steps)}")
+        answer = ask(y, sigma, f"{number}", num_sources)
         known = answer.head
         return answer
 
-    return trajectory(posterior, begun.reached, plan[number:])
+    def corrector(y: Float[Tensor, "b c h w"], sigma: float) -> Float[Tensor, "b c h w"]:
+        # what it finds is not carried on: a run that is resumed would not have it
+        return ask(y, sigma, CORRECTED.format(number), 0).mean
+
+    return trajectory(
+        posterior, begun.reached, steps[number:], sampler=sampler, corrector=corrector
+    )
 
 
 def reverse(
-    denoiser: Denoiser, noise: Float[Tensor, "b c h w"], steps: Sequence[Step]
+    denoiser: Denoiser,
+    noise: Float[Tensor, "b c h w"],
+    steps: Sequence[Step],
+    *,
+    sampler: str = "ddim",
 ) -> Float[Tensor, "b c h w"]:
-    """The final images that any denoiser makes of this noise."""
+    """The final images that any denoiser makes of this noise; arguments as for `trajectory`."""
     images = noise.float()
-    for done in trajectory(denoiser, noise, steps):
+    for done in trajectory(denoiser, noise, steps, sampler=sampler):
         images = done.reached
     return images
 
@@ -222,7 +326,7 @@ def report_step(done: Transition[Posterior]) -> StepReport:
     return StepReport(
         t=step.t,
         patch_size=step.patch_size,
-        sigma=noise_level(step.alpha_bar),
+        sigma=step.sigma,
         effective_sample_size=float(posterior.effective_sample_size.median()),
         head_mass=float(posterior.head_mass.median()),
         standard_error=float(posterior.standard_error.square().mean().sqrt()),
@@ -252,21 +356,41 @@ def labels_for(
     return draw_labels(num, num_classes, seed) if num_classes else None
 
 
-def machine_denoiser(machine: ScoreMachine, label: Int[Tensor, " b"] | None) -> Denoiser:
-    """The machine's posterior mean, each sample's over the images of its own class.
+class Follower:
+    """A machine as the denoiser of the same trajectories, step after step.
+
+    What retrieval has found for the states before serves as in `sample_steps`, for each patch size
+    and class.
 
     Args:
         label: class of each sample; None for all images.
+        sizes: patch size by sigma, for those who ask without; None for the machine's own.
     """
 
-    def mean(xt: Float[Tensor, "b c h w"], step: Step) -> Float[Tensor, "b c h w"]:
-        if label is None:
-            return machine.posterior(xt, step.alpha_bar, step.patch_size).mean
-        means = torch.empty_like(xt)
-        for value in label.unique().tolist():
-            of_class = (label == value).to(xt.device)
-            found = machine.posterior(xt[of_class], step.alpha_bar, step.patch_size, label=value)
-            means[of_class] = found.mean
-        return means
+    def __init__(
+        self,
+        machine: ScoreMachine,
+        label: Int[Tensor, " b"] | None,
+        sizes: Mapping[float, int | None] | None = None,
+    ) -> None:
+        self._machine, self._label, self._sizes = machine, label, sizes
+        self._known: dict[tuple[int | None, int | None], CarriedHead | None] = {}
 
-    return mean
+    def __call__(
+        self, y: Float[Tensor, "b c h w"], sigma: float, patch_size: int | None = None
+    ) -> Float[Tensor, "b c h w"]:
+        """The machine's posterior mean, each sample's over the images of its own class."""
+        if patch_size is None and self._sizes is not None:
+            patch_size = self._sizes[sigma]
+        means = torch.empty_like(y)
+        parts = list(groups(len(y), sigma, self._label))
+        for number, (states, level, value) in enumerate(parts):
+            chosen = slice(None) if states is None else states.to(y.device)
+            with portion(number, len(parts)):
+                found = self._machine.posterior_of(
+                    y[chosen], level, patch_size, label=value,
+                    known=self._known.get((patch_size, value)),
+                )  # fmt: skip
+            self._known[patch_size, value] = found.head
+            means[chosen] = found.mean
+        return means

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from patchindex import ImageSet
 from sampler.machines import ScoreMachine
-from sampler.networks import Network, NetworkConfig, NetworkSizes
+from sampler.networks import Network, NetworkConfig, NetworkDenoiser, NetworkSizes
 from sampler.schedule import alpha_bar, scale_at
 
 
@@ -34,7 +34,7 @@ class MachineModule(nn.Module):
 
 def machine_network(
     machine: ScoreMachine, scales: Sequence[int], *, num_classes: int = 0, padding: str = "zeros"
-) -> Network:
+) -> NetworkDenoiser:
     images: ImageSet = machine.images
     config = NetworkConfig(
         architecture="resnet",
@@ -45,4 +45,4 @@ def machine_network(
         sizes=NetworkSizes(widths=(1,), depth=1, embedding=1),
         num_classes=num_classes,
     )
-    return Network(MachineModule(machine, scales), config, name="a machine")
+    return Network(MachineModule(machine, scales), config, name="a machine").denoiser

@@ -27,7 +27,7 @@ from sampler import ELSMachine
 from sampler.noise import initial_noise
 from sampler.results.style import BLUE, GREY, ORANGE, STYLE, save_figure
 from sampler.scales import resolve_scales
-from sampler.schedule import Step, noise_level
+from sampler.schedule import noise_level
 from sampler.trajectory import reverse
 
 # in [-1, 1]: half a step of stored bytes, and one that no eye or byte can tell
@@ -101,8 +101,11 @@ def follow(images: ImageSet, noise: Float[Tensor, "1 1 h w"], config: Config) ->
     legal = dictionaries(images.tensor, geometry)
     found: list[LevelImage] = []
 
-    def denoise(xt: Float[Tensor, "1 1 h w"], step: Step) -> Float[Tensor, "1 1 h w"]:
-        posterior = machine.posterior(xt, step.alpha_bar, step.patch_size)
+    steps = {step.sigma: step for step in plan}
+
+    def denoise(y: Float[Tensor, "1 1 h w"], sigma: float) -> Float[Tensor, "1 1 h w"]:
+        step = steps[sigma]
+        posterior = machine.posterior_of(y, sigma, step.patch_size)
         if step in compared:
             nearest = nearest_patches(posterior.mean, legal)
             found.append(

@@ -24,7 +24,6 @@ from patchindex import ImageSet
 from sampler import ELSMachine
 from sampler.noise import initial_noise
 from sampler.results.style import BLUE, GREEN, GREY, ORANGE, STYLE, save_figure
-from sampler.schedule import Step
 from sampler.trajectory import reverse
 
 PATCH_SIZE = 3
@@ -79,8 +78,8 @@ def images_on_the_way(
     """The image at the end of the equal steps, and at each noise level below."""
     means: list[Float[Tensor, "b 1 h w"]] = []
 
-    def denoise(xt: Float[Tensor, "b 1 h w"], step: Step) -> Float[Tensor, "b 1 h w"]:
-        means.append(machine.posterior(xt, step.alpha_bar, step.patch_size).mean)
+    def denoise(y: Float[Tensor, "b 1 h w"], sigma: float) -> Float[Tensor, "b 1 h w"]:
+        means.append(machine.denoise(y, sigma, PATCH_SIZE))
         return means[-1]
 
     plan = steps_to_low_noise([PATCH_SIZE], levels=levels, ratio=0.5, steps=steps)

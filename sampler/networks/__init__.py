@@ -1,5 +1,15 @@
 """Trained denoisers, to hold the theory's machines against."""
 
+from sampler.networks.adapters import (
+    DataPredictor,
+    NetworkDenoiser,
+    NoisePredictor,
+    Predictor,
+    VelocityPredictor,
+    as_network,
+    check_fit,
+    matching_boundary,
+)
 from sampler.networks.config import (
     NetworkConfig,
     NetworkSizes,
@@ -7,41 +17,49 @@ from sampler.networks.config import (
     checked_choice,
     preset_sizes,
 )
-from sampler.networks.network import (
-    Network,
-    check_fit,
-    make_network,
-    matching_boundary,
-    network_denoiser,
-    num_parameters,
-)
+from sampler.networks.diffusers_model import DiffusersDenoiser
+from sampler.networks.edm import EDMDenoiser, edm_checkpoint
+from sampler.networks.network import Network, make_network, num_parameters
+from sampler.networks.open import SPECS, open_network
+from sampler.networks.paper import paper_checkpoint, paper_scales, scales_beside
 from sampler.networks.receptive_field import effective_width, gradient_map, receptive_field
 from sampler.networks.weights import (
     DEFAULT_NETWORK,
     WEIGHTS,
     load_network,
-    open_network,
     weight_file,
 )
 
 __all__ = [
     "DEFAULT_NETWORK",
+    "SPECS",
     "WEIGHTS",
+    "DataPredictor",
+    "DiffusersDenoiser",
+    "EDMDenoiser",
     "Network",
     "NetworkConfig",
+    "NetworkDenoiser",
     "NetworkSizes",
+    "NoisePredictor",
     "Prediction",
+    "Predictor",
+    "VelocityPredictor",
+    "as_network",
     "check_fit",
     "checked_choice",
+    "edm_checkpoint",
     "effective_width",
     "gradient_map",
     "load_network",
     "make_network",
     "matching_boundary",
-    "network_denoiser",
     "num_parameters",
     "open_network",
+    "paper_checkpoint",
+    "paper_scales",
     "preset_sizes",
     "receptive_field",
+    "scales_beside",
     "weight_file",
 ]

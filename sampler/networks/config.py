@@ -79,6 +79,11 @@ class NetworkConfig:
         """Channels, height and width."""
         return self.channels, self.height, self.width
 
+    @property
+    def kind(self) -> str:
+        """Architecture and padding in words."""
+        return f"{self.architecture} ({self.padding})"
+
     @classmethod
     def from_values(cls, values: dict[str, Any], origin: str) -> "NetworkConfig":
         """The configuration that `values()` gave these values of.

@@ -1,16 +1,21 @@
 """What a network's center pixel can see, and what it does look at (gradient maps)."""
 
 from copy import deepcopy
-from math import sqrt
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from sampler.denoiser import Denoiser
+from sampler.errors import NoGradientError, reason
 from sampler.networks.network import Network
-from sampler.schedule import Step
+from sampler.schedule import signal_share
 
 PROBES = 8  # random inputs that gradients are asked of
+_NO_GRADIENT = (
+    "the denoiser gives torch no gradient of what it returns. Give a network, or another function "
+    "that torch can differentiate."
+)
 MASS_SHARE = 0.9  # of a gradient map, by which its width is told
 
 
@@ -51,22 +56,38 @@ def _positive_copy(module: nn.Module) -> nn.Module:
 
 
 def gradient_map(
-    network: Network,
-    xt: Float[Tensor, "b c h w"],
-    step: Step,
-    label: Int[Tensor, " b"] | None,
+    denoiser: Denoiser, y: Float[Tensor, "b c h w"], sigma: float
 ) -> Float[Tensor, "h w"]:
-    """The map at one step; score = -eps / sqrt(1 - alpha_bar)."""
-    device = next(network.module.parameters()).device
-    state = xt.detach().to(device).requires_grad_()
-    noise = network.noise(state, step.t, None if label is None else label.to(device))
-    y, x = xt.shape[2] // 2, xt.shape[3] // 2
-    heat = torch.zeros(xt.shape[2:])
-    for channel in noise[:, :, y, x].sum(0):  # samples do not see each other
+    """Mean |d score(center) / d xt(x')| over samples and channels; the center itself is left at 0.
+
+    The score of xt = sqrt(alpha_bar) y is (sqrt(alpha_bar) mean - xt) / (1 - alpha_bar), whose
+    gradient off the center is that of the mean by y, divided by 1 - alpha_bar (figure 4a of
+    arXiv 2412.20292).
+
+    Args:
+        denoiser: through which torch finds gradients: a network, not a machine.
+
+    Raises:
+        NoGradientError: torch finds none.
+
+    Example:
+        >>> heat = gradient_map(open_network("fashion_mnist_resnet_zeros_small"), y, 0.5)
+    """
+    state = y.detach().clone().requires_grad_()
+    try:
+        with torch.enable_grad():
+            mean = denoiser(state.clone(), sigma)
+    except RuntimeError as error:  # it leaves torch, or overwrites what it is given
+        raise NoGradientError(f"{_NO_GRADIENT} ({reason(error)})") from error
+    if not mean.requires_grad:
+        raise NoGradientError(_NO_GRADIENT)
+    row, col = y.shape[2] // 2, y.shape[3] // 2
+    heat = torch.zeros(y.shape[2:])
+    for channel in mean[:, :, row, col].sum(0):  # samples do not see each other
         (gradient,) = torch.autograd.grad(channel, state, retain_graph=True)
         heat += gradient.abs().mean((0, 1)).cpu()
-    heat[y, x] = 0
-    return heat / float(noise.shape[1] * sqrt(1 - step.alpha_bar))
+    heat[row, col] = 0
+    return heat / float(mean.shape[1] * (1 - signal_share(sigma)))
 
 
 def effective_width(heat: Float[Tensor, "h w"], share: float = MASS_SHARE) -> int:

@@ -29,7 +29,7 @@ from sampler.errors import OutputError
 from sampler.estimator import DAMAGED_ARRAYS, Head, ImageShares, KeptHead
 from sampler.posterior import Posterior
 from sampler.results.trace import TRACE
-from sampler.trajectory import Begun, StepReport, Transition
+from sampler.trajectory import CORRECTED, Begun, StepReport, Transition
 
 logger = logging.getLogger(__name__)
 
@@ -112,7 +112,8 @@ class Checkpoint:
                 path.write_text(json.dumps(noted), encoding="utf-8")
                 sync(path)
             (self._path / f"{number - 1}.npz").unlink(missing_ok=True)
-            shutil.rmtree(self.heads / f"{number - 1}", ignore_errors=True)
+            for unneeded in (f"{number - 1}", CORRECTED.format(number)):
+                shutil.rmtree(self.heads / unneeded, ignore_errors=True)
         except OSError as error:
             raise _unwritable(self._path, error) from error
 

@@ -24,6 +24,7 @@ from patchindex.paths import locked_folder, sync
 from sampler.errors import OutputError
 from sampler.results.audit_result import AUDIT_FILE, AuditResult
 from sampler.results.checkpoint import RUNNING
+from sampler.results.denoise_result import DENOISE_FILE
 from sampler.results.json_files import write_json
 from sampler.results.run_result import RUN_FILE, RunResult
 from sampler.results.study_results import (
@@ -45,6 +46,7 @@ _HOLDING = {
     AUDIT_FILE: "an audit",
     CALIBRATE_FILE: "a calibration",
     COMPARE_FILE: "a comparison",
+    DENOISE_FILE: "a denoising study",
 }
 # what other commands make of a run, and what would be wrong beside the next one
 _OF_ANOTHER_RUN = ("explain.html", "leave_out*", "steps.png", "steps.svg", "attribution.*")

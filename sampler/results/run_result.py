@@ -41,13 +41,16 @@ from sampler.results.json_files import (
     wrong,
 )
 from sampler.scales import ChosenScales
-from sampler.schedule import check_steps
+from sampler.schedule import LARGEST_SIGMA, NoiseLevels, check_steps, checked_sigmas
+from sampler.trajectory import Sampler
 
 RUN_FILE = "run.json"
 # 1, which bears no number, has the patch sizes that were asked for in place of those compared
 SCHEMA_VERSION = 2
 _LONGEST_NAME = 60
-ADDED_SETTINGS = ("strict_scales", "scales", "steps", "reference_steps", "parts")
+ADDED_SETTINGS = (
+    "strict_scales", "scales", "steps", "reference_steps", "parts", "sigmas", "sampler"
+)  # fmt: skip
 
 MachineName = Literal["els", "ls", "is"]
 
@@ -65,7 +68,8 @@ class SamplerConfig:
         scales: published name, file, or list; None: see `sampler.scales.default_scales`.
         num, seed, noise: how much noise and from where; a noise file overrides the other two.
         label: class to sample; None for all.
-        schedule, steps, reference_steps: see `sampler.trajectory.sample`.
+        schedule, steps, reference_steps, sampler: see `sampler.trajectory.sample_steps`.
+        sigmas: the noise levels themselves, falling; they override schedule and steps.
     """
 
     machine: Annotated[MachineName, Should("one of els, ls, is")] = "els"
@@ -85,6 +89,19 @@ class SamplerConfig:
     schedule: Text = "cosine"
     steps: Natural = 20
     reference_steps: Flag = False
+    sigmas: tuple[Annotated[float, Between(0, LARGEST_SIGMA)], ...] | None = None
+    sampler: Annotated[Sampler, Should(f"one of {', '.join(get_args(Sampler))}")] = "ddim"
+
+    @property
+    def levels(self) -> NoiseLevels:
+        """The sigmas, or the schedule."""
+        return self.schedule if self.sigmas is None else self.sigmas
+
+    @property
+    def process(self) -> str:
+        """Noise levels and sampler in words."""
+        levels = f"schedule {self.schedule}" if self.sigmas is None else "own noise levels"
+        return levels if self.sampler == "ddim" else f"{levels}, {self.sampler}"
 
     def __post_init__(self) -> None:
         if self.machine not in get_args(MachineName):
@@ -97,6 +114,14 @@ class SamplerConfig:
             k=self.k, tail=self.tail, nprobe=self.nprobe, tolerance=self.tolerance, seed=self.seed
         )
         check_num(self.num)
+        if self.sampler not in get_args(Sampler):
+            raise SamplerConfigError(
+                f"sampler is {self.sampler!r}. Give one of {', '.join(get_args(Sampler))}."
+            )
+        if self.sigmas is not None:
+            sigmas = checked_sigmas(self.sigmas)
+            object.__setattr__(self, "sigmas", sigmas)
+            object.__setattr__(self, "steps", len(sigmas))
         check_steps(self.steps, fewest=2 if self.reference_steps else 1)
 
 
@@ -111,22 +136,25 @@ def complete_settings(config: object) -> object:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScalesResult:
-    """Scales of a run; `--scales` with the patch sizes as a list repeats the choice.
+    """Scales of a run.
 
     Attributes:
-        name, asked, patch_sizes: see `sampler.scales.ChosenScales`; without patch sizes whole
-            images are compared.
+        name, asked, patch_sizes, sigmas: see `sampler.scales.ChosenScales`; without patch sizes
+            whole images are compared.
     """
 
     name: Text
     asked: tuple[Size, ...]
     patch_sizes: SizesOrNull
+    sigmas: tuple[Amount, ...] | None = None
 
     @classmethod
     def of(cls, chosen: ChosenScales) -> "ScalesResult":
         """The scales that were chosen."""
         sizes = tuple(size for size in chosen.patch_sizes if size is not None)
-        return cls(name=chosen.name, asked=chosen.asked, patch_sizes=sizes or None)
+        return cls(
+            name=chosen.name, asked=chosen.asked, patch_sizes=sizes or None, sigmas=chosen.sigmas
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -46,6 +46,8 @@ _NAMES = {
     "ls": "LS",
     "is": "IS",
     "wiener": "Wiener filter",
+    "lukoianov": "Lukoianov et al.",
+    "pspc": "PSPC",
     "nearest": "nearest image",
 }
 
@@ -166,8 +168,12 @@ def _draw_audit_seconds(panel: Axes, rows: Sequence[AuditedStep]) -> None:
 
 
 def scales_figure(result: CalibrateResult) -> Figure:
-    """The calibrated patch sizes with their quartiles, the published ones, the effective width."""
-    times = result.times
+    """The calibrated patch sizes with their quartiles, the published ones, the effective width.
+
+    Over t, or over sigma where noise levels were given by number.
+    """
+    by_sigma = result.config.sigmas is not None
+    times = result.config.sigmas or result.times
     best = [scale.patch_size for scale in reversed(result.scales)]
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(7, 4.2), layout="constrained")
@@ -177,7 +183,7 @@ def scales_figure(result: CalibrateResult) -> Figure:
             alpha=0.2, lw=0, label="quartiles of the samples",
         )  # fmt: skip
         panel.step(times, best, where="mid", color=BLUE, label="calibrated, median")
-        if result.published is not None:
+        if result.published is not None and not by_sigma:
             published = published_scales()[result.published]
             levels = [(i + 1) / len(published) for i in range(len(published))]
             panel.step(
@@ -192,11 +198,15 @@ def scales_figure(result: CalibrateResult) -> Figure:
                 linestyle=":",
                 label="network: 90 % of its gradient",
             )
+        name = "sigma" if by_sigma else "t"
         panel.set(
-            xlabel="t, from image to noise", ylabel="patch size in pixels", title=result.title
+            xlabel=f"{name}, from image to noise",
+            ylabel="patch size in pixels",
+            title=result.title,
+            xscale="log" if by_sigma else "linear",
         )
         panel.set_ylim(0, None)
-        panel.legend(loc="upper left")
+        panel.legend(loc="best")
     return figure
 
 

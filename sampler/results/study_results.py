@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 from jaxtyping import Float
 from numpy import ndarray
 from pydantic import BeforeValidator, Field
 
+from patchindex import Boundary
 from sampler.networks import NetworkConfig
 from sampler.results.json_files import (
     Amount,
@@ -17,6 +18,8 @@ from sampler.results.json_files import (
     Flag,
     Measure,
     Natural,
+    Shape,
+    Should,
     Size,
     SizeOrNull,
     Text,
@@ -30,6 +33,7 @@ from sampler.results.run_result import (
     SourceResult,
     complete_settings,
 )
+from sampler.scales import BY_SIGMA, SCHEDULE
 
 VERIFY_FILE, CALIBRATE_FILE, COMPARE_FILE = "verify.json", "calibrate.json", "compare.json"
 TARGET_R2, TARGET_COVERAGE = 0.995, 0.95  # of a step of a verification
@@ -207,9 +211,16 @@ class CalibrateResult:
 
     @property
     def scales_yaml(self) -> str:
-        """Patch size by time, as --scales reads it."""
-        lines = [f"{scale.t:g}: {scale.patch_size}" for scale in self.scales]
-        return "\n".join([f"# patch size at each time t: {self.title}", *lines, ""])
+        """Patch size by time of the schedule or by sigma, as --scales reads it."""
+        by_sigma = self.config.sigmas is not None
+        places = reversed(self.config.sigmas or ()) if by_sigma else [s.t for s in self.scales]
+        schedule = BY_SIGMA if by_sigma else self.config.schedule
+        lines = [f"# patch size at each {'sigma' if by_sigma else 'time t'}: {self.title}"]
+        if schedule != "cosine":
+            lines.append(f"{SCHEDULE}: {schedule}")
+        for place, scale in zip(places, self.scales, strict=True):
+            lines.append(f"{place:g}: {scale.patch_size}")
+        return "\n".join([*lines, ""])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,6 +228,7 @@ class CompareSettings(SamplerConfig):
     """The settings of the machines; see `sampler.studies.compare.CompareConfig`."""
 
     network_steps: tuple[Natural, ...]
+    baselines: tuple[Text, ...] = ("wiener",)
 
 
 @dataclass(frozen=True, kw_only=True)  # without slots, of which Python inherits one set alone
@@ -227,6 +239,25 @@ class _Named:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NamedNetwork(NetworkConfig, _Named):
     """A network, and where it comes from."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamedDenoiser:
+    """A network that others made, and what is known of it.
+
+    Attributes:
+        image_shape: None if it takes any.
+    """
+
+    name: Text
+    image_shape: Shape | None
+    num_classes: Count
+    boundary: Annotated[Boundary, Should(f"one of {', '.join(get_args(Boundary))}")]
+
+    @property
+    def kind(self) -> str:
+        """Its name without folders."""
+        return Path(self.name).name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -264,7 +295,7 @@ class CompareResult:
 
     schema_version: Natural = 1
     config: CompareSettings
-    network: NamedNetwork
+    network: NamedNetwork | NamedDenoiser
     scales: ScalesResult
     source: SourceResult
     device: Text
@@ -278,8 +309,7 @@ class CompareResult:
     @property
     def title(self) -> str:
         """Network and images in a few words."""
-        network = self.network
-        return f"{Path(self.source.dataset).name}, {network.architecture} ({network.padding})"
+        return f"{Path(self.source.dataset).name}, {self.network.kind}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,9 +1,10 @@
-"""Tables for the terminal: steps of a run, of a verification, and of a comparison."""
+"""Tables for the terminal: steps of a run or a verification, a comparison, denoising errors."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import isnan
 
 from sampler.results.audit_result import AuditedStep, AuditResult
+from sampler.results.denoise_result import DenoisedLevel, DenoiseResult, MeanOverImages
 from sampler.results.run_result import RunStep
 from sampler.results.study_results import CompareResult, Medians, StepComparison
 from sampler.trajectory import StepReport
@@ -19,10 +20,10 @@ AUDIT_HEADER = (
     "    t   scale   sigma         R2   coverage   k-hat >= 0.7   retrieval s   audit s"
     "   exact s, extrapolated"
 )
-_COLUMNS = ("els", "ls", "is", "wiener", "nearest")
-_COMPARISON_HEADER = (
-    "network steps              ELS      LS      IS  ELS > IS  Wiener  nearest image"
-)
+_MACHINES = ("els", "ls", "is")
+# columns of the other predictors, in their order
+_OTHERS = {"wiener": "Wiener", "lukoianov": "Lukoianov", "pspc": "PSPC", "nearest": "nearest image"}
+_COMPARISON_HEADER = "network steps              ELS      LS      IS  ELS > IS"
 _PUBLISHED_LINE = "  {:<20} {:7.2f} {:7.2f} {:7.2f} {:9.2f}"
 
 
@@ -92,7 +93,9 @@ def _or_dash(value: float, form: str) -> str:
 
 def table_lines(result: CompareResult) -> Iterator[str]:
     """For each number of network steps: median r, r2 and R2 of each predictor, and published r."""
-    yield _COMPARISON_HEADER
+    known = {name for found in result.results.values() for name in found.medians}
+    others = [name for name in _OTHERS if name in known]
+    yield _COMPARISON_HEADER + "".join(f" {_OTHERS[name]:>{_width(name)}}" for name in others)
     for steps, found in result.results.items():
         yield f"{steps}"
         better = found.better_than_is["els"]
@@ -108,7 +111,51 @@ def _measured_line(
     title: str, measure: str, medians: Mapping[str, Medians], better: float | None
 ) -> str:
     """One line under the header; `better` is the share where ELS beats IS."""
-    values = [getattr(medians[name], measure) for name in _COLUMNS]
-    machines = " ".join(f"{value:7.2f}" for value in values[:3])
+    values = {name: getattr(found, measure) for name, found in medians.items()}
+    machines = " ".join(f"{values[name]:7.2f}" for name in _MACHINES)
     share = " " * 9 if better is None else f"{better:9.2f}"
-    return f"  {title:<20} {machines} {share} {values[3]:7.2f} {values[4]:14.2f}"
+    others = [f"{values[name]:{_width(name)}.2f}" for name in _OTHERS if name in values]
+    return " ".join([f"  {title:<20} {machines} {share}", *others])
+
+
+def _width(name: str) -> int:
+    """Characters of a column of the comparison, after its gap."""
+    return max(7, len(_OTHERS[name]) + 1)
+
+
+def denoising_lines(result: DenoiseResult) -> Iterator[str]:
+    """By noise level and denoiser: error, what it has beyond ELS, R2, and seconds."""
+
+    def beyond_els(level: DenoisedLevel) -> str:
+        return "" if level.beyond_els is None else _with_interval(level.beyond_els, "+")
+
+    blocks: dict[str, Callable[[DenoisedLevel], str]] = {
+        "mean squared error, 95 % interval": lambda level: _with_interval(level.error),
+        "error beyond that of ELS, paired, 95 % interval": beyond_els,
+        "R2, median": lambda level: _or_dash(level.R2, ".3f"),
+        "seconds": lambda level: f"{level.seconds:.2f}",
+    }
+    names = list(result.levels)
+    for title, shown in blocks.items():
+        if shown is beyond_els and "els" not in names:
+            continue
+        yield title
+        yield "   sigma  patch" + "".join(f"{_denoiser_title(name):>20}" for name in names)
+        for at, sigma in enumerate(result.config.sigmas or ()):
+            row = [result.levels[name][at] for name in names]
+            sizes = [level.patch_size for name, level in zip(names, row, strict=True)
+                     if name in ("ls", "els")]  # fmt: skip
+            yield f"{sigma:8g} {sizes[0] if sizes else '-':>6}" + "".join(
+                f"{shown(level):>20}" for level in row
+            )
+
+
+def _with_interval(value: MeanOverImages, sign: str = "") -> str:
+    """The mean and half its interval's width, or a dash for that of one image."""
+    mean = _or_dash(value.mean, f"{sign}.5f")
+    return f"{mean} +-{_or_dash(value.half_width, '.5f'):<7}"
+
+
+def _denoiser_title(name: str) -> str:
+    """The head of its column."""
+    return _OTHERS.get(name, name if name == "network" else name.upper())

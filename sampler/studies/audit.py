@@ -27,7 +27,7 @@ from sampler.posterior import Posterior
 from sampler.results.audit_result import AuditedStep, AuditResult, AuditSettings, AuditSummary
 from sampler.results.run_result import SamplerConfig, ScalesResult
 from sampler.results.study_results import TARGET_R2
-from sampler.run import describe_source
+from sampler.run import describe_source, steps_of
 from sampler.scales import ChosenScales
 from sampler.schedule import Step, noise_level
 from sampler.studies.verify import (
@@ -36,7 +36,7 @@ from sampler.studies.verify import (
     plan_verification,
     worst_and_median,
 )
-from sampler.trajectory import Transition, sample_steps
+from sampler.trajectory import Transition, follow
 
 _FOUR_SAMPLES = SamplerConfig(num=4)
 _PIXEL_STREAM = 2  # third seed entry, so that pixels are independent of noise and draws
@@ -108,9 +108,9 @@ def audit(plan: AuditPlan, on_row: Callable[[AuditedStep], None] | None = None) 
     sampling = plan.config.sampling
     rows: list[AuditedStep] = []
     start = perf_counter()
-    for done in sample_steps(
-        plan.retrieval, plan.noise, scales=plan.scales.patch_sizes, steps=sampling.steps,
-        schedule=sampling.schedule, label=sampling.label,
+    for done in follow(
+        plan.retrieval, plan.noise, steps_of(sampling, plan.scales),
+        label=sampling.label, sampler=sampling.sampler,
     ):  # fmt: skip
         rng = np.random.default_rng([sampling.seed, len(rows), _PIXEL_STREAM])
         rows.append(_audit_step(plan, done, draw_places(done.xt, plan.config.pixels, rng)))

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from patchindex import ImageSet
 from patchindex.images import to_unit
-from sampler.schedule import Denoiser, Step, noise_level
+from sampler.denoiser import Denoiser, groups
 
 BLOCK_IMAGES = 4096
 
@@ -77,14 +77,11 @@ def wiener_denoiser(
     classes = [None] if label is None else label.unique().tolist()
     filters = {value: WienerFilter.of(images.with_label(value), device) for value in classes}
 
-    def mean(xt: Float[Tensor, "b c h w"], step: Step) -> Float[Tensor, "b c h w"]:
-        y, sigma = xt / step.alpha_bar**0.5, noise_level(step.alpha_bar)
-        if label is None:
-            return filters[None].denoise(y, sigma)
-        means = torch.empty_like(xt)
-        for value, found in filters.items():
-            of_class = torch.as_tensor(label == value, device=xt.device)
-            means[of_class] = found.denoise(y[of_class], sigma)
+    def mean(y: Float[Tensor, "b c h w"], sigma: float) -> Float[Tensor, "b c h w"]:
+        means = torch.empty_like(y)
+        for states, level, value in groups(len(y), sigma, label):
+            chosen = slice(None) if states is None else states.to(y.device)
+            means[chosen] = filters[value].denoise(y[chosen], level)
         return means
 
     return mean

@@ -8,7 +8,7 @@ whose machine denoises held-out images best.
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from math import sqrt
+from pathlib import Path
 from time import perf_counter
 
 import numpy as np
@@ -17,28 +17,33 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from patchindex import ImageSet, PatchIndex
+from patchindex.crew import ShareCallback, watched
 from patchindex.device import CPU, describe_device
 from patchindex.environment import library_versions
 from patchindex.images import to_unit
-from sampler.errors import SamplerConfigError
+from sampler.denoiser import Denoiser, of_class
+from sampler.errors import NoGradientError, SamplerConfigError
 from sampler.networks import (
-    Network,
+    NetworkDenoiser,
+    as_network,
     check_fit,
     effective_width,
     gradient_map,
     matching_boundary,
-    network_denoiser,
 )
 from sampler.noise import initial_noise
+from sampler.results.output import write_calibration
 from sampler.results.run_result import SamplerConfig
 from sampler.results.study_results import CalibrateResult, CalibrateSettings, TimedScale
-from sampler.run import boundary_of, describe_source, make_machine
+from sampler.run import boundary_of, describe_source, levels_settings, make_machine
 from sampler.scales import are_admitted, checked_scales, published_name
-from sampler.schedule import Denoiser, Step, plan_steps
-from sampler.trajectory import labels_for, machine_denoiser, trajectory
+from sampler.schedule import NoiseLevels, Step, plan_steps
+from sampler.trajectory import Follower, in_data_units, labels_for, trajectory
 
+# Of states, sigma and patch size: their posterior mean.
+SizedDenoiser = Callable[[Float[Tensor, "b c h w"], float, int], Float[Tensor, "b c h w"]]
 # Called with the number of machines asked so far, and how many there are to ask.
-_OnScore = Callable[[int, int], None]
+_OnScore = Callable[[float, int], None]
 
 _TEN_SAMPLES = SamplerConfig(num=10)
 _LARGEST_CANDIDATE = 17
@@ -75,7 +80,7 @@ class Calibration:
 
 def calibrate_to_network(
     network: Denoiser,
-    machine: Denoiser,
+    machine: SizedDenoiser,
     candidates: Sequence[int],
     *,
     noise: Float[Tensor, "b c h w"],
@@ -85,26 +90,26 @@ def calibrate_to_network(
     """Compare the directions of scores at the states that the network passes through.
 
     Args:
-        machine: asked with each candidate as the step's patch size.
+        machine: asked with each candidate as the patch size.
         steps: the reverse process; their patch sizes are not used.
     """
-    rows = []
+    rows, tell_of = [], _teller(on_score, len(steps) * len(candidates))
     for number, done in enumerate(trajectory(network, noise, steps)):
-        step, xt = done.step, done.xt
-        target = _score(xt, done.answer, step)
-        merits = []
+        sigma, y = done.step.sigma, in_data_units(done.xt, done.step.alpha_bar)
+        merits: list[Tensor] = []
         for patch_size in candidates:
-            found = _score(xt, machine(xt, replace(step, patch_size=patch_size)), step)
+            # scores are these differences over sigma squared, which does not turn them
+            with watched(tell_of(number * len(candidates) + len(merits))):
+                found, target = machine(y, sigma, patch_size) - y, done.answer - y
             merits.append(torch.cosine_similarity(found.flatten(1), target.flatten(1)))
-            if on_score is not None:
-                on_score(number * len(candidates) + len(merits), len(steps) * len(candidates))
+            tell_of(number * len(candidates) + len(merits))(0.0)
         rows.append(torch.stack(merits))
     return _collect(rows, candidates, steps)
 
 
 def calibrate_to_images(
     images: Float[Tensor, "b c h w"],
-    machine: Denoiser,
+    machine: SizedDenoiser,
     candidates: Sequence[int],
     *,
     noise: Float[Tensor, "b c h w"],
@@ -117,17 +122,27 @@ def calibrate_to_images(
         images: in [-1, 1], none of them in the machine's dictionary.
         noise: standard normal; the same at every noise level, so that levels can be compared.
     """
-    rows = []
+    rows, tell_of = [], _teller(on_score, len(steps) * len(candidates))
     for number, step in enumerate(steps):
-        xt = sqrt(step.alpha_bar) * images + sqrt(1 - step.alpha_bar) * noise
-        merits = []
+        y = images + step.sigma * noise
+        merits: list[Tensor] = []
         for patch_size in candidates:
-            mean = machine(xt, replace(step, patch_size=patch_size))
+            with watched(tell_of(number * len(candidates) + len(merits))):
+                mean = machine(y, step.sigma, patch_size)
             merits.append(-(mean - images).square().flatten(1).mean(1))
-            if on_score is not None:
-                on_score(number * len(candidates) + len(merits), len(steps) * len(candidates))
+            tell_of(number * len(candidates) + len(merits))(0.0)
         rows.append(torch.stack(merits))
     return _collect(rows, candidates, steps)
+
+
+def _teller(on_score: _OnScore | None, total: int) -> Callable[[int], ShareCallback]:
+    """Given how many machines have answered, what to tell of the share of the next one's answer."""
+
+    def tell(done: int, share: float) -> None:
+        if on_score is not None:
+            on_score(done + share, total)
+
+    return lambda done: partial(tell, done)
 
 
 def _collect(
@@ -141,13 +156,6 @@ def _collect(
     )
 
 
-def _score(
-    xt: Float[Tensor, "b c h w"], mean: Float[Tensor, "b c h w"], step: Step
-) -> Float[Tensor, "b c h w"]:
-    """(sqrt(alpha_bar) posterior_mean - xt) / (1 - alpha_bar)."""
-    return (sqrt(step.alpha_bar) * mean - xt) / (1 - step.alpha_bar)
-
-
 _Comparer = Callable[..., Calibration]  # of candidates, and `on_score`
 
 
@@ -159,10 +167,12 @@ class CalibrateConfig:
         sampling: machine, retrieval settings, steps, schedule, samples and seed.
         candidates: patch sizes to choose from; None takes an index's scales, or all odd ones from 3
             to 17.
+        levels: the noise levels; None for the network's own or, without one, the configured ones.
     """
 
     sampling: SamplerConfig = _TEN_SAMPLES
     candidates: tuple[int, ...] | None = None
+    levels: NoiseLevels | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -178,39 +188,68 @@ class CalibrationRun:
     maps: Float[Tensor, "t h w"] | None
     result: CalibrateResult
 
+    def write(self, folder: Path) -> None:
+        """Put scales.yaml, scales.png, receptive_field.png and calibrate.json into a folder.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        write_calibration(self.result, self.maps, folder)
+
 
 def calibrate(
+    denoiser: NetworkDenoiser | Denoiser | None,
     training_set: ImageSet | PatchIndex,
-    network: Network | None,
-    config: CalibrateConfig,
-    on_score: Callable[[int, int], None] | None = None,
+    noise: Float[Tensor, "b c h w"] | None = None,
+    config: CalibrateConfig | None = None,
     *,
+    label: Int[Tensor, " b"] | None = None,
+    on_score: _OnScore | None = None,
     device: torch.device = CPU,
 ) -> CalibrationRun:
     """Find the patch size that serves best at each noise level.
 
     Args:
+        denoiser: a network, or another function (y, sigma) -> mean of x0 given y = x0 + sigma eps;
+            None to hold images out, as many as there is noise, and denoise them instead.
+        noise: standard normal; None for that of the configured seed.
+        config: settings of the machine; None for the default ones.
+        label: class of each sample; None for the configured one or, of a network with classes,
+            for drawn ones.
+        on_score: told how many machines have been asked, and how many are to be.
         device: where the machine computes.
-        network: None to hold `config.sampling.num` images out and denoise them instead.
 
     Raises:
         UserError: a setting, or images, that do not suit the network, or an index without one.
+
+    Example:
+        >>> found = calibrate(open_network("runs/mnist-resnet-zeros-small"), ImageSet.load("mnist"))
+        >>> found.calibration.scales()
+        {0.05: 3, 0.1: 3, ...}
     """
     start = perf_counter()
-    sampling = config.sampling
-    schedule = sampling.schedule if network is None else network.schedule
+    config = config or CalibrateConfig()
+    network = None if denoiser is None else as_network(denoiser)
+    sampling, images = config.sampling, training_set.images
+    if noise is None:
+        noise = initial_noise(sampling.num, images, sampling.seed)
+    noise = noise.to(device)
     candidates = _chosen_candidates(training_set, config)
-    steps = plan_steps((candidates[0],), sampling.steps, schedule)
+    levels = config.levels or (
+        sampling.levels if network is None else network.levels(sampling.steps)
+    )
+    steps = plan_steps((candidates[0],), sampling.steps, levels)
+    settings = replace(sampling, num=len(noise), **levels_settings(levels, steps))
     if network is None:
-        compare, maps = _against_images(training_set, sampling, steps, device), None
+        compare, maps = _against_images(training_set, sampling, steps, noise), None
     else:
-        compare, maps = _against_network(training_set, network, sampling, steps, device)
+        compare, maps = _against_network(
+            training_set, network, sampling, steps=steps, noise=noise, label=label
+        )
     calibration = compare(candidates, on_score=on_score)
-    images = training_set.images
     result = CalibrateResult(
-        config=CalibrateSettings(
-            **asdict(replace(sampling, schedule=schedule)), candidates=candidates
-        ),
+        config=CalibrateSettings(**asdict(settings), candidates=candidates),
         network=None if network is None else network.name,
         source=describe_source(training_set),
         device=describe_device(device),
@@ -228,46 +267,45 @@ def calibrate(
 
 def _against_network(
     training_set: ImageSet | PatchIndex,
-    network: Network,
+    network: NetworkDenoiser,
     sampling: SamplerConfig,
+    *,
     steps: list[Step],
-    device: torch.device,
-) -> tuple[_Comparer, Float[Tensor, "t h w"]]:
+    noise: Float[Tensor, "b c h w"],
+    label: Int[Tensor, " b"] | None,
+) -> tuple[_Comparer, Float[Tensor, "t h w"] | None]:
     """How scores are compared on the network's trajectory; its center's gradients there."""
-    images = training_set.images
-    check_fit(network, images)
+    check_fit(network, training_set.images)
     boundary = matching_boundary(network, training_set, sampling.boundary)
     machine = make_machine(training_set, replace(sampling, boundary=boundary))
-    noise = initial_noise(sampling.num, images, sampling.seed).to(device)
-    label = labels_for(
-        sampling.num, network.config.num_classes, label=sampling.label, seed=sampling.seed
-    )
+    if label is None:
+        label = labels_for(
+            len(noise), network.num_classes, label=sampling.label, seed=sampling.seed
+        )
+    followed = of_class(network, label)
     compare = partial(
-        calibrate_to_network,
-        network_denoiser(network, label),
-        machine_denoiser(machine, label),
-        noise=noise,
-        steps=steps,
+        calibrate_to_network, followed, Follower(machine, label), noise=noise, steps=steps
     )
-    return compare, gradient_maps(network, noise, steps, label)
+    return compare, gradient_maps(followed, noise.to(network.device or noise.device), steps)
 
 
 def gradient_maps(
-    network: Network,
-    noise: Float[Tensor, "b c h w"],
-    steps: Sequence[Step],
-    label: Int[Tensor, " b"] | None = None,
-) -> Float[Tensor, "t h w"]:
-    """Mean |d _score(center) / d xt(x')| at each step, over samples and channels.
+    denoiser: Denoiser, noise: Float[Tensor, "b c h w"], steps: Sequence[Step]
+) -> Float[Tensor, "t h w"] | None:
+    """`gradient_map` at each step of the denoiser's own trajectory; None if torch finds none.
 
-    The map of figure 4a of arXiv 2412.20292, along the network's own trajectory; the center itself,
-    which the score depends on in any case, is left at 0.
+    Example:
+        >>> network = open_network("runs/mnist-resnet-zeros-small")
+        >>> gradient_maps(network, noise, plan_steps((None,), 20, network.schedule)).shape
+        torch.Size([20, 32, 32])
     """
-    denoise = network_denoiser(network, label)
-    maps = [
-        gradient_map(network, done.xt, done.step, label)
-        for done in trajectory(denoise, noise, steps)
-    ]
+    maps = []
+    for done in trajectory(denoiser, noise, steps):
+        try:
+            y = in_data_units(done.xt, done.step.alpha_bar)
+            maps.append(gradient_map(denoiser, y, done.step.sigma))
+        except NoGradientError:
+            return None
     return torch.stack(maps)
 
 
@@ -275,7 +313,7 @@ def _against_images(
     training_set: ImageSet | PatchIndex,
     sampling: SamplerConfig,
     steps: list[Step],
-    device: torch.device,
+    noise: Float[Tensor, "b c h w"],
 ) -> _Comparer:
     """How images that are held out of the dictionary are denoised."""
     if not isinstance(training_set, ImageSet):
@@ -283,30 +321,26 @@ def _against_images(
             "without a network, images are held out of the dictionary, but an index holds all of "
             "them. Give --dataset in place of --index, or --network."
         )
-    held, rest = hold_out(training_set.with_label(sampling.label), sampling.num, sampling.seed)
+    held, rest = hold_out(training_set.with_label(sampling.label), len(noise), sampling.seed)
     machine = make_machine(rest, sampling)
-    noise = initial_noise(sampling.num, training_set, sampling.seed)
     return partial(
         calibrate_to_images,
-        held.to(device),
-        machine_denoiser(machine, None),
-        noise=noise.to(device),
+        held.to(noise),
+        Follower(machine, None),
+        noise=noise,
         steps=steps,
     )
 
 
-def hold_out(images: ImageSet, num: int, seed: int) -> tuple[Float[Tensor, "b c h w"], ImageSet]:
-    """So many images drawn without replacement, in [-1, 1], and the set of all others.
+def hold_out(
+    images: ImageSet, num: int, seed: int, label: int | None = None
+) -> tuple[Float[Tensor, "b c h w"], ImageSet]:
+    """So many images (of a class) drawn without replacement, in [-1, 1], and the set of all others.
 
     Raises:
         SamplerConfigError: there would be no others.
     """
-    if not 0 < num < len(images):
-        raise SamplerConfigError(
-            f"{num} images cannot be held out of {len(images)}. Give --num from 1 to "
-            f"{len(images) - 1}."
-        )
-    chosen = np.random.default_rng(seed).choice(len(images), num, replace=False)
+    chosen = held_out_places(images, num, seed, label)
     kept = np.setdiff1d(np.arange(len(images)), chosen)
     rest = ImageSet.from_array(
         np.asarray(images.pixels[kept]),
@@ -316,6 +350,27 @@ def hold_out(images: ImageSet, num: int, seed: int) -> tuple[Float[Tensor, "b c 
         layout="nchw",
     )
     return to_unit(np.asarray(images.pixels[chosen])), rest.with_device(images.device)
+
+
+def held_out_places(
+    images: ImageSet, num: int, seed: int, label: int | None = None
+) -> Int[np.ndarray, " b"]:
+    """Positions of the images that `hold_out` takes.
+
+    Raises:
+        SamplerConfigError: there would be no others.
+        DatasetError: no image has the label.
+    """
+    among = images.label_indices(label)
+    if not 0 < num < len(among):
+        raise SamplerConfigError(
+            f"{num} images cannot be held out of {len(among)}. Give --num from 1 to "
+            f"{len(among) - 1}."
+        )
+    places: Int[np.ndarray, " b"] = among[
+        np.random.default_rng(seed).choice(len(among), num, replace=False)
+    ]
+    return places
 
 
 def _chosen_candidates(
@@ -335,9 +390,9 @@ def _chosen_candidates(
     return tuple(admitted[1:]) or (1,)
 
 
-def _published_for(images: ImageSet, network: Network | None) -> str | None:
+def _published_for(images: ImageSet, network: NetworkDenoiser | None) -> str | None:
     """Name of the paper's scales for this network on these images, if there are any."""
-    if network is None:
+    if network is None or network.config is None:
         return None
     config = network.config
     return published_name(images.name, config.architecture, config.padding)

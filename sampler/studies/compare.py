@@ -12,34 +12,46 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from patchindex import Boundary, ImageSet, PatchIndex
+from patchindex.crew import watched
 from patchindex.device import CPU, describe_device
 from patchindex.environment import library_versions
 from patchindex.images import to_unit
 from patchindex.paths import data_file
+from sampler.denoiser import Denoiser, of_class
 from sampler.errors import SamplerConfigError
 from sampler.machines import ScoreMachine
-from sampler.networks import Network, check_fit, matching_boundary, network_denoiser
+from sampler.networks import NetworkDenoiser, as_network, check_fit, matching_boundary
 from sampler.noise import initial_noise
+from sampler.results.output import write_comparison
 from sampler.results.run_result import MachineName, SamplerConfig, ScalesResult
 from sampler.results.study_results import (
     Agreement,
     CompareResult,
     CompareSettings,
     Medians,
+    NamedDenoiser,
     NamedNetwork,
 )
-from sampler.run import describe_source, make_machine
-from sampler.scales import calibrated_scales, choose_scales, paper_name, published_name
-from sampler.schedule import Denoiser, Step, check_steps, plan_steps
-from sampler.studies.baselines import nearest_images, wiener_denoiser
+from sampler.run import describe_source, levels_settings, make_machine
+from sampler.scales import (
+    ChosenScales,
+    Scales,
+    calibrated_scales,
+    choose_scales,
+    paper_name,
+    published_name,
+)
+from sampler.schedule import NoiseLevels, Step, check_steps, plan_steps, rising_sigmas
+from sampler.studies.baselines import nearest_images
+from sampler.studies.locality_baselines import BASELINES, BaselineName, check_names
 from sampler.studies.metrics import coefficient_of_determination, pearson_r
-from sampler.trajectory import labels_for, machine_denoiser, trajectory
+from sampler.trajectory import Follower, labels_for, trajectory
 
 Images = Float[Tensor, "b c h w"]
 # Called with the name of a predictor, the steps it has done, and how many there are.
-_OnStep = Callable[[str, int, int], None]
+_OnStep = Callable[[str, float, int], None]
 
-_WIENER, _NEAREST = "wiener", "nearest"
+_NEAREST = "nearest"
 _MANY_SAMPLES = SamplerConfig(num=32)
 
 
@@ -79,7 +91,7 @@ def share_better(one: Prediction, other: Prediction) -> float:
     return float((one.r > other.r).double().mean())
 
 
-def compare(
+def compare_images(
     predicted: Mapping[str, Float[Tensor, "b c h w"]], network: Float[Tensor, "b c h w"]
 ) -> dict[str, Prediction]:
     """Each predictor's agreement with the network; all images are clipped to [-1, 1] first."""
@@ -106,10 +118,14 @@ class CompareConfig:
     Attributes:
         sampling: of the machines: retrieval settings, scales, steps, samples and seed.
         network_steps: numbers of steps that the network samples in.
+        levels: the noise levels at which network and machines sample; None for the network's own.
+        baselines: beside the nearest image: some of wiener, lukoianov, pspc.
     """
 
     sampling: SamplerConfig = _MANY_SAMPLES
     network_steps: tuple[int, ...] = (150, 20)
+    levels: NoiseLevels | None = None
+    baselines: tuple[BaselineName, ...] = ("wiener",)
 
     def __post_init__(self) -> None:
         if not self.network_steps or min(self.network_steps) < 1:
@@ -117,10 +133,11 @@ class CompareConfig:
                 f"network_steps is {self.network_steps}. Give at least one number above 0."
             )
         check_steps(max(self.network_steps))
+        check_names("baselines", self.baselines, tuple(BASELINES))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class ComparisonRun:
+class Comparison:
     """A finished comparison.
 
     Attributes:
@@ -137,54 +154,99 @@ class ComparisonRun:
     predictions: Mapping[int, Mapping[str, Prediction]]
     result: CompareResult
 
+    def write(self, folder: Path) -> None:
+        """Put samples.png, scatter.png, images.npz and compare.json into a folder.
 
-def compare_network(
+        Raises:
+            OutputError: it cannot be written.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        write_comparison(self.result, self.outputs, self.predicted, self.nearest, folder)
+
+
+def compare(
+    denoiser: NetworkDenoiser | Denoiser,
     training_set: ImageSet | PatchIndex,
-    network: Network,
-    config: CompareConfig,
-    on_step: _OnStep | None = None,
+    noise: Images | None = None,
+    config: CompareConfig | None = None,
     *,
+    label: Int[Tensor, " b"] | None = None,
+    on_step: _OnStep | None = None,
     device: torch.device = CPU,
-) -> ComparisonRun:
-    """Let network, machines and baselines make images of the same noise.
+) -> Comparison:
+    """Let a network, machines and baselines make images of the same noise.
 
     Args:
+        denoiser: a network (`open_network`, or any adapter of `sampler.networks`), or another
+            function (y, sigma) -> mean of x0 given y = x0 + sigma eps.
+        training_set: the images that it was trained on, or an index of them.
+        noise: standard normal; None for that of the configured seed.
+        config: settings of the machines; None for the default ones.
+        label: class of each sample; None for the configured one or, of a network with classes,
+            for drawn ones.
+        on_step: told of each predictor's steps.
         device: where machines and baselines compute.
 
     Raises:
         UserError: images that are not the network's, or a setting that these do not admit.
+
+    Example:
+        >>> network = NoisePredictor(module, schedule="cosine", image_shape=(1, 32, 32))
+        >>> found = compare(network, ImageSet.load("mnist"))
+        >>> found.result.results["150"].medians["els"].r
+        >>> found.write(Path("runs/compared"))
     """
+    network, config = as_network(denoiser), config or CompareConfig()
     images = training_set.images
     check_fit(network, images)
-    sampling = replace(config.sampling, schedule=network.schedule)
+    sampling = config.sampling
+    if noise is None:
+        noise = initial_noise(sampling.num, images, sampling.seed)
+    if label is None:
+        label = labels_for(
+            len(noise), network.num_classes, label=sampling.label, seed=sampling.seed
+        )
     boundary = matching_boundary(network, training_set, sampling.boundary)
-    machines = _theory(training_set, sampling, boundary)
+    machines = theory(training_set, sampling, boundary)
     # LS compares what ELS does, so that they differ in their dictionaries alone
     scales = choose_scales(
         machines["els"], training_set, sampling.scales,
-        boundary=boundary, own=_own_scales(images, network),
+        boundary=boundary, own=own_scales(images, network),
     )  # fmt: skip
-    plan = plan_steps(scales.patch_sizes, sampling.steps, sampling.schedule)
-    noise = initial_noise(sampling.num, images, sampling.seed)
-    label = labels_for(
-        sampling.num, network.config.num_classes, label=sampling.label, seed=sampling.seed
+    plan = _plan(network, config, sampling.steps, scales)
+    # a list of sigmas has its own number of steps, whatever was asked for
+    plans = {
+        len(steps): steps
+        for steps in (_plan(network, config, count) for count in config.network_steps)
+    }
+    settings = replace(
+        sampling,
+        num=len(noise),
+        **levels_settings(config.levels or network.levels(len(plan)), plan),
     )
-    stopwatch = _Stopwatch(noise.to(device), on_step)
-    denoisers = {name: machine_denoiser(machine, label) for name, machine in machines.items()}
-    denoisers[_WIENER] = wiener_denoiser(images, label, device)
-    outputs = _network_images(network, label, config.network_steps, stopwatch)
+    sizes = {step.sigma: step.patch_size for step in plan}
+    stopwatch = _Stopwatch(noise.to(device), sampling.sampler, on_step)
+    denoisers: dict[str, Denoiser] = {
+        name: Follower(machine, label, sizes) for name, machine in machines.items()
+    }
+    # refuses a class that no image has, before the network is asked
+    denoisers |= {name: BASELINES[name](images, label, device) for name in config.baselines}
+    followed = of_class(network, label)
+    outputs = {
+        count: stopwatch.images(f"network in {count} steps", followed, steps)
+        for count, steps in plans.items()
+    }
     predicted = {name: stopwatch.images(name, by, plan) for name, by in denoisers.items()}
     nearest = {count: nearest_of(found, images, label) for count, found in outputs.items()}
     predictions = {
-        count: compare(predicted | {_NEAREST: nearest[count]}, found)
+        count: compare_images(predicted | {_NEAREST: nearest[count]}, found)
         for count, found in outputs.items()
     }
     result = CompareResult(
-        config=CompareSettings(**asdict(sampling), network_steps=config.network_steps),
-        network=NamedNetwork(
-            name=network.name,
-            **{part.name: getattr(network.config, part.name) for part in fields(network.config)},
+        config=CompareSettings(
+            **asdict(settings), network_steps=tuple(plans), baselines=config.baselines
         ),
+        network=_named(network),
         scales=ScalesResult.of(scales),
         source=describe_source(training_set),
         device=describe_device(device),
@@ -198,26 +260,34 @@ def compare_network(
         },
         versions=library_versions(),
     )
-    return ComparisonRun(
+    return Comparison(
         noise=noise, outputs=outputs, predicted=predicted, nearest=nearest,
         predictions=predictions, result=result,
     )  # fmt: skip
 
 
-def _network_images(
-    network: Network,
-    label: Int[Tensor, " b"] | None,
-    network_steps: tuple[int, ...],
-    stopwatch: "_Stopwatch",
-) -> dict[int, Images]:
-    """What the network makes of the noise in each of these numbers of steps."""
-    denoiser = network_denoiser(network, label)
-    return {
-        count: stopwatch.images(
-            f"network in {count} steps", denoiser, plan_steps((None,), count, network.schedule)
+def _plan(
+    network: NetworkDenoiser, config: CompareConfig, steps: int, scales: ChosenScales | None = None
+) -> list[Step]:
+    """The noise levels of so many steps, and the patch sizes that belong to them."""
+    levels = network.levels(steps) if config.levels is None else config.levels
+    if scales is None:
+        return plan_steps((None,), steps, levels)
+    return plan_steps(scales.patch_sizes, steps, levels, sigmas=scales.sigmas)
+
+
+def _named(network: NetworkDenoiser) -> NamedNetwork | NamedDenoiser:
+    """The network as a result names it."""
+    if network.config is None:
+        return NamedDenoiser(
+            name=network.name,
+            image_shape=network.image_shape,
+            num_classes=network.num_classes,
+            boundary=network.boundary,
         )
-        for count in network_steps
-    }
+    config = network.config
+    values = {part.name: getattr(config, part.name) for part in fields(config)}
+    return NamedNetwork(name=network.name, **values)
 
 
 @dataclass(slots=True, eq=False)
@@ -229,21 +299,27 @@ class _Stopwatch:
     """
 
     noise: Images
+    sampler: str
     on_step: _OnStep | None
     seconds: dict[str, float] = field(default_factory=dict)
 
     def images(self, name: str, denoiser: Denoiser, steps: list[Step]) -> Images:
         """The denoiser's images, on the host."""
-        start, found = perf_counter(), self.noise
-        for number, done in enumerate(trajectory(denoiser, self.noise, steps), 1):
-            found = done.reached
-            if self.on_step is not None:
-                self.on_step(name, number, len(steps))
+        start, found, number = perf_counter(), self.noise, 0
+
+        def tell(share: float) -> None:
+            if self.on_step is not None:  # the second half of Heun's step begins at 0 again
+                self.on_step(name, number + share, len(steps))
+
+        with watched(tell):
+            for done in trajectory(denoiser, self.noise, steps, sampler=self.sampler):
+                found, number = done.reached, number + 1
+                tell(0.0)
         self.seconds[name] = perf_counter() - start
         return found.cpu()
 
 
-def _theory(
+def theory(
     training_set: ImageSet | PatchIndex, sampling: SamplerConfig, boundary: Boundary
 ) -> dict[str, ScoreMachine]:
     """ELS as `sampling` says, LS and IS exactly, all with this boundary."""
@@ -264,17 +340,26 @@ def nearest_of(images: Images, training: ImageSet, label: Int[Tensor, " b"] | No
     return found
 
 
-def _own_scales(images: ImageSet, network: Network) -> str | None:
-    """Name of the scales calibrated for this network, else of those published for its kind."""
+def own_scales(images: ImageSet, network: NetworkDenoiser) -> str | Scales | None:
+    """The scales that came with the network, or the name of those calibrated for it, or for its
+    kind.
+    """
+    if network.scales is not None:
+        sigmas = rising_sigmas(network.schedule, len(network.scales))
+        return Scales(patch_sizes=network.scales, sigmas=sigmas)
     config, own = network.config, Path(network.name).stem
     if own in calibrated_scales():
         return own
+    if config is None:
+        return None
     return published_name(images.name, config.architecture, config.padding)
 
 
-def _published_rows(images: ImageSet, network: Network) -> dict[str, tuple[float, ...]]:
+def _published_rows(images: ImageSet, network: NetworkDenoiser) -> dict[str, tuple[float, ...]]:
     """The paper's medians for such a network by network steps: ELS, LS, IS, share ELS > IS."""
     config = network.config
+    if config is None:
+        return {}
     key = paper_name(images.name, config.architecture, config.padding)
     table = yaml.safe_load(data_file("table1.yaml").read_text())
     rows = {name.removeprefix("network_steps_"): found.get(key) for name, found in table.items()}

@@ -35,12 +35,12 @@ from sampler.results.study_results import (
     VerifySummary,
     WorstAndMedian,
 )
-from sampler.run import describe_source, make_machine
+from sampler.run import describe_source, make_machine, steps_of
 from sampler.scales import ChosenScales, choose_scales
-from sampler.schedule import Step, noise_level, plan_steps
+from sampler.schedule import Step, noise_level
 from sampler.studies.metrics import coefficient_of_determination, pearson_r
 from sampler.studies.recall import random_pixels, search_recall
-from sampler.trajectory import Transition, sample, sample_steps
+from sampler.trajectory import Transition, follow
 
 _FOUR_SAMPLES = SamplerConfig(num=4)
 _STANDARD_ERRORS = 1.96
@@ -199,7 +199,7 @@ def plan_verification(
     index.images.label_indices(sampling.label)
     retrieval = make_machine(index, sampling)
     scales = choose_scales(retrieval, index, sampling.scales, boundary=index.boundary)
-    plan_steps(scales.patch_sizes, sampling.steps, sampling.schedule)  # refuses what is no schedule
+    steps_of(sampling, scales)  # refuses what is no schedule
     return VerificationPlan(
         index=index,
         config=config,
@@ -217,15 +217,14 @@ def verify(
     sampling = plan.config.sampling
     rows: list[StepComparison] = []
     process: dict[str, Any] = {
-        "scales": plan.scales.patch_sizes,
-        "steps": sampling.steps,
-        "schedule": sampling.schedule,
+        "steps": steps_of(sampling, plan.scales),
         "label": sampling.label,
+        "sampler": sampling.sampler,
     }
 
     start, exact = perf_counter(), plan.noise
     known: CarriedHead | None = None
-    for done in sample_steps(plan.exact, plan.noise, **process):
+    for done in follow(plan.exact, plan.noise, **process):
         recall = _mean_recall(
             plan, done.step, done.xt, np.random.default_rng([sampling.seed, len(rows)])
         )
@@ -238,7 +237,10 @@ def verify(
         exact = done.reached
     finals = None
     if plan.config.finals:
-        finals = compare_finals(sample(plan.retrieval, plan.noise, **process).images, exact)
+        reached = plan.noise
+        for done in follow(plan.retrieval, plan.noise, **process):
+            reached = done.reached
+        finals = compare_finals(reached, exact)
     return VerifyResult(
         config=VerifySettings(
             **asdict(replace(sampling, boundary=plan.index.boundary)),

@@ -36,7 +36,7 @@ def run(out: Path, *arguments: object) -> Result:
     [
         *(
             sampler.commands[name]
-            for name in ("run", "verify", "compare", "calibrate", "leave-out")
+            for name in ("run", "verify", "compare", "calibrate", "denoise", "leave-out")
         ),
         patchindex.commands["query"],
     ],

@@ -243,6 +243,7 @@ def test_the_newest_index_serves_when_none_is_named(tmp_path: Path) -> None:
         (["--scales", "65"], "scale 65 is too large for 32x32 images"),
         (["--scales", "nonsense"], "neither a file, nor a list like 3,3,5,9, nor known"),
         (["--machine", "gan"], "machine is 'gan'. Give one of els, ls, is"),
+        (["--sampler", "euler"], "sampler is 'euler'. Give one of ddim, heun"),
         (["--schedule", "sine"], "schedule is 'sine'. Give one of cosine"),
         (["--steps", 0], "steps is 0. Give at least 1"),
         (["--steps", 1, "--reference-steps"], "steps is 1. Give at least 2"),

@@ -1,6 +1,7 @@
 """`sampler calibrate` and `sampler compare` end to end, and every mistake a user can make."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -158,3 +159,49 @@ def test_weights_of_another_network_are_refused(network: Path, tmp_path: Path) -
     result = compare(other, tmp_path / "out")
     assert result.exit_code == 1
     assert "that network.json describes. Give the pair that was written together" in result.output
+
+
+@pytest.fixture
+def hers(tmp_path: Path, monkeypatch) -> str:
+    """A network of the user's own, in a module of the current folder."""
+    (tmp_path / "a_network.py").write_text(
+        "def shrink():\n    return lambda y, s: y / (1 + s**2)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    yield "python:a_network:shrink"
+    sys.modules.pop("a_network", None)
+
+
+def test_a_network_of_the_users_own_is_compared_at_noise_levels_asked_for(hers: str) -> None:
+    result = invoke(
+        "compare", "--network", hers, "--dataset", "sample", *IMAGES, "--num", 2, "--out", "ran",
+        "--scales", "3,5", "--sigmas", "9,1,0.2", "--sampler", "heun",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    account = json.loads(Path("ran", "compare.json").read_text())
+    assert account["config"]["sigmas"] == pytest.approx([9, 1, 0.2])
+    assert account["network"]["name"] == hers
+    assert account["labels"] is None
+    assert list(account["results"]) == ["3"], "the network has these noise levels, too"
+    twice = ("--network-steps", 2, "--sigmas", "9,1", "--out", "other")
+    refused = invoke("compare", "--network", hers, "--dataset", "sample", *IMAGES, *twice)
+    assert refused.exit_code == 1
+    assert "both --sigmas and --network-steps were given" in refused.stderr
+
+
+def test_scales_by_sigma_are_written_and_read(hers: str) -> None:
+    result = calibrate(Path("found"), "--network", hers, "--schedule", "edm")
+    assert result.exit_code == 0, result.output
+    assert "schedule: edm" in Path("found", "scales.yaml").read_text()
+    by_sigma = invoke(
+        "calibrate", "--dataset", "sample", *IMAGES, "--num", 2, "--candidates", "3,5",
+        "--sigmas", "9,1,0.2", "--out", "by_sigma",
+    )  # fmt: skip
+    assert by_sigma.exit_code == 0, by_sigma.output
+    assert "schedule: sigmas\n0.2: " in Path("by_sigma", "scales.yaml").read_text()
+    for folder in ("found", "by_sigma"):
+        ran = invoke(
+            "compare", "--network", hers, "--dataset", "sample", *IMAGES, "--num", 1, "--steps", 3,
+            "--network-steps", 2, "--scales", f"{folder}/scales.yaml", "--out", f"{folder}/ran",
+        )  # fmt: skip
+        assert ran.exit_code == 0, ran.output

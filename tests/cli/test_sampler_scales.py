@@ -55,7 +55,12 @@ def test_the_account_and_the_table_have_what_was_compared_and_one_warning_has_bo
     folder, result = served
     account = read(folder)
     assert account["schema_version"] == 2
-    assert account["scales"] == {"name": "5,9", "asked": [5, 9], "patch_sizes": [3, 7]}
+    assert account["scales"] == {
+        "name": "5,9",
+        "asked": [5, 9],
+        "patch_sizes": [3, 7],
+        "sigmas": None,
+    }
     assert [step["patch_size"] for step in account["steps"]] == [7, 3]
     assert [step["asked_patch_size"] for step in account["steps"]] == [9, 5]
     assert re.findall(r"^ [01]\.\d\d +(\w+) ", result.stdout, re.MULTILINE) == ["7", "3"]
@@ -112,7 +117,12 @@ def test_the_scales_in_an_account_repeat_the_run(index: Path, tmp_path: Path) ->
 def test_a_run_of_whole_images_says_so_everywhere(index: Path, tmp_path: Path) -> None:
     result = sample(index, tmp_path, "--machine", "is", "--trace", "--scales", "5,9")
     account = read(tmp_path)
-    assert account["scales"] == {"name": "5,9", "asked": [5, 9], "patch_sizes": None}
+    assert account["scales"] == {
+        "name": "5,9",
+        "asked": [5, 9],
+        "patch_sizes": None,
+        "sigmas": None,
+    }
     assert {step["patch_size"] for step in account["steps"]} == {None}
     assert re.findall(r"^ [01]\.\d\d +(\w+) ", result.stdout, re.MULTILINE) == ["image", "image"]
     for command in ("explain", "plot"):
@@ -148,3 +158,66 @@ def test_a_verification_follows_the_same_rule(index: Path, tmp_path: Path) -> No
     assert account["scales"]["patch_sizes"] == [3] * 10 + [7] * 10
     assert "scales: the index's own, spread evenly over t" in result.stderr
     assert "lacks" not in result.stderr
+
+
+def test_a_run_takes_its_noise_levels_as_they_are(index: Path, tmp_path: Path) -> None:
+    result = invoke(
+        "run", "--index", index, "--num", 1, "--k", 16, "--tail", 64, "--out", tmp_path,
+        "--sigmas", "20,2,0.2,0", "--sampler", "heun", "--scales", "3,7",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    account = read(tmp_path)
+    assert account["config"]["sigmas"] == [20, 2, 0.2]
+    assert account["config"]["steps"] == 3
+    assert account["config"]["sampler"] == "heun"
+    assert [step["sigma"] for step in account["steps"]] == pytest.approx([20, 2, 0.2])
+    assert [step["patch_size"] for step in account["steps"]] == [7, 3, 3]
+
+
+def test_scales_of_another_schedule_serve_at_the_same_noise(index: Path, tmp_path: Path) -> None:
+    # patch size 3 below sigma = 1, and 7 above: edm's two levels are 0.002 and 80
+    (tmp_path / "times.yaml").write_text("schedule: edm\n0.5: 3\n1: 7\n")
+    (tmp_path / "sigmas.yaml").write_text("schedule: sigmas\n0.1: 3\n0.9: 3\n1.2: 7\n")
+    for name, sizes in (("sigmas", [7, 7, 3, 3]), ("times", [7, 7, 3, 3])):
+        result = invoke(
+            "run", "--index", index, "--num", 1, "--k", 16, "--tail", 64, "--out", tmp_path / name,
+            "--sigmas", "30,1.5,0.8,0.1", "--scales", tmp_path / f"{name}.yaml",
+        )  # fmt: skip
+        assert result.exit_code == 0, result.output
+        assert [step["patch_size"] for step in read(tmp_path / name)["steps"]] == sizes
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--sigmas", "1,2"), "sigmas are 1, 2. Give falling noise levels in data units"),
+        (("--sigmas", "a,b"), "sigmas 'a,b' are no list of numbers, and no file"),
+        (("--sigmas", "2,1", "--steps", "2"), "both --sigmas and --steps were given"),
+        (("--sigmas", "2,1", "--schedule", "edm"), "both --sigmas and --schedule were given"),
+        (("--schedule", "karras"), "schedule is 'karras'. Give one of cosine"),
+        (("--scales", "no.yaml"), "are neither a file"),
+    ],
+)
+def test_noise_levels_that_are_none_are_told_in_one_line(index, tmp_path, arguments, message):
+    result = invoke("run", "--index", index, "--out", tmp_path / "out", *arguments)
+    assert result.exit_code == 1
+    assert message in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("schedule: fast\n0.5: 3\n1: 3\n", "name the schedule 'fast'. It must be one of cosine"),
+        ("schedule: [1]\n0.5: 3\n1: 3\n", "name the schedule [1]"),
+        ("schedule: sigmas\n-1: 3\n", "have the sigmas -1. Give a patch size for each noise"),
+        ("schedule: sigmas\n1: 4\n", "contain 4. Give odd positive whole numbers"),
+        ("schedule: linear\n0.5: 3\n0.7: 5\n", "lack a patch size for t ="),
+    ],
+)
+def test_scales_of_no_schedule_are_told_in_one_line(index, tmp_path, text, message):
+    (tmp_path / "scales.yaml").write_text(text)
+    scales = ("--scales", tmp_path / "scales.yaml")
+    result = invoke("run", "--index", index, "--out", tmp_path / "out", *scales)
+    assert result.exit_code == 1
+    assert message in result.stderr

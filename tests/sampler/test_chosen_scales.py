@@ -88,7 +88,8 @@ def test_the_machine_of_whole_images_has_no_patch_size(index, caplog) -> None:
 def test_a_named_set_without_an_index_has_its_published_scales(
     name, side, boundary, expected
 ) -> None:
-    assert default_scales(named(name, side), boundary) == (expected, published_scales()[expected])
+    told, scales = default_scales(named(name, side), boundary)
+    assert (told, scales.patch_sizes) == (expected, published_scales()[expected])
 
 
 @pytest.mark.parametrize(
@@ -105,8 +106,8 @@ def test_a_named_set_without_an_index_has_its_published_scales(
 def test_other_images_have_the_scales_that_an_index_would_have(name, side, boundary, sizes) -> None:
     told, scales = default_scales(named(name, side), boundary)
     assert told == "the default ones of an index, spread evenly over t"
-    assert set(scales) == sizes
-    assert list(scales) == sorted(scales)
+    assert set(scales.patch_sizes) == sizes
+    assert list(scales.patch_sizes) == sorted(scales.patch_sizes)
 
 
 def test_each_scale_has_an_equal_share_of_the_times() -> None:

@@ -10,6 +10,7 @@ from dataclasses import fields
 import numpy as np
 import pytest
 import torch
+from asked import at
 from reference.brute_search import BruteSearch
 from reference.samples import noisy_states, random_images
 from simulated_gpu import real_or_simulated_gpu
@@ -20,7 +21,7 @@ from sampler import ELSMachine, ISMachine, LSMachine, sample, sample_steps
 from sampler.posterior import Posterior
 from sampler.schedule import plan_steps
 from sampler.studies.baselines import nearest_images, wiener_denoiser
-from sampler.trajectory import machine_denoiser
+from sampler.trajectory import Follower
 
 # of log mass and effective sample size by float32 distances, and of the posterior mean
 SUMS_ATOL, MEAN_ATOL = (2e-3, 1e-4) if torch.cuda.is_available() else (1e-12, 1e-12)
@@ -93,8 +94,14 @@ WAYS = {
 }
 
 
+# those that are not slow
+QUICK = ("few", "all", "no-tail")
+
+
 @pytest.mark.parametrize("label", [None, 1])
-@pytest.mark.parametrize("way", list(WAYS))
+@pytest.mark.parametrize(
+    "way", [way if way in QUICK else pytest.param(way, marks=pytest.mark.slow) for way in WAYS]
+)
 def test_estimates_are_those_of_the_processor(gpu, images, xt, way, label) -> None:
     machine = ELSMachine(BruteSearch(images), k=5, **WAYS[way])
     expected = machine.posterior(xt, 0.5, 3, label=label)
@@ -142,6 +149,7 @@ def test_sources_are_those_of_the_processor(gpu, images, xt, make, label) -> Non
         assert_near(ours, theirs, max(1e-6, MEAN_ATOL))
 
 
+@pytest.mark.slow
 def test_a_whole_reverse_process_stays_on_the_device(gpu, images, rng) -> None:
     noise = torch.from_numpy(rng.standard_normal((2, 2, 6, 7), "f4"))
     machine = ELSMachine(BruteSearch(images), k=5, tail=10)
@@ -159,11 +167,11 @@ def test_classes_and_baselines_stay_on_the_device(gpu, images, xt) -> None:
     where, distances = nearest_images(xt.to(gpu), images)
     assert where.device == distances.device == gpu
     for denoiser in (
-        machine_denoiser(ELSMachine(images), label),
+        Follower(ELSMachine(images), label, {step.sigma: 3}),
         wiener_denoiser(images, label, gpu),
         wiener_denoiser(images, None, gpu),
     ):
-        assert denoiser(xt.to(gpu), step).device == gpu
+        assert at(denoiser, xt.to(gpu), step).device == gpu
 
 
 def test_centers_are_brought_to_the_ids_wherever_pixels_lie(gpu, images) -> None:

@@ -23,7 +23,7 @@ from sampler.results.trace import Trace
 from sampler.run import SamplerConfig, carry_out, plan_run
 from sampler.studies.audit import AuditConfig, audit, plan_audit
 from sampler.studies.calibrate import CalibrateConfig, calibrate
-from sampler.studies.compare import CompareConfig, compare_network
+from sampler.studies.compare import CompareConfig, compare
 from sampler.studies.verify import VerifyConfig, plan_verification, verify
 
 RETRIEVAL = SamplerConfig(num=2, steps=2, scales="3", k=16, tail=16)
@@ -81,6 +81,7 @@ def test_a_run_on_the_processor_says_so(index) -> None:
     assert carry_out(plan_run(index, SUMS)).result.device == "cpu"
 
 
+@pytest.mark.slow
 def test_a_verification(index, gpu) -> None:
     config = VerifyConfig(sampling=RETRIEVAL, recall_pixels=4, finals=True)
     ours = verify(plan_verification(index, config, gpu))
@@ -105,8 +106,8 @@ def test_a_comparison_with_a_network_that_lives_elsewhere(gpu) -> None:
     images = small_images(40, 8)
     network = machine_network(ELSMachine(images), (3, 5), num_classes=images.num_classes)
     config = CompareConfig(sampling=SUMS, network_steps=(2,))
-    ours = compare_network(images, network, config, device=gpu)
-    theirs = compare_network(images, network, config)
+    ours = compare(network, images, config=config, device=gpu)
+    theirs = compare(network, images, config=config)
     for name, found in ours.predicted.items():
         assert found.device == torch.device("cpu")
         torch.testing.assert_close(found, theirs.predicted[name], atol=1e-5, rtol=0)
@@ -119,8 +120,8 @@ def test_a_calibration(gpu, held_out: bool) -> None:
     images = small_images(20, 8)
     network = None if held_out else machine_network(ELSMachine(images), (3, 5))
     config = CalibrateConfig(sampling=SUMS, candidates=(3, 5))
-    ours = calibrate(images, network, config, device=gpu)
-    theirs = calibrate(images, network, config)
+    ours = calibrate(network, images, config=config, device=gpu)
+    theirs = calibrate(network, images, config=config)
     torch.testing.assert_close(
         ours.calibration.merit, theirs.calibration.merit, atol=1e-5, rtol=1e-5
     )

@@ -2,15 +2,17 @@
 
 import pytest
 import torch
+from asked import at
 from small_index import small_images
 
 from patchindex import UserError
 from sampler import ELSMachine
 from sampler.schedule import plan_steps
-from sampler.trajectory import draw_labels, labels_for, machine_denoiser
+from sampler.trajectory import Follower, draw_labels, labels_for
 
 IMAGES = small_images(30, 8)
 (STEP, *_) = plan_steps((3,), 2, "cosine")
+SIZES = {STEP.sigma: STEP.patch_size}
 
 
 @pytest.fixture
@@ -20,7 +22,7 @@ def xt() -> torch.Tensor:
 
 def test_each_sample_is_denoised_over_the_images_of_its_own_class(xt) -> None:
     machine, label = ELSMachine(IMAGES), torch.tensor([2, 0, 2, 1])
-    found = machine_denoiser(machine, label)(xt, STEP)
+    found = at(Follower(machine, label, SIZES), xt, STEP)
     for i, value in enumerate(label.tolist()):
         alone = machine.posterior(xt[i : i + 1], STEP.alpha_bar, 3, label=value).mean
         torch.testing.assert_close(found[i : i + 1], alone, atol=1e-6, rtol=0)
@@ -28,13 +30,13 @@ def test_each_sample_is_denoised_over_the_images_of_its_own_class(xt) -> None:
 
 def test_without_classes_all_images_serve(xt) -> None:
     machine = ELSMachine(IMAGES)
-    found = machine_denoiser(machine, None)(xt, STEP)
+    found = at(Follower(machine, None, SIZES), xt, STEP)
     torch.testing.assert_close(found, machine.posterior(xt, STEP.alpha_bar, 3).mean)
 
 
 def test_a_class_that_no_image_has_is_refused(xt) -> None:
     with pytest.raises(UserError, match="no image of small has label 77"):
-        machine_denoiser(ELSMachine(IMAGES), torch.tensor([0, 77, 0, 0]))(xt, STEP)
+        at(Follower(ELSMachine(IMAGES), torch.tensor([0, 77, 0, 0]), SIZES), xt, STEP)
 
 
 def test_the_class_of_a_sample_does_not_depend_on_how_many_there_are() -> None:

@@ -31,13 +31,16 @@ def garments() -> ImageSet:
 def states_and_images(images: ImageSet, levels: int) -> list[tuple[np.ndarray, float, np.ndarray]]:
     """(state, alpha_bar, image) of one sample at the published end and at each level below."""
     machine, found = ELSMachine(images), []
+    plan = steps_to_low_noise(SCALES, levels=levels, ratio=0.5, steps=10)
+    steps = {step.sigma: step for step in plan}
 
-    def denoise(xt, step):
-        mean = machine.posterior(xt, step.alpha_bar, step.patch_size).mean
+    def denoise(y, sigma):
+        step = steps[sigma]
+        mean = machine.denoise(y, sigma, step.patch_size)
+        xt = y * step.alpha_bar**0.5
         found.append((xt[0].numpy(), step.alpha_bar, mean[0].numpy()))
         return mean
 
-    plan = steps_to_low_noise(SCALES, levels=levels, ratio=0.5, steps=10)
     reverse(denoise, initial_noise(1, images, seed=0), plan)
     return found[-1 - levels :]
 

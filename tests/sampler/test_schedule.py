@@ -8,7 +8,16 @@ import pytest
 from reference.reverse_process import legacy_cosine
 
 from patchindex import UserError
-from sampler.schedule import alpha_bar
+from sampler.schedule import (
+    DiscreteSchedule,
+    alpha_bar,
+    nearest_level,
+    noise_level,
+    parse_sigmas,
+    plan_steps,
+    rising_sigmas,
+    time_at,
+)
 
 SCHEDULES = ["cosine", "cosine_offset", "linear", "exponential"]
 
@@ -69,3 +78,102 @@ def test_noise_grows_with_time_and_stays_a_probability(schedule: str) -> None:
 def test_an_unknown_schedule_is_refused_and_the_known_ones_are_named() -> None:
     with pytest.raises(UserError, match=r"schedule.*quadratic.*cosine"):
         alpha_bar(0.5, "quadratic")
+
+
+def test_ddpm_has_the_cumulative_products_of_its_betas() -> None:
+    shares = np.cumprod(1 - np.linspace(1e-4, 0.02, 1000))
+    for step in (1, 2, 500, 1000):
+        assert alpha_bar(step / 1000, "ddpm") == pytest.approx(shares[step - 1], rel=1e-10)
+    assert alpha_bar(0.0, "ddpm") == 1
+    between = alpha_bar(0.5005, "ddpm")
+    assert between == pytest.approx(np.sqrt(shares[499] * shares[500]), rel=1e-9)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 18])
+def test_edm_has_the_published_levels(steps: int) -> None:
+    # arXiv 2206.00364, equation 5
+    places = np.arange(steps) / max(steps - 1, 1)
+    sigmas = (80 ** (1 / 7) + places * (0.002 ** (1 / 7) - 80 ** (1 / 7))) ** 7
+    plan = plan_steps((3,), steps, "edm")
+    assert [step.sigma for step in plan] == pytest.approx(sigmas.tolist(), rel=1e-6)
+    assert [step.sigma_next for step in plan] == pytest.approx([*sigmas[1:], 0], rel=1e-6)
+
+
+def test_a_list_of_sigmas_is_taken_as_it_is() -> None:
+    for sigmas in ([5.0, 1.0, 0.3], np.array([5.0, 1.0, 0.3, 0.0])):
+        plan = plan_steps((3, 5, 7), 20, list(sigmas))
+        assert [step.sigma for step in plan] == pytest.approx([5, 1, 0.3], rel=1e-12)
+        assert [step.patch_size for step in plan] == [7, 5, 3]
+        assert plan[-1].alpha_bar_next == 1
+
+
+def test_scales_of_one_schedule_serve_another_at_the_same_noise() -> None:
+    scales = list(range(1, 41, 2))
+    own = plan_steps(scales, 20, "cosine")[3:9]
+    rising = rising_sigmas("cosine", 20)
+    # a list has other times; the sizes belong to the noise
+    plan = plan_steps(scales, 1, [step.sigma for step in own], sigmas=rising)
+    assert [step.patch_size for step in plan] == [step.patch_size for step in own]
+
+
+def test_the_nearest_noise_level_is_that_of_the_nearest_time() -> None:
+    rising = rising_sigmas("cosine", 20)
+    for t in (0.01, 0.06, 0.074, 0.52, 0.99):
+        expected = min(max(round(t * 20), 1), 20) - 1
+        assert nearest_level(rising, noise_level(alpha_bar(t))) == expected
+    assert nearest_level([0.1, 20.0, 80.0, 150.0], 140.0) == 3, "beyond the schedule's end, too"
+    assert nearest_level([1e-4, 2e-4, 0.1], 1.9e-4) == 1
+    middle = noise_level(alpha_bar(1.5 / 20))
+    assert nearest_level(rising, middle) == 0, "of two that are as near the lower"
+
+
+@pytest.mark.parametrize("schedule", [*SCHEDULES, "ddpm", "edm"])
+def test_a_noise_level_has_its_time(schedule: str) -> None:
+    for t in (0.02, 0.3, 0.77, 0.99):  # cosine_offset is cut at 1
+        found = time_at(noise_level(alpha_bar(t, schedule)), schedule)
+        assert found == pytest.approx(t, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("sigmas", "message"),
+    [
+        ([], "sigmas are none. Give falling noise levels"),
+        ([1.0, 2.0], "sigmas are 1, 2. Give falling noise levels in data units, from 1000 to"),
+        ([2.0, 2.0], "sigmas are 2, 2"),
+        ([1e4], "sigmas are 10000"),
+        ([float("nan")], "sigmas are nan"),
+        ([3.0, 0.0, 0.0], "sigmas are 3, 0"),
+    ],
+)
+def test_what_is_no_list_of_noise_levels_is_refused(sigmas, message) -> None:
+    with pytest.raises(UserError, match=message):
+        plan_steps((3,), 1, sigmas)
+
+
+def test_sigmas_are_read_from_text_and_from_a_file(tmp_path) -> None:
+    assert parse_sigmas("80, 10,1") == (80, 10, 1)
+    path = tmp_path / "sigmas.txt"
+    path.write_text("5\n0.5\n0\n")
+    assert parse_sigmas(str(path)) == (5, 0.5)
+    with pytest.raises(UserError, match="sigmas 'edm' are no list of numbers, and no file"):
+        parse_sigmas("edm")
+    many = [100 * 0.9**i for i in range(90)]  # longer than a file's name can be
+    assert parse_sigmas(",".join(map(str, many))) == pytest.approx(tuple(many))
+
+
+def test_a_function_may_be_a_schedule() -> None:
+    assert alpha_bar(0.25, lambda t: 1 - t) == 0.75
+    plan = plan_steps((3,), 4, lambda t: 1 - t / 2)
+    assert [step.alpha_bar for step in plan] == [0.5, 0.625, 0.75, 0.875]
+    with pytest.raises(UserError, match="alpha_bar does not fall from below 1 at 4 equal steps"):
+        plan_steps((3,), 4, lambda t: t)
+    with pytest.raises(UserError, match="alpha_bar does not fall from below 1"):
+        plan_steps((3,), 10, lambda t: min(1.0, 1.2 - t))
+    with pytest.raises(UserError, match=r"the schedule says alpha_bar = 1.5 at t = 0.5. Give a"):
+        alpha_bar(0.5, lambda t: 1 + t)
+
+
+@pytest.mark.parametrize("shares", [[], [0.5, 0.6], [1.0], [0.5, 0.0]])
+def test_a_discrete_process_falls(shares) -> None:
+    with pytest.raises(UserError, match="does not fall from below 1 to above 0"):
+        DiscreteSchedule(shares)

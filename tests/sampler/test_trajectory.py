@@ -124,7 +124,7 @@ def test_each_step_leads_to_the_next_and_the_last_to_the_sample(images, noise) -
 
 def test_a_run_holds_no_posterior_but_the_last(images, noise) -> None:
     machine = LSMachine(ImageSet.from_array(images))
-    posterior, told, held = machine.posterior, [], []
+    posterior, told, held = machine.posterior_of, [], []
 
     def watched(*arguments, **options) -> Posterior:
         found = posterior(*arguments, **options)
@@ -132,7 +132,7 @@ def test_a_run_holds_no_posterior_but_the_last(images, noise) -> None:
         held.append(sum(reference() is not None for reference in told))
         return found
 
-    machine.posterior = watched
+    machine.posterior_of = watched
     sample(machine, noise, scales=SCALES, steps=STEPS)
     assert len(held) == STEPS > 2
     assert max(held) == 2

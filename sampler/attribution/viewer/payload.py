@@ -247,7 +247,7 @@ def _facts_of(run: RunResult, images: ImageSet) -> list[list[str]]:
         "Border rule": _border_of(config),
         "Class": _class_of(config.label, images),
         "Patch sizes": _sizes_of(run.scales),
-        "Steps": f"{len(run.steps)}, schedule {config.schedule}",
+        "Steps": f"{len(run.steps)}, {config.process}",
         "Noise": config.noise or f"seed {config.seed}",
         "Samples in the run": str(config.num),
         "Seconds": str(timedelta(seconds=round(run.seconds))),

@@ -4,15 +4,17 @@ import json
 
 import pytest
 import torch
+from asked import at
 
 from patchindex import ImageSet, UserError
 from patchindex.images import to_unit
 from sampler import ELSMachine
-from sampler.networks import network_denoiser
-from sampler.networks.weights import DEFAULT_NETWORK, bundled_networks, open_network
+from sampler.denoiser import of_class
+from sampler.networks import open_network
+from sampler.networks.weights import DEFAULT_NETWORK, bundled_networks
 from sampler.scales import calibrated_scales
 from sampler.schedule import plan_steps
-from sampler.trajectory import machine_denoiser
+from sampler.trajectory import Follower
 
 
 @pytest.fixture
@@ -38,7 +40,7 @@ def test_the_default_network_denoises_garments(images) -> None:
     errors = []
     for step in plan_steps((3,), 10, "cosine"):
         xt = step.alpha_bar**0.5 * x0 + (1 - step.alpha_bar) ** 0.5 * eps
-        mean = network_denoiser(network, label)(xt, step)
+        mean = at(of_class(network, label), xt, step)
         errors.append(float((mean - x0).square().mean()))
     # images vary by about 0.5 about the mean of all, by less about that of their class
     assert errors[0] < 0.4
@@ -53,7 +55,7 @@ def test_the_default_network_knows_its_classes(images) -> None:
     step = plan_steps((3,), 10, "cosine")[2]
     xt = step.alpha_bar**0.5 * x0 + (1 - step.alpha_bar) ** 0.5 * eps
     right, wrong = (
-        float((network_denoiser(network, given)(xt, step) - x0).square().mean())
+        float((at(of_class(network, given), xt, step) - x0).square().mean())
         for given in (label, (label + 3) % 10)
     )
     assert right < 0.9 * wrong
@@ -66,8 +68,9 @@ def test_the_machine_says_nearly_what_the_network_says(images) -> None:
     eps = torch.randn(x0.shape, generator=torch.Generator().manual_seed(0))
     step = plan_steps(calibrated_scales()[DEFAULT_NETWORK], 20, "cosine")[8]
     xt = step.alpha_bar**0.5 * x0 + (1 - step.alpha_bar) ** 0.5 * eps
-    trained = network_denoiser(network, label)(xt, step)
-    theory = machine_denoiser(ELSMachine(images), label)(xt, step)
+    trained = at(of_class(network, label), xt, step)
+    sizes = {step.sigma: step.patch_size}
+    theory = at(Follower(ELSMachine(images), label, sizes), xt, step)
     both = torch.stack([trained.flatten(), theory.flatten()])
     assert float(torch.corrcoef(both)[0, 1]) > 0.9
 

@@ -97,6 +97,16 @@ def test_the_same_command_ends_as_if_nothing_had_happened(
     assert len(account["steps"]) == STEPS
 
 
+def test_heuns_steps_go_on_with_the_same_bits(index, interrupt, tmp_path) -> None:
+    heun = ("--sampler", "heun")
+    assert invoke(index, tmp_path / "whole", *heun).exit_code == 0
+    interrupt(2, index, tmp_path / "cut", *heun)
+    (heads,) = (tmp_path / "cut" / RUNNING).glob("heads-*")
+    assert [path.name for path in heads.iterdir()] == ["2"], "halves of steps are forgotten"
+    assert invoke(index, tmp_path / "cut", *heun).exit_code == 0
+    assert written(tmp_path / "cut") == written(tmp_path / "whole")
+
+
 def test_it_may_be_interrupted_at_every_step(index, whole, interrupt, tmp_path) -> None:
     for steps in range(1, STEPS):
         interrupt(steps, index, tmp_path)

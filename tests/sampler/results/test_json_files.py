@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from sampler.errors import ResultsError, SamplerConfigError
 from sampler.results.audit_result import AuditResult, read_audit
+from sampler.results.denoise_result import DenoiseResult
 from sampler.results.json_files import SMALLEST, Between, checked, read_json, write_json
 from sampler.results.run_result import RunResult, SamplerConfig, read_run
 from sampler.results.study_results import (
@@ -25,7 +26,10 @@ from sampler.results.study_results import (
     read_verification,
 )
 
-KINDS = [RunResult, VerifyResult, AuditResult, CalibrateResult, CompareResult, LeaveOutResults]
+KINDS = [
+    RunResult, VerifyResult, AuditResult, CalibrateResult, CompareResult, DenoiseResult,
+    LeaveOutResults,
+]  # fmt: skip
 READERS = {RunResult: read_run, VerifyResult: read_verification, AuditResult: read_audit}
 GONE = object()
 NAMES = st.text(
@@ -36,6 +40,7 @@ CONFIG = {
     "k": st.integers(1, 9), "tail": st.integers(2, 9), "nprobe": st.integers(1, 9),
     "steps": st.integers(2, 9), "seed": st.integers(0, 9),
     "boundary": st.sampled_from(["zeros", "circular", "circular_interior"]),
+    "sigmas": st.none(),  # there are as many as steps
 }  # fmt: skip
 NETWORK = {
     "name": NAMES, "architecture": st.just("resnet"), "padding": st.just("circular"),
@@ -58,7 +63,8 @@ def values_of(hint: Any, rules: tuple[object, ...] = ()) -> st.SearchStrategy:
     if origin is Annotated:
         found = values_of(parts[0], (*parts[1:], *rules))
     elif origin in (Union, UnionType):
-        found = st.none() | values_of(*(part for part in parts if part is not NoneType), rules)
+        known = [values_of(part, rules) for part in parts if part is not NoneType]
+        found = st.one_of(*known, *([st.none()] if NoneType in parts else []))
     elif origin is Literal:
         found = st.sampled_from(parts)
     elif origin is tuple and parts[-1] is ...:

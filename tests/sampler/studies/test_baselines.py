@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from asked import at
 from small_index import small_images
 
 from patchindex.images import to_unit
@@ -33,7 +34,7 @@ def test_the_wiener_filter_is_the_gaussian_posterior_mean(sigma, rng) -> None:
 def test_each_sample_meets_the_filter_of_its_own_class(rng) -> None:
     xt = torch.from_numpy(rng.standard_normal((3, 2, 6, 6)).astype(np.float32))
     (step, *_) = plan_steps((3,), 2, "cosine")
-    found = wiener_denoiser(IMAGES, torch.tensor([4, 1, 4]))(xt, step)
+    found = at(wiener_denoiser(IMAGES, torch.tensor([4, 1, 4])), xt, step)
     sigma = np.sqrt((1 - step.alpha_bar) / step.alpha_bar)
     for i, label in enumerate([4, 1, 4]):
         members = IMAGES.pixels[IMAGES.labels == label]

@@ -22,7 +22,7 @@ from sampler.studies.calibrate import (
     calibrate_to_images,
     hold_out,
 )
-from sampler.trajectory import machine_denoiser
+from sampler.trajectory import Follower
 
 IMAGES = small_images(25, 10)
 HIDDEN = (3, 5, 3, 9, 7)
@@ -31,7 +31,7 @@ CONFIG = CalibrateConfig(sampling=SamplerConfig(num=2, steps=5), candidates=(9, 
 
 def test_the_scales_of_a_machine_that_poses_as_a_network_are_found() -> None:
     network = machine_network(ELSMachine(IMAGES), HIDDEN)
-    run = calibrate(IMAGES, network, CONFIG)
+    run = calibrate(network, IMAGES, config=CONFIG)
     assert run.calibration.scales() == dict(zip((0.2, 0.4, 0.6, 0.8, 1.0), HIDDEN, strict=True))
     best = run.calibration.merit.amax(dim=1)
     torch.testing.assert_close(best, torch.ones_like(best), atol=1e-5, rtol=0)
@@ -41,7 +41,7 @@ def test_a_conditional_network_is_held_against_the_images_of_its_classes() -> No
     network = machine_network(ELSMachine(IMAGES), HIDDEN, num_classes=10)
     images = small_images(60, 10)
     network = machine_network(ELSMachine(images), HIDDEN, num_classes=images.num_classes)
-    run = calibrate(images, network, CONFIG)
+    run = calibrate(network, images, config=CONFIG)
     assert tuple(run.calibration.scales().values()) == HIDDEN
 
 
@@ -50,7 +50,7 @@ def test_retrieval_serves_as_the_machine_with_the_scales_of_its_index(tmp_path) 
     scales = (3, 7, 7)
     network = machine_network(ELSMachine(index.images), scales)
     config = CalibrateConfig(sampling=SamplerConfig(num=2, steps=3, k=64, tail=1024))
-    run = calibrate(index, network, config)
+    run = calibrate(network, index, config=config)
     assert run.calibration.candidates == (3, 7)
     assert tuple(run.calibration.scales().values()) == scales
 
@@ -59,7 +59,7 @@ def test_without_a_network_merit_is_minus_the_error_on_images_held_out(rng) -> N
     held, rest = hold_out(IMAGES, 2, seed=1)
     steps = plan_steps((3,), 3, "cosine")
     noise = torch.from_numpy(rng.standard_normal(held.shape).astype(np.float32))
-    machine = machine_denoiser(ELSMachine(rest), None)
+    machine = Follower(ELSMachine(rest), None)
     found = calibrate_to_images(held, machine, (3, 5), noise=noise, steps=steps)
     for i, step in enumerate(steps):
         for j, patch_size in enumerate((3, 5)):
@@ -89,8 +89,8 @@ def test_of_one_class_nothing_else_is_held_out_or_compared() -> None:
     config = CalibrateConfig(sampling=sampling, candidates=(3, 5))
     of_class = IMAGES.with_label(label)
     alone = replace(config, sampling=replace(sampling, label=None))
-    expected = calibrate(of_class, None, alone).calibration.merit
-    torch.testing.assert_close(calibrate(IMAGES, None, config).calibration.merit, expected)
+    expected = calibrate(None, of_class, config=alone).calibration.merit
+    torch.testing.assert_close(calibrate(None, IMAGES, config=config).calibration.merit, expected)
 
 
 def test_the_median_of_an_even_number_is_the_lower_middle_one() -> None:
@@ -105,15 +105,15 @@ def test_the_median_of_an_even_number_is_the_lower_middle_one() -> None:
 def test_the_file_it_writes_is_what_the_sampler_reads(tmp_path) -> None:
     network = machine_network(ELSMachine(IMAGES), HIDDEN)
     path = tmp_path / "scales.yaml"
-    path.write_text(calibrate(IMAGES, network, CONFIG).result.scales_yaml)
+    path.write_text(calibrate(network, IMAGES, config=CONFIG).result.scales_yaml)
     assert resolve_scales(str(path)) == HIDDEN
 
 
 def test_the_published_scales_of_such_a_network_stand_beside() -> None:
     images = ImageSet.from_array(IMAGES.pixels, IMAGES.labels, name="fashion_mnist")
-    run = calibrate(images, machine_network(ELSMachine(images), HIDDEN), CONFIG)
+    run = calibrate(machine_network(ELSMachine(images), HIDDEN), images, config=CONFIG)
     assert run.result.published == "fashion_mnist_resnet_zeros"
-    assert calibrate(IMAGES, None, CONFIG).result.published is None
+    assert calibrate(None, IMAGES, config=CONFIG).result.published is None
     lines = scales_figure(run.result).axes[0].lines
     published = [line for line in lines if line.get_label() == "published"]
     expected = published_scales()["fashion_mnist_resnet_zeros"]
@@ -146,31 +146,31 @@ def test_what_cannot_be_calibrated_is_refused(tmp_path) -> None:
     with pytest.raises(
         UserError, match=r"was trained on images of 1x10x10, but those of small are 1x8"
     ):
-        calibrate(small_images(10, 8), network, CONFIG)
+        calibrate(network, small_images(10, 8), config=CONFIG)
     conditional = machine_network(ELSMachine(IMAGES), HIDDEN, num_classes=10)
     unlabelled = ImageSet.from_array(IMAGES.pixels, name="plain")
     with pytest.raises(
         UserError, match=r"with 10 classes, but plain has no labels. Give the images"
     ):
-        calibrate(unlabelled, conditional, CONFIG)
+        calibrate(conditional, unlabelled, config=CONFIG)
     with pytest.raises(UserError, match=r"among the candidates contain 4. Give odd"):
-        calibrate(IMAGES, network, replace(CONFIG, candidates=(3, 4)))
+        calibrate(network, IMAGES, config=replace(CONFIG, candidates=(3, 4)))
     with pytest.raises(
         UserError, match=r"25 images cannot be held out of 25. Give --num from 1 to 24"
     ):
         hold_out(IMAGES, 25, seed=0)
     index = build_small(tmp_path / "small.zarr", small_images(40, 16))
     with pytest.raises(UserError, match=r"an index holds all of them. Give --dataset"):
-        calibrate(index, None, CalibrateConfig())
+        calibrate(None, index, config=CalibrateConfig())
 
 
 def test_the_machine_has_the_border_of_the_networks_padding(tmp_path) -> None:
     circular = machine_network(ELSMachine(IMAGES, "circular"), HIDDEN, padding="circular")
-    found = tuple(calibrate(IMAGES, circular, CONFIG).calibration.scales().values())
+    found = tuple(calibrate(circular, IMAGES, config=CONFIG).calibration.scales().values())
     assert found[:-1] == HIDDEN[:-1]  # at t = 1 all scores are alike to the last digit
     asked = replace(CONFIG, sampling=replace(CONFIG.sampling, boundary="zeros"))
     with pytest.raises(UserError, match=r"pads with circular, but boundary zeros was asked for"):
-        calibrate(IMAGES, circular, asked)
+        calibrate(circular, IMAGES, config=asked)
     index = build_small(tmp_path / "small.zarr", small_images(40, 10), scales=(3, 7))
     with pytest.raises(UserError, match=r"but the index was built for boundary zeros. Give an"):
-        calibrate(index, circular, replace(CONFIG, candidates=(3, 7)))
+        calibrate(circular, index, config=replace(CONFIG, candidates=(3, 7)))

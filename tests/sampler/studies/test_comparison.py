@@ -18,7 +18,7 @@ from sampler.run import SamplerConfig
 from sampler.studies.compare import (
     CompareConfig,
     Prediction,
-    compare_network,
+    compare,
     nearest_of,
     share_better,
 )
@@ -30,7 +30,7 @@ CONFIG = CompareConfig(sampling=SAMPLING, network_steps=(4,))
 
 
 def test_a_machine_that_poses_as_a_network_is_predicted_perfectly_by_itself_alone() -> None:
-    run = compare_network(IMAGES, machine_network(ELSMachine(IMAGES), SCALES), CONFIG)
+    run = compare(machine_network(ELSMachine(IMAGES), SCALES), IMAGES, config=CONFIG)
     found = run.predictions[4]
     torch.testing.assert_close(
         found["els"].r, torch.ones(3, dtype=torch.float64), atol=1e-6, rtol=0
@@ -43,13 +43,13 @@ def test_a_machine_that_poses_as_a_network_is_predicted_perfectly_by_itself_alon
 
 
 def test_ls_is_told_from_els() -> None:
-    run = compare_network(IMAGES, machine_network(LSMachine(IMAGES), SCALES), CONFIG)
+    run = compare(machine_network(LSMachine(IMAGES), SCALES), IMAGES, config=CONFIG)
     assert run.predictions[4]["ls"].r.min() > 0.999999 > run.predictions[4]["els"].r.max()
 
 
 def test_every_image_is_of_its_own_class_and_noise() -> None:
     network = machine_network(ELSMachine(IMAGES), SCALES, num_classes=IMAGES.num_classes)
-    run = compare_network(IMAGES, network, CONFIG)
+    run = compare(network, IMAGES, config=CONFIG)
     labels = run.result.labels
     noise = initial_noise(3, IMAGES, 5)
     for i, label in enumerate(labels):
@@ -62,7 +62,7 @@ def test_retrieval_stands_in_for_els_and_says_so(tmp_path) -> None:
     index = build_small(tmp_path / "small.zarr", small_images(40, 16))
     network = machine_network(ELSMachine(index.images), (3, 7))
     sampling = SamplerConfig(num=2, steps=2, scales="3,7", k=64, tail=1024)
-    run = compare_network(index, network, CompareConfig(sampling=sampling, network_steps=(2,)))
+    run = compare(network, index, config=CompareConfig(sampling=sampling, network_steps=(2,)))
     assert run.predictions[2]["els"].r.min() > 0.99
     assert run.result.source.index == str(index.path)
 
@@ -97,14 +97,14 @@ def test_the_published_row_stands_beside_ours() -> None:
     images = ImageSet.from_array(IMAGES.pixels, IMAGES.labels, name="fashion_mnist")
     network = machine_network(ELSMachine(images), SCALES)
     config = replace(CONFIG, network_steps=(20,))
-    lines = list(table_lines(compare_network(images, network, config).result))
+    lines = list(table_lines(compare(network, images, config=config).result))
     assert lines[0].split()[:5] == ["network", "steps", "ELS", "LS", "IS"]
     published = next(line for line in lines if "published" in line)
     assert published.split() == ["published", "0.90", "0.88", "0.74", "0.97"]
 
 
 def test_a_comparison_leaves_pictures_images_and_an_account(tmp_path) -> None:
-    run = compare_network(IMAGES, machine_network(ELSMachine(IMAGES), SCALES), CONFIG)
+    run = compare(machine_network(ELSMachine(IMAGES), SCALES), IMAGES, config=CONFIG)
     write_comparison(run.result, run.outputs, run.predicted, run.nearest, tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "compare.json", "images.npz", "samples.png", "scatter.png",
@@ -122,10 +122,10 @@ def test_what_cannot_be_compared_is_refused(tmp_path) -> None:
     with pytest.raises(
         UserError, match=r"was trained on images of 1x10x10, but those of small are"
     ):
-        compare_network(small_images(10, 12), network, CONFIG)
+        compare(network, small_images(10, 12), config=CONFIG)
     with pytest.raises(UserError, match=r"network_steps is \(0,\). Give at least one number above"):
         replace(CONFIG, network_steps=(0,))
     circular = machine_network(ELSMachine(IMAGES, "circular"), SCALES, padding="circular")
     index = build_small(tmp_path / "small.zarr", small_images(40, 10), scales=(3, 7))
     with pytest.raises(UserError, match="pads with circular, but the index was built for boundary"):
-        compare_network(index, circular, CONFIG)
+        compare(circular, index, config=CONFIG)

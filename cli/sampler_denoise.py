@@ -1,0 +1,121 @@
+"""`sampler denoise`: how well theories and a network denoise images that they do not hold."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cli.cluster import cluster_options
+from cli.console import progress_bars
+from cli.options import (
+    IMAGE_SETTINGS,
+    boundary_option,
+    dataset_option,
+    device_options,
+    exact_option,
+    image_options,
+    index_option,
+    label_option,
+    out_option,
+    retrieval_options,
+    scales_option,
+    seed_option,
+    threads_option,
+)
+from cli.training_set import open_training_set
+from patchindex import ImageSet
+from patchindex.crew import Crew
+from patchindex.device import Device
+from patchindex.environment import set_threads
+from sampler.networks import SPECS, open_network
+from sampler.results.denoise_result import DENOISE_FILE
+from sampler.results.output import reserve_output
+from sampler.results.run_result import SamplerConfig
+from sampler.results.tables import denoising_lines
+from sampler.schedule import parse_sigmas
+from sampler.studies.denoise import DENOISERS, DenoiseConfig, denoise_held_out
+from sampler.studies.held_out import draw_from, hold_out_of
+
+DEFAULTS = DenoiseConfig()
+
+
+@click.command()
+@click.option(
+    "--network", metavar=SPECS,
+    help="Trained network to hold beside the theories. [default: none]",
+)  # fmt: skip
+@index_option
+@dataset_option
+@image_options
+@click.option(
+    "--held-out", "others", metavar="NAME|folder:PATH|npz:PATH",
+    help="Images to denoise; an index needs some. [default: some of --dataset, held out of it]",
+)  # fmt: skip
+@boundary_option
+@exact_option
+@retrieval_options
+@scales_option
+@click.option(
+    "--sigmas", metavar="S,S,...|FILE", default=",".join(f"{sigma:g}" for sigma in DEFAULTS.sigmas),
+    show_default=True, help="Noise levels in data units, falling.",
+)  # fmt: skip
+@click.option(
+    "--denoiser", "denoisers", metavar="|".join(DENOISERS), multiple=True,
+    help="May be repeated. [default: all]",
+)  # fmt: skip
+@click.option("--num", type=int, metavar="IMAGES", default=DEFAULTS.sampling.num, show_default=True)
+@seed_option
+@label_option
+@cluster_options
+@device_options
+@threads_option
+@out_option("runs/denoise-DATASET-SEED")
+@click.option("--overwrite", is_flag=True, help="Replace a study that is there already.")
+def denoise(
+    *,
+    network: str | None,
+    others: str | None,
+    sigmas: str,
+    denoisers: tuple[str, ...],
+    device: Device,
+    crew: Crew,
+    threads: int | None,
+    out: Path | None,
+    overwrite: bool,
+    **settings: Any,
+) -> None:
+    """Print errors on held-out images by noise level; leaves denoise.json and denoise.png."""
+    which = {name: settings.pop(name) for name in ("index_path", "dataset", *IMAGE_SETTINGS)}
+    training_set = open_training_set(**which, device=device, crew=crew)
+    config = DenoiseConfig(
+        sampling=SamplerConfig(**settings, sigmas=parse_sigmas(sigmas)),
+        denoisers=denoisers or DEFAULTS.denoisers,
+    )
+    if threads is not None:
+        set_threads(threads)
+    trained = None if network is None else open_network(network).to(device.place)
+    images = training_set.images
+    if others is None:
+        held = hold_out_of(training_set, config.sampling)
+    else:
+        size = f"{images.height}x{images.width}"
+        drawn = ImageSet.load(others, resolution=size, crop=images.crop)
+        held = draw_from(drawn, training_set, config.sampling)
+    folder = out or Path("runs", f"denoise-{Path(images.name).stem}-{config.sampling.seed}")
+    with (
+        reserve_output(folder, overwrite=overwrite, kind=DENOISE_FILE),
+        progress_bars() as progress,
+    ):
+        finished = denoise_held_out(
+            held.rest, held.images, network=trained, config=config, label=held.label,
+            origin=held.origin, on_step=progress, device=device.place,
+        )  # fmt: skip
+        finished.write(folder)
+    for line in denoising_lines(finished.result):
+        click.echo(line)
+    if finished.result.network_labels:
+        click.echo("the network was told the class of each image; nothing else was")
+    click.echo(
+        f"{finished.result.config.num} images in {finished.result.seconds:.0f} s: "
+        f"{folder / 'denoise.png'}"
+    )
