@@ -32,6 +32,7 @@ with socket.create_server((sys.argv[1], 5000)) as server:
 """
 
 
+@pytest.mark.slow
 def test_all_crews_do_the_same_works_with_the_same_bits(tmp_path: Path) -> None:
     index = build_small(tmp_path / "small.zarr")
     works = [

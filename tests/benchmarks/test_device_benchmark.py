@@ -167,6 +167,7 @@ def test_a_build_that_takes_too_long_is_stopped_and_told(tmp_path: Path) -> None
     assert row["reached"][2] > 0
 
 
+@pytest.mark.slow
 def test_an_index_is_as_large_as_the_disk_admits(tmp_path: Path) -> None:
     assert fitting(50, 16, 5, tmp_path) == 50
     assert fitting(10**12, 16, 5, tmp_path) < 10**12

@@ -4,6 +4,7 @@ import json
 import math
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 from figures import assert_drawn
 
@@ -39,6 +40,7 @@ def numbers(value: object) -> list[float]:
     return [value] if isinstance(value, int | float) else []
 
 
+@pytest.mark.slow
 def test_the_mosaic_is_more_complete_the_lower_the_noise(tmp_path: Path) -> None:
     rows = measured("mosaic", tmp_path)
     assert [row["sigma"] for row in rows] == sorted((row["sigma"] for row in rows), reverse=True)
@@ -50,6 +52,7 @@ def test_the_mosaic_is_more_complete_the_lower_the_noise(tmp_path: Path) -> None
     assert all(len(row["source_images"]) == 2 for row in rows)
 
 
+@pytest.mark.slow
 def test_is_samples_are_training_images_and_els_samples_are_farther_than_test_images(
     tmp_path: Path,
 ) -> None:
@@ -62,6 +65,7 @@ def test_is_samples_are_training_images_and_els_samples_are_farther_than_test_im
         assert row["lowest"] <= row["quantile_05"] <= row["median"] <= row["quantile_95"]
 
 
+@pytest.mark.slow
 def test_trousers_have_more_excess_legs_the_smaller_the_window(tmp_path: Path) -> None:
     real, *samples = measured("limbs", tmp_path)
     assert real["images"] == "test images"
@@ -75,6 +79,7 @@ def test_trousers_have_more_excess_legs_the_smaller_the_window(tmp_path: Path) -
         assert sum(row["legs_of_images"]) == row["num"]
 
 
+@pytest.mark.slow
 def test_every_pixel_of_two_images_becomes_its_windows_majority(tmp_path: Path) -> None:
     rows = {(row["steps"], row["levels_below"]): row for row in measured("two_images", tmp_path)}
     assert list(rows) == [(3, 0), (3, 12), (20, 0), (20, 12)]
@@ -83,6 +88,7 @@ def test_every_pixel_of_two_images_becomes_its_windows_majority(tmp_path: Path) 
     assert all(0.3 < row["share_white"] < 0.7 for row in rows.values())
 
 
+@pytest.mark.slow
 def test_the_best_patch_size_grows_with_noise(tmp_path: Path) -> None:
     rows = measured("locality", tmp_path)
     assert [row["t"] for row in rows] == [0.1, 0.5, 0.9]

@@ -96,6 +96,7 @@ def test_the_local_machine_compares_windows_at_the_same_place(rng, boundary) -> 
     assert_equals_reference(record, y, places, images, 1.0, geometry)
 
 
+@pytest.mark.slow
 def test_neither_blocks_nor_threads_change_the_sums(rng, monkeypatch) -> None:
     images = torch.from_numpy(random_images(rng, 300, 1, 9, 9))
     geometry = PatchGeometry(height=9, width=9, patch_size=5)

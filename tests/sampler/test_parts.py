@@ -71,13 +71,14 @@ def test_heads_of_parts_are_as_good_as_of_the_whole(index, noise, parts):
     assert errors[parts] < 1.5 * errors[1]
 
 
-@pytest.mark.parametrize("parts", [1, 3])
+@pytest.mark.parametrize("parts", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_files_hold_what_memory_would(index, noise, tmp_path, parts):
     assert torch.equal(
         samples(index, noise, parts), samples(index, noise, parts, keep=tmp_path / "heads")
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kept", [False, True], ids=["in memory", "in files"])
 def test_what_parts_have_found_is_there_after_an_interruption(index, noise, tmp_path, kept) -> None:
     """Also where heads came back by value, as from workers that do not share the folder."""
@@ -94,7 +95,7 @@ def test_what_parts_have_found_is_there_after_an_interruption(index, noise, tmp_
     assert torch.equal(going_on[-1].reached, whole[-1].reached)
 
 
-@pytest.mark.parametrize("keep", [False, True])
+@pytest.mark.parametrize("keep", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_the_crew_changes_no_bit(index, noise, tmp_path, keep):
     alone = samples(index, noise, 3)
     for size in (1, 3):

@@ -71,6 +71,7 @@ def test_a_worker_without_this_package_is_told():
     assert told.endswith("install this version of patchindex there.")
 
 
+@pytest.mark.slow
 def test_a_worker_that_does_not_find_the_index_ends_the_command(tmp_path):
     index = build_small(tmp_path / "small.zarr")
     moved = tmp_path / "moved.zarr"

@@ -183,6 +183,7 @@ def test_a_worker_killed_in_the_middle_of_a_shard_changes_no_bit(
     assert [path.name for path in out.parent.glob("small*")] == ["small.zarr"]
 
 
+@pytest.mark.slow
 def test_a_build_goes_on_with_those_who_come_for_killed_workers(out, built, crew, listener):
     crew.admit(folder=out.parent)  # both are there
     workers = [process.pid for process in multiprocessing.active_children()]

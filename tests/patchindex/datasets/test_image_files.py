@@ -134,6 +134,7 @@ for root in sys.argv[1:]:
 """
 
 
+@pytest.mark.slow
 @posix
 @pytest.mark.skipif(os.name == "posix" and os.geteuid() != 0, reason="needs root, to be another")
 def test_what_may_not_be_read_is_named():

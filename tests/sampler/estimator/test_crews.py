@@ -29,7 +29,13 @@ def index_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("label", [None, 3])
 @pytest.mark.parametrize("num_sources", [0, 4])
-@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param(values, id=name, marks=[pytest.mark.slow] if name == "tolerance" else [])
+        for name, values in SETTINGS.items()
+    ],
+)
 def test_retrieval_that_is_cut_by_states_gives_the_same_bits(
     index_path, settings: dict, num_sources: int, label: int | None
 ) -> None:

@@ -92,7 +92,11 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path, rng) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 3])
-@pytest.mark.parametrize("settings", [{}, {"tolerance": 0.02}], ids=["drawn", "tolerance"])
+@pytest.mark.parametrize(
+    "settings",
+    [{}, pytest.param({"tolerance": 0.02}, marks=pytest.mark.slow)],
+    ids=["drawn", "tolerance"],
+)
 def test_a_trajectory_of_kept_heads_has_the_bits_of_one_in_memory(
     tmp_path: Path, size: int, settings: dict
 ) -> None:

@@ -68,7 +68,7 @@ def is_corner() -> np.ndarray:
 @pytest.mark.parametrize(
     ("search", "boundary"),
     [
-        (MissingSearch, "zeros"),
+        pytest.param(MissingSearch, "zeros", marks=pytest.mark.slow),
         (FarthestSearch, "circular"),
         (BruteSearch, "circular_interior"),
     ],
@@ -90,6 +90,7 @@ def test_numerator_and_denominator_are_unbiased_whatever_the_search_misses(
         np.testing.assert_allclose((values - target)[:, ~sampled], 0, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_standard_errors_match_the_spread_over_seeds_and_cover_the_truth() -> None:
     found = runs(BruteSearch, tail=MORE)
     sampled = np.stack([p.standard_error[0, 0].numpy() > 0 for p in found]).all(axis=0)
@@ -210,6 +211,7 @@ def test_a_seed_fixes_the_result_and_no_batch_changes_it(alpha_bar: float) -> No
         torch.testing.assert_close(first.head.ids[1:2], alone.head.ids)
 
 
+@pytest.mark.slow
 def test_draws_of_different_noise_levels_are_independent() -> None:
     # equal draws at every step would make the errors of a trajectory add up instead of averaging
     errors = [
@@ -235,7 +237,8 @@ def test_a_label_restricts_head_and_tail() -> None:
     assert (np.abs(mass.mean(axis=0) - 1) < 4.5 * standard_error).all()
 
 
-@pytest.mark.parametrize("boundary", [pytest.param("zeros", marks=pytest.mark.slow), "circular"])
+@pytest.mark.slow
+@pytest.mark.parametrize("boundary", ["zeros", "circular"])
 def test_the_deviation_of_the_mean_squared_error_is_that_over_seeds(boundary: str) -> None:
     # flat images: what one draw adds to an error it adds to all pixels, and they do not average out
     rng = np.random.default_rng(2)
