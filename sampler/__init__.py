@@ -1,7 +1,8 @@
 """Score machines, sampling with them, and studies of them beside trained networks."""
 
-from sampler.machines import ELSMachine, ISMachine, LSMachine, ScoreMachine
+from sampler.machines import ELSMachine, ISMachine, LSMachine
 from sampler.posterior import Posterior
+from sampler.score_machine import ScoreMachine
 from sampler.trajectory import SampleResult, Transition, sample, sample_steps, trajectory
 
 __all__ = [
@@ -22,5 +23,6 @@ __all__ = [
     "sample_steps",
     "scales",
     "schedule",
+    "score_machine",
     "trajectory",
 ]

@@ -16,7 +16,7 @@ from patchindex.device import CPU, describe_device
 from patchindex.environment import library_versions
 from sampler.errors import SamplerConfigError
 from sampler.estimator import KeptHead, parts_for
-from sampler.machines import ELSMachine, ISMachine, LSMachine, ScoreMachine
+from sampler.machines import ELSMachine, ISMachine, LSMachine
 from sampler.noise import initial_noise, load_noise
 from sampler.results.checkpoint import Checkpoint
 from sampler.results.run_result import (
@@ -30,6 +30,7 @@ from sampler.results.run_result import (
 from sampler.results.trace import SOURCES_PER_PIXEL, TraceWriter
 from sampler.scales import ChosenScales, choose_scales
 from sampler.schedule import NoiseLevels, Step, plan_steps
+from sampler.score_machine import ScoreMachine
 from sampler.trajectory import Begun, StepReport, follow, report_step
 
 logger = logging.getLogger(__name__)

@@ -17,10 +17,10 @@ from patchindex.device import wait_for
 from sampler.denoiser import Denoiser, groups, of_class
 from sampler.errors import SamplerConfigError
 from sampler.estimator import CarriedHead
-from sampler.machines import ScoreMachine
 from sampler.networks import NetworkDenoiser
 from sampler.posterior import Posterior
 from sampler.schedule import NoiseLevels, Step, plan_steps
+from sampler.score_machine import ScoreMachine
 
 LABEL_STREAM = 1  # third seed entry, so that labels and noise are independent
 DEFAULT_STEPS = 20

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from patchindex import ImageSet
-from sampler.machines import ScoreMachine
 from sampler.networks import Network, NetworkConfig, NetworkDenoiser, NetworkSizes
 from sampler.schedule import alpha_bar, scale_at
+from sampler.score_machine import ScoreMachine
 
 
 class MachineModule(nn.Module):

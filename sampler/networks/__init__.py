@@ -7,8 +7,6 @@ from sampler.networks.adapters import (
     Predictor,
     VelocityPredictor,
     as_network,
-    check_fit,
-    matching_boundary,
 )
 from sampler.networks.config import (
     NetworkConfig,
@@ -19,7 +17,13 @@ from sampler.networks.config import (
 )
 from sampler.networks.diffusers_model import DiffusersDenoiser
 from sampler.networks.edm import EDMDenoiser, edm_checkpoint
-from sampler.networks.network import Network, make_network, num_parameters
+from sampler.networks.network import (
+    Network,
+    check_fit,
+    make_network,
+    matching_boundary,
+    num_parameters,
+)
 from sampler.networks.open import SPECS, open_network
 from sampler.networks.paper import paper_checkpoint, paper_scales, scales_beside
 from sampler.networks.receptive_field import effective_width, gradient_map, receptive_field

@@ -13,9 +13,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from patchindex import Boundary, ImageSet, PatchIndex
+from patchindex import Boundary
 from sampler.denoiser import Denoiser, Images, Labels, Sigma, check_sigma
-from sampler.errors import NetworkError, SamplerConfigError
+from sampler.errors import NetworkError
 from sampler.networks.config import NetworkConfig, checked_choice
 from sampler.schedule import (
     DiscreteSchedule,
@@ -355,49 +355,6 @@ def _runs_of_one_level(y: Images, sigma: PerState) -> Iterator[tuple[Images, flo
     """Consecutive states that have the same noise, and this."""
     levels, counts = sigma.unique_consecutive(return_counts=True)
     yield from zip(y.split(counts.tolist()), levels.tolist(), strict=True)
-
-
-def check_fit(network: NetworkDenoiser, images: ImageSet) -> None:
-    """Raise NetworkError unless network and images have one shape, and labels where needed."""
-    shape = (images.channels, images.height, images.width)
-    if network.image_shape not in (None, shape):
-        raise NetworkError(
-            f"{network.name} was trained on images of {'x'.join(map(str, network.image_shape))}, "
-            f"but those of {images.name} are {'x'.join(map(str, shape))}. Give the images it was "
-            "trained on, or another network."
-        )
-    if network.num_classes and images.num_classes != network.num_classes:
-        raise NetworkError(
-            f"{network.name} was trained with {network.num_classes} classes, but {images.name} has "
-            f"{images.num_classes or 'no labels'}. Give the images it was trained on, or a network "
-            "without labels."
-        )
-
-
-def matching_boundary(
-    network: NetworkDenoiser, training_set: ImageSet | PatchIndex, asked: Boundary | None
-) -> Boundary:
-    """The boundary of the machine that is held against the network.
-
-    Args:
-        asked: what the user wants; None for what suits the network.
-
-    Raises:
-        SamplerConfigError: an index was built for another boundary, or another one is asked for.
-    """
-    boundary = network.boundary
-    padding = "zeros" if boundary == "zeros" else "circular"
-    if isinstance(training_set, PatchIndex) and training_set.boundary != boundary:
-        raise SamplerConfigError(
-            f"{network.name} pads with {padding}, but the index was built for "
-            f"boundary {training_set.boundary}. Give an index built with --boundary {boundary}."
-        )
-    if asked not in (None, boundary):
-        raise SamplerConfigError(
-            f"{network.name} pads with {padding}, but boundary {asked} was asked for. "
-            f"Leave it out, or give {boundary}."
-        )
-    return boundary
 
 
 def _numbers(module: Callable[..., Tensor]) -> "chain[Tensor]":

@@ -1,11 +1,18 @@
-"""Our own networks: a module and what it is, built from its configuration."""
+"""Our own networks, built from their configuration; and whether any network fits images."""
 
 from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 
-from sampler.networks.adapters import NoisePredictor, Predictor, VelocityPredictor
+from patchindex import Boundary, ImageSet, PatchIndex
+from sampler.errors import NetworkError, SamplerConfigError
+from sampler.networks.adapters import (
+    NetworkDenoiser,
+    NoisePredictor,
+    Predictor,
+    VelocityPredictor,
+)
 from sampler.networks.architectures import ResNet, UNet
 from sampler.networks.config import NetworkConfig
 
@@ -64,3 +71,46 @@ def make_network(config: NetworkConfig, seed: int = 0) -> nn.Module:
 def num_parameters(module: nn.Module) -> int:
     """How many numbers training can change."""
     return sum(parameter.numel() for parameter in module.parameters())
+
+
+def check_fit(network: NetworkDenoiser, images: ImageSet) -> None:
+    """Raise NetworkError unless network and images have one shape, and labels where needed."""
+    shape = (images.channels, images.height, images.width)
+    if network.image_shape not in (None, shape):
+        raise NetworkError(
+            f"{network.name} was trained on images of {'x'.join(map(str, network.image_shape))}, "
+            f"but those of {images.name} are {'x'.join(map(str, shape))}. Give the images it was "
+            "trained on, or another network."
+        )
+    if network.num_classes and images.num_classes != network.num_classes:
+        raise NetworkError(
+            f"{network.name} was trained with {network.num_classes} classes, but {images.name} has "
+            f"{images.num_classes or 'no labels'}. Give the images it was trained on, or a network "
+            "without labels."
+        )
+
+
+def matching_boundary(
+    network: NetworkDenoiser, training_set: ImageSet | PatchIndex, asked: Boundary | None
+) -> Boundary:
+    """The boundary of the machine that is held against the network.
+
+    Args:
+        asked: what the user wants; None for what suits the network.
+
+    Raises:
+        SamplerConfigError: an index was built for another boundary, or another one is asked for.
+    """
+    boundary = network.boundary
+    padding = "zeros" if boundary == "zeros" else "circular"
+    if isinstance(training_set, PatchIndex) and training_set.boundary != boundary:
+        raise SamplerConfigError(
+            f"{network.name} pads with {padding}, but the index was built for "
+            f"boundary {training_set.boundary}. Give an index built with --boundary {boundary}."
+        )
+    if asked not in (None, boundary):
+        raise SamplerConfigError(
+            f"{network.name} pads with {padding}, but boundary {asked} was asked for. "
+            f"Leave it out, or give {boundary}."
+        )
+    return boundary

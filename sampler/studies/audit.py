@@ -22,7 +22,7 @@ from patchindex.kernels import exact_scan
 from sampler.errors import SamplerConfigError
 from sampler.estimator import LARGEST_K_HAT
 from sampler.exact import sum_exactly
-from sampler.machines import ScoreMachine, checked_patch_size
+from sampler.machines import checked_patch_size
 from sampler.posterior import Posterior
 from sampler.results.audit_result import AuditedStep, AuditResult, AuditSettings, AuditSummary
 from sampler.results.run_result import SamplerConfig, ScalesResult
@@ -30,6 +30,7 @@ from sampler.results.study_results import TARGET_R2
 from sampler.run import describe_source, steps_of
 from sampler.scales import ChosenScales
 from sampler.schedule import Step, noise_level
+from sampler.score_machine import ScoreMachine
 from sampler.studies.verify import (
     VerifyConfig,
     compare_posteriors,

@@ -19,7 +19,6 @@ from patchindex.images import to_unit
 from patchindex.paths import data_file
 from sampler.denoiser import Denoiser, of_class
 from sampler.errors import SamplerConfigError
-from sampler.machines import ScoreMachine
 from sampler.networks import NetworkDenoiser, as_network, check_fit, matching_boundary
 from sampler.noise import initial_noise
 from sampler.results.output import write_comparison
@@ -42,6 +41,7 @@ from sampler.scales import (
     published_name,
 )
 from sampler.schedule import NoiseLevels, Step, check_steps, plan_steps, rising_sigmas
+from sampler.score_machine import ScoreMachine
 from sampler.studies.baselines import nearest_images
 from sampler.studies.locality_baselines import BASELINES, BaselineName, check_names
 from sampler.studies.metrics import coefficient_of_determination, pearson_r

@@ -21,7 +21,7 @@ from patchindex.device import CPU, describe_device, wait_for
 from patchindex.environment import library_versions
 from sampler.errors import SamplerConfigError
 from sampler.estimator import LARGEST_K_HAT, CarriedHead
-from sampler.machines import ScoreMachine, checked_patch_size
+from sampler.machines import checked_patch_size
 from sampler.noise import initial_noise
 from sampler.posterior import Posterior
 from sampler.results.run_result import SamplerConfig, ScalesResult
@@ -38,6 +38,7 @@ from sampler.results.study_results import (
 from sampler.run import describe_source, make_machine, steps_of
 from sampler.scales import ChosenScales, choose_scales
 from sampler.schedule import Step, noise_level
+from sampler.score_machine import ScoreMachine
 from sampler.studies.metrics import coefficient_of_determination, pearson_r
 from sampler.studies.recall import random_pixels, search_recall
 from sampler.trajectory import Transition, follow
