@@ -115,13 +115,11 @@ class SamplerConfig:
         )
         check_num(self.num)
         if self.sampler not in get_args(Sampler):
-            raise SamplerConfigError(
-                f"sampler is {self.sampler!r}. Give one of {', '.join(get_args(Sampler))}."
-            )
+            known = ", ".join(get_args(Sampler))
+            raise SamplerConfigError(f"sampler is {self.sampler!r}. Give one of {known}.")
         if self.sigmas is not None:
-            sigmas = checked_sigmas(self.sigmas)
-            object.__setattr__(self, "sigmas", sigmas)
-            object.__setattr__(self, "steps", len(sigmas))
+            object.__setattr__(self, "sigmas", checked_sigmas(self.sigmas))
+            object.__setattr__(self, "steps", len(self.sigmas))
         check_steps(self.steps, fewest=2 if self.reference_steps else 1)
 
 
