@@ -190,7 +190,7 @@ def test_a_killed_or_interrupted_build_is_finished_by_the_same_command(tmp_path)
     interrupted = Build(*command)
     interrupted.wait_for("scale 7: assign")
     interrupted.signal(signal.SIGINT)
-    assert interrupted.end() == 130
+    assert interrupted.end() == 130, interrupted.told
     assert "Interrupted. What is finished is kept; the same command resumes." in interrupted.told
     assert "resuming the build" in interrupted.told
     assert "Traceback" not in interrupted.told
