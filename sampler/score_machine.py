@@ -132,6 +132,12 @@ class ScoreMachine(ABC):
 
         (sqrt(alpha_bar) posterior_mean - xt) / (1 - alpha_bar) of `xt` and `alpha_bar`, arguments
         as for `posterior`; (posterior_mean - y) / sigma^2 of `y` and `sigma`, as for `denoise`.
+
+        Raises:
+            SamplerConfigError: other states and noise than these; else as for `posterior`.
+
+        Example:
+            >>> machine.score(y=y, sigma=0.5)
         """
         if xt is not None and alpha_bar is not None and y is None and sigma is None:
             level = _level_of(alpha_bar)

@@ -359,7 +359,7 @@ def labels_for(
 class Follower:
     """A machine as the denoiser of the same trajectories, step after step.
 
-    What retrieval has found for the states before serves as in `sample_steps`, for each patch size
+    What retrieval has found for the states before serves as in `follow`, for each patch size
     and class.
 
     Args:

@@ -68,7 +68,7 @@ class SamplerConfig:
         scales: published name, file, or list; None: see `sampler.scales.default_scales`.
         num, seed, noise: how much noise and from where; a noise file overrides the other two.
         label: class to sample; None for all.
-        schedule, steps, reference_steps, sampler: see `sampler.trajectory.sample_steps`.
+        schedule, steps, reference_steps, sampler: see `sampler.trajectory.sample`.
         sigmas: the noise levels themselves, falling; they override schedule and steps.
     """
 
