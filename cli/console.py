@@ -5,19 +5,19 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 import click
-import torch
-from tqdm import tqdm
-from tqdm.contrib.logging import logging_redirect_tqdm
 
-from patchindex import UserError
+from patchindex.errors import UserError
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 MAKE_ROOM = (
     "Lower --device-memory, so that less stays there; then the number of samples (--num), where "
@@ -112,7 +112,8 @@ def is_full_gpu(error: BaseException) -> bool:
     """Whether torch, CUDA itself or FAISS found no room on the GPU."""
     told = str(error).lower()
     full = isinstance(error, RuntimeError) and "out of memory" in told and "cuda" in told
-    return full or isinstance(error, torch.cuda.OutOfMemoryError)
+    # by its name: an error in the command line itself should not wait seconds for torch
+    return full or any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__)
 
 
 def what_was_full(error: BaseException) -> str:
@@ -206,6 +207,12 @@ def one_line(message: str) -> str:
     return " ".join(message.split())
 
 
+def echo_lines(lines: Iterable[str]) -> None:
+    """Print results."""
+    for line in lines:
+        click.echo(line)
+
+
 def log_to_stderr(level: int = logging.INFO) -> None:
     """Show our packages' log records on stderr, and only there."""
     handler = logging.StreamHandler(sys.stderr)
@@ -232,6 +239,8 @@ def progress_bars() -> Iterator["SteppedProgress"]:
     if not sys.stderr.isatty():
         yield StageLines()
         return
+    from tqdm.contrib.logging import logging_redirect_tqdm  # noqa: PLC0415 - half a second
+
     bars = StageBars()
     with logging_redirect_tqdm([logging.getLogger(name) for name in PACKAGES]):
         try:
@@ -270,11 +279,13 @@ class StageBars:
     """Shows one bar at a time."""
 
     def __init__(self) -> None:
-        self.bar: tqdm[Any] | None = None
+        self.bar: "tqdm[Any] | None" = None
 
     def __call__(self, stage: str, done: float, total: int) -> None:
         """Report that `done` of `total` steps of `stage` are done."""
         if self.bar is None or self.bar.desc != stage:
+            from tqdm import tqdm  # noqa: PLC0415
+
             self.close()
             self.bar = tqdm(desc=stage, total=total, file=sys.stderr, leave=False)
             self.bar.desc = stage

@@ -2,29 +2,33 @@
 
 import click
 
-from cli.console import Commands
-from cli.sampler_calibrate import calibrate
-from cli.sampler_compare import compare
-from cli.sampler_denoise import denoise
-from cli.sampler_explain import explain
-from cli.sampler_leave_out import leave_out_command
-from cli.sampler_plot import plot
-from cli.sampler_run import run
-from cli.sampler_train import train
-from cli.sampler_verify import verify
+from cli.lazy_commands import LazyCommands
+
+HOMES = {
+    "run": ("cli.sampler_run", "run", "Sample images from noise."),
+    "verify": ("cli.sampler_verify", "verify", "Say how far retrieval is from exact."),
+    "plot": ("cli.sampler_plot", "plot", "Draw what a folder of results holds, again."),
+    "leave-out": (
+        "cli.sampler_leave_out", "leave_out_command",
+        "Make a sample again without the training images that made it.",
+    ),
+    "explain": (
+        "cli.sampler_explain", "explain", "Write a page that shows where each pixel comes from.",
+    ),
+    "train": ("cli.sampler_train", "train", "Train a network of the paper's kinds."),
+    "calibrate": ("cli.sampler_calibrate", "calibrate", "Find the patch size of each noise level."),
+    "compare": ("cli.sampler_compare", "compare", "Put a network beside the theory."),
+    "denoise": ("cli.sampler_denoise", "denoise", "Measure errors on held-out images."),
+}  # fmt: skip
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyCommands, homes=HOMES, context_settings={"help_option_names": ["-h", "--help"]}
+)
+@click.version_option(package_name="patchindex")
 def main() -> None:
     """Sample images with score machines, and learn how far from exact they are."""
 
 
-main.add_command(run)
-main.add_command(verify)
-main.add_command(plot)
-main.add_command(leave_out_command)
-main.add_command(explain)
-main.add_command(train)
-main.add_command(calibrate)
-main.add_command(compare)
-main.add_command(denoise)
+if __name__ == "__main__":
+    main()

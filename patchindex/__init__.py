@@ -1,37 +1,8 @@
-"""What a patch is, and how to find it: image sets, patch geometry, kernels, and the index."""
+"""What a patch is, and how to find it: image sets, patch geometry, kernels, and the index.
 
-import torch  # noqa: F401 - before faiss: the second OpenMP runtime to load must be that of faiss
+Names are imported when they are first asked for, as `__init__.pyi` says: torch takes seconds.
+"""
 
-from patchindex.device import Device
-from patchindex.errors import UserError
-from patchindex.geometry import BorderSignature, Boundary, PatchGeometry
-from patchindex.images import ImageSet
-from patchindex.index import IndexConfig, PatchIndex, build_index
-from patchindex.records import PosteriorRecord
-from patchindex.windows import windows_at
+import lazy_loader
 
-__all__ = [
-    "BorderSignature",
-    "Boundary",
-    "Device",
-    "ImageSet",
-    "IndexConfig",
-    "PatchGeometry",
-    "PatchIndex",
-    "PosteriorRecord",
-    "UserError",
-    "build_index",
-    "cluster",
-    "crew",
-    "device",
-    "environment",
-    "errors",
-    "geometry",
-    "images",
-    "npy",
-    "paths",
-    "progress",
-    "records",
-    "step_store",
-    "windows_at",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import torch  # isort: skip - before faiss: its OpenMP runtime must be the first to load
 import faiss
-import torch
 
 from patchindex.errors import KernelError
 from patchindex.kernels.backend import BACKEND, has_triton

@@ -14,6 +14,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from patchindex.crew import LOCAL, Crew
+from patchindex.datasets import load_images
 from patchindex.device import Device, default_device
 from patchindex.errors import DatasetError
 from patchindex.image_arrays import Crop, Layout, channels_first, checked_labels
@@ -113,8 +114,6 @@ class ImageSet:
                 dataset's own default ("center" for CelebA, else "none").
             limit: keep the first so many images.
         """
-        from patchindex.datasets import load_images  # noqa: PLC0415 - imports torchvision: seconds
-
         found = load_images(source, resolution=resolution, crop=crop, limit=limit)
         names = tuple(printable(name) for name in found.class_names)
         images = cls.from_array(

@@ -1,28 +1,8 @@
-"""Score machines, sampling with them, and studies of them beside trained networks."""
+"""Score machines, sampling with them, and studies of them beside trained networks.
 
-from sampler.machines import ELSMachine, ISMachine, LSMachine
-from sampler.posterior import Posterior
-from sampler.score_machine import ScoreMachine
-from sampler.trajectory import SampleResult, Transition, sample, sample_steps, trajectory
+Names are imported when they are first asked for, as `__init__.pyi` says: torch takes seconds.
+"""
 
-__all__ = [
-    "ELSMachine",
-    "ISMachine",
-    "LSMachine",
-    "Posterior",
-    "SampleResult",
-    "ScoreMachine",
-    "Transition",
-    "denoiser",
-    "errors",
-    "machines",
-    "noise",
-    "posterior",
-    "run",
-    "sample",
-    "sample_steps",
-    "scales",
-    "schedule",
-    "score_machine",
-    "trajectory",
-]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

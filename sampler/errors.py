@@ -2,7 +2,7 @@
 
 import reprlib
 
-from patchindex import UserError
+from patchindex.errors import UserError
 
 _SHORT = reprlib.Repr()
 _SHORT.maxlevel, _SHORT.maxlist = 2, 3  # a small file may nest references into a value of gigabytes

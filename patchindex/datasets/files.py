@@ -18,7 +18,6 @@ from einops import rearrange
 from jaxtyping import UInt8
 from numpy import ndarray
 from PIL import Image, ImageOps
-from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from patchindex.datasets.resize import Size, report_shapes, stack_resized
 from patchindex.errors import DatasetError
@@ -27,6 +26,8 @@ from patchindex.image_arrays import Crop, LoadedImages
 logger = logging.getLogger(__name__)
 
 HIDDEN = (".", "__MACOSX")  # macOS puts a `._photo.jpg` that is no image beside each photo.jpg
+# as torchvision's ImageFolder has them
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N")
 # what Pillow raises on damaged files, by format and place of the damage
 DAMAGE = (
@@ -108,7 +109,7 @@ def _is_image(entry: "os.DirEntry[str]") -> bool:
             f"{path} is a link to {path.readlink()}, which does not exist. "
             "Mend the link or take it away."
         )
-    if path.suffix.lower() not in IMG_EXTENSIONS:
+    if path.suffix.lower() not in IMAGE_SUFFIXES:
         return False
     if not entry.is_file():
         raise DatasetError(
@@ -278,7 +279,7 @@ def list_images(root: Path) -> ImageListing:
     if not files:
         raise DatasetError(
             f"there is no image in {root}. "
-            f"Files with these suffixes are looked for: {', '.join(IMG_EXTENSIONS)}."
+            f"Files with these suffixes are looked for: {', '.join(IMAGE_SUFFIXES)}."
         )
     loose = [path for path in files if path.parent == root]
     if len(loose) == len(files):

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from jaxtyping import Int, UInt8
 from numpy import ndarray
-from torchvision import datasets
 
 from patchindex.datasets.cards import DatasetCard, card_names, load_card
 from patchindex.datasets.celeba import read_celeba
@@ -143,6 +142,9 @@ def _by_hand(card: DatasetCard) -> str:
 
 def _fetch(name: str, root: Path) -> None:
     """Let torchvision download a dataset into `root`, and check what it got."""
+    # it takes seconds to import, which no command should wait for that downloads nothing
+    from torchvision import datasets  # noqa: PLC0415
+
     match name:
         case "mnist":
             datasets.MNIST(root, train=True, download=True)

@@ -11,8 +11,6 @@ import torch
 from einops import rearrange
 from jaxtyping import UInt8
 from numpy import ndarray
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2.functional import resize
 
 from patchindex.errors import DatasetError
 from patchindex.image_arrays import Crop
@@ -123,6 +121,10 @@ def resize_images(
     n, c, *old_size = pixels.shape
     if (*old_size,) == size:
         return pixels
+    # torchvision takes seconds to import, which no command should wait for that resizes nothing
+    from torchvision.transforms import InterpolationMode  # noqa: PLC0415
+    from torchvision.transforms.v2.functional import resize  # noqa: PLC0415
+
     resized = allocate((n, c, *size))
     step = max(1, BLOCK_BYTES // (c * max(size[0] * size[1], old_size[0] * old_size[1])))
     for start in range(0, n, step):

@@ -1,5 +1,7 @@
 """The index: inverted lists of every legal patch, built, stored, searched and verified."""
 
+import torch  # noqa: F401 - before faiss: the second OpenMP runtime to load must be that of faiss
+
 from patchindex.index.build import build_index
 from patchindex.index.config import IndexConfig
 from patchindex.index.patch_index import DEFAULT_NPROBE, PatchIndex, Pickled, reopen

@@ -35,10 +35,10 @@ def run(out: Path, *arguments: object) -> Result:
     "command",
     [
         *(
-            sampler.commands[name]
+            sampler.load(name)
             for name in ("run", "verify", "compare", "calibrate", "denoise", "leave-out")
         ),
-        patchindex.commands["query"],
+        patchindex.load("query"),
     ],
     ids=lambda command: command.name,
 )

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from interruptible import start_interruptible
 from small_index import array_checksums, build_small, small_images
 
-import cli.patchindex
+import cli.patchindex_build
 from cli.patchindex import main
 from patchindex import ImageSet
 from patchindex.index.build import build_index
@@ -98,7 +98,7 @@ def test_our_own_bugs_show_their_traceback(monkeypatch):
     def fail(*_, **__):
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(cli.patchindex, "build_index", fail)
+    monkeypatch.setattr(cli.patchindex_build, "build_index", fail)
     assert isinstance(run("build", *FEW).exception, RuntimeError)
 
 

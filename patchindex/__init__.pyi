@@ -1,0 +1,47 @@
+from . import (
+    cluster,
+    crew,
+    device,
+    environment,
+    errors,
+    geometry,
+    images,
+    npy,
+    paths,
+    progress,
+    records,
+    step_store,
+)
+from .device import Device
+from .errors import UserError
+from .geometry import BorderSignature, Boundary, PatchGeometry
+from .images import ImageSet
+from .index import IndexConfig, PatchIndex, build_index
+from .records import PosteriorRecord
+from .windows import windows_at
+
+__all__ = [
+    "BorderSignature",
+    "Boundary",
+    "Device",
+    "ImageSet",
+    "IndexConfig",
+    "PatchGeometry",
+    "PatchIndex",
+    "PosteriorRecord",
+    "UserError",
+    "build_index",
+    "cluster",
+    "crew",
+    "device",
+    "environment",
+    "errors",
+    "geometry",
+    "images",
+    "npy",
+    "paths",
+    "progress",
+    "records",
+    "step_store",
+    "windows_at",
+]
