@@ -3,22 +3,33 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
+from cli.attributed_pictures import ask, format_pictures, page_of
 from cli.options import device_options, index_option, schedule_option, threads_option
 from cli.training_set import open_index
 from patchindex.device import Device
 from patchindex.environment import set_threads
+from patchindex.index import PatchIndex
 from sampler.attribution.nearest_patches import LookupConfig
+from sampler.attribution.picture_folder import picture_result
 from sampler.attribution.pixel_query import Answer, PixelQuery, answer
 from sampler.errors import OutputError, SamplerConfigError
+from sampler.results.json_files import write_json
 from sampler.results.output import check_writable, write_file
+from sampler.results.picture_result import PictureConfig
 
 DEFAULTS = LookupConfig()
 LOOKUP = ("k", "label", "nprobe", "exact")
 PICTURES = (".png", ".svg")
+REPORTS = (".json", ".html")
+# what asks for one pixel, and what for all
+OF_A_PIXEL = ("pixel", "scale", "t", "noise_seed", "schedule", "k", "nprobe", "as_json")
+OF_ALL = ("resize",)
 
 
 @click.command()
@@ -27,8 +38,14 @@ PICTURES = (".png", ".svg")
     "--image", required=True, type=click.Path(path_type=Path), metavar="FILE",
     help="PNG, JPEG or .npy of one image, of the size of the index's images.",
 )  # fmt: skip
-@click.option("--pixel", required=True, metavar="Y,X", help="Row and column, from 0.")
-@click.option("--scale", required=True, type=int, metavar="P", help="Patch size in the index.")
+@click.option("--pixel", metavar="Y,X", help="Row and column, from 0.")
+@click.option("--scale", type=int, metavar="P", help="Patch size in the index.")
+@click.option(
+    "--all", "whole", is_flag=True,
+    help="In place of --pixel and --scale: all pixels at several noise levels, as `sampler explain "
+    "--image`, into --out FILE.json or FILE.html.",
+)  # fmt: skip
+@click.option("--resize", is_flag=True, help="With --all, resize the image to the index's size.")
 @click.option(
     "--t", type=float, metavar="TIME",
     help="Noise level, 0 to 1; the image is the noisy state. [default: no noise]",
@@ -51,28 +68,88 @@ PICTURES = (".png", ".svg")
 @threads_option
 @click.option(
     "--out", type=click.Path(path_type=Path), metavar="FILE.png",
-    help="Draw the window, and each source in its training image.",
+    help="Draw the window, and each source in its training image; with --all the report.",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def query(
     *,
     index_path: Path | None,
     image: Path,
+    whole: bool,
+    device: Device,
+    threads: int | None,
+    out: Path | None,
+    **settings: Any,
+) -> None:
+    """Show the nearest source patches of a pixel, and the posterior weight of each."""
+    _refuse(whole=whole)
+    if whole:
+        check_report(out, image)
+    if threads is not None:
+        set_threads(threads)
+    if not whole:
+        query_pixel(index_path, image, device=device, out=out, **settings)
+        return
+    assert out is not None  # noqa: S101 - which was checked
+    index = open_index(index_path, device=device)
+    config = PictureConfig(label=settings["label"], exact=settings["exact"] or None)
+    report(index, image, config, out, resize=settings["resize"])
+
+
+def _refuse(*, whole: bool) -> None:
+    """Raise SamplerConfigError unless the options ask for one pixel, or for all."""
+    context = click.get_current_context()
+    for name in OF_A_PIXEL if whole else OF_ALL:
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            option = f"--{name.removeprefix('as_').replace('_', '-')}"
+            raise SamplerConfigError(
+                f"{option} asks for one pixel, but --all for all of them at several noise levels. "
+                f"Leave out {option} or --all."
+                if whole
+                else f"{option} belongs to --all. Leave it out, or ask for all pixels."
+            )
+    if not whole and None in (context.params["pixel"], context.params["scale"]):
+        raise SamplerConfigError(
+            "give --pixel Y,X and --scale P to ask for one pixel, or --all --out report.json for "
+            "all of them."
+        )
+
+
+def report(
+    index: PatchIndex, image: Path, config: PictureConfig, out: Path, *, resize: bool
+) -> None:
+    """Attribute all pixels, and write the answer for machines or for people."""
+    asked = ask([image], index, config, resize=resize)
+    if out.suffix.lower() == ".json":
+        result = picture_result(asked.found, asked.files, index, with_sources=True)
+        write_file(out, lambda path: write_json(result, path))
+    else:
+        result = picture_result(asked.found, asked.files, index)
+        with TemporaryDirectory(dir=out.parent, prefix=".drawing-") as scratch:
+            page = page_of(asked, result, Path(scratch))
+        write_file(out, lambda path: path.write_text(page.html, "utf-8", "backslashreplace"))
+    for line in format_pictures(result):
+        click.echo(line)
+    click.echo(f"report: {out}")
+
+
+def query_pixel(
+    index_path: Path | None,
+    image: Path,
+    *,
     pixel: str,
     scale: int,
     device: Device,
-    threads: int | None,
     out: Path | None,
     as_json: bool,
     **settings: Any,
 ) -> None:
-    """Show the nearest source patches of a pixel, and the posterior weight of each."""
+    """Answer for one pixel."""
+    del settings["resize"]
     lookup = LookupConfig(**{name: settings.pop(name) for name in LOOKUP})
     asked = PixelQuery(
         image=image, pixel=parse_pixel(pixel), patch_size=scale, lookup=lookup, **settings
     )
-    if threads is not None:
-        set_threads(threads)
     if out is not None:
         check_picture(out, image)
     found = answer(open_index(index_path, device=device), asked, device.place)
@@ -101,12 +178,25 @@ def parse_pixel(text: str) -> tuple[int, int]:
     return y, x
 
 
+def check_report(out: Path | None, image: Path) -> None:
+    """Raise OutputError unless a report can be written there."""
+    if out is None or out.suffix.lower() not in REPORTS:
+        told = "there is no --out" if out is None else f"--out {out} is no report"
+        raise OutputError(f"{told}. With --all, give a name that ends in {' or '.join(REPORTS)}.")
+    _check_file(out, image)
+
+
 def check_picture(out: Path, image: Path) -> None:
     """Raise OutputError unless a picture can be written there."""
     if out.suffix.lower() not in PICTURES:
         raise OutputError(
             f"--out {out} is no picture file. Give a name that ends in {' or '.join(PICTURES)}."
         )
+    _check_file(out, image)
+
+
+def _check_file(out: Path, image: Path) -> None:
+    """Raise OutputError unless a file can be written there."""
     if out.is_dir():
         raise OutputError(f"--out {out} is a folder. Give the name of a file.")
     if out.exists() and image.exists() and out.samefile(image):

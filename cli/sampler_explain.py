@@ -1,48 +1,146 @@
 """`sampler explain`: one HTML file in which people find where each pixel comes from."""
 
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import click
+from click.core import ParameterSource
 
-from cli.options import dataset_option, image_options, index_option
-from cli.training_set import open_run_training_set
+from cli.attributed_pictures import PAGE, ask, check_no_run, format_pictures, write_attribution
+from cli.cluster import cluster_options
+from cli.options import (
+    IMAGE_SETTINGS,
+    dataset_option,
+    device_options,
+    image_options,
+    index_option,
+    options,
+    threads_option,
+)
+from cli.training_set import open_run_training_set, open_training_set
+from patchindex.crew import Crew
+from patchindex.device import Device
+from patchindex.environment import set_threads
 from sampler.attribution.leave_out import REMEDY
 from sampler.attribution.run_folder import held_run
 from sampler.attribution.viewer.page import explain as build_page
 from sampler.errors import SamplerConfigError
-from sampler.results.output import write_whole
+from sampler.results.output import reserve_output, write_whole
+from sampler.results.picture_result import PICTURE_FILE, PictureConfig
+from sampler.schedule import parse_sigmas
 
-PAGE = "explain.html"
+DEFAULTS = PictureConfig()
+OF_A_RUN = ("sample", "samples")
+OF_PICTURES = (
+    "resize", "sigmas", "draws", "seed", "label", "exact", "retrieve", "out", "overwrite"
+)  # fmt: skip
+
+picture_options = options(
+    click.option(
+        "--image", "pictures", multiple=True, type=click.Path(path_type=Path), metavar="FILE",
+        help="A picture of any generator in place of a run: PNG, JPEG or .npy, which may hold "
+        "several. May be repeated.",
+    ),
+    click.option("--resize", is_flag=True, help="Resize an --image to the size of the index."),
+    click.option(
+        "--sigmas", metavar="S,S,...|FILE",
+        default=",".join(f"{sigma:g}" for sigma in DEFAULTS.sigmas), show_default=True,
+        help="Noise levels at which an --image is asked, falling.",
+    ),
+    click.option(
+        "--draws", type=int, metavar="NUMBER", default=DEFAULTS.draws, show_default=True,
+        help="Of noise at each level, over which the answers for an --image are averaged.",
+    ),
+    click.option("--seed", type=int, default=DEFAULTS.seed, show_default=True, help="Of these."),
+    click.option("--label", type=int, help="Class number of the training images for an --image."),
+    click.option("--exact", is_flag=True, help="Sum over every patch for an --image."),
+    click.option(
+        "--retrieve", is_flag=True, help="Retrieve, even if summing every patch is no slower."
+    ),
+    click.option(
+        "--out", type=click.Path(path_type=Path), metavar="DIR",
+        help="Folder for the answer to --image. [default: explained/NAME of the first]",
+    ),
+    click.option("--overwrite", is_flag=True, help="Replace an answer that is there already."),
+)  # fmt: skip
 
 
 @click.command()
-@click.argument("run_dir", metavar="RUN_DIR", type=click.Path(path_type=Path))
+@click.argument("run_dir", metavar="[RUN_DIR]", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--run", "run_option", type=click.Path(path_type=Path), metavar="DIR", help="As RUN_DIR."
+)
+@click.option("--sample", type=int, metavar="I", help="Show this sample of a run alone.")
 @click.option(
     "--samples", metavar="I,I,...", help="Samples to show. [default: as many as 15 MB hold]"
 )
+@picture_options
 @index_option
 @dataset_option
 @image_options
+@cluster_options
+@device_options
+@threads_option
 def explain(
     *,
+    run_dir: Path | None,
+    run_option: Path | None,
+    pictures: tuple[Path, ...],
+    threads: int | None,
+    **settings: Any,
+) -> None:
+    """Write explain.html: where each pixel of a traced run comes from, or of a picture.
+
+    Give the folder of a run that was made with --trace, or --image. The training images are those
+    of the index or dataset that the run used; say where they are now if they have moved. Pictures
+    are held against an index; attribution.json and trace.zarr tell machines what the page shows.
+    """
+    folders = [folder for folder in (run_dir, run_option) if folder is not None]
+    if len(folders) + bool(pictures) != 1:
+        raise SamplerConfigError(
+            "give either the folder of a traced run, as RUN_DIR or with --run, or pictures with "
+            f"--image: {'both' if pictures else 'two folders'} were given."
+            if folders
+            else "nothing was given to explain. Give the folder of a traced run, or --image FILE."
+        )
+    _refuse(OF_A_RUN if pictures else OF_PICTURES, "a run" if pictures else "--image")
+    if threads is not None:
+        set_threads(threads)
+    for name in OF_A_RUN if pictures else OF_PICTURES:
+        settings.pop(name)
+    if pictures:
+        explain_pictures(pictures, **settings)
+    else:
+        settings = {name: settings[name] for name in settings if name not in ("device", "crew")}
+        explain_run(folders[0], **settings)
+
+
+def _refuse(names: tuple[str, ...], owner: str) -> None:
+    """Raise SamplerConfigError if any of these options was given."""
+    context = click.get_current_context()
+    given = [n for n in names if context.get_parameter_source(n) is ParameterSource.COMMANDLINE]
+    if given:
+        raise SamplerConfigError(f"--{given[0]} belongs to {owner}. Leave it out.")
+
+
+def explain_run(
     run_dir: Path,
+    *,
+    sample: int | None,
     samples: str | None,
     index_path: Path | None,
     dataset: str | None,
-    resolution: str | None,
-    crop: str | None,
-    limit: int | None,
+    **which: Any,
 ) -> None:
-    """Write explain.html into the folder of a run that was made with --trace.
-
-    The training images are those of the index or dataset that the run used; say where they are
-    now if they have moved.
-    """
-    wanted = None if samples is None else parse_samples(samples)
+    """Write the page of a run into its folder."""
+    if sample is not None and samples is not None:
+        raise SamplerConfigError("both --sample and --samples were given. Give one of them.")
+    wanted = [sample] if sample is not None else None
+    if samples is not None:
+        wanted = parse_samples(samples)
     with held_run(run_dir) as run:
-        training_set = open_run_training_set(
-            run, index_path, dataset, resolution=resolution, crop=crop, limit=limit
-        )
+        training_set = open_run_training_set(run, index_path, dataset, **which)
         images = training_set.images
         page = build_page(run, images, wanted)
         write_whole(
@@ -54,6 +152,52 @@ def explain(
     click.echo(
         f"{shown}, {page.num_pictures:,} of {page.num_named:,} training images, "
         f"{len(page.html) / 1e6:.1f} MB: {run_dir / PAGE}"
+    )
+
+
+def explain_pictures(
+    pictures: tuple[Path, ...],
+    *,
+    index_path: Path | None,
+    dataset: str | None,
+    device: Device,
+    crew: Crew,
+    out: Path | None,
+    overwrite: bool,
+    resize: bool,
+    **settings: Any,
+) -> None:
+    """Attribute pictures, and write the answer and its page into a folder."""
+    which = {name: settings.pop(name) for name in IMAGE_SETTINGS}
+    config = picture_config(**settings)
+    training_set = open_training_set(index_path, dataset, **which, device=device, crew=crew)
+    folder = out or Path("explained", pictures[0].stem)
+    with reserve_output(folder, overwrite=overwrite, kind=PICTURE_FILE):
+        check_no_run(folder)
+        asked = ask(pictures, training_set, config, resize=resize)
+        result, page = write_attribution(asked, folder)
+    for line in format_pictures(result):
+        click.echo(line)
+    click.echo(
+        f"{len(page.samples)} of {len(result.pictures)} pictures in {result.seconds:.0f} s, "
+        f"{page.num_pictures:,} of {page.num_named:,} training images, "
+        f"{len(page.html) / 1e6:.1f} MB: {folder / PAGE}"
+    )
+
+
+def picture_config(*, sigmas: str, exact: bool, retrieve: bool, **settings: Any) -> PictureConfig:
+    """The settings of an attribution from a command's options.
+
+    Raises:
+        SamplerConfigError: one is out of range, or two do not go together.
+    """
+    if exact and retrieve:
+        raise SamplerConfigError("both --exact and --retrieve were given. Give one of them.")
+    known = {field.name for field in fields(PictureConfig)}
+    return PictureConfig(
+        sigmas=parse_sigmas(sigmas),
+        exact=exact or (False if retrieve else None),
+        **{name: value for name, value in settings.items() if name in known},
     )
 
 

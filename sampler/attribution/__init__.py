@@ -1,14 +1,27 @@
 """Where the pixels of an image come from.
 
-Public modules: `pixel_query` asks for the sources of one pixel, `query_figure` shows them,
-`nearest_patches` searches, `image_file` reads the image; `run_folder` opens a traced run,
-`leave_out` samples it again without its sources, and the package `viewer` writes its page.
+`attribution` asks it of whole pictures, whoever made them. Public modules: `picture` does that,
+`attributed` and `picture_sources` say what comes back, `picture_files` reads the pictures,
+`picture_folder` keeps the answer. `pixel_query` asks for the sources of one pixel, `query_figure`
+shows them, `nearest_patches` searches, `image_file` reads the image; `run_folder` opens a traced
+run, `leave_out` samples it again without its sources, and the package `viewer` writes its page.
 """
 
+from sampler.attribution.attributed import PictureAttribution, PictureAttributions
+from sampler.attribution.picture import attribution
+
 __all__ = [
+    "PictureAttribution",
+    "PictureAttributions",
+    "attributed",
+    "attribution",
     "image_file",
     "leave_out",
     "nearest_patches",
+    "picture",
+    "picture_files",
+    "picture_folder",
+    "picture_sources",
     "pixel_query",
     "query_figure",
     "run_folder",

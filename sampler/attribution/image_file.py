@@ -38,7 +38,7 @@ def read_image(path: Path, images: ImageSet, *, is_state: bool) -> Float[Tensor,
             f"there is no image file {path}. Give a PNG, JPEG or .npy file of one image."
         )
     if path.suffix.lower() == ".npy":
-        return array_image(path, images, is_state=is_state)
+        return array_image(load_array(path), path, images, is_state=is_state)
     if images.channels not in (1, 3):
         raise SamplerConfigError(
             f"the images of {images.name} have {images.channels} channels, which no picture file "
@@ -55,9 +55,11 @@ def read_image(path: Path, images: ImageSet, *, is_state: bool) -> Float[Tensor,
     return to_unit(pixels)[None]
 
 
-def array_image(path: Path, images: ImageSet, *, is_state: bool) -> Float[Tensor, "1 c h w"]:
-    """The image in a .npy file: uint8 values 0..255, or floating point values."""
-    array = channels_first(load_array(path), images, path)
+def array_image(
+    array: ndarray, path: Path, images: ImageSet, *, is_state: bool
+) -> Float[Tensor, "1 c h w"]:
+    """The image in the array of a .npy file: uint8 values 0..255, or floating point values."""
+    array = channels_first(array, images, path)
     if array.dtype == np.uint8:
         return to_unit(np.ascontiguousarray(array))[None]
     if not np.issubdtype(array.dtype, np.floating):

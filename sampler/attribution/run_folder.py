@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -11,9 +13,10 @@ from numpy import ndarray
 
 from patchindex import ImageSet
 from patchindex.errors import DatasetError
+from sampler.attribution.shown import ShownLevel, class_of
 from sampler.errors import SamplerConfigError
 from sampler.results.output import reserve_output
-from sampler.results.run_result import RUN_FILE, Attribution, RunResult, read_run
+from sampler.results.run_result import RUN_FILE, Attribution, RunResult, ScalesResult, read_run
 from sampler.results.trace import Trace
 
 
@@ -99,6 +102,78 @@ class RunFolder:
                 f"the trace in {self.path} is of images of {self.trace.shape[2:]}, but the run's "
                 f"are of {shape}. Sample the run again."
             )
+
+    @property
+    def kind(self) -> Literal["run", "picture"]:
+        """See `Shown`, as for all that follows."""
+        return "run"
+
+    @property
+    def label(self) -> int | None:
+        """The class that was sampled; None for all."""
+        return self.result.config.label
+
+    @property
+    def boundary(self) -> str:
+        """What windows do at the border; whole images never wrap."""
+        config = self.result.config
+        return "zeros" if config.machine == "is" else config.boundary or "zeros"
+
+    @property
+    def compares_whole_images(self) -> bool:
+        """Whether there are no patches."""
+        return self.result.scales.patch_sizes is None
+
+    def title(self, num: int) -> str:
+        """Which machine made what, in a line."""
+        machine, dataset = self.result.config.machine.upper(), self.result.source.dataset
+        return f"{machine} machine over {dataset}: {num} sample{'s' if num > 1 else ''}"
+
+    def levels(self, images: ImageSet) -> tuple[ShownLevel, ...]:
+        """The steps."""
+        whole = 2 * max(images.height, images.width) - 1  # holds the image, wherever its pixel lies
+        return tuple(
+            ShownLevel(t=step.t, sigma=step.sigma, patch_size=step.patch_size or whole)
+            for step in self.result.steps
+        )
+
+    def facts(self, images: ImageSet) -> list[list[str]]:
+        """What determines the samples."""
+        run, config, source = self.result, self.result.config, self.result.source
+        exact = config.exact or config.machine != "els"
+        shape = " x ".join(map(str, source.shape))
+        facts = {
+            "Machine": config.machine.upper(),
+            "Sums": "exact" if exact else f"retrieved: k {config.k}, tail {config.tail}",
+            "Training images": f"{source.num_images:,} of {source.dataset}, {shape}",
+            "Checksum of the images": source.sha256,
+            "Border rule": self.boundary,
+            "Class": class_of(config.label, images),
+            "Patch sizes": _sizes_of(run.scales),
+            "Steps": f"{len(run.steps)}, {config.process}",
+            "Noise": config.noise or f"seed {config.seed}",
+            "Samples in the run": str(config.num),
+            "Seconds": str(timedelta(seconds=round(run.seconds))),
+            "Versions": ", ".join(f"{name} {number}" for name, number in run.versions.items()),
+        }
+        return [[name, value] for name, value in facts.items() if value]
+
+    def words_of(self, number: int) -> dict[str, Any]:  # noqa: ARG002 - all are alike
+        """Nothing else is known of a sample."""
+        return {}
+
+    def pictures(self) -> None:
+        """The last posterior means are the samples."""
+
+
+def _sizes_of(scales: ScalesResult) -> str:
+    """Patch sizes that were compared, what placed them, and which were asked for if others."""
+    if scales.patch_sizes is None:
+        return "whole images are compared"
+    listed = ", ".join(map(str, sorted(set(scales.patch_sizes))))
+    asked = sorted(set(scales.asked) - set(scales.patch_sizes))
+    instead = f"; {', '.join(map(str, asked))} were asked for too" if asked else ""
+    return f"{listed} ({scales.name}{instead})"
 
 
 @contextmanager

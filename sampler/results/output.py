@@ -26,6 +26,7 @@ from sampler.results.audit_result import AUDIT_FILE, AuditResult
 from sampler.results.checkpoint import RUNNING
 from sampler.results.denoise_result import DENOISE_FILE
 from sampler.results.json_files import write_json
+from sampler.results.picture_result import PICTURE_FILE
 from sampler.results.run_result import RUN_FILE, RunResult
 from sampler.results.study_results import (
     CALIBRATE_FILE,
@@ -47,9 +48,12 @@ _HOLDING = {
     CALIBRATE_FILE: "a calibration",
     COMPARE_FILE: "a comparison",
     DENOISE_FILE: "a denoising study",
+    PICTURE_FILE: "attributed pictures",
 }
 # what other commands make of a run, and what would be wrong beside the next one
-_OF_ANOTHER_RUN = ("explain.html", "leave_out*", "steps.png", "steps.svg", "attribution.*")
+_OF_ANOTHER_RUN = (
+    "explain.html", "leave_out*", "steps.png", "steps.svg", "attribution.*", "pictures.npy"
+)  # fmt: skip
 _LOCK, REPLACING, _PLAN = ".lock", ".replacing", ".plan.json"
 # left by a process that was killed
 _SCRATCH = (".writing-*", ".tracing-*")

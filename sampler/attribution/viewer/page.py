@@ -20,7 +20,7 @@ from jaxtyping import Int, Shaped
 from numpy import ndarray
 
 from patchindex import ImageSet
-from sampler.attribution.run_folder import RunFolder
+from sampler.attribution.shown import Shown
 from sampler.attribution.viewer.payload import (
     SHOWN_BYTES,
     chosen_samples,
@@ -34,6 +34,7 @@ SCRIPTS = (
     "elements.js",
     "data.js",
     "words.js",
+    "pictures.js",
     "colors.js",
     "paint.js",
     "views.js",
@@ -115,11 +116,11 @@ class Explanation:
     num_named: int
 
 
-def explain(run: RunFolder, images: ImageSet, wanted: Sequence[int] | None = None) -> Explanation:
-    """The page that shows where each pixel of a run's samples comes from.
+def explain(run: Shown, images: ImageSet, wanted: Sequence[int] | None = None) -> Explanation:
+    """The page that shows where each pixel comes from, of a run's samples or of pictures.
 
     Args:
-        images: what the run was made from.
+        images: the training images.
         wanted: numbers of samples; as many of the first as a page of fair size holds if None.
 
     Raises:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -11,9 +10,8 @@ from numpy import ndarray
 
 from patchindex import ImageSet
 from sampler.attribution.leave_out import read_checks
-from sampler.attribution.run_folder import RunFolder
+from sampler.attribution.shown import Shown
 from sampler.errors import SamplerConfigError
-from sampler.results.run_result import RunResult, SamplerConfig, ScalesResult
 from sampler.results.trace import Trace, check_image_numbers
 
 _FINEST = 65535
@@ -58,7 +56,7 @@ def share_levels(
     return levels.astype(np.uint16), rest.astype(np.uint16)
 
 
-def chosen_samples(run: RunFolder, wanted: Sequence[int] | None) -> list[int]:
+def chosen_samples(run: Shown, wanted: Sequence[int] | None) -> list[int]:
     """The samples that the page shows: those asked for, or as many as a page of fair size holds.
 
     Raises:
@@ -76,7 +74,7 @@ def chosen_samples(run: RunFolder, wanted: Sequence[int] | None) -> list[int]:
 
 
 def make_payload(
-    run: RunFolder, images: ImageSet, samples: Sequence[int]
+    run: Shown, images: ImageSet, samples: Sequence[int]
 ) -> tuple[dict[str, Any], Arrays]:
     """Header and arrays for `render_page`, without the training images' pictures.
 
@@ -100,6 +98,9 @@ def make_payload(
     if np.isfinite(head_mass).all():  # both are unknown where patches were left out
         arrays |= {"head_mass": linear_levels(head_mass, 0.0, 1.0), "standard_error": error}
     arrays |= _source_arrays(trace, at, images)
+    pictures = run.pictures()
+    if pictures is not None:
+        arrays["picture"] = linear_levels(pictures[at], -1.0, 1.0)
     checks = [check for check in read_checks(run.path, images) if check.result.sample in at]
     if checks:
         pairs = ((check.finished, check.without) for check in checks)
@@ -108,21 +109,19 @@ def make_payload(
         ):
             arrays[name] = linear_levels(np.stack(pictures), -1.0, 1.0)
     header = {
-        "title": _title_of(run.result, len(at)),
-        "facts": _facts_of(run.result, images),
+        "kind": run.kind,
+        "title": run.title(len(at)),
+        "facts": run.facts(images),
         "steps": [
-            {
-                "t": step.t,
-                "sigma": step.sigma,
-                "patch_size": step.patch_size or _whole_side(images),
-                "state_range": [-end, end],
-            }
-            for step, end in zip(run.result.steps, ranges, strict=True)
+            asdict(step) | {"state_range": [-end, end]}
+            for step, end in zip(run.levels(images), ranges, strict=True)
         ],
-        "whole_images": run.result.scales.patch_sizes is None,
-        "boundary": _border_of(run.result.config),
+        "whole_images": run.compares_whole_images,
+        "boundary": run.boundary,
         "samples": [
-            {"number": number, "label": run.result.config.label} | asdict(run.attribution[number])
+            {"number": number, "label": run.label}
+            | run.words_of(number)
+            | asdict(run.attribution[number])
             for number in at
         ],
         "leave_out": [
@@ -141,24 +140,9 @@ def make_payload(
         },
         "least_share": _LEAST_SHOWN,
         "class_names": list(images.class_names) or None,
-        "num_training_images": len(images.label_indices(run.result.config.label)),
+        "num_training_images": len(images.label_indices(run.label)),
     }
     return header, arrays
-
-
-def _whole_side(images: ImageSet) -> int:
-    """Side of a window that holds the whole image, wherever its pixel lies."""
-    return 2 * max(images.height, images.width) - 1
-
-
-def _sizes_of(scales: ScalesResult) -> str:
-    """Patch sizes that were compared, what placed them, and which were asked for if others."""
-    if scales.patch_sizes is None:
-        return "whole images are compared"
-    listed = ", ".join(map(str, sorted(set(scales.patch_sizes))))
-    asked = sorted(set(scales.asked) - set(scales.patch_sizes))
-    instead = f"; {', '.join(map(str, asked))} were asked for too" if asked else ""
-    return f"{listed} ({scales.name}{instead})"
 
 
 def _state_ranges(state: Float[ndarray, "s b c h w"]) -> list[float]:
@@ -213,44 +197,3 @@ def picture_arrays(images: ImageSet, numbers: Int[ndarray, " n"], bits: int = 8)
         if labels is None
         else labels.astype(np.int32),
     }
-
-
-def _title_of(run: RunResult, num: int) -> str:
-    """Which machine made what, in a line."""
-    machine, dataset = run.config.machine.upper(), run.source.dataset
-    return f"{machine} machine over {dataset}: {num} sample{'s' if num > 1 else ''}"
-
-
-def _border_of(config: SamplerConfig) -> str:
-    """What windows do at the border; whole images never wrap."""
-    return "zeros" if config.machine == "is" else config.boundary or "zeros"
-
-
-def _class_of(label: int | None, images: ImageSet) -> str:
-    """The class that was sampled; empty for all."""
-    if label is None:
-        return ""
-    names = images.class_names
-    return f"{label}, {names[label]}" if label < len(names) else str(label)
-
-
-def _facts_of(run: RunResult, images: ImageSet) -> list[list[str]]:
-    """What determines the samples, as names and values for people."""
-    config, source = run.config, run.source
-    exact = config.exact or config.machine != "els"
-    shape = " x ".join(map(str, source.shape))
-    facts = {
-        "Machine": config.machine.upper(),
-        "Sums": "exact" if exact else f"retrieved: k {config.k}, tail {config.tail}",
-        "Training images": f"{source.num_images:,} of {source.dataset}, {shape}",
-        "Checksum of the images": source.sha256,
-        "Border rule": _border_of(config),
-        "Class": _class_of(config.label, images),
-        "Patch sizes": _sizes_of(run.scales),
-        "Steps": f"{len(run.steps)}, {config.process}",
-        "Noise": config.noise or f"seed {config.seed}",
-        "Samples in the run": str(config.num),
-        "Seconds": str(timedelta(seconds=round(run.seconds))),
-        "Versions": ", ".join(f"{name} {number}" for name, number in run.versions.items()),
-    }
-    return [[name, value] for name, value in facts.items() if value]

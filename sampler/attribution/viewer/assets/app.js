@@ -12,6 +12,7 @@ const dark = matchMedia("(prefers-color-scheme: dark)");
 class App {
   constructor(run) {
     this.run = run;
+    callPictures(run);
     this.timer = null;
     this.chosenImage = null; // pressed in the list, where `view.image` may only be pointed at
     this.choose = (y, x) => this.change({ y: within(y, run.height), x: within(x, run.width) });
@@ -49,7 +50,8 @@ class App {
         choose: (image) => this.chooseImage(image),
       });
       showTwins(run, view);
-      byId("process-title").textContent = `${sampleName(run, view.sample)}: from noise to image`;
+      showSummary(run, view);
+      byId("process-title").textContent = `${sampleName(run, view.sample)}: from noise to ${isPicture(run) ? "picture" : "image"}`;
       this.chosenImage = null;
       view.image = null;
       press("#samples button", (button) => Number(button.dataset.sample) === view.sample);
@@ -102,7 +104,7 @@ class App {
       onclick: () => this.change({ sample }),
     },
       picture(this.run, this.run.finished(sample)),
-      element("span", { class: "caption", "aria-hidden": "true" }, String(numberOf(this.run, sample))))));
+      element("span", { class: "caption", "aria-hidden": "true" }, captionOf(this.run, sample)))));
   }
 
   listMaps() {
@@ -147,7 +149,7 @@ class App {
       advance();
     }
     this.announce();
-    byId("play").textContent = still.matches ? "Next step" : this.timer === null ? "Play" : "Pause";
+    byId("play").textContent = still.matches ? `Next ${stepWord(this.run)}` : this.timer === null ? "Play" : "Pause";
   }
 
   /** Browsers refuse an address that changes with every pixel on the way. */

@@ -64,8 +64,10 @@ class Run {
     return values.subarray(start, start + size);
   }
 
-  /** The finished image of a sample. */
+  /** The finished image of a sample; a picture itself, where pictures were given. */
   finished(sample) {
+    const size = this.channels * this.numPixels;
+    if (this.has("picture")) return this.arrays.picture.values.subarray(sample * size, (sample + 1) * size);
     return this.levels("mean", this.numSteps - 1, sample);
   }
 

@@ -8,7 +8,9 @@ function showMakers(run, view, { point, choose }) {
   const { images, others, unattributed } = run.header.samples[view.sample];
   const largest = images[0]?.share ?? 1;
   const rest = styleColor("--rest");
-  byId("makers-title").textContent = `Training images that made sample ${numberOf(run, view.sample)}`;
+  byId("makers-title").textContent = isPicture(run)
+    ? `Training images that ${captionOf(run, view.sample)} comes from`
+    : `Training images that made sample ${numberOf(run, view.sample)}`;
   byId("makers").replaceChildren(
     element("div", { class: "whole", "aria-hidden": "true" },
       images.map((maker) => part(colorOfImage(maker.image), maker.share)), part(rest, others)),

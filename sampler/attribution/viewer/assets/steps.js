@@ -5,10 +5,12 @@ const SOURCES_IN_ROW = 3;
 
 /** Fill the table; `go(step)` is called with the step of a row that is chosen. */
 function showSteps(run, view, go) {
-  const heads = ["Step", "t", "σ", "Window", "Effective samples", "Heaviest sources", "Unattributed"];
-  const kinds = ["", "", "wide", "", "wide", "", "wide"];
+  const times = isPicture(run) ? [] : ["t"];
+  const heads = [isPicture(run) ? "Level" : "Step", ...times, "σ", "Window", "Effective samples", "Heaviest sources", "Unattributed"];
+  // without times, a level is known by its noise, which must not be hidden
+  const kinds = ["", ...times.map(() => ""), isPicture(run) ? "" : "wide", "", "wide", "", "wide"];
   const table = element("table", {},
-    element("caption", { class: "unseen" }, "Heaviest sources of the chosen pixel at each step"),
+    element("caption", { class: "unseen" }, `Heaviest sources of the chosen pixel at each ${stepWord(run)}`),
     element("thead", {}, element("tr", {},
       heads.map((head, i) => element("th", { scope: "col", class: kinds[i] }, head)))),
     element("tbody", {}, run.header.steps.map((_, step) => stepRow(run, { ...view, step }, go))));
@@ -19,13 +21,13 @@ function showSteps(run, view, go) {
 function stepRow(run, view, go) {
   const { t, sigma, patch_size: side } = run.header.steps[view.step];
   const button = element("button", {
-    type: "button", "aria-label": `Go to step ${view.step + 1}, t = ${number(t)}`,
+    type: "button", "aria-label": `Go to ${stepWord(run)} ${view.step + 1}, ${t === null ? `σ = ${number(sigma)}` : `t = ${number(t)}`}`,
   }, String(view.step + 1));
   // the whole row may be clicked; the button is what keys and screen readers find
   return element("tr", { "data-step": view.step, onclick: () => go(view.step) },
     element("th", { scope: "row" }, button),
-    element("td", {}, number(t)),
-    element("td", { class: "wide" }, number(sigma)),
+    t === null ? null : element("td", {}, number(t)),
+    element("td", { class: t === null ? "" : "wide" }, number(sigma)),
     element("td", {}, windowName(run, view.step)),
     element("td", { class: "wide" }, number(run.valueAt("effective_sample_size", view))),
     element("td", {}, rowSources(run, view, side)),

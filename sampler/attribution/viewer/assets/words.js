@@ -40,14 +40,21 @@ function numberOf(run, sample) {
   return run.header.samples[sample].number ?? sample;
 }
 
+/** What stands below a small picture of a sample. */
+function captionOf(run, sample) {
+  return run.header.samples[sample].name ?? String(numberOf(run, sample));
+}
+
 function sampleName(run, sample) {
+  if (isPicture(run)) return captionOf(run, sample);
   const name = className(run, run.header.samples[sample].label);
   return `Sample ${numberOf(run, sample)}${name ? `, ${name}` : ""}`;
 }
 
 function stepText(run, step) {
   const { t, sigma } = run.header.steps[step];
-  return `${step + 1} of ${run.numSteps}: t = ${number(t)}, σ = ${number(sigma)}, window ${windowName(run, step)}`;
+  const time = t === null ? "" : `t = ${number(t)}, `;
+  return `${step + 1} of ${run.numSteps}: ${time}σ = ${number(sigma)}, window ${windowName(run, step)}`;
 }
 
 /** Size of what was compared around a pixel at a step. */
@@ -60,7 +67,8 @@ function windowName(run, step) {
 /** What a screen reader says after each choice. */
 function announcement(run, view) {
   const [first] = run.sourcesAt(view);
-  const where = `Sample ${numberOf(run, view.sample)}, step ${view.step + 1} of ${run.numSteps}, ` +
+  const name = isPicture(run) ? captionOf(run, view.sample) : `Sample ${numberOf(run, view.sample)}`;
+  const where = `${name}, ${stepWord(run)} ${view.step + 1} of ${run.numSteps}, ` +
     `row ${view.y}, column ${view.x}. `;
   if (!first) return `${where}No source stands out.`;
   return `${where}Heaviest source: ${imageName(run, first.image)}, ` +
