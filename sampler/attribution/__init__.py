@@ -1,8 +1,8 @@
 """Where the pixels of an image come from.
 
 `attribution` asks it of whole pictures, whoever made them. Public modules: `picture` does that,
-`attributed` and `picture_sources` say what comes back, `picture_files` reads the pictures,
-`picture_folder` keeps the answer. `pixel_query` asks for the sources of one pixel, `query_figure`
+averaging as `draws` says; `attributed` and `picture_sources` say what comes back, `picture_files`
+reads the pictures, `picture_folder` keeps the answer, and `shown` says what a page needs of it. `pixel_query` asks for the sources of one pixel, `query_figure`
 shows them, `nearest_patches` searches, `image_file` reads the image; `run_folder` opens a traced
 run, `leave_out` samples it again without its sources, and the package `viewer` writes its page.
 """
@@ -15,6 +15,7 @@ __all__ = [
     "PictureAttributions",
     "attributed",
     "attribution",
+    "draws",
     "image_file",
     "leave_out",
     "nearest_patches",
@@ -25,4 +26,5 @@ __all__ = [
     "pixel_query",
     "query_figure",
     "run_folder",
+    "shown",
 ]

@@ -42,7 +42,7 @@ from sampler.results.trace import Trace, TraceWriter
 from sampler.run import describe_source
 
 PICTURES = "pictures.npy"
-NAMED_IN_TITLE = 3
+NAMED_IN_TITLE = 2
 _REMEDY = "Attribute the pictures again, `sampler explain --image`."
 
 
@@ -215,7 +215,7 @@ class PictureFolder:
     def title(self, num: int) -> str:
         """Which pictures come from where."""
         names = [picture.name for picture in self.result.pictures]
-        told = f"{num} pictures" if num > NAMED_IN_TITLE else ", ".join(names)
+        told = f"{num} pictures" if num > NAMED_IN_TITLE else " and ".join(names)
         return f"Where {told} come{'' if num > 1 else 's'} from: {self.result.source.title}"
 
     def levels(self, images: ImageSet) -> tuple[ShownLevel, ...]:  # noqa: ARG002 - patches alone

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from jaxtyping import Float
 from numpy import ndarray
@@ -27,6 +27,7 @@ class ShownLevel:
     patch_size: int
 
 
+@runtime_checkable
 class Shown(Protocol):
     """A folder with a trace, and all that a page says of it."""
 

@@ -4,8 +4,6 @@ import json
 import os
 import re
 import shutil
-import zlib
-from base64 import b64decode
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +11,7 @@ import pytest
 import zarr
 from click.testing import CliRunner, Result
 from numpy import ndarray
+from page_file import read_page
 from PIL import Image
 from traced_run import NUM_IMAGES, SAMPLES, SEED, SIDE, STEPS, few_images, traced_run
 
@@ -22,8 +21,6 @@ from sampler import ELSMachine, sample
 from sampler.noise import initial_noise
 from sampler.results.output import reserve_output
 from sampler.results.trace import Trace
-
-KINDS = {"Uint8": "u1", "Uint16": "u2", "Int16": "i2", "Int32": "i4"}
 
 
 def invoke(*arguments: object) -> Result:
@@ -44,21 +41,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run_dir(finished: Path, tmp_path: Path) -> Path:
     """A copy that a test may add to."""
     return shutil.copytree(finished, tmp_path / "run")
-
-
-def read_page(path: Path) -> tuple[dict, dict[str, ndarray]]:
-    """Header and arrays of a page."""
-    html = path.read_text(encoding="utf-8")
-    header = re.search(r'<script type="application/json" id="header">(.*?)</script>', html)[1]
-    arrays = {}
-    for name, kind, shape, text in re.findall(
-        r'data-array="(\w+)" data-kind="(\w+)" data-shape="([\d,]+)">(.*?)</script>', html
-    ):
-        dtype = np.dtype("<" + KINDS[kind])
-        planes = np.frombuffer(zlib.decompress(b64decode(text)), np.uint8)
-        values = planes.reshape(dtype.itemsize, -1).T.copy().view(dtype)
-        arrays[name] = values.reshape([int(size) for size in shape.split(",")])
-    return json.loads(header), arrays
 
 
 def read_pictures(run_dir: Path) -> dict[str, ndarray]:

@@ -30,7 +30,7 @@ function callPictures(run) {
   byId("fit-choice").lastChild.textContent = " Spread the colors over this noise level";
   document.querySelector(".lead").replaceChildren(
     `Which of `, byId("num-training"), ` training images ${several ? "these pictures come" : "this picture comes"} ` +
-    "from, whoever made it: noise was added at several levels, and the window around each pixel was compared " +
+    `from, whoever made ${several ? "them" : "it"}: noise was added at several levels, and the window around each pixel was compared ` +
     "with those of the training images. Choose a pixel to see its sources at every noise level.");
 }
 
