@@ -2,9 +2,10 @@
 
 `attribution` asks it of whole pictures, whoever made them. Public modules: `picture` does that,
 averaging as `draws` says; `attributed` and `picture_sources` say what comes back, `picture_files`
-reads the pictures, `picture_folder` keeps the answer, and `shown` says what a page needs of it. `pixel_query` asks for the sources of one pixel, `query_figure`
-shows them, `nearest_patches` searches, `image_file` reads the image; `run_folder` opens a traced
-run, `leave_out` samples it again without its sources, and the package `viewer` writes its page.
+reads the pictures, `picture_folder` keeps the answer, and `shown` says what a page needs of it.
+`pixel_query` asks for the sources of one pixel, `query_figure` shows them, `nearest_patches`
+searches, `image_file` reads the image; `run_folder` opens a traced run, `leave_out` samples it
+again without its sources, and the package `viewer` writes its page.
 """
 
 from sampler.attribution.attributed import PictureAttribution, PictureAttributions

@@ -12,6 +12,7 @@ from picture_answer import LEFT, LEVELS, RIGHT, answered
 from traced_run import SIDE, few_images
 
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium on PATH")
+SIGMA = "\N{GREEK SMALL LETTER SIGMA}"
 WINDOWS = {
     "desktop": {"viewport": {"width": 1280, "height": 900}},
     "phone": {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True},
@@ -43,7 +44,7 @@ def test_the_words_are_those_of_pictures(page: "sync_api.Page") -> None:
     assert page.locator("#samples-title").inner_text() == "The pictures"
     assert page.locator("label[for=step]").inner_text() == "Noise level"
     assert page.locator("#process-title").inner_text() == "copy.png: from noise to picture"
-    assert page.locator("#step-text").inner_text().startswith("3 of 3: σ = 0.05, window 3")
+    assert page.locator("#step-text").inner_text().startswith(f"3 of 3: {SIGMA} = 0.05, window 3")
     shown = page.locator("main").inner_text().lower()
     for word in ("sample ", "this step", "null", "undefined"):
         assert word not in shown.replace("effective sample size", "")
@@ -68,11 +69,9 @@ def test_the_picture_itself_is_shown_and_its_largest_shares(page: "sync_api.Page
 
 def test_levels_lead_to_the_sources_that_the_file_holds(page: "sync_api.Page", file: Path) -> None:
     _, arrays = read_page(file)
-    assert page.locator("thead th").all_inner_texts()[:2] == ["LEVEL", "Σ"] or (
-        page.locator("thead th").all_inner_texts()[:2] == ["Level", "σ"]
-    )
+    assert page.locator("thead th").all_inner_texts()[:3] == ["Level", SIGMA, "Window"]
     assert page.locator("tbody tr").count() == len(LEVELS)
-    page.get_by_role("button", name="Go to noise level 2, σ = 0.4").click()
+    page.get_by_role("button", name=f"Go to noise level 2, {SIGMA} = 0.4").click()
     shown = shown_sources(page)
     at = (1, 0, SIDE // 2, SIDE // 2)
     listed = arrays["source_image"][at] >= 0
