@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from time import perf_counter
 
+import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from numpy import ndarray
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from patchindex import ImageSet, PatchIndex
 from patchindex.crew import watched
-from patchindex.images import to_unit
+from patchindex.images import shared_tensor, to_unit
 from sampler.attribution.attributed import Level, PictureAttributions
 from sampler.attribution.draws import average_draws
 from sampler.attribution.image_file import SLACK
@@ -127,7 +128,8 @@ def checked_pictures(images: Pictures, training: ImageSet) -> Float[Tensor, "b c
     Raises:
         SamplerConfigError: another shape, type or range, or values that are not finite.
     """
-    values = torch.as_tensor(images).cpu()
+    tensor = images if isinstance(images, Tensor) else shared_tensor(np.ascontiguousarray(images))
+    values = tensor.cpu()
     shape = (training.channels, training.height, training.width)
     if values.ndim != 4 or tuple(values.shape[1:]) != shape or not len(values):
         raise SamplerConfigError(
@@ -153,12 +155,17 @@ def checked_pictures(images: Pictures, training: ImageSet) -> Float[Tensor, "b c
 def picture_machine(training_set: ImageSet | NeighborSearch, config: PictureConfig) -> ELSMachine:
     """The machine that is asked: exact where that was wanted, or is no slower than retrieval."""
     parts = parts_for(training_set) if isinstance(training_set, PatchIndex) else 1
-    k = min(Retrieval.k, len(training_set.images))  # a few images may have fewer patches
+    k = patches_retrieved(training_set.images)
     retrieving = ELSMachine(training_set, seed=config.seed, k=k, parts=parts)
     is_exact = config.exact
     if is_exact is None:
         is_exact = retrieving.exact_is_no_slower(sizes_of(retrieving, config), config.label)
     return ELSMachine(training_set, exact=True) if is_exact else retrieving
+
+
+def patches_retrieved(images: ImageSet) -> int:
+    """As many patches for a pixel as runs retrieve; fewer of a few images, which may lack them."""
+    return min(Retrieval.k, len(images))
 
 
 def sizes_of(machine: ELSMachine, config: PictureConfig) -> tuple[int, ...]:

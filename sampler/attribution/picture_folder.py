@@ -21,6 +21,7 @@ from patchindex.device import describe_device
 from patchindex.environment import library_versions
 from patchindex.errors import DatasetError
 from sampler.attribution.attributed import Level, PictureAttribution, PictureAttributions
+from sampler.attribution.picture import patches_retrieved
 from sampler.attribution.picture_files import PictureFile
 from sampler.attribution.picture_sources import LevelSources
 from sampler.attribution.shown import ShownLevel, class_of
@@ -61,6 +62,7 @@ def picture_result(
     """
     return PictureResult(
         config=found.config,
+        k=patches_retrieved(index.images),
         boundary=index.boundary,
         source=describe_source(index),
         device=describe_device(index.images.device.place),

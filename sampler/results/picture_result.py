@@ -187,7 +187,7 @@ class PictureResult:
 
     schema_version: Natural = 1
     config: PictureConfig
-    k: Count = Retrieval.k
+    k: Count
     tail: Count = Retrieval.tail
     region_share: Annotated[float, Between(0, LARGEST)] = REGION_SHARE
     boundary: Text
