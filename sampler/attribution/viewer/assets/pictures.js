@@ -3,7 +3,7 @@
 
 const NAMED_IN_SUMMARY = 3;
 const PICTURE_WORDS = {
-  "#state-view figcaption": "The picture with noise added",
+  "#state-view figcaption": "With noise added",
   "label[for=step]": "Noise level",
   ".panel h4": "Where it comes from at this noise level",
   "#steps-title": "This pixel at each noise level",
@@ -25,6 +25,7 @@ function stepWord(run) {
 function callPictures(run) {
   if (!isPicture(run)) return;
   for (const [place, words] of Object.entries(PICTURE_WORDS)) document.querySelector(place).textContent = words;
+  byId("samples").classList.add("pictures"); // whose names need more room than numbers
   const several = run.numSamples > 1;
   byId("samples-title").textContent = several ? "The pictures" : "The picture";
   byId("fit-choice").lastChild.textContent = " Spread the colors over this noise level";
