@@ -1,7 +1,6 @@
 """A set of training images: uint8 pixels, labels, class names, and the hash that names them."""
 
 import hashlib
-import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -17,6 +16,7 @@ from patchindex.crew import LOCAL, Crew
 from patchindex.datasets import load_images
 from patchindex.device import Device, default_device
 from patchindex.errors import DatasetError
+from patchindex.file_names import image_title, one_line, printable
 from patchindex.image_arrays import Crop, Layout, channels_first, checked_labels
 
 HASH_BLOCK_IMAGES = 4096
@@ -171,6 +171,28 @@ class ImageSet:
             digest.update(np.ascontiguousarray(self.labels, dtype="<i8").data)
         return digest.hexdigest()
 
+    def file_name(self, image: int) -> str | None:
+        """The printable name of an image's file, below the folder; None if images have no names.
+
+        Raises:
+            StoreError: the index that holds them is damaged.
+        """
+        return None if self.names is None else printable(self.names[image])
+
+    def title(self, image: int, longest: int | None = None) -> str:
+        """What people call an image; see `patchindex.file_names.image_title`."""
+        return image_title(image, self.file_name(image), longest)
+
+    def label_of(self, image: int) -> int | None:
+        """The class number of an image; None without labels."""
+        return None if self.labels is None else int(self.labels[image])
+
+    def class_name(self, label: int | None) -> str | None:
+        """The printable name of a class; None for None, and where classes have no names."""
+        if label is None or not 0 <= label < len(self.class_names):
+            return None
+        return one_line(self.class_names[label])
+
     def label_indices(self, label: int | None) -> Int[ndarray, " m"]:
         """Positions of the images with this label, ascending; of all images for None.
 
@@ -247,11 +269,6 @@ class ImageSet:
             images=True,
         )
         return self.with_label(label).tensor if kept is None else kept
-
-
-def printable(name: str) -> str:
-    """The name with escapes for the bytes that are not UTF-8, as no page or picture takes those."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def to_unit(pixels: UInt8[ndarray, "*shape"] | UInt8[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:

@@ -19,14 +19,8 @@ from sampler.estimator import KeptHead, parts_for
 from sampler.machines import ELSMachine, ISMachine, LSMachine
 from sampler.noise import initial_noise, load_noise
 from sampler.results.checkpoint import Checkpoint
-from sampler.results.run_result import (
-    ClusterResult,
-    RunResult,
-    RunStep,
-    SamplerConfig,
-    ScalesResult,
-    SourceResult,
-)
+from sampler.results.run_result import RunResult, RunStep, SamplerConfig
+from sampler.results.source_result import ClusterResult, ScalesResult, SourceResult
 from sampler.results.trace import SOURCES_PER_PIXEL, TraceWriter
 from sampler.scales import ChosenScales, choose_scales
 from sampler.schedule import NoiseLevels, Step, plan_steps

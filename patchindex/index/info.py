@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from patchindex.file_names import one_line
 from patchindex.index.snapshot import Snapshot
 from patchindex.index.store import num_bytes
 
@@ -50,7 +51,7 @@ class IndexInfo:
 
     def lines(self) -> Iterator[str]:
         """The numbers for people; what cannot be shown of a name is escaped."""
-        return map(_printable, self._lines())
+        return map(one_line, self._lines())
 
     def _lines(self) -> Iterator[str]:
         n, c, h, w = self.images
@@ -75,11 +76,6 @@ class IndexInfo:
                 f"{scale.explained_variance:>8.1%} {scale.bytes_per_patch:>12.1f} "
                 f"{scale.seconds:>8.0f}"
             )
-
-
-def _printable(text: str) -> str:
-    """The text, where control characters and halves of characters are escaped."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def describe_index(snapshot: Snapshot) -> IndexInfo:

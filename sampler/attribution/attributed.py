@@ -11,7 +11,7 @@ from torch import Tensor
 from patchindex import ImageSet, PatchGeometry
 from sampler.attribution.picture_sources import LevelSources, MeanSources
 from sampler.posterior import Posterior
-from sampler.results.picture_result import NINE_TENTHS, PictureConfig, file_name, images_to
+from sampler.results.picture_result import NINE_TENTHS, PictureConfig, images_to
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -191,8 +191,8 @@ def _shares(levels: Sequence[LevelAttribution], training: ImageSet) -> tuple[Tra
         found.append(
             TrainingShare(
                 image=image,
-                name=file_name(training, image),
-                label=None if training.labels is None else int(training.labels[image]),
+                name=training.file_name(image),
+                label=training.label_of(image),
                 share=sum(by_level) / len(levels),
                 by_level=by_level,
             )

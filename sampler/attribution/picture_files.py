@@ -12,7 +12,8 @@ from torch import Tensor
 
 from patchindex import ImageSet
 from patchindex.datasets import decode_image, resize_images
-from patchindex.images import printable, to_unit
+from patchindex.file_names import printable
+from patchindex.images import to_unit
 from patchindex.npy import is_file
 from sampler.attribution.image_file import array_image, load_array
 from sampler.errors import SamplerConfigError

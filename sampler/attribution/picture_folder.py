@@ -38,7 +38,8 @@ from sampler.results.picture_result import (
     TrainingImage,
     read_pictures,
 )
-from sampler.results.run_result import Attribution, ClusterResult
+from sampler.results.run_result import Attribution
+from sampler.results.source_result import ClusterResult
 from sampler.results.trace import Trace, TraceWriter
 from sampler.run import describe_source
 

@@ -12,7 +12,6 @@ from patchindex import ImageSet, PatchGeometry, windows_at
 from patchindex.geometry import locate
 from patchindex.images import to_unit
 from sampler.errors import SamplerConfigError
-from sampler.results.picture_result import file_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -93,8 +92,8 @@ class LevelSources:
         window = windows_at(whole, range(y, y + 1), range(x, x + 1), self.geometry)[0, 0, 0]
         return SourcePatch(
             image=number,
-            name=file_name(images, number),
-            label=None if images.labels is None else int(images.labels[number]),
+            name=images.file_name(number),
+            label=images.label_of(number),
             y=y,
             x=x,
             weight=weight,

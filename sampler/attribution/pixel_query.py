@@ -43,6 +43,9 @@ class Source:
         distance: Euclidean, between the windows in [-1, 1] data units.
         weight: its share of the posterior.
         label: class of the image; None without labels.
+        name: its file, as `patchindex.file_names` shows it, whose `file_of` finds it again; None
+            for images without files of their own.
+        class_name: of the label; None without one.
     """
 
     image: int
@@ -51,6 +54,8 @@ class Source:
     distance: float
     weight: float
     label: int | None
+    name: str | None = None
+    class_name: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,7 +180,9 @@ def _located(
             x=x,
             distance=distance,
             weight=weight,
-            label=None if images.labels is None else int(images.labels[image]),
+            label=images.label_of(image),
+            name=images.file_name(image),
+            class_name=images.class_name(images.label_of(image)),
         )
         for (image, y, x), distance, weight in zip(
             places, distances.tolist(), weights.tolist(), strict=True

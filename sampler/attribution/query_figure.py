@@ -16,19 +16,22 @@ from numpy import ndarray
 from torch import Tensor
 
 from patchindex import BorderSignature, ImageSet, PatchGeometry, windows_at
+from patchindex.file_names import one_line, shortened
 from patchindex.images import to_unit
 from sampler.attribution.pixel_query import Answer, Provenance, Source, Tie
 from sampler.results.style import BLUE, GREY, ORANGE, STYLE
 
-HEADER = f"{'image':>9} {'y':>4} {'x':>4} {'distance':>10} {'weight':>9} {'alike':>11}  class"
+HEADER = f"{'image':>9} {'y':>4} {'x':>4} {'distance':>10} {'weight':>9} {'alike':>11}  "
+_LONGEST_NAME = 34  # characters of a file's name over its picture
 
 
 def provenance_lines(provenance: Provenance, images: ImageSet) -> Iterator[str]:
     """What was asked, a row for each source, the share of all others, and how sure this is."""
     yield question_line(provenance, images)
-    yield HEADER
+    classes = max(len("class"), *(len(class_of(source)) for source in provenance.sources))
+    yield f"{HEADER}{'class':<{classes}}  {'file' if images.names is not None else ''}".rstrip()
     for source, tie in with_ties(provenance):
-        yield table_row(source, tie, images)
+        yield table_row(source, tie, classes)
     error = provenance.standard_error
     yield f"{'others':>9} {'':>20} {share_of(provenance.unattributed):>9}" + (
         f" +- {share_of(error)}" if error else ""
@@ -52,7 +55,7 @@ def question_line(provenance: Provenance, images: ImageSet) -> str:
     noise = f"sigma {provenance.sigma:.3g}" if provenance.sigma else "no noise"
     return (
         f"pixel ({y}, {x}), {s}x{s} window, {provenance.border}, {noise}: "
-        f"{provenance.num_patches:,} legal patches in {images.name}"
+        f"{provenance.num_patches:,} legal patches in {one_line(images.name)}"
     )
 
 
@@ -62,11 +65,12 @@ def with_ties(provenance: Provenance) -> Iterator[tuple[Source, Tie]]:
     yield from zip(provenance.sources, ties, strict=True)
 
 
-def table_row(source: Source, tie: Tie, images: ImageSet) -> str:
-    """One source."""
+def table_row(source: Source, tie: Tie, class_width: int) -> str:
+    """One source; its file last, whose name may be long."""
     return (
         f"{source.image:>9} {source.y:>4} {source.x:>4} {source.distance:>10.4f} "
-        f"{share_of(source.weight):>9} {alike_of(tie):>11}  {class_of(source, images)}"
+        f"{share_of(source.weight):>9} {alike_of(tie):>11}  "
+        f"{class_of(source):<{class_width}}  {source.name or ''}"
     ).rstrip()
 
 
@@ -75,12 +79,11 @@ def alike_of(tie: Tie) -> str:
     return f"{tie.patches:,}{'+' if tie.at_least else ''}"
 
 
-def class_of(source: Source, images: ImageSet) -> str:
+def class_of(source: Source) -> str:
     """Name of the source's class, or its number; nothing without labels."""
     if source.label is None:
         return ""
-    named = source.label < len(images.class_names)
-    return images.class_names[source.label] if named else str(source.label)
+    return str(source.label) if source.class_name is None else source.class_name
 
 
 def share_of(weight: float) -> str:
@@ -118,11 +121,11 @@ def draw_query(part: SubFigure, found: Answer) -> None:
     whole, window = part.subplots(2, 1)
     show_image(whole, found.state[0])
     outline(whole, (y, x), found, ORANGE)
-    whole.set_title(Path(query.image).name)
+    whole.set_title(shortened(one_line(query.image.name), _LONGEST_NAME))
     noise = "no noise" if query.t is None else f"t = {query.t:g}, sigma {provenance.sigma:.3g}"
-    whole.set_xlabel(noise, loc="left")
+    mark_place(whole, (y, x), noise)
     show_window(window, found.state, (y, x), found, ORANGE)
-    window.set_xlabel(provenance.border, loc="left")
+    mark_offsets(window, found, f"{provenance.border}; rows and columns from the pixel")
 
 
 def draw_sources(
@@ -133,7 +136,7 @@ def draw_sources(
     count = len(provenance.sources)
     part.suptitle(
         f"{'Nearest' if provenance.complete else 'Nearest found'} of "
-        f"{provenance.num_patches:,} patches in {Path(found.training.name).name}"
+        f"{provenance.num_patches:,} patches in {one_line(Path(found.training.name).name)}"
         f"{f', first {len(shown)} of {count}' if count > len(shown) else ''}\n"
         f"all others together weigh {share_of(provenance.unattributed)}",
         x=0.01, ha="left", size=11,
@@ -147,7 +150,7 @@ def draw_sources(
         draw_source(whole, patch, found, source)
         below = f"distance {source.distance:.3f}\nweight {share_of(source.weight)}"
         alike = f", {alike_of(tie)} alike" if tie.patches > 1 else ""
-        whole.set_xlabel(below + alike, loc="left")
+        mark_place(whole, (source.y, source.x), below + alike)
 
 
 def draw_source(whole: Axes, patch: Axes, found: Answer, source: Source) -> None:
@@ -159,9 +162,37 @@ def draw_source(whole: Axes, patch: Axes, found: Answer, source: Source) -> None
     show_image(whole, image[0])
     outline(whole, place, found, BLUE)
     show_window(patch, image, place, found, BLUE)
-    name = class_of(source, found.training)
-    whole.set_title(f"image {source.image}{f', {name}' if name else ''}")
+    kind = shortened(class_of(source), _LONGEST_NAME)
+    file = "" if source.name is None else f"\n{shortened(source.name, _LONGEST_NAME)}"
+    whole.set_title(f"image {source.image}{f', {kind}' if kind else ''}{file}", fontsize=9)
     patch.set_title(f"at ({source.y}, {source.x})", color=GREY, fontsize=8)
+    mark_offsets(patch, found)
+
+
+def mark_place(panel: Axes, place: tuple[int, int], below: str) -> None:
+    """The row and column of a window's center on the axes of an image, and words below them."""
+    y, x = place
+    panel.set_xticks([x], [f"column {x}"])
+    panel.set_yticks([y], [f"row {y}"], rotation=90, va="center")
+    panel.set_xlabel(below, loc="left")
+    small_axes(panel)
+
+
+def mark_offsets(panel: Axes, found: Answer, below: str = "") -> None:
+    """Rows and columns of a window, from its center."""
+    radius = geometry_of(found).radius
+    marks = [-radius, 0, radius] if radius else [0]
+    places = [mark + radius for mark in marks]
+    panel.set_xticks(places, [f"{mark:+d}" if mark else "0" for mark in marks])
+    panel.set_yticks(places, [f"{mark:+d}" if mark else "0" for mark in marks])
+    panel.set_xlabel(below, loc="left")
+    small_axes(panel)
+
+
+def small_axes(panel: Axes) -> None:
+    """Short ticks with small numbers: the picture matters more."""
+    panel.tick_params(length=2, labelsize=6.5, pad=1.5, colors=GREY)
+    panel.xaxis.label.set_fontsize(8)
 
 
 def show_image(panel: Axes, image: Float[Tensor, "c h w"]) -> None:

@@ -16,7 +16,8 @@ from patchindex.errors import DatasetError
 from sampler.attribution.shown import ShownLevel, class_of
 from sampler.errors import SamplerConfigError
 from sampler.results.output import reserve_output
-from sampler.results.run_result import RUN_FILE, Attribution, RunResult, ScalesResult, read_run
+from sampler.results.run_result import RUN_FILE, Attribution, RunResult, read_run
+from sampler.results.source_result import ScalesResult
 from sampler.results.trace import Trace
 
 

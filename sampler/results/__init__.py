@@ -1,9 +1,9 @@
 """What a command leaves in its folder: typed results, the trace, tables and figures.
 
 Public modules: `run_result`, `study_results`, `audit_result`, `denoise_result` and
-`picture_result` say what each JSON file holds, `json_files` reads, checks and writes any of them,
-`trace` is the store of traced runs and pictures, `output` writes a folder in one stroke,
-`checkpoint` keeps what a run has done so far.
+`picture_result` say what each JSON file holds, with `source_result`, which they share;
+`json_files` reads, checks and writes any of them, `trace` is the store of traced runs and
+pictures, `output` writes a folder in one stroke, `checkpoint` keeps what a run has done so far.
 `tables`, `step_figures`, `study_figures`, `denoise_figure`, `attribution_figures`, `style` and
 `plot_folder` show results.
 Figures are imported where they are drawn, as matplotlib takes long to load.
@@ -20,6 +20,7 @@ __all__ = [
     "picture_result",
     "plot_folder",
     "run_result",
+    "source_result",
     "step_figures",
     "study_figures",
     "study_results",

@@ -16,12 +16,8 @@ from sampler.results.json_files import (
     Versions,
     read_json,
 )
-from sampler.results.run_result import (
-    SamplerConfig,
-    ScalesResult,
-    SourceResult,
-    complete_settings,
-)
+from sampler.results.run_result import SamplerConfig, complete_settings
+from sampler.results.source_result import ScalesResult, SourceResult
 from sampler.results.study_results import PosteriorComparison, WorstAndMedian
 
 AUDIT_FILE = "audit.json"

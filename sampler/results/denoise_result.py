@@ -19,7 +19,8 @@ from sampler.results.json_files import (
     Versions,
     read_json,
 )
-from sampler.results.run_result import SamplerConfig, ScalesResult, SourceResult
+from sampler.results.run_result import SamplerConfig
+from sampler.results.source_result import ScalesResult, SourceResult
 
 DENOISE_FILE = "denoise.json"
 NORMAL_95 = 1.96  # standard deviations on either side that hold 95 % of a normal distribution

@@ -7,7 +7,6 @@ from typing import Annotated
 
 from pydantic import Field
 
-from patchindex.images import ImageSet, printable
 from sampler.errors import SamplerConfigError
 from sampler.estimator import Retrieval
 from sampler.noise import check_seed
@@ -28,7 +27,8 @@ from sampler.results.json_files import (
     read_json,
     wrong,
 )
-from sampler.results.run_result import Attribution, ClusterResult, ImageShare, SourceResult
+from sampler.results.run_result import Attribution, ImageShare
+from sampler.results.source_result import ClusterResult, SourceResult
 from sampler.schedule import LARGEST_SIGMA, checked_sigmas
 
 PICTURE_FILE = "attribution.json"
@@ -163,7 +163,7 @@ class PictureReport:
         rest = sum((image.share for image in self.images[_SHOWN_IMAGES:]), 0.0)
         return Attribution(
             images=tuple(
-                ImageShare(image=image.image, share=image.share, label=image.label)
+                ImageShare(image=image.image, share=image.share, label=image.label, name=image.name)
                 for image in shown
             ),
             others=self.others + rest,
@@ -235,8 +235,3 @@ def images_to(part: float, shares: Sequence[float]) -> int:
             return number
         total += share
     return len(shares)
-
-
-def file_name(images: ImageSet, image: int) -> str | None:
-    """The printable name of a training image's file; None where images have no names."""
-    return None if images.names is None else printable(images.names[image])

@@ -1,6 +1,6 @@
 """What determines a run, and what `run.json` holds of it, whichever version wrote that."""
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from math import nan
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -9,7 +9,6 @@ from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from patchindex import Boundary
-from patchindex.crew import Crew
 from patchindex.geometry import nearest_scale
 from sampler.errors import SamplerConfigError
 from sampler.estimator import Retrieval, check_numbers
@@ -27,12 +26,9 @@ from sampler.results.json_files import (
     Label,
     Measure,
     Natural,
-    Shape,
     Share,
     Should,
-    Size,
     SizeOrNull,
-    SizesOrNull,
     Text,
     TextOrNull,
     Versions,
@@ -40,14 +36,13 @@ from sampler.results.json_files import (
     read_json,
     wrong,
 )
-from sampler.scales import ChosenScales
+from sampler.results.source_result import ClusterResult, ScalesResult, SourceResult
 from sampler.schedule import LARGEST_SIGMA, NoiseLevels, check_steps, checked_sigmas
 from sampler.trajectory import Sampler
 
 RUN_FILE = "run.json"
 # 1, which bears no number, has the patch sizes that were asked for in place of those compared
 SCHEMA_VERSION = 2
-_LONGEST_NAME = 60
 ADDED_SETTINGS = (
     "strict_scales", "scales", "steps", "reference_steps", "parts", "sigmas", "sampler"
 )  # fmt: skip
@@ -133,80 +128,6 @@ def complete_settings(config: object) -> object:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ScalesResult:
-    """Scales of a run.
-
-    Attributes:
-        name, asked, patch_sizes, sigmas: see `sampler.scales.ChosenScales`; without patch sizes
-            whole images are compared.
-    """
-
-    name: Text
-    asked: tuple[Size, ...]
-    patch_sizes: SizesOrNull
-    sigmas: tuple[Amount, ...] | None = None
-
-    @classmethod
-    def of(cls, chosen: ChosenScales) -> "ScalesResult":
-        """The scales that were chosen."""
-        sizes = tuple(size for size in chosen.patch_sizes if size is not None)
-        return cls(
-            name=chosen.name, asked=chosen.asked, patch_sizes=sizes or None, sigmas=chosen.sigmas
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SourceResult:
-    """What samples were made from, enough to find it again.
-
-    Attributes:
-        index, index_scales: path and patch sizes of the index; None without one.
-        dataset, num_images: name of the training set, and how many images it has.
-        shape: channels, height and width of the images.
-        crop: how they were cut; None in runs of versions that did not tell.
-        sha256: checksum of the images.
-    """
-
-    index: TextOrNull
-    index_scales: SizesOrNull
-    dataset: Text
-    num_images: Natural
-    shape: Shape
-    crop: TextOrNull = None
-    sha256: Text
-
-    @property
-    def title(self) -> str:
-        """Name and number of the images."""
-        name = Path(self.dataset).name
-        if len(name) > _LONGEST_NAME:  # for which a figure has no room
-            name = f"{name[: _LONGEST_NAME - 3]}..."
-        return f"{name}, {self.num_images:,} images"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClusterResult:
-    """Who did the work.
-
-    Attributes:
-        workers: how many there were in the end.
-        lost: names of those that went away.
-        kernels, devices: of all; more than one kind of each, if they were mixed.
-    """
-
-    workers: Count
-    lost: tuple[Text, ...]
-    kernels: tuple[Text, ...]
-    devices: tuple[Text, ...]
-
-    @classmethod
-    def of(cls, crew: Crew) -> "ClusterResult | None":
-        """The crew, unless it is this process."""
-        told = crew.report()
-        return None if told is None else cls(**asdict(told))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class RunStep:
     """A step; see `sampler.trajectory.StepReport`.
 
@@ -231,11 +152,19 @@ class RunStep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageShare:
-    """A training image's share of a sample, averaged over the steps."""
+    """A training image's share of a sample, averaged over the steps.
+
+    Attributes:
+        name: its file, as `patchindex.file_names` shows it, whose `file_of` finds it again; None
+            for images without files of their own, and in runs of versions that did not tell.
+        class_name: of the label; None without one, and in runs of versions that did not tell.
+    """
 
     image: Count
     share: Share
     label: Label
+    name: TextOrNull = None
+    class_name: TextOrNull = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,12 +27,8 @@ from sampler.results.json_files import (
     Versions,
     read_json,
 )
-from sampler.results.run_result import (
-    SamplerConfig,
-    ScalesResult,
-    SourceResult,
-    complete_settings,
-)
+from sampler.results.run_result import SamplerConfig, complete_settings
+from sampler.results.source_result import ScalesResult, SourceResult
 from sampler.scales import BY_SIGMA, SCHEDULE
 
 VERIFY_FILE, CALIBRATE_FILE, COMPARE_FILE = "verify.json", "calibrate.json", "compare.json"

@@ -67,6 +67,7 @@ class TraceWriter:
         self.seconds = 0.0
         self.total = total
         self._images, self._num_steps, self._done = images, num_steps, done
+        images.file_name(0)  # refuses names that are damaged before all steps are done
         shape = {"height": images.height, "width": images.width}
         if done:
             self._store = StepStore.open(path, mode="r+")
@@ -111,7 +112,7 @@ class TraceWriter:
         """For each sample, the training images with the largest shares, averaged over the steps."""
         assert self.total is not None  # noqa: S101 - there is at least one step
         mean = replace(self.total, share=self.total.share / self._num_steps)
-        shares, labels = _heaviest(mean, _IMAGES_PER_SAMPLE, len(self._images)), self._images.labels
+        shares = _heaviest(mean, _IMAGES_PER_SAMPLE, len(self._images))
         for numbers, sample_shares, others, unattributed in zip(
             shares.numbers.tolist(),
             shares.shares.tolist(),
@@ -123,7 +124,9 @@ class TraceWriter:
                 ImageShare(
                     image=image,
                     share=share,
-                    label=None if labels is None else int(labels[image]),
+                    label=self._images.label_of(image),
+                    name=self._images.file_name(image),
+                    class_name=self._images.class_name(self._images.label_of(image)),
                 )
                 for image, share in zip(numbers, sample_shares, strict=True)
                 if share > 0

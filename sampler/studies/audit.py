@@ -25,7 +25,8 @@ from sampler.exact import sum_exactly
 from sampler.machines import checked_patch_size
 from sampler.posterior import Posterior
 from sampler.results.audit_result import AuditedStep, AuditResult, AuditSettings, AuditSummary
-from sampler.results.run_result import SamplerConfig, ScalesResult
+from sampler.results.run_result import SamplerConfig
+from sampler.results.source_result import ScalesResult
 from sampler.results.study_results import TARGET_R2
 from sampler.run import describe_source, steps_of
 from sampler.scales import ChosenScales

@@ -22,7 +22,8 @@ from sampler.errors import SamplerConfigError
 from sampler.networks import NetworkDenoiser, as_network, check_fit, matching_boundary
 from sampler.noise import initial_noise
 from sampler.results.output import write_comparison
-from sampler.results.run_result import MachineName, SamplerConfig, ScalesResult
+from sampler.results.run_result import MachineName, SamplerConfig
+from sampler.results.source_result import ScalesResult
 from sampler.results.study_results import (
     Agreement,
     CompareResult,

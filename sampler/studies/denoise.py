@@ -34,7 +34,8 @@ from sampler.results.denoise_result import (
 )
 from sampler.results.json_files import write_json
 from sampler.results.output import write_whole
-from sampler.results.run_result import SamplerConfig, ScalesResult
+from sampler.results.run_result import SamplerConfig
+from sampler.results.source_result import ScalesResult
 from sampler.run import boundary_of, describe_source
 from sampler.scales import choose_scales
 from sampler.schedule import plan_steps

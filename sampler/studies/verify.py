@@ -24,7 +24,8 @@ from sampler.estimator import LARGEST_K_HAT, CarriedHead
 from sampler.machines import checked_patch_size
 from sampler.noise import initial_noise
 from sampler.posterior import Posterior
-from sampler.results.run_result import SamplerConfig, ScalesResult
+from sampler.results.run_result import SamplerConfig
+from sampler.results.source_result import ScalesResult
 from sampler.results.study_results import (
     TARGET_R2,
     FinalComparison,

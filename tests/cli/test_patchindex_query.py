@@ -17,7 +17,7 @@ from patchindex.paths import index_path
 from sampler.noise import initial_noise
 from sampler.schedule import alpha_bar
 
-KEYS = {"image", "y", "x", "distance", "weight", "label"}
+KEYS = {"image", "y", "x", "distance", "weight", "label", "name", "class_name"}
 
 
 @pytest.fixture(scope="module")

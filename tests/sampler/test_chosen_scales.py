@@ -9,7 +9,8 @@ from small_index import build_small, small_images
 
 from patchindex import ImageSet, PatchIndex, UserError
 from sampler import ELSMachine, ISMachine, LSMachine
-from sampler.results.run_result import ScalesResult, with_compared_sizes
+from sampler.results.run_result import with_compared_sizes
+from sampler.results.source_result import ScalesResult
 from sampler.scales import choose_scales, default_scales, placement, published_scales, spread
 
 

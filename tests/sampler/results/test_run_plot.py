@@ -14,10 +14,9 @@ from sampler.results.run_result import (
     RunResult,
     RunStep,
     SamplerConfig,
-    ScalesResult,
-    SourceResult,
     TraceResult,
 )
+from sampler.results.source_result import ScalesResult, SourceResult
 from sampler.results.step_figures import steps_figure
 from sampler.results.study_figures import verification_figure
 from sampler.results.study_results import (
