@@ -1,5 +1,6 @@
 """`sampler leave-out`: a sample again, without the training images that made it."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from patchindex import ImageSet
 from patchindex.crew import Crew
 from patchindex.device import Device
 from patchindex.environment import set_threads
+from patchindex.file_names import image_title
 from sampler.attribution.leave_out import REMEDY, LeaveOutConfig, keep_check, leave_out
 from sampler.attribution.run_folder import held_run
 from sampler.results.output import write_whole
@@ -93,10 +95,21 @@ def write_picture(found: LeaveOut, images: ImageSet, folder: Path) -> Path:
     return folder / name
 
 
+def listed(words: str, numbers: Sequence[int], names: Sequence[str] | None) -> list[str]:
+    """The images by number in a line; each in its own with the name of its file if it has one."""
+    if names is None:
+        return [f"{words}: images {', '.join(map(str, numbers))}"]
+    return [
+        f"{words}:",
+        *(f"  {image_title(*image)}" for image in zip(numbers, names, strict=True)),
+    ]
+
+
 def format_check(result: LeaveOutResult) -> list[str]:
     """The check in words."""
     lines = [
-        f"left out: images {', '.join(map(str, result.removed))}",
+        *listed("left out", result.removed, result.removed_names),
+        *listed("for comparison", result.compared, result.compared_names),
         f"the sample moved by {result.distance:.4f} (root mean square, from -1 to 1); "
         f"leaving out as many others moved it by {result.control_distance:.4f}",
     ]

@@ -107,7 +107,7 @@ def run(
             checkpoint=checkpoint,
         )
         result = finished.result
-        write_run(result, finished.samples, folder, finished.trace_path)
+        write_run(result, finished.samples, folder, finished.trace_path, plan.machine.images)
     if config.tolerance is not None:
         click.echo(format_methods(result.steps, config.tolerance))
     if result.trace is not None:

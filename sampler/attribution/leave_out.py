@@ -106,6 +106,8 @@ def leave_out(
         exact=config.exact or not run.result.is_retrieved,
         removed=tuple(removed),
         compared=tuple(compared),
+        removed_names=_files_of(removed, images),
+        compared_names=_files_of(compared, images),
         distance=_rms(without, kept),
         control_distance=_rms(control, kept),
         at_pixel=None
@@ -117,6 +119,12 @@ def leave_out(
         ),
     )
     return LeaveOut(result=result, finished=kept, without=without, control=control)
+
+
+def _files_of(numbers: Sequence[int], images: ImageSet) -> tuple[str, ...] | None:
+    """Printable names of the images' files; None if they have none."""
+    names = [name for number in numbers if (name := images.file_name(number)) is not None]
+    return tuple(names) if images.names is not None else None
 
 
 def _heaviest_images(named: Int[ndarray, " n"], config: LeaveOutConfig) -> list[int]:
@@ -290,6 +298,12 @@ def _check_numbers(result: LeaveOutResult, images: ImageSet, where: str, path: P
     for name, (numbers, limit) in limits.items():
         if any(number >= limit for number in numbers):
             raise wrong(numbers, f"whole numbers from 0 to {limit - 1}", f"{where}.{name}", path)
+    for name, names, numbers in (
+        ("removed_names", result.removed_names, result.removed),
+        ("compared_names", result.compared_names, result.compared),
+    ):
+        if names is not None and len(names) != len(numbers):
+            raise wrong(names, f"a list of {len(numbers)} names", f"{where}.{name}", path)
 
 
 def _unreadable(path: Path, why: str) -> SamplerConfigError:

@@ -8,11 +8,13 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 from numpy import ndarray
 
 from patchindex import ImageSet
+from patchindex.file_names import one_line, shortened
 from patchindex.images import to_unit
 from sampler.results.run_result import Attribution, ImageShare, RunResult
 from sampler.results.study_results import LeaveOut
@@ -21,17 +23,31 @@ from sampler.results.style import BLUE, GREY, ORANGE, SKY, STYLE
 MOST_SHOWN = 24
 _HEAVIEST, _OTHERS, _UNATTRIBUTED = BLUE, SKY, "#cccccc"
 _BAR, _HEADING = 0.42, 1.5  # inches
+_PICTURE, _ROW = 0.72, 1.22  # inches: a small picture's longer side, and a row with pictures
+_MOST_PICTURES = 7  # of the heaviest images of a sample
+_LONGEST_WORD = 18  # characters below a small picture
 _MARGIN, _DIGIT = 0.006, 0.0095  # of the panel's width, that a number and each digit of it need
 _ROOM = 1.45  # of the longest bar, for the numbers beside it
-_COLUMNS, _TILE, _CHECK_HEADING = 5, 2.1, 0.7  # inches
+_COLUMNS, _TILE, _CHECK_HEADING = 5, 2.4, 0.7  # inches
+_LONGEST_FILE = 32  # characters over a picture
 
 
-def attribution_figure(run: RunResult) -> Figure:
-    """On the left all of each sample, on the right the heaviest training images one by one."""
+def attribution_figure(
+    run: RunResult,
+    samples: Float[ndarray, "b c h w"] | None = None,
+    images: ImageSet | None = None,
+) -> Figure:
+    """Each sample, all of its weight, and the heaviest training images one by one.
+
+    Args:
+        samples: of the run, if they are at hand, in [-1, 1].
+        images: that it was made from, if they are at hand; else numbers stand for their pictures.
+    """
     attribution = run.trace.attribution if run.trace is not None else ()
     shown = attribution[:MOST_SHOWN]
     with mpl.rc_context(STYLE | {"axes.grid": False}):
-        size = (12, _HEADING + _BAR * len(shown))
+        height = _BAR if samples is None and images is None else _ROW
+        size = (12, _HEADING + height * len(shown))
         figure = Figure(figsize=size, layout="constrained")
         title = f"{run.source.title}: which of them made each sample, mean over the steps" + (
             f", first {MOST_SHOWN} of {len(attribution)} samples" * (shown != attribution)
@@ -44,15 +60,97 @@ def attribution_figure(run: RunResult) -> Figure:
             fontweight="bold",
             parse_math=False,  # a name with a dollar is no formula
         )
-        whole, heaviest = figure.subplots(1, 2, sharey=True, width_ratios=[1, 1.8])
+        whole, heaviest = figure.subplots(1, 2, sharey=True, width_ratios=[1, 2.2])
         _draw_whole(whole, shown)
-        _draw_heaviest(heaviest, shown)
+        if images is None:
+            _draw_heaviest(heaviest, shown)
+        else:
+            _draw_pictures(heaviest, shown, images)
         whole.set_yticks(range(len(shown)), [f"sample {number}" for number in range(len(shown))])
         whole.set_ylim(len(shown) - 0.5, -0.5)
         for panel in (whole, heaviest):
             panel.tick_params(axis="y", length=0)
             panel.spines["left"].set_visible(False)
+        if samples is not None:
+            _draw_samples(whole, samples[: len(shown)])
     return figure
+
+
+def _draw_samples(panel: Axes, samples: Float[ndarray, "b c h w"]) -> None:
+    """Each sample left of its bar, above its number."""
+    for row, sample in enumerate(samples):
+        _place(panel, sample, (-0.16, row - 0.08), ("axes fraction", "data"))
+    panel.set_yticks(panel.get_yticks(), [""] * len(panel.get_yticks()))
+    for row in range(len(samples)):
+        panel.annotate(
+            f"sample {row}", (-0.16, row + 0.26), xycoords=("axes fraction", "data"),
+            ha="center", va="top", annotation_clip=False,
+        )  # fmt: skip
+
+
+def _place(
+    panel: Axes,
+    image: Float[ndarray, "c h w"],
+    place: tuple[float, float],
+    coordinates: str | tuple[str, str] = "data",
+) -> None:
+    """A small picture of an image in [-1, 1] around a place, of one size on every paper."""
+    picture = OffsetImage(
+        np.broadcast_to(_levels(image), (3, *image.shape[1:])).transpose(1, 2, 0),
+        zoom=72 * _PICTURE / max(image.shape[1:]),
+        interpolation="nearest",
+    )
+    panel.add_artist(
+        AnnotationBbox(
+            picture, place, xycoords=coordinates, pad=0, annotation_clip=False,
+            bboxprops={"edgecolor": "#bbbbbb", "linewidth": 0.6},
+        )
+    )  # fmt: skip
+
+
+def _levels(image: Float[ndarray, "c h w"]) -> Float[ndarray, "c h w"]:
+    """The values from 0 to 1; those beyond are clipped."""
+    levels: Float[ndarray, "c h w"] = (image.clip(-1, 1) + 1) / 2
+    return levels
+
+
+def _draw_pictures(panel: Axes, samples: Sequence[Attribution], images: ImageSet) -> None:
+    """The heaviest training images of each sample, with number, share, file and class."""
+    for row, sample in enumerate(samples):
+        for slot, image in enumerate(sample.images[:_MOST_PICTURES]):
+            pixels = to_unit(images.tensor[image.image : image.image + 1])[0].numpy()
+            _place(panel, pixels, (slot + 0.5, row - 0.14))
+            panel.text(
+                slot + 0.5, row + 0.19, _words_of(image), ha="center", va="top", size=6.5,
+                linespacing=1.15, parse_math=False,
+            )  # fmt: skip
+        if not sample.images:
+            panel.text(0.15, row, "none was named", va="center", color=GREY)
+    panel.set_xlim(0, _MOST_PICTURES)
+    panel.set_xticks([])
+    panel.spines["bottom"].set_visible(False)
+    panel.set_title(
+        "the heaviest: number of the training image, its share of the weight; file; class"
+        if images.names is not None
+        else "the heaviest: number of the training image, its share of the weight; class"
+    )
+
+
+def _words_of(image: ImageShare) -> str:
+    """Number and share of a training image, its file's own name, its class."""
+    lines = [f"{image.image}: {100 * image.share:.2g}%"]
+    if image.name is not None:
+        file = shortened(one_line(image.name.rpartition("/")[2]), 2 * _LONGEST_WORD)
+        lines += [file[:_LONGEST_WORD], file[_LONGEST_WORD:]][: 1 + (len(file) > _LONGEST_WORD)]
+    return "\n".join([*lines, *_class_line(image)])
+
+
+def _class_line(image: ImageShare) -> list[str]:
+    """Name of its class, or its number; nothing without labels."""
+    if image.label is None:
+        return []
+    name = image.class_name
+    return [str(image.label) if name is None else shortened(one_line(name), _LONGEST_WORD)]
 
 
 def _draw_whole(panel: Axes, samples: Sequence[Attribution]) -> None:
@@ -96,7 +194,9 @@ def _draw_cells(panel: Axes, row: int, images: Sequence[ImageShare], limit: floa
         shade = 0.45 if rank % 2 else 0.3
         panel.barh(row, share, left=start, height=0.75, color=_HEAVIEST, alpha=shade, lw=0)
         if share / limit > _MARGIN + _DIGIT * len(number):
-            below = "" if image.label is None else f"\n{image.label}"
+            # a class whose name the cell has no room for is clipped to its first letters
+            room = int((share / limit - _MARGIN) / _DIGIT)
+            below = "".join(f"\n{shortened(kind, max(2, room))}" for kind in _class_line(image))
             panel.text(start + share / 2, row, number + below, ha="center", va="center", size=7.5)
         else:
             beside.append(number)
@@ -122,8 +222,9 @@ def leave_out_figure(found: LeaveOut, images: ImageSet) -> Figure:
         )  # fmt: skip
         axes = figure.subplots(rows, _COLUMNS, squeeze=False)
         largest = max(
-            np.abs(twin - found.finished).max() for twin in (found.without, found.control)
+            float(np.abs(twin - found.finished).max()) for twin in (found.without, found.control)
         )
+        largest = largest or 1.0  # where nothing changed
         for twin, panels, name, distance in (
             (found.without, axes[0, 1:3], "without them", result.distance),
             (
@@ -135,23 +236,47 @@ def leave_out_figure(found: LeaveOut, images: ImageSet) -> Figure:
         ):
             _show(panels[0], twin, name)
             difference = (twin - found.finished).mean(axis=0)
-            panels[1].imshow(difference, cmap="RdBu_r", vmin=-largest, vmax=largest)
+            drawn = panels[1].imshow(difference, cmap="RdBu_r", vmin=-largest, vmax=largest)
             panels[1].set_title(f"difference, RMS {distance:.3f}")
+            bar = figure.colorbar(
+                drawn, ax=panels[1], location="bottom", fraction=0.08, ticks=[-largest, 0, largest],
+                format="%.2g",
+            )  # fmt: skip
+            bar.set_label("darker or lighter (image: -1 to 1)", fontsize=7)
+            bar.ax.tick_params(labelsize=6.5, length=2)
         _show(axes[0, 0], found.finished, "the sample")
         for panel, number in zip(axes[1:].flat, shown, strict=False):
-            _show(panel, to_unit(images.tensor[number : number + 1])[0].numpy(), f"image {number}")
+            title = f"image {number}"
+            label = images.label_of(number)
+            if label is not None:
+                title += f", {images.class_name(label) or label}"
+            if (file := images.file_name(number)) is not None:
+                title += f"\n{shortened(file.rpartition('/')[2], _LONGEST_FILE)}"
+            _show(panel, to_unit(images.tensor[number : number + 1])[0].numpy(), title, fontsize=8)
         if pixel is not None:
             for panel in axes[0]:
                 panel.add_patch(
                     Rectangle((pixel[1] - 0.5, pixel[0] - 0.5), 1, 1, fill=False, ec=ORANGE, lw=1.5)
                 )
-        for panel in axes.flat:
+        for panel in axes[1:].flat[len(shown) :]:
             panel.set_axis_off()
+        for panel in axes.flat:
+            _number_pixels(panel)
         return figure
 
 
-def _show(panel: Axes, image: Float[ndarray, "c h w"], title: str) -> None:
+def _number_pixels(panel: Axes) -> None:
+    """Rows and columns along a picture, small: the picture matters more."""
+    for axis, name in ((panel.xaxis, "column"), (panel.yaxis, "row")):
+        axis.set_major_locator(MaxNLocator(4, integer=True))
+        axis.set_label_text(name, fontsize=7)
+    panel.tick_params(labelsize=6.5, length=2, colors=GREY)
+
+
+def _show(
+    panel: Axes, image: Float[ndarray, "c h w"], title: str, fontsize: float | None = None
+) -> None:
     """An image in [-1, 1], pixel by pixel."""
-    picture = ((image.clip(-1, 1) + 1) / 2).transpose(1, 2, 0)
+    picture = _levels(image).transpose(1, 2, 0)
     panel.imshow(picture[..., 0] if len(image) == 1 else picture, cmap="gray", vmin=0, vmax=1)
-    panel.set_title(title)
+    panel.set_title(title, fontsize=fontsize)

@@ -19,6 +19,7 @@ from numpy import ndarray
 from PIL import Image
 from torch import Tensor
 
+from patchindex import ImageSet
 from patchindex.images import to_uint8
 from patchindex.paths import locked_folder, sync
 from sampler.errors import OutputError
@@ -126,13 +127,20 @@ def settle_output(folder: Path) -> None:
 
 
 def write_run(
-    result: RunResult, samples: Float[Tensor, "b c h w"], folder: Path, trace: Path | None = None
+    result: RunResult,
+    samples: Float[Tensor, "b c h w"],
+    folder: Path,
+    trace: Path | None = None,
+    images: ImageSet | None = None,
 ) -> None:
     """Write samples.npy, samples.png, the trace if there is one and, last, run.json.
+
+    With a trace and the images also attribution.png, which shows the images of each sample.
 
     Args:
         samples: in [-1, 1].
         trace: moves into the folder from here.
+        images: that the run was made from.
 
     Raises:
         OutputError: the disk is full or the folder went away.
@@ -141,6 +149,13 @@ def write_run(
         "samples.npy": lambda path: np.save(path, samples.cpu().numpy()),
         "samples.png": lambda path: save_png(image_grid(samples), path),
     }
+    if trace is not None and images is not None:
+        # matplotlib takes most of a second to import, which no other run should wait for
+        from sampler.results.attribution_figures import attribution_figure  # noqa: PLC0415
+        from sampler.results.style import save_figure  # noqa: PLC0415
+
+        figure = attribution_figure(result, samples.float().cpu().numpy(), images)
+        files["attribution.png"] = lambda path: save_figure(figure, path)
     files[RUN_FILE] = lambda path: write_json(result, path)
     if trace is not None:  # after all that a full disk may refuse: it is there only once
         files[TRACE] = trace.rename

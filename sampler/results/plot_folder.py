@@ -4,10 +4,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
+from patchindex import ImageSet, PatchIndex, UserError
 from sampler.errors import ResultsError
 from sampler.results.audit_result import AUDIT_FILE, read_audit
 from sampler.results.output import reserve_output, settle_output, write_whole
-from sampler.results.run_result import RUN_FILE, read_run
+from sampler.results.run_result import RUN_FILE, RunResult, read_run
 from sampler.results.study_results import VERIFY_FILE, read_verification
 
 if TYPE_CHECKING:
@@ -94,7 +99,37 @@ def _draw_run(path: Path) -> dict[str, "Figure"]:
 
     run = read_run(path)
     figures = {"steps": steps_figure(run)}
-    return figures | ({} if run.trace is None else {_ATTRIBUTION: attribution_figure(run)})
+    if run.trace is not None:
+        samples, images = _samples_at_hand(path.parent, run), _images_at_hand(run)
+        figures[_ATTRIBUTION] = attribution_figure(run, samples, images)
+    return figures
+
+
+def _samples_at_hand(folder: Path, run: RunResult) -> Float[ndarray, "b c h w"] | None:
+    """The samples of a run, if they can be read."""
+    try:
+        samples = np.load(folder / "samples.npy", allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    wanted = (run.config.num, *run.source.shape)
+    if not isinstance(samples, ndarray) or samples.dtype != np.float32 or samples.shape != wanted:
+        return None
+    found: Float[ndarray, "b c h w"] = np.nan_to_num(samples)
+    return found
+
+
+def _images_at_hand(run: RunResult) -> ImageSet | None:
+    """The training images, if the index that they were read from is still where it was.
+
+    Datasets are not loaded: that may take minutes, or a download.
+    """
+    if run.source.index is None:
+        return None
+    try:
+        images = PatchIndex.open(Path(run.source.index)).images
+    except UserError:
+        return None
+    return images if images.sha256 == run.source.sha256 else None
 
 
 def _draw_verification(path: Path) -> dict[str, "Figure"]:

@@ -326,6 +326,9 @@ class LeaveOutResult:
         pixel: row and column whose images were left out; None for those of the whole sample.
         exact: the twins are sums over every patch.
         removed, compared: numbers of the images that were left out, and of those for comparison.
+        removed_names, compared_names: their files, in the same order, as `patchindex.file_names`
+            shows them, whose `file_of` finds them again; None for images without files of their
+            own, and in checks of versions that did not tell.
         at_pixel: the pixel, if there is one.
     """
 
@@ -334,6 +337,8 @@ class LeaveOutResult:
     exact: Flag = False
     removed: Annotated[tuple[Count, ...], Field(min_length=1)]
     compared: Annotated[tuple[Count, ...], Field(min_length=1)]
+    removed_names: tuple[Text, ...] | None = None
+    compared_names: tuple[Text, ...] | None = None
     distance: Amount
     control_distance: Amount
     at_pixel: PixelValues | None = None
