@@ -107,9 +107,10 @@ def listed(words: str, numbers: Sequence[int], names: Sequence[str] | None) -> l
 
 def format_check(result: LeaveOutResult) -> list[str]:
     """The check in words."""
+    names = result.compared_names
     lines = [
         *listed("left out", result.removed, result.removed_names),
-        *listed("for comparison", result.compared, result.compared_names),
+        *(listed("for comparison", result.compared, names) if names else ()),
         f"the sample moved by {result.distance:.4f} (root mean square, from -1 to 1); "
         f"leaving out as many others moved it by {result.control_distance:.4f}",
     ]

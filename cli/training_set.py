@@ -9,6 +9,7 @@ from patchindex import ImageSet, PatchIndex
 from patchindex.crew import LOCAL, Crew
 from patchindex.device import Device
 from patchindex.errors import StoreError
+from patchindex.file_names import one_line
 from patchindex.paths import finished_indices
 from sampler.attribution.run_folder import RunFolder
 from sampler.errors import SamplerConfigError
@@ -85,7 +86,8 @@ def chosen_line(index: PatchIndex, count: int) -> str:
     which = "the only one" if count == 1 else f"the newest of {count}"
     n, c, h, w = info.images
     return (
-        f"index: {index.path}, {which}: {info.dataset}, {n:,} images of {c} x {h} x {w}, scales "
+        f"index: {one_line(str(index.path))}, {which}: {one_line(info.dataset)}, "
+        f"{n:,} images of {c} x {h} x {w}, scales "
         f"{', '.join(map(str, index.scales))}, built {info.created}; --index PATH chooses another"
     )
 

@@ -20,6 +20,7 @@ from patchindex import ImageSet, PatchIndex
 from patchindex.device import describe_device
 from patchindex.environment import library_versions
 from patchindex.errors import DatasetError
+from patchindex.file_names import one_line
 from sampler.attribution.attributed import Level, PictureAttribution, PictureAttributions
 from sampler.attribution.picture import patches_retrieved
 from sampler.attribution.picture_files import PictureFile
@@ -235,7 +236,7 @@ class PictureFolder:
         facts = {
             "Pictures": ", ".join(_file_words(picture) for picture in result.pictures),
             "Sums": "exact" if config.exact else f"retrieved: k {result.k}, tail {result.tail}",
-            "Training images": f"{source.num_images:,} of {source.dataset}, {shape}",
+            "Training images": f"{source.num_images:,} of {one_line(source.dataset)}, {shape}",
             "Checksum of the images": source.sha256,
             "Border rule": result.boundary,
             "Class": class_of(config.label, images),

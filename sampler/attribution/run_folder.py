@@ -13,6 +13,7 @@ from numpy import ndarray
 
 from patchindex import ImageSet
 from patchindex.errors import DatasetError
+from patchindex.file_names import one_line
 from sampler.attribution.shown import ShownLevel, class_of
 from sampler.errors import SamplerConfigError
 from sampler.results.output import reserve_output
@@ -127,7 +128,8 @@ class RunFolder:
 
     def title(self, num: int) -> str:
         """Which machine made what, in a line."""
-        machine, dataset = self.result.config.machine.upper(), self.result.source.dataset
+        machine = self.result.config.machine.upper()
+        dataset = one_line(self.result.source.dataset)
         return f"{machine} machine over {dataset}: {num} sample{'s' if num > 1 else ''}"
 
     def levels(self, images: ImageSet) -> tuple[ShownLevel, ...]:
@@ -146,7 +148,7 @@ class RunFolder:
         facts = {
             "Machine": config.machine.upper(),
             "Sums": "exact" if exact else f"retrieved: k {config.k}, tail {config.tail}",
-            "Training images": f"{source.num_images:,} of {source.dataset}, {shape}",
+            "Training images": f"{source.num_images:,} of {one_line(source.dataset)}, {shape}",
             "Checksum of the images": source.sha256,
             "Border rule": self.boundary,
             "Class": class_of(config.label, images),

@@ -95,5 +95,5 @@ def class_of(label: int | None, images: ImageSet) -> str:
     """The class that was asked for; empty for all."""
     if label is None:
         return ""
-    names = images.class_names
-    return f"{label}, {names[label]}" if label < len(names) else str(label)
+    name = images.class_name(label)
+    return str(label) if name is None else f"{label}, {name}"

@@ -252,7 +252,7 @@ def leave_out_figure(found: LeaveOut, images: ImageSet) -> Figure:
                 title += f", {images.class_name(label) or label}"
             if (file := images.file_name(number)) is not None:
                 title += f"\n{shortened(file.rpartition('/')[2], _LONGEST_FILE)}"
-            _show(panel, to_unit(images.tensor[number : number + 1])[0].numpy(), title, fontsize=8)
+            _show(panel, to_unit(images.tensor[number : number + 1])[0].numpy(), title, 8.0)
         if pixel is not None:
             for panel in axes[0]:
                 panel.add_patch(

@@ -48,7 +48,7 @@ def denoise_figure(result: DenoiseResult) -> Figure:
 def _draw_errors(panel: Axes, result: DenoiseResult) -> None:
     """A line and a band for each denoiser, and the error of leaving the noise where it is."""
     sigmas = _shared_axis(panel, result)
-    panel.set_title("mean squared error of the posterior mean")
+    panel.set(title="mean squared error of the posterior mean", ylabel="squared image units")
     for name, levels in result.levels.items():
         _draw_line(panel, name, sigmas, [level.error for level in levels])
     _logarithmic(panel)
@@ -63,7 +63,7 @@ def _draw_errors(panel: Axes, result: DenoiseResult) -> None:
 def _draw_ratios(panel: Axes, result: DenoiseResult, els: Sequence[DenoisedLevel]) -> None:
     """Each error over that of ELS on the same images."""
     sigmas = _shared_axis(panel, result)
-    panel.set_title("error over that of ELS")
+    panel.set(title="error over that of ELS", ylabel="ratio")
     panel.axhline(1, color=BLUE, marker="")
     for name, levels in result.levels.items():
         ratios = [

@@ -61,11 +61,9 @@ def figure_of_steps(
         first = axes[panels[0][0]]
         # t falls along the trajectory; a margin keeps the first and the last marker whole
         first.set_xlim(rows[0].t + 0.03, -0.01)
-        for line in panels:
-            if line is panels[-1] or len(set(line)) < len(line):  # a wide one aligns with no other
-                for draw_panel in line:
-                    axes[draw_panel].set_xlabel("t, from noise to image")
-                    axes[draw_panel].tick_params(labelbottom=True)
+        for panel in axes.values():
+            panel.set_xlabel("t, from noise to image")
+            panel.tick_params(labelbottom=True)
         return figure
 
 
@@ -179,7 +177,7 @@ def _draw_sizes(panel: Axes, rows: Sequence[RunStep]) -> None:
     times = [row.t for row in rows]
     used = [row.patch_size for row in rows if row.patch_size is not None]
     asked = [row.asked_patch_size for row in rows if row.asked_patch_size is not None]
-    panel.set_title("patch size P, pixels")
+    panel.set(title="patch size P, pixels", ylabel="pixels")
     style: dict[str, Any] = {"where": "mid", "clip_on": False}
     if asked != used:
         panel.step(
@@ -199,7 +197,7 @@ def _draw_sizes(panel: Axes, rows: Sequence[RunStep]) -> None:
 
 def _draw_whole_images(panel: Axes, rows: Sequence[RunStep]) -> None:  # noqa: ARG001 - none matters
     """Words, since the IS machine has no patches."""
-    panel.set_title("patch size P, pixels")
+    panel.set(title="patch size P, pixels", ylabel="pixels")
     panel.set_yticks([])
     note(panel, "the IS machine compares whole images")
 
@@ -207,14 +205,14 @@ def _draw_whole_images(panel: Axes, rows: Sequence[RunStep]) -> None:  # noqa: A
 def _draw_sample_size(panel: Axes, rows: Sequence[RunStep]) -> None:
     """Over how many patches the weight is spread."""
     values = [row.effective_sample_size for row in rows]
-    panel.set_title("effective sample size, median")
+    panel.set(title="effective sample size, median", ylabel="patches")
     draw(panel, rows, values, _VALUE)
     whole_decades(panel, values)
 
 
 def _draw_head_mass(panel: Axes, rows: Sequence[RunStep]) -> None:
     """Which share of the weight was summed and not sampled."""
-    panel.set_title("head mass, median")
+    panel.set(title="head mass, median", ylabel="share of the weight")
     draw(panel, rows, [row.head_mass for row in rows], _VALUE)
     _shares(panel)
 
@@ -222,7 +220,7 @@ def _draw_head_mass(panel: Axes, rows: Sequence[RunStep]) -> None:
 def _draw_standard_error(panel: Axes, rows: Sequence[RunStep], *, tolerance: float | None) -> None:
     """The error that the machine states, and how much of it was tolerated."""
     values = [row.standard_error for row in rows]
-    panel.set_title("standard error (image: -1 to 1)")
+    panel.set(title="standard error (image: -1 to 1)", ylabel="image units")
     draw(panel, rows, values, _VALUE)
     if tolerance:
         draw_target(panel, tolerance, f"tolerance {tolerance:g}")
@@ -234,21 +232,21 @@ def _draw_standard_error(panel: Axes, rows: Sequence[RunStep], *, tolerance: flo
 def _draw_num_scored(panel: Axes, rows: Sequence[RunStep]) -> None:
     """How many patches were compared with a window."""
     values = [row.num_scored for row in rows]
-    panel.set_title("patches compared per pixel, mean")
+    panel.set(title="patches compared per pixel, mean", ylabel="patches")
     draw(panel, rows, values, _VALUE)
     whole_decades(panel, values)
 
 
 def _draw_seconds(panel: Axes, rows: Sequence[RunStep]) -> None:
     """Wall time."""
-    panel.set_title("seconds per step, all samples")
+    panel.set(title="seconds per step, all samples", ylabel="seconds")
     draw(panel, rows, [row.seconds for row in rows], _VALUE)
     panel.set_ylim(0, None)
 
 
 def _draw_ways(panel: Axes, rows: Sequence[RunStep]) -> None:
     """Pixels whose first estimate, and whose second one too, were not within the tolerance."""
-    panel.set_title("pixels beyond the tolerance at first")
+    panel.set(title="pixels beyond the tolerance at first", ylabel="share of the pixels")
     draw(panel, rows, [row.estimated_again for row in rows], _AGAIN, "estimated again")
     draw(panel, rows, [row.summed_exactly for row in rows], _EXACTLY, "summed exactly")
     _shares(panel)

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy import ndarray
 from torch import Tensor
@@ -73,7 +74,7 @@ def audit_figure(result: AuditResult) -> Figure:
 def _draw_error(panel: Axes, rows: Sequence[PosteriorComparison]) -> None:
     """1 - R2, the smaller the better; the target as a line."""
     errors = [max(1 - row.R2, _SMALLEST_ERROR) for row in rows]
-    panel.set_title("error of the posterior mean, 1 - R2")
+    panel.set(title="error of the posterior mean, 1 - R2", ylabel="1 - R2")
     draw(panel, rows, errors, _RETRIEVAL)
     draw_target(panel, 1 - TARGET_R2, f"R2 = {TARGET_R2}")
     name_patch_sizes(panel, rows)
@@ -82,7 +83,7 @@ def _draw_error(panel: Axes, rows: Sequence[PosteriorComparison]) -> None:
 
 def _draw_found(panel: Axes, rows: Sequence[StepComparison]) -> None:
     """Recall and head mass."""
-    panel.set_title("what retrieval finds")
+    panel.set(title="what retrieval finds", ylabel="share")
     draw(panel, rows, [row.recall for row in rows], _THIRD, "recall of the k nearest")
     draw(panel, rows, [row.head_mass for row in rows], _RETRIEVAL, "head mass (median)")
     panel.set_ylim(-0.03, 1.03)
@@ -92,7 +93,7 @@ def _draw_found(panel: Axes, rows: Sequence[StepComparison]) -> None:
 
 def _draw_reliance(panel: Axes, rows: Sequence[AuditedStep]) -> None:
     """Head mass, and how many intervals are not vouched for."""
-    panel.set_title("what is summed, and what is not vouched for")
+    panel.set(title="what is summed, and what is not vouched for", ylabel="share")
     draw(panel, rows, [row.head_mass for row in rows], _RETRIEVAL, "head mass (median)")
     draw(panel, rows, [row.unreliable for row in rows], _THIRD, "pixels with k-hat of 0.7 or more")
     panel.set_ylim(-0.03, 1.03)
@@ -104,7 +105,7 @@ def _draw_sample_size(panel: Axes, rows: Sequence[PosteriorComparison]) -> None:
     """Effective sample size of the exact weights, and as retrieval states it."""
     low = [row.effective_sample_size_10 for row in rows]
     high = [row.effective_sample_size_90 for row in rows]
-    panel.set_title("effective sample size")
+    panel.set(title="effective sample size", ylabel="patches")
     panel.fill_between(
         [row.t for row in rows],
         low,
@@ -125,7 +126,7 @@ def _draw_sample_size(panel: Axes, rows: Sequence[PosteriorComparison]) -> None:
 def _draw_coverage(panel: Axes, rows: Sequence[PosteriorComparison]) -> None:
     """Share of 95 % intervals that hold the exact value."""
     covered = [row.coverage for row in rows]
-    panel.set_title("coverage of the 95 % intervals")
+    panel.set(title="coverage of the 95 % intervals", ylabel="share of the values")
     draw(panel, rows, covered, _RETRIEVAL)
     draw_target(panel, TARGET_COVERAGE, f"{100 * TARGET_COVERAGE:.0f} %")
     lowest = min([value for value in covered if isfinite(value)], default=TARGET_COVERAGE)
@@ -138,7 +139,7 @@ def _draw_stated_error(panel: Axes, rows: Sequence[PosteriorComparison]) -> None
     """The error that retrieval made, and the standard error that it states."""
     made = [row.rmse for row in rows]
     stated = [row.standard_error for row in rows]
-    panel.set_title("error in image units (-1 to 1)")
+    panel.set(title="error in image units (-1 to 1)", ylabel="image units")
     draw(panel, rows, made, _EXACT, "made (RMSE to exact)")
     draw(panel, rows, stated, _RETRIEVAL, "stated (standard error)")
     decades_and_zero(panel, [*made, *stated])
@@ -148,7 +149,7 @@ def _draw_stated_error(panel: Axes, rows: Sequence[PosteriorComparison]) -> None
 def _draw_seconds(panel: Axes, rows: Sequence[StepComparison]) -> None:
     """Wall time of both machines."""
     exact, retrieval = [r.exact_seconds for r in rows], [r.retrieval_seconds for r in rows]
-    panel.set_title("seconds per step, all samples")
+    panel.set(title="seconds per step, all samples", ylabel="seconds")
     draw(panel, rows, exact, _EXACT, "exact scan")
     draw(panel, rows, retrieval, _RETRIEVAL, "retrieval")
     whole_decades(panel, [*exact, *retrieval])
@@ -159,7 +160,7 @@ def _draw_audit_seconds(panel: Axes, rows: Sequence[AuditedStep]) -> None:
     """Wall time of retrieval and of the audit, and what exact scans would take."""
     exact, retrieval = [r.exact_seconds for r in rows], [r.retrieval_seconds for r in rows]
     audit = [row.audit_seconds for row in rows]
-    panel.set_title("seconds per step, all samples")
+    panel.set(title="seconds per step, all samples", ylabel="seconds")
     draw(panel, rows, exact, _EXACT, "exact scan, extrapolated")
     draw(panel, rows, audit, _THIRD, f"audit of {rows[0].num_pixels:,} pixels")
     draw(panel, rows, retrieval, _RETRIEVAL, "retrieval")
@@ -216,22 +217,31 @@ def maps_figure(
     """The gradient of the center pixel at some times, with the square that holds 90 % of it."""
     positions = [round(i * (len(times) - 1) / (_MAPS_SHOWN - 1)) for i in range(_MAPS_SHOWN)]
     with mpl.rc_context(STYLE | {"axes.grid": False}):
-        figure = Figure(figsize=(11, 2.3), layout="constrained")
+        figure = Figure(figsize=(13, 3.1), layout="constrained")
         for panel, position in zip(figure.subplots(1, _MAPS_SHOWN), positions, strict=True):
-            _draw_map(panel, maps[position], widths[position])
+            drawn = _draw_map(panel, maps[position], widths[position])
             panel.set_title(f"t = {times[position]:.2f}, 90 % in {widths[position]}")
+            bar = figure.colorbar(drawn, ax=panel, location="bottom", fraction=0.07)
+            bar.set_label("mean |gradient| of the score", fontsize=7)
+            bar.locator = MaxNLocator(3)
+            bar.update_ticks()
+            bar.ax.tick_params(labelsize=6.5, length=2)
     return figure
 
 
-def _draw_map(panel: Axes, heat: Float[Tensor, "h w"], width: int) -> None:
+def _draw_map(panel: Axes, heat: Float[Tensor, "h w"], width: int) -> AxesImage:
     """One map, dark where the center pixel does not look."""
     height, columns = heat.shape
-    panel.imshow(heat.numpy(), cmap="magma", vmin=0)
+    drawn = panel.imshow(heat.numpy(), cmap="magma", vmin=0)
     left, top = columns // 2 - width / 2, height // 2 - width / 2
     panel.add_patch(
         mpl.patches.Rectangle((left, top), width, width, fill=False, edgecolor="white", lw=1)
     )
-    panel.set(xticks=[], yticks=[])
+    for axis, name in ((panel.xaxis, "column"), (panel.yaxis, "row")):
+        axis.set_major_locator(MaxNLocator(4, integer=True))
+        axis.set_label_text(name, fontsize=7)
+    panel.tick_params(labelsize=6.5, length=2)
+    return drawn
 
 
 def scatter_figure(result: CompareResult) -> Figure:
@@ -291,6 +301,8 @@ def grid_figure(
             line[0].set_ylabel(name, rotation=0, ha="right", va="center")
             for panel, image in zip(line, to_uint8(images[:count]), strict=True):
                 _show(panel, image)
+        for number, panel in enumerate(panels[0]):
+            panel.set_title(f"sample {number}", fontsize=8, loc="center", pad=2)
     return figure
 
 

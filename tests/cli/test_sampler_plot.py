@@ -41,10 +41,11 @@ def drawn(results: Path) -> Result:
 
 @pytest.fixture
 def run(results: Path, tmp_path: Path) -> Path:
-    """A copy of the run's account, for tests that change it."""
+    """A copy of the run's account and samples, for tests that change them."""
     folder = tmp_path / "run"
     folder.mkdir()
-    shutil.copy(results / "run" / "run.json", folder)
+    for name in ("run.json", "samples.npy"):
+        shutil.copy(results / "run" / name, folder)
     return folder
 
 
@@ -98,7 +99,7 @@ def test_equal_accounts_give_equal_files(
     assert files == ["attribution.png", "attribution.svg", "steps.png", "steps.svg"]
     for name in files:
         assert (again / name).read_bytes() == (results / "run" / name).read_bytes()
-    assert [path.name for path in run.iterdir()] == ["run.json"]
+    assert {path.name for path in run.iterdir()} == {"run.json", "samples.npy"}
 
 
 @pytest.mark.parametrize(("folder", "name"), [("verification", "verify"), ("audit", "audit")])
@@ -116,7 +117,7 @@ def test_a_run_and_a_verification_in_one_folder_are_both_drawn(results: Path, ru
     change(run / "run.json", lambda account: account.update(trace=None))
     (run / "attribution.svg").write_text("of the run before")
     assert invoke("plot", run).exit_code == 0
-    pictures = {path.name for path in run.iterdir() if path.suffix != ".json"}
+    pictures = {path.name for path in run.iterdir() if path.suffix not in (".json", ".npy")}
     assert pictures == {"steps.png", "steps.svg", "verify.png", "verify.svg"}
 
 

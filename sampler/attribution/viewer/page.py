@@ -24,6 +24,7 @@ from sampler.attribution.shown import Shown
 from sampler.attribution.viewer.payload import (
     SHOWN_BYTES,
     chosen_samples,
+    file_names,
     heaviest_images,
     make_payload,
     picture_arrays,
@@ -131,6 +132,7 @@ def explain(run: Shown, images: ImageSet, wanted: Sequence[int] | None = None) -
     samples = chosen_samples(run, wanted)
     header, arrays = make_payload(run, images, samples)
     named = heaviest_images(header, arrays)
+    header["file_names"] = file_names(images, named)
     bare = len(render_page(header, arrays | picture_arrays(images, named[:0])))
     made = len({entry["image"] for shown in header["samples"] for entry in shown["images"]})
     bits, count = pictures_fitting(images, named, SHOWN_BYTES - bare)

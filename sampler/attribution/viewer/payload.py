@@ -139,7 +139,7 @@ def make_payload(
             "standard_error": list(error_range),
         },
         "least_share": _LEAST_SHOWN,
-        "class_names": list(images.class_names) or None,
+        "class_names": list(map(images.class_name, range(len(images.class_names)))) or None,
         "num_training_images": len(images.label_indices(run.label)),
     }
     return header, arrays
@@ -179,6 +179,13 @@ def heaviest_images(header: dict[str, Any], arrays: Arrays) -> Int[ndarray, " n"
     weight = np.bincount(named[listed], arrays["source_weight"][listed].astype(np.float64))
     by_weight = np.argsort(-weight, kind="stable")[: np.count_nonzero(weight)]
     return np.array(list(dict.fromkeys([*made, *by_weight.tolist()])), dtype=np.int64)
+
+
+def file_names(images: ImageSet, numbers: Int[ndarray, " n"]) -> dict[str, str] | None:
+    """Printable names of the images' files by their numbers; None if images have none."""
+    if images.names is None:
+        return None
+    return {str(number): images.file_name(number) or "" for number in numbers.tolist()}
 
 
 def picture_arrays(images: ImageSet, numbers: Int[ndarray, " n"], bits: int = 8) -> Arrays:

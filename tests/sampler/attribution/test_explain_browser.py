@@ -20,9 +20,11 @@ from explain_browser import (
     watched,
 )
 from explain_payload import ABSENT, HEIGHT, PATCH_SIZES, STEPS, WIDTH, payload
+from hostile_folder import write_hostile_folder
 from numpy import ndarray
 from traced_run import SIDE, few_images, traced_run
 
+from patchindex import ImageSet
 from sampler.attribution.run_folder import RunFolder
 from sampler.attribution.viewer.page import explain, render_page
 from sampler.results.trace import Trace
@@ -108,7 +110,8 @@ def test_another_sample_shows_its_own(page: "sync_api.Page") -> None:
     click_pixel(page, "map", 2, 6)
     assert shown_sources(page) == held_sources(LAST, 1, 2, 6)
     assert "without training images 57, 3" in page.locator("#left-out").inner_text()
-    assert page.locator("#left-out canvas").count() == 3
+    # and the scale of the difference
+    assert page.locator("#left-out canvas").count() == 4
 
 
 def test_arrow_keys_move_the_pixel_and_stop_at_the_border(page: "sync_api.Page") -> None:
@@ -308,6 +311,55 @@ def test_a_click_shows_the_sources_that_the_trace_of_a_run_holds(
     assert [source[:3] for source in shown] == expected
     told = [float(source[3].rstrip("%")) for source in shown]
     np.testing.assert_allclose(told, 100 * weights.astype(float), rtol=0.01, atol=0.01)
+
+
+def test_names_of_files_are_shown_as_text_and_nothing_of_them_is_run(
+    tab: "sync_api.Page", tmp_path: Path
+) -> None:
+    write_hostile_folder(tmp_path / "images")
+    images = ImageSet.load(f"folder:{tmp_path / 'images'}", resolution=12)
+    header, arrays = payload()
+    numbers = (3, 40, 57, 58, 900, ABSENT)  # that the payload names
+    for first in range(0, len(images), len(numbers)):
+        names = [(first + i) % len(images) for i in range(len(numbers))]
+        shown = {
+            str(number): images.file_name(name) for number, name in zip(numbers, names, strict=True)
+        }
+        file = tmp_path / "hostile.html"
+        file.write_text(render_page(header | {"file_names": shown}, arrays), encoding="utf-8")
+        for page in watched(tab, file.as_uri() + "#sample=1"):
+            for image, told in zip(
+                (57, 3, ABSENT), page.locator(".makers .file").all(), strict=True
+            ):
+                name = shown[str(image)]
+                assert told.get_attribute("title") == name
+                if len(name) <= 80:
+                    assert told.text_content() == name
+                else:
+                    start, end = told.text_content().split("\N{HORIZONTAL ELLIPSIS}")
+                    assert name.startswith(start)
+                    assert name.endswith(end)
+            assert page.locator(".left-out-files .file").count() == 2
+            assert page.locator(".sources .file").count() > 0
+            assert page.locator("img, b").count() == 0
+            assert page.evaluate("window.harmed") is None
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_images_without_files_of_their_own_have_numbers_alone(page: "sync_api.Page") -> None:
+    assert page.locator(".file").count() == 0
+
+
+def test_pictures_have_their_rows_and_columns_beside_them(page: "sync_api.Page") -> None:
+    canvas = page.locator("#map-view canvas").bounding_box()
+    for kind, size, start in (("columns", WIDTH, "x"), ("rows", HEIGHT, "y")):
+        along = "width" if start == "x" else "height"
+        ticks = page.locator(f"#map-view .{kind} .tick").all()
+        assert len(ticks) >= 3
+        for tick in ticks:
+            box, number = tick.bounding_box(), int(tick.inner_text())
+            middle = box[start] + box[along] / 2 - canvas[start]
+            assert middle == pytest.approx((number + 0.5) / size * canvas[along], abs=1.5)
 
 
 def test_buttons_choose_the_pixel_beside(page: "sync_api.Page") -> None:

@@ -124,6 +124,11 @@ class Run {
     return label < 0 ? null : label;
   }
 
+  /** The file of a training image, or null where images have none of their own. */
+  fileOf(image) {
+    return this.header.file_names?.[image] ?? null;
+  }
+
   /** What a check holds the twin against, and the twin. */
   pair(row) {
     const size = this.channels * this.numPixels;

@@ -43,6 +43,7 @@ function makerButton(run, view, maker, largest, { point, choose }) {
     placesOf(run, { ...view, image: maker.image }),
     element("span", { class: "maker-words" },
       element("span", {}, swatch(colorOfImage(maker.image)), ` ${imageName(run, maker.image, maker.label)}`),
+      fileName(run, maker.image),
       element("span", { class: "weight" }, bar(maker.share / largest, "source"),
         element("span", {}, percent(maker.share)))));
 }
@@ -89,10 +90,18 @@ function twins(run, check) {
     element("p", {}, `The same noise was denoised again without ${without}. ` +
       `That moved the pixels by ${number(check.distance)} (root mean square, from −1 to 1); leaving out ` +
       `as many other images moved them by ${number(check.control_distance)}.`),
+    leftOutFiles(run, check),
     element("div", { class: "twin-pictures" },
       captioned(picture(run, sample, `Sample ${numberOf(run, check.sample)}`), "the sample"),
       captioned(picture(run, twin, `The same noise without ${without}`), "without them"),
       differencePicture(run, sample, twin)));
+}
+
+/** The files of the images that were left out; nothing where they have none. */
+function leftOutFiles(run, check) {
+  const named = check.removed.filter((image) => run.fileOf(image) !== null);
+  return named.length === 0 ? null : element("ul", { class: "left-out-files" }, named.map((image) =>
+    element("li", {}, `${imageName(run, image)}: `, fileName(run, image))));
 }
 
 function captioned(canvas, words) {
@@ -106,8 +115,14 @@ function differencePicture(run, sample, twin) {
   const parts = Array.from({ length: run.numPixels }, (_, i) => difference(run, sample, twin, i));
   const largest = parts.reduce((most, part) => Math.max(most, Math.abs(part)), 0);
   paintColors(canvas, (i) => differenceColor(largest ? parts[i] / largest : 0, neutral));
-  return captioned(canvas,
-    `the difference: blue is darker without them, orange lighter, by up to ${number(largest)}`);
+  const strip = element("canvas", { width: 255, height: 1, "aria-hidden": "true" });
+  paintColors(strip, (i) => differenceColor((i - 127) / 127, neutral));
+  return element("figure", {}, canvas,
+    element("div", { class: "legend-strip" }, strip),
+    element("div", { class: "legend-ends" },
+      ...[-largest, 0, largest].map((at) => element("span", {}, number(at)))),
+    element("figcaption", {}, "the difference, from −1 to 1: blue is darker without them, orange lighter, " +
+      `by up to ${number(largest)}`));
 }
 
 /** Of one pixel, in values from -1 to 1. */

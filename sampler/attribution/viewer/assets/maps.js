@@ -137,7 +137,8 @@ function imageLegend(run, view) {
   }
   const heaviest = [...counts].sort((a, b) => b[1] - a[1]).slice(0, LEGEND_IMAGES);
   const rows = heaviest.map(([image, count]) => element("li", {}, swatch(colorOfImage(image)),
-    element("span", {}, imageName(run, image)), element("span", { class: "count" }, percent(count / run.numPixels))));
+    element("span", {}, imageName(run, image), " ", fileName(run, image)),
+    element("span", { class: "count" }, percent(count / run.numPixels))));
   if (none) {
     rows.push(element("li", {}, swatch(styleColor("--neutral")), element("span", {}, "no source listed"),
       element("span", { class: "count" }, percent(none / run.numPixels))));

@@ -41,7 +41,7 @@ function showSummary(run, view) {
   if (!isPicture(run)) return;
   const { images, images_to_nine_tenths: count, unattributed, resized_from: size } = run.header.samples[view.sample];
   const largest = images.slice(0, NAMED_IN_SUMMARY)
-    .map(({ image, label, share }) => `${imageName(run, image, label)} ${percent(share)}`);
+    .map(({ image, label, share }) => `${fullName(run, image, label)} ${percent(share)}`);
   const noun = count === 1 ? "training image makes" : "training images make";
   byId("summary").replaceChildren(...[
     largest.length

@@ -41,10 +41,11 @@ function sourceItem(run, source, side) {
   return element("li", {
     "data-image": source.image, "data-y": source.y, "data-x": source.x, "data-weight": source.weight,
   },
-    sourceWhole(run, source, side, `Training ${name}${kind ? `, ${kind}` : ""}`),
+    sourceWhole(run, source, side, `Training ${fullName(run, source.image)}`),
     sourcePatch(run, source, side),
     element("div", { class: "source-words" },
       element("p", {}, element("strong", {}, name), kind ? `, ${kind}` : ""),
+      fileName(run, source.image),
       element("p", { class: "note" }, `row ${source.y}, column ${source.x}`),
       element("p", { class: "weight" }, bar(source.weight, "source"), element("span", {}, percent(source.weight)))));
 }

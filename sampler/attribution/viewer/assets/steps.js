@@ -39,8 +39,8 @@ function rowSources(run, view, side) {
   if (!sources.length) return element("span", { class: "note" }, "none listed");
   return element("ul", { class: "row-sources" }, sources.map((source) => {
     const patch = sourcePatch(run, source, side) ?? element("span", { class: "absent small" }, "?");
-    return element("li", { title: imageName(run, source.image) }, patch,
-      element("span", { class: "unseen" }, imageName(run, source.image)),
+    return element("li", { title: fullName(run, source.image) }, patch,
+      element("span", { class: "unseen" }, fullName(run, source.image)),
       element("span", {}, percent(source.weight)));
   }));
 }

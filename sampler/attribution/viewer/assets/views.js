@@ -1,6 +1,8 @@
 "use strict";
 // The three large pictures: what they show, the chosen pixel in them, and choosing another one.
 
+const TICK_STEPS = [1, 2, 4, 8, 16, 32, 64, 128];
+const MOST_TICKS = 5;
 const ARROWS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
 
 /** One large picture in its figure; `choose(y, x)` is called with each pixel that is chosen. */
@@ -12,7 +14,10 @@ class PixelView {
       "aria-label": name, "aria-roledescription": "picture to choose a pixel in", "aria-describedby": "keys",
     });
     this.overlay = overlayOf(this.canvas);
-    figure.append(element("span", { class: "framed large" }, this.canvas, this.overlay));
+    figure.append(element("span", { class: "plot" },
+      axis("rows", "row", run.height),
+      element("span", { class: "framed large" }, this.canvas, this.overlay),
+      axis("columns", "column", run.width)));
     this.canvas.addEventListener("click", (event) => choose(...this.pixelUnder(event)));
     this.canvas.addEventListener("pointermove", (event) => {
       // a finger that moves scrolls the page; only a mouse or a pen draws along
@@ -49,6 +54,18 @@ class PixelView {
       ...boxes.flatMap((box) => outline(box, "window")),
       ...outline([view.x, view.y, 1, 1], "pixel"));
   }
+}
+
+/** Numbers along a side of a picture; the chosen pixel is told in words, so that they are for the eye. */
+function axis(kind, name, size) {
+  const step = TICK_STEPS.find((each) => size / each <= MOST_TICKS) ?? size;
+  const numbers = Array.from({ length: Math.ceil(size / step) }, (_, i) => i * step);
+  return element("span", { class: `axis ${kind}`, "aria-hidden": "true" }, element("span", { class: "axis-name" }, name),
+    numbers.map((at) => {
+      const tick = element("span", { class: "tick" }, String(at));
+      tick.style[kind === "rows" ? "top" : "left"] = `${(100 * (at + 0.5)) / size}%`;
+      return tick;
+    }));
 }
 
 /** The state, the posterior mean and a map, beside each other. */

@@ -1,6 +1,8 @@
 "use strict";
 // Numbers and names as people read them.
 
+const FILE_LONGEST = 80; // characters
+
 /** A share as a percentage, without digits that say nothing. */
 function percent(share) {
   const value = 100 * share;
@@ -33,6 +35,26 @@ function className(run, label) {
 function imageName(run, image, label = run.labelOf(image)) {
   const name = className(run, label);
   return `image ${image}${name ? `, ${name}` : ""}`;
+}
+
+/** The same with the image's file: for titles, and for those who listen. */
+function fullName(run, image, label = run.labelOf(image)) {
+  const file = run.fileOf(image);
+  return imageName(run, image, label) + (file === null ? "" : `, ${file}`);
+}
+
+/** The image's file, or null where it has none; a very long name is whole in its title alone. */
+function fileName(run, image) {
+  const file = run.fileOf(image);
+  return file === null ? null : element("bdi", { class: "file", title: file }, shortened(file, FILE_LONGEST));
+}
+
+/** The text with its middle left out if it has more characters than that: ends tell files apart. */
+function shortened(text, longest) {
+  const characters = [...text]; // of which some are two units long
+  if (characters.length <= longest) return text;
+  const half = (longest - 1) >> 1;
+  return `${characters.slice(0, half).join("")}…${characters.slice(-half).join("")}`;
 }
 
 /** A page may show some of a run's samples only. */
@@ -71,6 +93,6 @@ function announcement(run, view) {
   const where = `${name}, ${stepWord(run)} ${view.step + 1} of ${run.numSteps}, ` +
     `row ${view.y}, column ${view.x}. `;
   if (!first) return `${where}No source stands out.`;
-  return `${where}Heaviest source: ${imageName(run, first.image)}, ` +
+  return `${where}Heaviest source: ${fullName(run, first.image)}, ` +
     `row ${first.y}, column ${first.x}, weight ${percent(first.weight)}.`;
 }
