@@ -89,9 +89,9 @@ def run(
     if threads is not None:
         set_threads(threads)
     training_set = open_training_set(index_path, dataset, **which, device=device, crew=crew)
-    plan = plan_run(training_set, config, traced=trace, device=device.place)
+    plan = plan_run(training_set, config, device=device.place)
     if not (retrieve or _sets_retrieval()):
-        plan = exact_where_no_slower(plan, traced=trace)
+        plan = exact_where_no_slower(plan)
         if plan.config.exact and not config.exact:
             images = f"{len(plan.machine.images):,} images"
             click.echo(f"every patch is summed, which is no slower for {images}; see --retrieve")

@@ -1,4 +1,6 @@
-"""Exact sums over all training images, cut into blocks that any crew may share.
+"""Exact sums over all training images, and each image's share in them.
+
+Both are cut into blocks that any crew may share.
 
 Images are summed in blocks of one size, and the blocks' records merge along a fixed binary tree. A
 unit is a run of blocks that make a whole branch, so that sums have the same bits however many
@@ -8,6 +10,7 @@ workers there are.
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -15,12 +18,15 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from patchindex import ImageSet, PatchGeometry, PosteriorRecord
-from patchindex.crew import LOCAL, ThisProcess
-from patchindex.kernels import exact_scan, scan_at, scan_whole
+from patchindex.crew import LOCAL, Crew, ThisProcess
+from patchindex.kernels import exact_scan, scan_at, scan_shares, scan_whole
 
 BLOCK_PIXELS = 2**22  # 4,096 images of 32 x 32: far more than a scan needs to be fast
 # or less: the last to finish is waited for no longer than for one of them, and they can be counted
 UNITS_PER_WORKER = 4
+# a patch with less of a pixel is not listed: there may be thousands, and memory is bounded so
+LEAST_LISTED = 0.002
+STATES_AT_ONCE = 8  # whose large shares are held before the largest are chosen
 
 Result = TypeVar("Result")
 
@@ -60,14 +66,90 @@ def sum_exactly(
     Raises:
         DatasetError: no image has the label.
     """
-    num_blocks = -(-images.count(label) // images_per_block(images))
-    crew = images.crew
-    if crew is LOCAL:
-        crew = SharingDevices(images.device.at(y.device).scanning)
-    units = _branches(num_blocks, crew.size)
+    crew, units = _shared_work(images, label, y.device)
     dictionary = _Dictionary(images=images, geometry=geometry, label=label)
     sums = crew.run(_sum_branch, units, dictionary, y, sigma, places)
     return PosteriorRecord.merged_tree(_as_record(each, y.device) for each in sums)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ExactShares:
+    """How the pixels of some states divide among images and patches.
+
+    Attributes:
+        images: of each image that the label admits, the mean share over the pixels of a state.
+        ids: the heaviest patches of each pixel among all images, heaviest first; -1 for none. None
+            has less than LEAST_LISTED.
+        weights: their shares; 0 for none.
+    """
+
+    images: Float[Tensor, "b m"]
+    ids: Int[Tensor, "b h w k"]
+    weights: Float[Tensor, "b h w k"]
+
+
+def share_exactly(
+    images: ImageSet,
+    y: Float[Tensor, "b c h w"],
+    sigma: float,
+    geometry: PatchGeometry,
+    label: int | None = None,
+    *,
+    log_mass: Float[Tensor, "b h w"],
+    num_listed: int,
+) -> ExactShares:
+    """What each image has of the mass of every pixel, and the heaviest patches of each.
+
+    This is a second pass over the images, shared like the first, which found the masses.
+
+    Args:
+        y, sigma, geometry, label: as for `sum_exactly`.
+        log_mass: of each pixel; infinite for pixels that take no part.
+        num_listed: patches of each pixel.
+
+    Raises:
+        DatasetError: no image has the label.
+
+    Example:
+        >>> record = sum_exactly(images, y, sigma, geometry)
+        >>> log_mass = record.log_max + record.sum_w.log()
+        >>> shares = share_exactly(images, y, sigma, geometry, log_mass=log_mass, num_listed=8)
+        >>> shares.images.sum(1)  # ones
+    """
+    crew, units = _shared_work(images, label, y.device)
+    dictionary = _Dictionary(images=images, geometry=geometry, label=label)
+    work = partial(_share_branch, num_listed=num_listed)
+    parts = crew.run(work, units, dictionary, y, sigma, log_mass)
+    columns = list(zip(*parts, strict=True))
+    of_images, places, ids, shares = ([part.to(y.device) for part in each] for each in columns)
+    place, found, share = heaviest(torch.cat(places), torch.cat(ids), torch.cat(shares), num_listed)
+    num_pixels = log_mass.numel()
+    rank = _ranks(place)
+    all_ids = torch.full((num_pixels, num_listed), -1, device=y.device)
+    all_weights = torch.zeros(num_pixels, num_listed, device=y.device)
+    all_ids[place, rank], all_weights[place, rank] = found, share.float()
+    return ExactShares(
+        images=torch.cat(of_images, dim=1) / log_mass[0].numel(),
+        ids=all_ids.reshape(*log_mass.shape, num_listed),
+        weights=all_weights.reshape(*log_mass.shape, num_listed),
+    )
+
+
+def heaviest(
+    places: Int[Tensor, " m"], ids: Int[Tensor, " m"], shares: Float[Tensor, " m"], most: int
+) -> tuple[Int[Tensor, " k"], Int[Tensor, " k"], Float[Tensor, " k"]]:
+    """The largest shares of each place, heaviest first; of equal ones those with smaller ids."""
+    order = ids.argsort(stable=True)
+    order = order[shares[order].argsort(stable=True, descending=True)]
+    order = order[places[order].argsort(stable=True)]
+    places, ids, shares = places[order], ids[order], shares[order]
+    kept = _ranks(places) < most
+    return places[kept], ids[kept], shares[kept]
+
+
+def _ranks(places: Int[Tensor, " m"]) -> Int[Tensor, " m"]:
+    """How many of the same place are before each; places ascend."""
+    return torch.arange(len(places), device=places.device) - torch.searchsorted(places, places)
 
 
 class SharingDevices(ThisProcess):
@@ -94,6 +176,17 @@ class SharingDevices(ThisProcess):
 def images_per_block(images: ImageSet) -> int:
     """A power of two."""
     return 1 << (max(1, BLOCK_PIXELS // (images.height * images.width)).bit_length() - 1)
+
+
+def _shared_work(
+    images: ImageSet, label: int | None, device: torch.device
+) -> tuple[Crew, list[range]]:
+    """Who sums the images of a label, and what is done at once."""
+    num_blocks = -(-images.count(label) // images_per_block(images))
+    crew = images.crew
+    if crew is LOCAL:
+        crew = SharingDevices(images.device.at(device).scanning)
+    return crew, _branches(num_blocks, crew.size)
 
 
 def _branches(num_blocks: int, size: int) -> list[range]:
@@ -136,3 +229,36 @@ def _as_record(sums: _Sums, device: torch.device) -> PosteriorRecord:
     return PosteriorRecord.exact(
         log_max=log_max, sum_w=sum_w, sum_wc=sum_wc, sum_w2=sum_w2, num_scored=num_scored
     )
+
+
+def _share_branch(
+    blocks: range,
+    dictionary: _Dictionary,
+    y: Float[Tensor, "b c h w"],
+    sigma: float,
+    log_mass: Float[Tensor, "b h w"],
+    *,
+    num_listed: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Shares of the images of some blocks, and places, ids and shares of the heaviest patches."""
+    images, geometry = dictionary.images, dictionary.geometry
+    assert geometry is not None  # noqa: S101 - whole images are weighed by `image_sources`
+    pixels, step = images.pixels_on(y.device, dictionary.label), images_per_block(images)
+    numbers = torch.from_numpy(images.label_indices(dictionary.label)).to(y.device)
+    per_image = geometry.height * geometry.width
+    of_images, listed = [], []
+    for block in blocks:
+        part = pixels[block * step : (block + 1) * step]
+        own = numbers[block * step : (block + 1) * step]
+        of_block = []
+        for first in range(0, len(y), STATES_AT_ONCE):
+            states = slice(first, first + STATES_AT_ONCE)
+            found = scan_shares(
+                part, y[states], sigma, geometry, log_mass[states], least_share=LEAST_LISTED
+            )
+            of_block.append(found.images)
+            ids = own[found.ids // per_image] * per_image + found.ids % per_image
+            listed.append(heaviest(found.places + first * per_image, ids, found.shares, num_listed))
+        of_images.append(torch.cat(of_block))
+    places, ids, shares = (torch.cat(column) for column in zip(*listed, strict=True))
+    return torch.cat(of_images, dim=1), *heaviest(places, ids, shares, num_listed)

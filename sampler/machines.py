@@ -11,7 +11,6 @@ equations 9-10; the border rule is equation 41).
 
 import logging
 from collections.abc import Sequence
-from operator import itemgetter
 from pathlib import Path
 from typing import Unpack
 
@@ -27,6 +26,7 @@ from sampler.estimator import (
     Query,
     Retrieval,
     RetrievalSettings,
+    exact_sources,
     image_sources,
 )
 from sampler.exact import sum_exactly
@@ -54,9 +54,6 @@ class ISMachine(ScoreMachine):
     def compared_sizes(self, patch_sizes: Sequence[int | None]) -> tuple[int | None, ...]:
         """Whole images, whatever is asked for."""
         return (None,) * len(patch_sizes)
-
-    def check_sources(self, patch_sizes: Sequence[int | None]) -> None:
-        """Whole images can always be named."""
 
     def _posterior(
         self,
@@ -118,10 +115,6 @@ class LSMachine(ScoreMachine):
         """The patch sizes, unchanged."""
         return tuple(self._geometry(size).patch_size for size in patch_sizes)
 
-    def check_sources(self, patch_sizes: Sequence[int | None]) -> None:
-        """Raise SamplerConfigError always: an LS machine cannot list sources."""
-        _index_with(None, patch_sizes)
-
     def _posterior(
         self,
         y: Float[Tensor, "b c h w"],
@@ -136,10 +129,9 @@ class LSMachine(ScoreMachine):
         r"""\sum_n x_n(x) w_n / \sum_n w_n over all images' windows around the same pixel x
         (arXiv 2412.20292, equations 7-8).
         """
-        geometry = self._geometry(patch_size)
-        if num_sources:
-            self.check_sources([patch_size])
-        return Posterior.from_record(sum_exactly(self.images, y, sigma, geometry, label))
+        return _exact_posterior(
+            self.images, y, sigma, self._geometry(patch_size), label=label, num_sources=num_sources
+        )
 
     def _geometry(self, patch_size: int | None) -> PatchGeometry:
         return _geometry_of(self.images, patch_size, self._boundary, equivariant=False)
@@ -151,7 +143,7 @@ class ELSMachine(ScoreMachine):
     Args:
         training_set: an ImageSet, for the exact sum over every patch; or an index, for retrieval.
         boundary: for an ImageSet, `zeros` if None; an index has its own.
-        exact: sum over every patch although there is an index, which then only lists sources.
+        exact: sum over every patch although there is an index.
         scales: its own, for those who ask without a patch size: a name, a file, `Scales`, or patch
             sizes from the lowest noise level to the highest, evenly spaced in the time of the
             cosine schedule. None for those of the dataset, as runs have them.
@@ -220,11 +212,6 @@ class ELSMachine(ScoreMachine):
         sizes = [checked_patch_size(size) for size in patch_sizes]
         return self._retrieval.exact_is_no_slower(sizes, label)
 
-    def check_sources(self, patch_sizes: Sequence[int | None]) -> None:
-        """Raise SamplerConfigError unless sources can be named at all these patch sizes."""
-        if self._retrieval is None:
-            _index_with(self._index, patch_sizes)
-
     def _posterior(
         self,
         y: Float[Tensor, "b c h w"],
@@ -240,24 +227,21 @@ class ELSMachine(ScoreMachine):
         (arXiv 2412.20292, equations 9-10), at the borders those that equation 41 admits.
         """
         geometry = self._geometry(self.compared_sizes([patch_size])[0])
-        exact = None
-        if self._retrieval is None:
-            exact = sum_exactly(self.images, y, sigma, geometry, label)
-            if not num_sources:
-                return Posterior.from_record(exact)
-        index = _index_with(self._index, [geometry.patch_size])
-        query = Query(index=index, y=y, sigma=sigma, geometry=geometry, label=label)
+        if self._retrieval is None or self._index is None:
+            return _exact_posterior(
+                self.images, y, sigma, geometry, label=label, num_sources=num_sources
+            )
+        query = Query(index=self._index, y=y, sigma=sigma, geometry=geometry, label=label)
         crew = self.images.crew
         units = [
             StatesUnit(
                 query=query[states],
-                exact=None if exact is None else exact.map(itemgetter(states)),
                 known=None if known is None else known[states],
                 first=states.start,
             )
             for states in query.cuts(PIXELS_PER_CHUNK, crew.size)
         ]
-        if self._retrieval is None or self._retrieval.parts == 1:
+        if self._retrieval.parts == 1:
             answers = crew.run(answer, units, self._retrieval, num_sources, keep)
         else:
             answers = answer_by_parts(crew, units, self._retrieval, num_sources, keep)
@@ -299,18 +283,19 @@ def _geometry_of(
     )
 
 
-def _index_with(index: NeighborSearch | None, patch_sizes: Sequence[int | None]) -> NeighborSearch:
-    """The index; raise SamplerConfigError unless it can find patches of all these sizes."""
-    if index is None:
-        raise SamplerConfigError(
-            "sources can only be named with an index of all translated patches, which this machine "
-            "has not. Build one with `patchindex build` and give it with --index, for an els "
-            "machine."
+def _exact_posterior(
+    images: ImageSet,
+    y: Float[Tensor, "b c h w"],
+    sigma: float,
+    geometry: PatchGeometry,
+    *,
+    label: int | None,
+    num_sources: int,
+) -> Posterior:
+    """The sums over every patch of the dictionary, and every image's share in them."""
+    record, sources = sum_exactly(images, y, sigma, geometry, label), None
+    if num_sources:
+        sources = exact_sources(
+            images, y, sigma, geometry, record, label=label, num_sources=num_sources
         )
-    missing = sorted({checked_patch_size(size) for size in patch_sizes} - set(index.scales))
-    if missing:
-        raise SamplerConfigError(
-            f"sources at scale {', '.join(map(str, missing))} cannot be named: the index has "
-            f"{list(index.scales)}. Build an index with it, or give --scales of the index."
-        )
-    return index
+    return Posterior.from_record(record, sources)

@@ -60,13 +60,11 @@ def plan_run(
     training_set: ImageSet | PatchIndex,
     config: SamplerConfig,
     *,
-    traced: bool = False,
     device: torch.device = CPU,
 ) -> RunPlan:
     """Machine, scales and noise of a run as `config` says, before any work is done.
 
     Args:
-        traced: the sources of every pixel will be recorded.
         device: where everything is computed.
 
     Raises:
@@ -77,8 +75,6 @@ def plan_run(
     machine.images.count(config.label)  # refuses a label that no image has
     scales = choose_scales(machine, training_set, config.scales, boundary=boundary)
     steps_of(config, scales)  # called only to report a bad schedule or number of steps early
-    if traced:
-        machine.check_sources(scales.patch_sizes)
     noise = noise_of(config, machine.images).to(device)
     return RunPlan(
         training_set=training_set,
@@ -90,7 +86,7 @@ def plan_run(
     )
 
 
-def exact_where_no_slower(plan: RunPlan, *, traced: bool = False) -> RunPlan:
+def exact_where_no_slower(plan: RunPlan) -> RunPlan:
     """The plan, summing every patch where that takes no longer than to retrieve.
 
     Only where the index has all scales: a run must not compare other patches for that.
@@ -105,7 +101,7 @@ def exact_where_no_slower(plan: RunPlan, *, traced: bool = False) -> RunPlan:
     ):
         return plan
     config = replace(plan.config, exact=True)
-    return plan_run(plan.training_set, config, traced=traced, device=plan.noise.device)
+    return plan_run(plan.training_set, config, device=plan.noise.device)
 
 
 def carry_out(

@@ -47,7 +47,7 @@ class ScoreMachine(ABC):
             patch_size: odd side of the window that a pixel sees; the IS machine ignores it.
             label: keep only training images of this class.
             num_sources: also return so many of the training patches that weigh most in each pixel,
-                its sources. This needs an index, except for the IS machine.
+                its sources, and the shares of the images; of all of them where sums are exact.
             known: for retrieval, the `head` of the posterior of the states before these on the same
                 trajectories: much of what was near is near still, and need not be searched for.
             keep: for retrieval, put the posterior's `head` into files of this folder, which the
@@ -55,7 +55,7 @@ class ScoreMachine(ABC):
 
         Raises:
             SamplerConfigError: states of another shape than the images, values that are not
-                finite, alpha_bar out of range, or sources of a machine that cannot name them.
+                finite, or alpha_bar out of range.
             GeometryError: a patch size that the images do not admit.
             DatasetError: no image has the label.
         """
@@ -180,10 +180,6 @@ class ScoreMachine(ABC):
             SamplerConfigError: the machine cannot do without one of them.
             GeometryError: a patch size that the images do not admit.
         """
-
-    @abstractmethod
-    def check_sources(self, patch_sizes: Sequence[int | None]) -> None:
-        """Raise SamplerConfigError unless sources can be named at all these patch sizes."""
 
     @abstractmethod
     def _posterior(

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from patchindex import PosteriorRecord
 from patchindex.crew import Crew
 from sampler.estimator import (
     CarriedHead,
@@ -32,13 +31,11 @@ class StatesUnit:
     """Some states of a call.
 
     Attributes:
-        exact: the sums of all patches, if nothing is to be retrieved.
         known: what was found for the states before.
         first: number of the first state.
     """
 
     query: Query
-    exact: PosteriorRecord | None
     known: CarriedHead | None
     first: int
 
@@ -61,13 +58,9 @@ class StatesUnit:
 
 
 def answer(
-    unit: StatesUnit, retrieval: Retrieval | None, num_sources: int, keep: Path | None
+    unit: StatesUnit, retrieval: Retrieval, num_sources: int, keep: Path | None
 ) -> Posterior:
-    """The posterior of a few states, retrieved or exact, and its sources."""
-    if unit.exact is not None:
-        sources = find_sources(unit.query, unit.exact, None, num_sources) if num_sources else None
-        return Posterior.from_record(unit.exact, sources)
-    assert retrieval is not None  # noqa: S101 - one of the two is there
+    """The posterior of a few states, and its sources."""
     estimate = retrieval.estimate(unit.query, known=unit.loaded())
     head = estimate.head
     kept = head if keep is None else KeptHead.write(head, keep, unit.states)

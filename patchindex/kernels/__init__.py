@@ -1,8 +1,9 @@
 """The operations that everything exact is made of: `exact_scan`, `patch_distances`, `sum_patches`.
 
-`scan_at` is the exact scan for a few pixels, in torch everywhere. `nearest_rows`,
-`nearest_in_cells` and `propagate_neighbors` help the index and its search. Legal patches, border
-signatures and patch ids are those of `patchindex.geometry`.
+`scan_shares` divides what `exact_scan` summed among the images. `scan_at` is the exact scan for a
+few pixels, in torch everywhere. `nearest_rows`, `nearest_in_cells` and `propagate_neighbors` help
+the index and its search. Legal patches, border signatures and patch ids are those of
+`patchindex.geometry`.
 
 Each function computes where its queries lie: on the processor by C++ (or torch, where that was not
 built), on a GPU by Triton. Training images may lie beside the queries or on the host: then they are
@@ -18,6 +19,7 @@ from patchindex.kernels.backend import backend_for
 from patchindex.kernels.bounds import NeighborAxis
 from patchindex.kernels.groups import GroupMembers, PairGroups, PatchSums
 from patchindex.kernels.pixel_scan import scan_at
+from patchindex.kernels.shares import ScannedShares
 from patchindex.kernels.torch_backend import centers_of, regather, seen_cells
 from patchindex.kernels.torch_scan import distances_sq, scan_whole
 from patchindex.records import PosteriorRecord
@@ -27,6 +29,7 @@ __all__ = [
     "NeighborAxis",
     "PairGroups",
     "PatchSums",
+    "ScannedShares",
     "backend",
     "centers_of",
     "distances_sq",
@@ -39,6 +42,7 @@ __all__ = [
     "propagate_neighbors",
     "regather",
     "scan_at",
+    "scan_shares",
     "scan_whole",
     "seen_cells",
     "sum_patches",
@@ -73,6 +77,42 @@ def exact_scan(
     """
     record: PosteriorRecord = backend_for(y).exact_scan(pixels, y, sigma, geometry, groups)
     return record
+
+
+def scan_shares(
+    pixels: UInt8[Tensor, "n c h w"],
+    y: Float[Tensor, "b c h w"],
+    sigma: float,
+    geometry: PatchGeometry,
+    log_mass: Float[Tensor, "b h w"],
+    *,
+    least_share: float,
+) -> ScannedShares:
+    """Divide the mass of every pixel among the images: w / mass, added over patches and pixels.
+
+    All states share one pass over the images, which takes about as long as the scan that found the
+    masses. Over all images the shares of a state add up to its number of pixels.
+
+    Args:
+        pixels, y, sigma, geometry: as for `exact_scan`.
+        log_mass: log of the summed weights of each pixel, from all images; infinite for pixels that
+            take no part.
+        least_share: patches with this share of a pixel or more are listed: of a pixel not more
+            than 1 / least_share.
+
+    Raises:
+        KernelInputError: sigma, y or log_mass out of range.
+        KernelError: y is where none of our kernels computes.
+
+    Example:
+        >>> record = exact_scan(pixels, y, sigma, geometry)
+        >>> log_mass = record.log_max + record.sum_w.log()
+        >>> scan_shares(pixels, y, sigma, geometry, log_mass, least_share=0.01).images
+    """
+    shares: ScannedShares = backend_for(y).scan_shares(
+        pixels, y, sigma, geometry, log_mass, least_share=least_share
+    )
+    return shares
 
 
 def patch_distances(

@@ -17,6 +17,19 @@ def exact_scan(
     threads: int,
     isa: str = "",
 ) -> dict[str, NDArray[Any]]: ...
+def scan_shares(
+    pixels: NDArray[np.uint8],
+    y: NDArray[np.float32],
+    sigma: float,
+    log_mass: NDArray[np.float64],
+    *,
+    least_share: float,
+    patch_size: int,
+    boundary: str,
+    equivariant: bool,
+    threads: int,
+    isa: str = "",
+) -> dict[str, NDArray[Any]]: ...
 def patch_distances(
     pixels: NDArray[np.uint8],
     windows: NDArray[np.float32],

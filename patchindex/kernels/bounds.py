@@ -52,6 +52,7 @@ class NeighborAxis:
 
 
 SMALLEST_SIGMA, LARGEST_SIGMA = 1e-10, 1e30
+SMALLEST_LOG_MASS = -1e30
 LARGEST_STATE = 1e10  # in units of sigma; beyond it float32 says nothing
 
 
@@ -70,6 +71,15 @@ def check_states(y: Float[Tensor, "b c h w"], sigma: float) -> None:
         raise KernelInputError(
             "y holds values that are not finite, or over 1e10 times sigma. "
             "Give a finite state y = xt / sqrt(alpha_bar) with its own sigma."
+        )
+
+
+def check_masses(log_mass: Float[Tensor, "b h w"]) -> None:
+    """Refuse what is no log of a mass."""
+    if not log_mass.is_cuda and not bool((log_mass >= SMALLEST_LOG_MASS).all()):
+        raise KernelInputError(
+            "log_mass holds values that are no masses. Give finite ones, or infinity for pixels "
+            "that take no part."
         )
 
 

@@ -22,6 +22,7 @@ from patchindex.kernels import _native
 from patchindex.kernels.bounds import NeighborAxis, check_groups, checked_query_pixels
 from patchindex.kernels.groups import GroupMembers, PairGroups, PatchSums
 from patchindex.kernels.in_threads import in_threads
+from patchindex.kernels.shares import ScannedShares
 from patchindex.kernels.torch_backend import centers_of
 from patchindex.records import PosteriorRecord
 
@@ -46,12 +47,7 @@ def exact_scan(
     threads: int | None = None,
 ) -> PosteriorRecord:
     """See `patchindex.kernels`; the sums do not depend on the number of threads."""
-    options: dict[str, Any] = {
-        "patch_size": geometry.patch_size,
-        "boundary": geometry.boundary,
-        "equivariant": geometry.equivariant,
-        "isa": instruction_set(),
-    }
+    options = _scan_options(geometry)
     states = _as_array(y, np.float32)
     if groups is None:
         threads = threads or torch.get_num_threads()
@@ -76,6 +72,29 @@ def exact_scan(
         )
 
     return PosteriorRecord.stacked(in_threads(scan_group, range(len(groups))))
+
+
+def scan_shares(
+    pixels: UInt8[Tensor, "n c h w"],
+    y: Float[Tensor, "b c h w"],
+    sigma: float,
+    geometry: PatchGeometry,
+    log_mass: Float[Tensor, "b h w"],
+    *,
+    least_share: float,
+    threads: int | None = None,
+) -> ScannedShares:
+    """See `patchindex.kernels`; the shares do not depend on the number of threads."""
+    found = _native.scan_shares(
+        _as_array(pixels, np.uint8),
+        _as_array(y, np.float32),
+        float(sigma),
+        _as_array(log_mass, np.float64),
+        least_share=least_share,
+        threads=threads or torch.get_num_threads(),
+        **_scan_options(geometry),
+    )
+    return ScannedShares(**{name: torch.from_numpy(array) for name, array in found.items()})
 
 
 def patch_distances(
@@ -204,6 +223,16 @@ def _as_array(tensor: Tensor, dtype: type[np.generic]) -> NDArray[Any]:
 def _as_record(fields: dict[str, NDArray[Any]]) -> PosteriorRecord:
     """A kernel's sums as a record."""
     return PosteriorRecord.exact(**{name: torch.from_numpy(f) for name, f in fields.items()})
+
+
+def _scan_options(geometry: PatchGeometry) -> dict[str, Any]:
+    """What scans want to know besides the arrays."""
+    return {
+        "patch_size": geometry.patch_size,
+        "boundary": geometry.boundary,
+        "equivariant": geometry.equivariant,
+        "isa": instruction_set(),
+    }
 
 
 def _options(

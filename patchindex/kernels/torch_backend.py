@@ -17,6 +17,7 @@ from patchindex.kernels.bounds import (
     checked_query_pixels,
 )
 from patchindex.kernels.groups import NO_GROUP, GroupMembers, PairGroups, PatchSums
+from patchindex.kernels.shares import scan_shares
 from patchindex.kernels.torch_scan import exact_scan
 from patchindex.records import PosteriorRecord, shifted_weights
 from patchindex.windows import wrapped
@@ -26,6 +27,7 @@ __all__ = [
     "nearest_rows",
     "patch_distances",
     "propagate_neighbors",
+    "scan_shares",
     "sum_patches",
 ]
 

@@ -35,7 +35,7 @@ LOG_NOTHING = -80.0
 
 
 @dataclass(frozen=True, slots=True)
-class _AxisPairs:
+class AxisPairs:
     """The pairs (query coordinate, training coordinate) of one axis at one displacement.
 
     Attributes:
@@ -115,24 +115,24 @@ def _scan_query(
 ) -> PosteriorRecord:
     """One query image, repeated where the boundary wraps, against one block."""
     sums = _RunningSums.zeros(query)
-    for rows, cols in _displacements(geometry):
+    for rows, cols in displacements(geometry):
         if only is None or (rows.displacement, cols.displacement) in only:
-            dist_sq = _box_distances(query, train, rows, cols, geometry)
+            dist_sq = box_distances(query, train, rows, cols, geometry)
             sums.add(dist_sq, train[:, rows.centers, cols.centers], rows.pixels, cols.pixels)
     return sums.record(scale, (geometry.height, geometry.width))
 
 
-def _displacements(geometry: PatchGeometry) -> Iterator[tuple[_AxisPairs, _AxisPairs]]:
+def displacements(geometry: PatchGeometry) -> Iterator[tuple[AxisPairs, AxisPairs]]:
     """Every displacement at which some pixel has a legal center."""
     rows = _axis_pairs(geometry.height, geometry)
     cols = _axis_pairs(geometry.width, geometry)
     return ((row, col) for row in rows for col in cols)
 
 
-def _axis_pairs(size: int, geometry: PatchGeometry) -> list[_AxisPairs]:
+def _axis_pairs(size: int, geometry: PatchGeometry) -> list[AxisPairs]:
     """The displacements of one axis: -(size-1) .. size-1, or modulo size where it wraps."""
     r, everything = geometry.radius, slice(0, size)
-    stay = _AxisPairs(0, everything, everything, r, everything, everything)
+    stay = AxisPairs(0, everything, everything, r, everything, everything)
     if not geometry.equivariant:
         return [stay]
     if not geometry.query_wraps:
@@ -141,7 +141,7 @@ def _axis_pairs(size: int, geometry: PatchGeometry) -> list[_AxisPairs]:
     padding, margin = (0, r) if geometry.boundary == "circular_interior" else (r, 0)
     centers = slice(margin, size - margin)
     return [
-        _AxisPairs(
+        AxisPairs(
             -d,
             slice(d, d + size),
             everything,
@@ -153,10 +153,10 @@ def _axis_pairs(size: int, geometry: PatchGeometry) -> list[_AxisPairs]:
     ]
 
 
-def _shifted_pairs(size: int, radius: int, d: int) -> _AxisPairs:
+def _shifted_pairs(size: int, radius: int, d: int) -> AxisPairs:
     """Pairs (v - d, v) whose windows lie inside the image on both sides."""
     first, last = max(0, d), size + min(0, d)
-    return _AxisPairs(
+    return AxisPairs(
         displacement=d,
         query=slice(first - d, last - d),
         train=slice(first, last),
@@ -166,11 +166,11 @@ def _shifted_pairs(size: int, radius: int, d: int) -> _AxisPairs:
     )
 
 
-def _box_distances(
+def box_distances(
     query: Float[Tensor, "c qh qw"],
     train: Float[Tensor, "c h w n"],
-    rows: _AxisPairs,
-    cols: _AxisPairs,
+    rows: AxisPairs,
+    cols: AxisPairs,
     geometry: PatchGeometry,
 ) -> Float[Tensor, "hc wc n"]:
     """Squared distances of all window pairs at one displacement, one per legal center and image."""

@@ -14,6 +14,7 @@ from patchindex.geometry import BorderSignature, PatchGeometry
 from patchindex.images import HALF_RANGE
 from patchindex.kernels.bounds import check_patches, check_sigma
 from patchindex.kernels.groups import PairGroups, PatchSums
+from patchindex.kernels.shares import scan_shares
 from patchindex.kernels.torch_backend import (
     members_of,
     nearest_in_cells,
@@ -33,6 +34,7 @@ __all__ = [  # torch's own where nothing is gained by more
     "nearest_rows",
     "patch_distances",
     "propagate_neighbors",
+    "scan_shares",
     "sum_patches",
 ]
 

@@ -20,7 +20,7 @@ from sampler.estimator.query import (
     index_geometry,
 )
 from sampler.estimator.settings import RetrievalSettings, check_numbers
-from sampler.estimator.sources import Sources, find_sources, image_sources
+from sampler.estimator.sources import Sources, exact_sources, find_sources, image_sources
 from sampler.estimator.tolerance import LARGEST_K_HAT, within_tolerance
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "Sources",
     "Wanted",
     "check_numbers",
+    "exact_sources",
     "find_sources",
     "image_sources",
     "index_geometry",

@@ -62,7 +62,7 @@ def test_a_traced_run_and_its_leave_out_check(index, gpu, tmp_path: Path) -> Non
     for device in (torch.device("cpu"), gpu):
         folder = tmp_path / device.type
         folder.mkdir()
-        plan = plan_run(index, RETRIEVAL, traced=True, device=device)
+        plan = plan_run(index, RETRIEVAL, device=device)
         run = carry_out(plan, trace_path=folder / "tracing")
         assert run.samples.device == device
         write_run(run.result, run.samples, folder, run.trace_path)

@@ -1,4 +1,5 @@
 // The exact scan, for Python.
+#include <cmath>
 #include <limits>
 #include <optional>
 
@@ -16,11 +17,10 @@ Boundary boundary_named(const std::string& name) {
     return Boundary::circular_interior;
 }
 
-py::dict exact_scan_arrays(const py::array& pixels, const py::array& y, double sigma,
-                           int patch_size, const std::string& boundary, bool equivariant,
-                           const std::optional<py::array>& image_shares,
-                           const std::optional<py::array>& displacement_shares, int threads,
-                           const std::string& isa) {
+// What both scans take, checked.
+ScanInput scan_input(const py::array& pixels, const py::array& y, double sigma, int patch_size,
+                     const std::string& boundary, bool equivariant, int threads,
+                     const std::string& isa) {
     ScanInput in{};
     in.pixels = checked<uint8_t>(pixels, "pixels", "images, channels, height, width", 4);
     in.y = checked<float>(y, "y", "batch, channels, height, width", 4);
@@ -49,7 +49,15 @@ py::dict exact_scan_arrays(const py::array& pixels, const py::array& y, double s
     require(patch_size >= 1 && patch_size % 2 == 1 && patch_size <= largest,
             "patch_size is " + std::to_string(patch_size) + ". Give an odd number in 1.." +
                 std::to_string(largest) + ".");
+    return in;
+}
 
+py::dict exact_scan_arrays(const py::array& pixels, const py::array& y, double sigma,
+                           int patch_size, const std::string& boundary, bool equivariant,
+                           const std::optional<py::array>& image_shares,
+                           const std::optional<py::array>& displacement_shares, int threads,
+                           const std::string& isa) {
+    ScanInput in = scan_input(pixels, y, sigma, patch_size, boundary, equivariant, threads, isa);
     const Shares shares = shares_of(image_shares, displacement_shares, in.num_images);
     in.shares = image_shares ? &shares : nullptr;
     const std::vector<py::ssize_t> shape{in.batch, in.height, in.width};
@@ -65,6 +73,39 @@ py::dict exact_scan_arrays(const py::array& pixels, const py::array& y, double s
     return record_dict(log_max, sum_w, sum_wc, sum_w2, num_scored);
 }
 
+py::dict scan_shares_arrays(const py::array& pixels, const py::array& y, double sigma,
+                            const py::array& log_mass, double least_share, int patch_size,
+                            const std::string& boundary, bool equivariant, int threads,
+                            const std::string& isa) {
+    const ScanInput in =
+        scan_input(pixels, y, sigma, patch_size, boundary, equivariant, threads, isa);
+    const ShareInput shares{checked<double>(log_mass, "log_mass", "batch, height, width", 3),
+                            least_share};
+    require(log_mass.shape(0) == in.batch && log_mass.shape(1) == in.height &&
+                log_mass.shape(2) == in.width,
+            "log_mass is " + described(log_mass) + " but y is " + described(y) +
+                ". Give one for each pixel.");
+    require(std::none_of(shares.log_mass, shares.log_mass + log_mass.size(),
+                         [](double mass) { return std::isnan(mass) || mass < -1e30; }),
+            "log_mass holds values that are no masses. Give finite ones, or infinity for pixels "
+            "that take no part.");
+    auto images = filled<double>({in.batch, in.num_images}, 0);
+    std::vector<ListedPatch> listed;
+    const ShareOutput out{images.mutable_data(), listed};
+    if (in.batch > 0 && in.num_images > 0)
+        without_lock([&](const auto& interrupted) { scan_shares(in, shares, out, interrupted); });
+    const auto num = py::ssize_t(listed.size());
+    auto places = allocated<int64_t>({num}), ids = allocated<int64_t>({num});
+    auto of_listed = allocated<double>({num});
+    for (py::ssize_t i = 0; i < num; ++i) {
+        places.mutable_data()[i] = listed[i].place;
+        ids.mutable_data()[i] = listed[i].id;
+        of_listed.mutable_data()[i] = listed[i].share;
+    }
+    return py::dict("images"_a = images, "places"_a = places, "ids"_a = ids,
+                    "shares"_a = of_listed);
+}
+
 }  // namespace
 
 void bind_scan(py::module_& module) {
@@ -72,6 +113,10 @@ void bind_scan(py::module_& module) {
                "patch_size"_a, "boundary"_a, "equivariant"_a, "image_shares"_a = py::none(),
                "displacement_shares"_a = py::none(), "threads"_a, "isa"_a = "",
                "Sums over every legal training patch, per query pixel.");
+    module.def("scan_shares", &scan_shares_arrays, "pixels"_a, "y"_a, "sigma"_a, "log_mass"_a,
+               py::kw_only(), "least_share"_a, "patch_size"_a, "boundary"_a, "equivariant"_a,
+               "threads"_a, "isa"_a = "",
+               "Shares of every image in known masses, and the patches of large ones.");
 }
 
 }  // namespace patchindex

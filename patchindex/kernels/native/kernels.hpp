@@ -38,8 +38,18 @@ struct ScanShape {
 };
 
 // How weights are summed: `checked` compares every vector with its pixel's reference, skips what
-// cannot count and moves the reference when it must; `dense` uses one reference for the image.
-enum class Mode { checked, dense };
+// cannot count and moves the reference when it must; `dense` uses one reference for the image;
+// `shares` sums each image's weights over the pixels, whose references are their known masses.
+enum class Mode { checked, dense, shares };
+
+// What hears of vectors in which some weight is large, in mode `shares`: of `pixel`, with the center
+// at a row of the training images and a column that may lie outside where they wrap.
+struct ShareListener {
+    virtual void hear(int64_t pixel, int train_row, int train_col, const float* log2_shares) = 0;
+
+  protected:
+    ~ShareListener() = default;
+};
 
 struct ScanTask {
     const ScanShape* shape;
@@ -60,6 +70,10 @@ struct ScanTask {
     // [row strips][col strips]: only displacements of this share are compared; all if null
     const int32_t* shares;
     int32_t share;
+    const float* factors;     // mode shares, [rows][cols]: what references lack to the masses
+    double* image_sums;       // mode shares, [lanes]: added to
+    float list_above;         // mode shares: log2 of the shares that the listener hears of
+    ShareListener* listener;  // mode shares
     const std::atomic<bool>* stop;
     int64_t visited, summed;  // out, checked mode: vectors compared, vectors not skipped
 };

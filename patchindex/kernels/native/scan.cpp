@@ -22,6 +22,8 @@ constexpr double LARGEST_QUERY = 1e10;  // in units of sigma; beyond it float32 
 constexpr int RUNNING_FROM = 7;         // cells of a window; below, sums made afresh are as fast
 constexpr double LARGEST_RUNNING_ERROR = 1e-3;  // of a log2 weight
 constexpr double NEGLIGIBLE_BITS = 20;          // all that is skipped is below 2^-20 of the mass
+constexpr float NO_MASS = -1e30f;               // reference of a pixel that takes no part
+constexpr float LARGEST_BITS = 126;             // of a share that is not zero
 
 // Images per unit of work. Set by the number of images alone: threads must not change any sum.
 int64_t images_per_unit(int64_t num_images, int lanes) {
@@ -190,9 +192,25 @@ void load_block(const Plan& plan, int64_t first, int present, Workspace& space) 
     }
 }
 
+// Compares the block of a workspace with a query.
+ScanTask make_task(const Plan& plan, int64_t query, Workspace& space,
+                   const std::atomic<bool>& stop) {
+    const ScanShape& shape = plan.shape;
+    ScanTask task{};
+    task.shape = &shape;
+    task.block = space.block.data();
+    task.padded_block = shape.has_padded_block() ? space.padded_block.data() : space.block.data();
+    task.query = plan.queries.data() + query * shape.query_size();
+    task.scratch = space.scratch.data();
+    task.zeros = space.zeros.data();
+    task.running = plan.running[query];
+    task.skip_below = plan.skip_below;
+    task.stop = &stop;
+    return task;
+}
+
 void scan_images(const Plan& plan, int64_t first_image, int64_t stop_image, int64_t first_query,
                  Workspace& space, std::vector<PixelSums>& totals, const std::atomic<bool>& stop) {
-    const ScanShape& shape = plan.shape;
     const int64_t blocks_per_flush = std::max<int64_t>(1, 1024 / plan.largest_share);
     int64_t num_blocks = 0;
     for (int64_t image = first_image; image < stop_image; ++num_blocks) {
@@ -201,20 +219,10 @@ void scan_images(const Plan& plan, int64_t first_image, int64_t stop_image, int6
         const bool last = image + present >= stop_image;
         const bool flush = last || num_blocks == 0 || num_blocks % blocks_per_flush == 0;
         for (size_t q = 0; q < totals.size(); ++q) {
-            ScanTask task{};
-            task.shape = &shape;
-            task.block = space.block.data();
-            task.padded_block =
-                shape.has_padded_block() ? space.padded_block.data() : space.block.data();
-            task.query = plan.queries.data() + (first_query + q) * shape.query_size();
-            task.scratch = space.scratch.data();
-            task.zeros = space.zeros.data();
-            task.running = plan.running[first_query + q];
+            ScanTask task = make_task(plan, first_query + q, space, stop);
             task.sums = space.sums[q]->data();
-            task.skip_below = plan.skip_below;
             task.shares = plan.shares.empty() ? nullptr : plan.shares.data();
             task.share = plan.in.shares ? plan.in.shares->of_images[image] : 0;
-            task.stop = &stop;
             const bool may_be_dense = blocks_per_flush == 1 && num_blocks > 0;
             totals[q].add_block(*plan.kernels, task, flush, may_be_dense);
             if (stop) return;
@@ -249,7 +257,94 @@ std::vector<int64_t> count_scored(const Plan& plan) {
     return counts;
 }
 
+// The masses of all queries as references: 2^reference, times a factor for what floats lack.
+struct Masses {
+    std::vector<float> references, factors;
+
+    Masses(const double* log_mass, size_t num) : references(num), factors(num) {
+        for (size_t i = 0; i < num; ++i) {
+            const double reference = std::max(-log_mass[i] / std::log(2.0), double(NO_MASS));
+            references[i] = float(reference);
+            factors[i] = float(std::exp2(reference - double(references[i])));
+        }
+    }
+};
+
+// Writes down the large shares of one block for one query.
+struct Listing final : ShareListener {
+    const Plan& plan;
+    const Masses& masses;
+    float list_above;
+    std::vector<ListedPatch>& listed;
+    int64_t query = 0, image = 0;
+    int present = 0;
+
+    Listing(const Plan& plan, const Masses& masses, float list_above,
+            std::vector<ListedPatch>& listed)
+        : plan(plan), masses(masses), list_above(list_above), listed(listed) {}
+
+    void hear(int64_t pixel, int train_row, int train_col, const float* log2_shares) override {
+        const int64_t plane = int64_t(plan.in.height) * plan.in.width;
+        const int64_t place = query * plane + pixel;
+        const int64_t center = int64_t(train_row) * plan.in.width + plan.shape.cols.wrapped(train_col);
+        for (int lane = 0; lane < present; ++lane)
+            if (log2_shares[lane] > list_above)
+                listed.push_back({place, (image + lane) * plane + center,
+                                  std::exp2(double(log2_shares[lane])) * masses.factors[place]});
+    }
+};
+
+// The shares of some images in some queries; of each block of images all queries together.
+void share_images(const Plan& plan, const Masses& masses, int64_t first_image, int64_t stop_image,
+                  int64_t first_query, int64_t stop_query, Workspace& space, Listing& listing,
+                  double* images, const std::atomic<bool>& stop) {
+    const size_t pixels = plan.shape.num_pixels();
+    for (int64_t image = first_image; image < stop_image; image += listing.present) {
+        listing.image = image;
+        listing.present = images_together(plan, image);
+        load_block(plan, image, listing.present, space);
+        for (int64_t query = first_query; query < stop_query; ++query) {
+            double sums[MOST_LANES] = {};
+            listing.query = query;
+            ScanTask task = make_task(plan, query, space, stop);
+            task.references = const_cast<float*>(masses.references.data()) + query * pixels;
+            task.factors = masses.factors.data() + query * pixels;
+            task.image_sums = sums;
+            task.list_above = listing.list_above;
+            task.listener = &listing;
+            plan.kernels->scan_block(task, Mode::shares);
+            if (stop) return;
+            std::copy_n(sums, listing.present, images + query * plan.in.num_images + image);
+        }
+    }
+}
+
 }  // namespace
+
+bool scan_shares(const ScanInput& input, const ShareInput& shares, const ShareOutput& output,
+                 const std::function<bool()>& interrupted) {
+    const Plan plan = make_plan(input);
+    const Masses masses(shares.log_mass, size_t(input.batch) * plan.shape.num_pixels());
+    const float list_above =
+        shares.least_share > 0 ? float(std::log2(shares.least_share)) : -LARGEST_BITS;
+    std::atomic<bool> stop{false};
+    std::vector<std::unique_ptr<Workspace>> spaces(input.threads);
+    std::vector<std::vector<ListedPatch>> listed(plan.units_per_query * plan.query_groups);
+    const auto work = [&](int64_t unit, int worker) {
+        if (!spaces[worker]) spaces[worker] = std::make_unique<Workspace>(plan.shape);
+        const int64_t first_query = unit / plan.units_per_query * QUERIES_PER_UNIT;
+        const int64_t first_image = unit % plan.units_per_query * plan.images_per_unit;
+        Listing listing(plan, masses, list_above, listed[unit]);
+        share_images(plan, masses, first_image,
+                     std::min(first_image + plan.images_per_unit, input.num_images), first_query,
+                     std::min(first_query + QUERIES_PER_UNIT, input.batch), *spaces[worker],
+                     listing, output.images, stop);
+    };
+    run_units(int64_t(listed.size()), input.threads, stop, work, interrupted);
+    for (const std::vector<ListedPatch>& part : listed)
+        output.listed.insert(output.listed.end(), part.begin(), part.end());
+    return !stop;
+}
 
 bool exact_scan(const ScanInput& input, const ScanOutput& output,
                 const std::function<bool()>& interrupted) {

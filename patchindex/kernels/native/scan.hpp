@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "layout.hpp"
 #include "shares.hpp"
@@ -38,5 +39,28 @@ struct ScanOutput {
 // False if `interrupted` ended it early. Throws std::invalid_argument.
 bool exact_scan(const ScanInput& input, const ScanOutput& output,
                 const std::function<bool()>& interrupted);
+
+// A patch with a large share of a pixel.
+struct ListedPatch {
+    int64_t place;  // state, row and column of the pixel, as one number
+    int64_t id;     // image, row and column of the patch's center, as one number
+    double share;
+};
+
+// Divides the weights of all patches by known masses of the pixels; what takes no part has an
+// infinite one. Of each image the shares are added over the pixels of a state.
+struct ShareInput {
+    const double* log_mass;  // [batch][height][width]
+    double least_share;      // of the patches that are listed
+};
+
+struct ShareOutput {
+    double* images;                    // [batch][num_images], zeros
+    std::vector<ListedPatch>& listed;  // in an order that threads do not change
+};
+
+// Like exact_scan, of input without shares.
+bool scan_shares(const ScanInput& input, const ShareInput& shares, const ShareOutput& output,
+                 const std::function<bool()>& interrupted);
 
 }  // namespace patchindex

@@ -10,6 +10,7 @@ struct Displacements {
     const int size;      // of a window
     int cells, windows;  // of a row, those of all K displacements together
     int first_pixel;     // column of window 0
+    int displacement;    // the first along x
     Vec origin;          // what row sums start from
     const Vec* train;    // what cell 0 of each row compares
     const float* query;
@@ -44,6 +45,7 @@ Displacements<C, K>::Displacements(ScanTask& task_, Mode mode_, const Strip& row
     cells = stop - first;
     windows = cells - size + 1;
     first_pixel = first + shape.cols.radius();
+    displacement = cols[0].displacement;
     for (int k = 0; k < K; ++k) {
         legal_from[k] = cols[k].first - first;
         legal_to[k] = cols[k].stop - first - size + 1;
@@ -103,7 +105,16 @@ PATCHINDEX_INLINE_MEMBER void Displacements<C, K>::add(int top, Rows&& log2_w) c
                        reinterpret_cast<Vec*>(task.sums) + pixel * shape.num_sums(),
                        windows,
                        shape.channels};
-    if (mode == Mode::dense) {
+    if (mode == Mode::shares) {
+        const int train_col = first_pixel + displacement;
+        const Vec sum = sum_shares<C, K>(
+            row, log2_w, task.factors + pixel, task.skip_below, task.list_above,
+            [&](int a, int k, Vec x) {
+                task.listener->hear(pixel + a, train_row, train_col + a + k,
+                                    reinterpret_cast<const float*>(&x));
+            });
+        for (int lane = 0; lane < LANES; ++lane) task.image_sums[lane] += sum[lane];
+    } else if (mode == Mode::dense) {
         add_dense<C, K>(row, log2_w);
     } else {
         task.summed += add_checked<C, K>(row, log2_w, task.skip_below);

@@ -113,3 +113,25 @@ PATCHINDEX_INLINE int add_checked(const PixelRow& row, Rows& log2_w, float skip_
     }
     return summed;
 }
+
+// Sums the shares of all pixels and windows of a row; calls `hear(a, k, x)` where one is large.
+template <int C, int K, class Rows, class Hear>
+PATCHINDEX_INLINE Vec sum_shares(const PixelRow& row, Rows& log2_w, const float* factors,
+                                 float skip_below, float list_above, const Hear& hear) {
+    Vec total{};
+    for (int a = 0; a < row.pixels; ++a) {
+        Vec x[K];
+        take_windows(log2_w, a, x);
+        Vec best = x[0];
+        for (int k = 1; k < K; ++k) best = larger(best, x[k]);
+        const Vec reference = broadcast(row.references[a]);
+        if (!any_above(best + reference, skip_below)) continue;
+        Vec sum = exp2_of(x[0] + reference);
+        for (int k = 1; k < K; ++k) sum = sum + exp2_of(x[k] + reference);
+        total = total + sum * factors[a];
+        if (__builtin_expect(any_above(best + reference, list_above), 0))
+            for (int k = 0; k < K; ++k)
+                if (any_above(x[k] + reference, list_above)) hear(a, k, x[k] + reference);
+    }
+    return total;
+}

@@ -33,7 +33,7 @@ def runs(tmp_path_factory):
     config = SamplerConfig(num=1, steps=1, scales="3")
     return [
         carry_out(
-            plan_run(index, replace(config, seed=seed), traced=True),
+            plan_run(index, replace(config, seed=seed)),
             trace_path=folder / f"{seed}.zarr",
         )
         for seed in (0, 1)
