@@ -1,6 +1,7 @@
 """`sampler run`: images from noise, by machines over an index or over a whole dataset."""
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +32,14 @@ from patchindex.device import Device
 from patchindex.environment import set_threads
 from sampler.results.checkpoint import Checkpoint
 from sampler.results.output import reserve_output, write_run
-from sampler.results.run_result import SamplerConfig, TraceResult
+from sampler.results.rest_result import share_text
+from sampler.results.run_result import RUN_FILE, SamplerConfig, TraceResult
 from sampler.results.tables import RUN_HEADER, format_methods, run_row
 from sampler.results.trace import TRACE
 from sampler.run import carry_out, exact_where_no_slower, job_of, plan_run
 from sampler.trajectory import StepReport
 
+MOST_TOLD = 4  # samples whose weight is told on the terminal
 RESUME_HINT = "Interrupted. The steps that are done are kept; the same command goes on."
 
 
@@ -111,7 +114,8 @@ def run(
     if config.tolerance is not None:
         click.echo(format_methods(result.steps, config.tolerance))
     if result.trace is not None:
-        click.echo(format_trace(result.trace, folder))
+        for line in format_trace(result.trace, folder):
+            click.echo(line)
     click.echo(f"{result.config.num} samples in {result.seconds:.1f} s: {folder / 'samples.png'}")
 
 
@@ -122,13 +126,17 @@ def _sets_retrieval() -> bool:
     return any(context.get_parameter_source(name) is not ParameterSource.DEFAULT for name in names)
 
 
-def format_trace(trace: TraceResult, folder: Path) -> str:
-    """What a trace says of the samples, in a line, and its size."""
-    named = sum(1 - sample.unattributed for sample in trace.attribution) / len(trace.attribution)
-    return (
-        f"{named:.0%} of the samples' weight has a named source, averaged over the steps; "
-        f"{trace.bytes / 1e6:.1f} MB: {folder / TRACE}"
-    )
+def format_trace(trace: TraceResult, folder: Path) -> Iterator[str]:
+    """Where the weight of each sample is, in a line, and the size of the trace."""
+    for number, sample in enumerate(trace.attribution[:MOST_TOLD]):
+        listed = share_text(sample.heaviest_share)
+        yield (
+            f"sample {number}: {len(sample.images)} images listed, with {listed}. "
+            f"{sample.sentence(complete=trace.complete)}"
+        )
+    if len(trace.attribution) > MOST_TOLD:
+        yield f"the other samples: {folder / RUN_FILE}"
+    yield f"shares are averaged over the steps; {trace.bytes / 1e6:.1f} MB: {folder / TRACE}"
 
 
 def show_step(report: StepReport) -> None:

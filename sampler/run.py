@@ -127,6 +127,8 @@ def carry_out(
             num_steps,
             done=begun.steps,
             total=checkpoint.trace_total if checkpoint else None,
+            label=config.label,
+            complete=_parts_of(plan.machine) is None,  # all patches are summed
         )
     if on_step:
         for report in reports:

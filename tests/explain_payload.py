@@ -74,7 +74,14 @@ def header() -> dict[str, Any]:
         "steps": steps,
         "boundary": "zeros",
         "samples": [
-            {"label": label, "unattributed": 0.15, "others": 0.1, "images": made}
+            {
+                "label": label,
+                "unattributed": 0.15,
+                "others": 0.1,
+                "images": made,
+                "sentence": "15.0 % is unattributed.",
+                "rest": {"average_share": 0.01},
+            }
             for label in (0, 2, None)
         ],
         "leave_out": [

@@ -99,12 +99,15 @@ def attribute(
 ) -> PictureAttributions:
     """`attribution`, with its settings as they are written down."""
     training = training_set.images
+    if isinstance(training_set, ImageSet):
+        raise SamplerConfigError(
+            "where a picture comes from can only be named with an index. Build one with "
+            "`patchindex build` and give it with --index."
+        )
     training.count(config.label)  # refuses a label that no image has
     pictures = checked_pictures(images, training)
     machine = picture_machine(training_set, config)
     sizes = sizes_of(machine, config)
-    machine.check_sources(sizes)
-    assert not isinstance(training_set, ImageSet)  # noqa: S101 - its sources cannot be named
     start = perf_counter()
     config = replace(config, exact=machine.parts is None)
     per_picture = config.draws * training.height * training.width

@@ -257,6 +257,8 @@ class PictureFolder:
             "name": picture.name,
             "resized_from": picture.resized_from,
             "images_to_nine_tenths": picture.images_to_nine_tenths,
+            "complete": bool(self.result.config.exact),
+            "sentence": picture.attribution.sentence(complete=bool(self.result.config.exact)),
         }
 
     def pictures(self) -> Float[ndarray, "b c h w"]:

@@ -161,9 +161,11 @@ class RunFolder:
         }
         return [[name, value] for name, value in facts.items() if value]
 
-    def words_of(self, number: int) -> dict[str, Any]:  # noqa: ARG002 - all are alike
-        """Nothing else is known of a sample."""
-        return {}
+    def words_of(self, number: int) -> dict[str, Any]:
+        """Whether the shares of a sample are complete, and what is not listed."""
+        complete = self.result.trace is not None and self.result.trace.complete
+        sentence = self.attribution[number].sentence(complete=complete)
+        return {"complete": complete, "sentence": sentence}
 
     def pictures(self) -> None:
         """The last posterior means are the samples."""

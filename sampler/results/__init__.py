@@ -1,8 +1,9 @@
 """What a command leaves in its folder: typed results, the trace, tables and figures.
 
 Public modules: `run_result`, `study_results`, `audit_result`, `denoise_result` and
-`picture_result` say what each JSON file holds, with `source_result`, which they share;
-`json_files` reads, checks and writes any of them, `trace` is the store of traced runs and
+`picture_result` say what each JSON file holds, with `source_result`, which they share, and
+`rest_result`, what is known of images that are not listed; `json_files` reads, checks and writes
+any of them, `trace` is the store of traced runs and
 pictures, `output` writes a folder in one stroke, `checkpoint` keeps what a run has done so far.
 `tables`, `step_figures`, `study_figures`, `denoise_figure`, `attribution_figures`, `style` and
 `plot_folder` show results.
@@ -19,6 +20,7 @@ __all__ = [
     "output",
     "picture_result",
     "plot_folder",
+    "rest_result",
     "run_result",
     "source_result",
     "step_figures",

@@ -26,6 +26,7 @@ _BAR, _HEADING = 0.42, 1.5  # inches
 _PICTURE, _ROW = 0.72, 1.22  # inches: a small picture's longer side, and a row with pictures
 _MOST_PICTURES = 7  # of the heaviest images of a sample
 _LONGEST_WORD = 18  # characters below a small picture
+_NOTE, _NOTE_WIDTH = 0.45, 170  # inches, and characters of a line
 _MARGIN, _DIGIT = 0.006, 0.0095  # of the panel's width, that a number and each digit of it need
 _ROOM = 1.45  # of the longest bar, for the numbers beside it
 _COLUMNS, _TILE, _CHECK_HEADING = 5, 2.4, 0.7  # inches
@@ -45,9 +46,10 @@ def attribution_figure(
     """
     attribution = run.trace.attribution if run.trace is not None else ()
     shown = attribution[:MOST_SHOWN]
+    complete = run.trace is not None and run.trace.complete
     with mpl.rc_context(STYLE | {"axes.grid": False}):
         height = _BAR if samples is None and images is None else _ROW
-        size = (12, _HEADING + height * len(shown))
+        size = (12, _HEADING + height * len(shown) + _NOTE)
         figure = Figure(figsize=size, layout="constrained")
         title = f"{run.source.title}: which of them made each sample, mean over the steps" + (
             f", first {MOST_SHOWN} of {len(attribution)} samples" * (shown != attribution)
@@ -61,7 +63,7 @@ def attribution_figure(
             parse_math=False,  # a name with a dollar is no formula
         )
         whole, heaviest = figure.subplots(1, 2, sharey=True, width_ratios=[1, 2.2])
-        _draw_whole(whole, shown)
+        _draw_whole(whole, shown, complete=complete)
         if images is None:
             _draw_heaviest(heaviest, shown)
         else:
@@ -73,6 +75,10 @@ def attribution_figure(
             panel.spines["left"].set_visible(False)
         if samples is not None:
             _draw_samples(whole, samples[: len(shown)])
+        note = f"Sample 0: {shown[0].sentence(complete=complete)}" if shown else ""
+        figure.supxlabel(
+            "\n".join(wrap(note, _NOTE_WIDTH)), x=0.01, ha="left", size=8.5, color=GREY
+        )
     return figure
 
 
@@ -153,13 +159,14 @@ def _class_line(image: ImageShare) -> list[str]:
     return [str(image.label) if name is None else shortened(one_line(name), _LONGEST_WORD)]
 
 
-def _draw_whole(panel: Axes, samples: Sequence[Attribution]) -> None:
-    """The heaviest together, the other images that were named, and the rest."""
+def _draw_whole(panel: Axes, samples: Sequence[Attribution], *, complete: bool) -> None:
+    """The heaviest together, the other images, and what was not named unless all was."""
     parts = {
         "the heaviest": (_HEAVIEST, [sample.heaviest_share for sample in samples]),
         "other images": (_OTHERS, [sample.others for sample in samples]),
-        "unattributed": (_UNATTRIBUTED, [sample.unattributed for sample in samples]),
     }
+    if not complete:
+        parts["unattributed"] = _UNATTRIBUTED, [sample.unattributed for sample in samples]
     starts = [0.0] * len(samples)
     for name, (color, widths) in parts.items():
         panel.barh(range(len(samples)), widths, left=starts, color=color, height=0.75, label=name)

@@ -36,6 +36,7 @@ from sampler.results.json_files import (
     read_json,
     wrong,
 )
+from sampler.results.rest_result import Rest, complete_sentence, retrieved_sentence
 from sampler.results.source_result import ClusterResult, ScalesResult, SourceResult
 from sampler.schedule import LARGEST_SIGMA, NoiseLevels, check_steps, checked_sigmas
 from sampler.trajectory import Sampler
@@ -174,16 +175,24 @@ class Attribution:
     Attributes:
         others: share of all other images that were named.
         unattributed: share for which no image was named.
+        rest: what is known of the others; None in runs of versions that did not tell.
     """
 
     images: tuple[ImageShare, ...]
     others: Share
     unattributed: Share
+    rest: Rest | None = None
 
     @property
     def heaviest_share(self) -> float:
         """Of the images that are listed, together."""
         return sum((image.share for image in self.images), 0.0)
+
+    def sentence(self, *, complete: bool) -> str:
+        """What the weight that is not listed means."""
+        if complete:
+            return complete_sentence(self.others, self.rest)
+        return retrieved_sentence(self.others, self.unattributed, self.rest)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,12 +204,14 @@ class TraceResult:
         sources_per_pixel: training patches that are listed of each pixel and step.
         seconds_of_writing: that the run took longer by.
         attribution: of each sample.
+        complete: whether every image's share was counted; no run of older versions tells so.
     """
 
     bytes: Count = 0
     sources_per_pixel: Count = 0
     seconds_of_writing: Amount = 0.0
     attribution: Annotated[tuple[Attribution, ...], Field(min_length=1)]
+    complete: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,6 +32,7 @@ from patchindex.geometry import id_dtype
 from patchindex.step_store import StepStore
 from sampler.estimator import ImageShares
 from sampler.posterior import Posterior
+from sampler.results.rest_result import Rest
 from sampler.results.run_result import Attribution, ImageShare, TraceResult
 
 TRACE = "trace.zarr"
@@ -52,6 +53,8 @@ class TraceWriter:
     Args:
         done: steps that were written before; without any, there must be nothing at `path`.
         total: after these.
+        label: class of the images that have shares; None for all.
+        complete: whether all shares of images are named.
     """
 
     def __init__(
@@ -62,12 +65,15 @@ class TraceWriter:
         *,
         done: int = 0,
         total: ImageShares | None = None,
+        label: int | None = None,
+        complete: bool = False,
     ) -> None:
         self.path = path
         self.seconds = 0.0
         self.total = total
         self._images, self._num_steps, self._done = images, num_steps, done
         images.file_name(0)  # refuses names that are damaged before all steps are done
+        self._num_admitted, self._complete = images.count(label), complete
         shape = {"height": images.height, "width": images.width}
         if done:
             self._store = StepStore.open(path, mode="r+")
@@ -106,6 +112,7 @@ class TraceWriter:
             sources_per_pixel=SOURCES_PER_PIXEL,
             seconds_of_writing=self.seconds,
             attribution=tuple(self._attribution()),
+            complete=self._complete,
         )
 
     def _attribution(self) -> Iterator[Attribution]:
@@ -113,11 +120,16 @@ class TraceWriter:
         assert self.total is not None  # noqa: S101 - there is at least one step
         mean = replace(self.total, share=self.total.share / self._num_steps)
         shares = _heaviest(mean, _IMAGES_PER_SAMPLE, len(self._images))
-        for numbers, sample_shares, others, unattributed in zip(
+        effective = self._store.read("effective_sample_size").mean((0, 2, 3), dtype=np.float64)
+        for numbers, sample_shares, others, unattributed, *rest in zip(
             shares.numbers.tolist(),
             shares.shares.tolist(),
             shares.others.tolist(),
             shares.unattributed.tolist(),
+            shares.num_others.tolist(),
+            shares.largest_other.tolist(),
+            shares.sum_squares.tolist(),
+            effective.tolist(),
             strict=True,
         ):
             images = tuple(
@@ -131,7 +143,22 @@ class TraceWriter:
                 for image, share in zip(numbers, sample_shares, strict=True)
                 if share > 0
             )
-            yield Attribution(images=images, others=others, unattributed=unattributed)
+            yield Attribution(
+                images=images,
+                others=others,
+                unattributed=unattributed,
+                rest=self._rest(*rest),
+            )
+
+    def _rest(self, num: int, largest: float, sum_squares: float, effective: float) -> Rest:
+        """What is known of the other images of a sample."""
+        return Rest(
+            num_images=num,
+            largest_share=largest,
+            average_share=1 / self._num_admitted,
+            effective_images=1 / sum_squares if self._complete and sum_squares else None,
+            effective_patches=effective,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,12 +168,17 @@ class _HeaviestImages:
     Attributes:
         others: share of the named images that are not among these.
         unattributed: share for which no image was named.
+        num_others, largest_other: how many there are, and what one of them has at most.
+        sum_squares: of the shares of all images.
     """
 
     numbers: Int[Tensor, "b k"]
     shares: Float[Tensor, "b k"]
     others: Float[Tensor, " b"]
     unattributed: Float[Tensor, " b"]
+    num_others: Int[Tensor, " b"]
+    largest_other: Float[Tensor, " b"]
+    sum_squares: Float[Tensor, " b"]
 
 
 def _heaviest(image_shares: ImageShares, most: int, num_images: int) -> _HeaviestImages:
@@ -154,17 +186,24 @@ def _heaviest(image_shares: ImageShares, most: int, num_images: int) -> _Heavies
     k = min(most, num_images)
     numbers = torch.zeros(image_shares.num_states, k, dtype=torch.int64)
     shares = torch.zeros(image_shares.num_states, k, dtype=torch.float64)
-    named = torch.zeros(image_shares.num_states, dtype=torch.float64)
+    named, largest_other, sum_squares = torch.zeros(3, image_shares.num_states).double()
+    num_others = torch.zeros(image_shares.num_states, dtype=torch.int64)
     for state in range(image_shares.num_states):
         images, found = image_shares.of(state)
-        top = found.argsort(descending=True, stable=True)[:k]
+        order = found.argsort(descending=True, stable=True)
+        top, others = order[:k], order[k:]
         numbers[state, : len(top)], shares[state, : len(top)] = images[top], found[top]
-        named[state] = found.sum()
+        named[state], sum_squares[state] = found.sum(), found.square().sum()
+        num_others[state] = len(others)
+        largest_other[state] = found[others[0]] if len(others) else 0.0
     return _HeaviestImages(
         numbers=numbers,
         shares=shares,
         others=(named - shares.sum(1)).clamp(min=0),
         unattributed=(1 - named).clamp(min=0),
+        num_others=num_others,
+        largest_other=largest_other,
+        sum_squares=sum_squares,
     )
 
 

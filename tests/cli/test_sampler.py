@@ -130,27 +130,22 @@ def test_a_trace_goes_with_the_run_that_it_is_of(index: Path, tmp_path: Path) ->
     assert not (tmp_path / "trace.zarr").exists()
 
 
-def test_scales_that_cannot_be_named_are_refused_before_any_work(
-    index: Path, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("machine", ["els", "ls", "is"])
+def test_exact_runs_need_no_index_to_name_every_image(machine: str, tmp_path: Path) -> None:
     out = tmp_path / "run"
     result = invoke(
-        "--index", index, "--exact", "--trace", "--scales", "3,9,5", "--steps", 3, "--out", out
-    )
-    assert result.exit_code == 1
-    assert "sources at scale 5 cannot be named: the index has [3, 9]" in result.output
-    assert "sigma" not in result.output
-    assert not out.exists()
-
-
-def test_a_trace_without_an_index_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    result = invoke(
-        "--dataset", "sample", "--limit", 20, "--steps", 2, "--num", 1, "--trace", "--out", out
-    )
-    assert result.exit_code == 1
-    assert "sources can only be named with an index" in result.output
-    assert not out.exists()
+        "--dataset", "sample", "--limit", 20, "--resolution", 12, "--steps", 2, "--num", 1,
+        "--scales", "3", "--trace", "--machine", machine, "--out", out,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert "Every training image's share is counted" in result.output
+    trace = json.loads((out / "run.json").read_text())["trace"]
+    assert trace["complete"]
+    told = trace["attribution"][0]
+    assert told["others"] + sum(image["share"] for image in told["images"]) == pytest.approx(1)
+    assert told["unattributed"] == pytest.approx(0, abs=1e-6)
+    assert told["rest"]["average_share"] == 1 / 20
+    assert 1 <= told["rest"]["effective_images"] <= 20
 
 
 def test_an_exact_run_equals_the_machine_in_the_library(index: Path, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ _LEAST_SHOWN = 0.005
 # pixels of all steps and samples that make a page of about ten megabytes
 MOST_PIXELS = 400_000
 SHOWN_BYTES = 14_800_000  # of the whole page; pictures of training images fill it up
+_NEARLY = 0.9  # of the largest weight: as good a place to start
 _NOISE_QUANTILE = 0.998
 
 Arrays = dict[str, Shaped[ndarray, "..."]]
@@ -138,6 +139,7 @@ def make_payload(
             "effective_sample_size": list(effective_range),
             "standard_error": list(error_range),
         },
+        "start": place_to_start(arrays["source_weight"]),
         "least_share": _LEAST_SHOWN,
         "class_names": list(map(images.class_name, range(len(images.class_names)))) or None,
         "num_training_images": len(images.label_indices(run.label)),
@@ -168,6 +170,27 @@ def _source_arrays(trace: Trace, at: list[int], images: ImageSet) -> Arrays:
         "source_weight": weights,
         "unattributed": unattributed,
     }
+
+
+def place_to_start(weights: UInt16[ndarray, "s b h w m"]) -> dict[str, int] | None:
+    """Sample, step and pixel where there is something to see; None where no source is shown.
+
+    A pixel with nearly the largest listed weight: of the latest step that has one, in its sample
+    with the most, and nearest to the middle.
+
+    Args:
+        weights: shares of the listed sources.
+    """
+    listed = weights.sum(axis=-1, dtype=np.int64)
+    if not listed.max():
+        return None
+    enough = listed >= _NEARLY * listed.max()
+    step = int(enough.any(axis=(1, 2, 3)).nonzero()[0][-1])
+    sample = int(enough[step].sum(axis=(1, 2)).argmax())
+    rows, cols = enough[step, sample].nonzero()
+    height, width = listed.shape[2:]
+    nearest = int(((rows - height // 2) ** 2 + (cols - width // 2) ** 2).argmin())
+    return {"sample": sample, "step": step, "y": int(rows[nearest]), "x": int(cols[nearest])}
 
 
 def heaviest_images(header: dict[str, Any], arrays: Arrays) -> Int[ndarray, " n"]:

@@ -86,6 +86,27 @@ def test_the_slider_leads_to_the_sources_and_pictures_of_a_step(page: "sync_api.
         )
 
 
+def test_the_page_opens_where_the_file_says_unless_the_address_says_otherwise(
+    browser: "sync_api.Browser", tmp_path: Path
+) -> None:
+    header, arrays = payload(start={"sample": 1, "step": 2, "y": 4, "x": 7})
+    path = tmp_path / "start.html"
+    path.write_text(render_page(header, arrays), encoding="utf-8")
+    for address, title, step in (
+        ("", "row 4, column 7", 3),
+        ("#pixel=1,2&step=4", "row 1, column 2", 4),
+    ):
+        page = browser.new_page()
+        page.goto(path.as_uri() + address)
+        page.wait_for_selector("#makers .maker")
+        assert title in page.locator("#pixel-title").inner_text()
+        assert page.locator("#step-text").inner_text().startswith(f"{step} of {STEPS}")
+        assert "sample 1" in page.locator("#makers-title").inner_text()
+        assert "15.0 % is unattributed." in page.locator("#makers").inner_text()
+        assert "50\N{MULTIPLICATION SIGN} an average image" in page.locator("#makers").inner_text()
+        page.close()
+
+
 def test_where_no_source_is_listed_the_page_says_why(page: "sync_api.Page") -> None:
     move_slider(page, 0)
     assert page.locator(".sources").count() == 0

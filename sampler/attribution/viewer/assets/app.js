@@ -17,7 +17,7 @@ class App {
     this.chosenImage = null; // pressed in the list, where `view.image` may only be pointed at
     this.choose = (y, x) => this.change({ y: within(y, run.height), x: within(x, run.width) });
     this.view = { sample: 0, step: run.numSteps - 1, y: run.height >> 1, x: run.width >> 1,
-      map: "source", fit: true, image: null, ...this.fromAddress() };
+      map: "source", fit: true, image: null, ...run.header.start, ...this.fromAddress() };
     this.views = new Views(run, this.choose, () => this.view);
     this.listSamples();
     this.listMaps();

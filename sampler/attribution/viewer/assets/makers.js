@@ -5,7 +5,7 @@ const FAINT = 0.35;
 
 /** Fill the list; `point(image)` while one is pointed at (null: no longer), `choose(image)` for good. */
 function showMakers(run, view, { point, choose }) {
-  const { images, others, unattributed } = run.header.samples[view.sample];
+  const { images, others, unattributed, complete, sentence } = run.header.samples[view.sample];
   const largest = images[0]?.share ?? 1;
   const rest = styleColor("--rest");
   byId("makers-title").textContent = isPicture(run)
@@ -17,7 +17,8 @@ function showMakers(run, view, { point, choose }) {
     element("ul", { class: "remainders" },
       remainder(null, images.reduce((sum, maker) => sum + maker.share, 0), "the images below"),
       remainder(rest, others, "other training images"),
-      remainder("nothing", unattributed, "unattributed: spread over patches that are not listed")),
+      complete ? null : remainder("nothing", unattributed, "unattributed")),
+    element("p", { class: "note" }, sentence ?? ""),
     element("ul", { class: "makers" }, images.map((maker) =>
       element("li", {}, makerButton(run, view, maker, largest, { point, choose })))));
 }
@@ -45,7 +46,14 @@ function makerButton(run, view, maker, largest, { point, choose }) {
       element("span", {}, swatch(colorOfImage(maker.image)), ` ${imageName(run, maker.image, maker.label)}`),
       fileName(run, maker.image),
       element("span", { class: "weight" }, bar(maker.share / largest, "source"),
-        element("span", {}, percent(maker.share)))));
+        element("span", {}, percent(maker.share))),
+      timesAverage(run, view, maker.share)));
+}
+
+/** How many times the share of an average image, to compare with; nothing in older runs. */
+function timesAverage(run, view, share) {
+  const average = run.header.samples[view.sample].rest?.average_share;
+  return average ? element("span", { class: "note" }, `${number(share / average)}× an average image`) : null;
 }
 
 /** The finished sample, faint, and the color of the image wherever it was a source at some step. */
