@@ -53,7 +53,8 @@ function makerButton(run, view, maker, largest, { point, choose }) {
 /** How many times the share of an average image, to compare with; nothing in older runs. */
 function timesAverage(run, view, share) {
   const average = run.header.samples[view.sample].rest?.average_share;
-  return average ? element("span", { class: "note" }, `${number(share / average)}× an average image`) : null;
+  const least = run.header.complete ? "" : "at least ";
+  return average ? element("span", { class: "note" }, `${least}${number(share / average)}× an average image`) : null;
 }
 
 /** The finished sample, faint, and the color of the image wherever it was a source at some step. */
