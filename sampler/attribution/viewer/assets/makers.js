@@ -53,7 +53,7 @@ function makerButton(run, view, maker, largest, { point, choose }) {
 /** How many times the share of an average image, to compare with; nothing in older runs. */
 function timesAverage(run, view, share) {
   const average = run.header.samples[view.sample].rest?.average_share;
-  const least = run.header.complete ? "" : "at least ";
+  const least = run.header.samples[view.sample].complete ? "" : "at least ";
   return average ? element("span", { class: "note" }, `${least}${number(share / average)}× an average image`) : null;
 }
 
