@@ -175,8 +175,8 @@ def _source_arrays(trace: Trace, at: list[int], images: ImageSet) -> Arrays:
 def place_to_start(weights: UInt16[ndarray, "s b h w m"]) -> dict[str, int] | None:
     """Sample, step and pixel where there is something to see; None where no source is shown.
 
-    A pixel with nearly the largest listed weight: of the latest step that has one, in its sample
-    with the most, and nearest to the middle.
+    A pixel with nearly the largest listed weight: of the latest step that has one, in the first
+    sample that does, and nearest to the middle.
 
     Args:
         weights: shares of the listed sources.
@@ -186,7 +186,7 @@ def place_to_start(weights: UInt16[ndarray, "s b h w m"]) -> dict[str, int] | No
         return None
     enough = listed >= _NEARLY * listed.max()
     step = int(enough.any(axis=(1, 2, 3)).nonzero()[0][-1])
-    sample = int(enough[step].sum(axis=(1, 2)).argmax())
+    sample = int(enough[step].any(axis=(1, 2)).argmax())
     rows, cols = enough[step, sample].nonzero()
     height, width = listed.shape[2:]
     nearest = int(((rows - height // 2) ** 2 + (cols - width // 2) ** 2).argmin())

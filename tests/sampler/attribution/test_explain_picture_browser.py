@@ -68,12 +68,12 @@ def test_the_picture_itself_is_shown_and_its_largest_shares(page: "sync_api.Page
 
 
 def test_levels_lead_to_the_sources_that_the_file_holds(page: "sync_api.Page", file: Path) -> None:
-    _, arrays = read_page(file)
+    header, arrays = read_page(file)
     assert page.locator("thead th").all_inner_texts()[:3] == ["Level", SIGMA, "Window"]
     assert page.locator("tbody tr").count() == len(LEVELS)
     page.get_by_role("button", name=f"Go to noise level 2, {SIGMA} = 0.4").click()
     shown = shown_sources(page)
-    at = (1, 0, SIDE // 2, SIDE // 2)
+    at = (1, 0, header["start"]["y"], header["start"]["x"])
     listed = arrays["source_image"][at] >= 0
     assert [source[0] for source in shown] == arrays["source_image"][at][listed].tolist()
     places = arrays["source_place"][at][listed]

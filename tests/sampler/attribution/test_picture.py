@@ -58,6 +58,7 @@ def averaged(picture: ndarray, images: ndarray, sigma: float, size: int) -> tupl
 def test_weights_and_shares_are_those_of_brute_force(images, rng, exact, monkeypatch) -> None:
     monkeypatch.setattr("sampler.estimator.sources.NUM_FOUND", 1000)
     monkeypatch.setattr("sampler.attribution.picture.LISTED_OF_A_DRAW", NUM * SIDE**2)
+    monkeypatch.setattr("sampler.exact.LEAST_LISTED", 0.0)  # or what one draw has little of lacks
     pictures = rng.uniform(-1, 1, (2, 2, SIDE, SIDE)).astype(np.float32)
     found = attribution(
         BruteSearch(images, scales=(3,)), pictures, sigmas=LEVELS, draws=DRAWS, seed=SEED,
