@@ -286,7 +286,8 @@ struct Listing final : ShareListener {
     void hear(int64_t pixel, int train_row, int train_col, const float* log2_shares) override {
         const int64_t plane = int64_t(plan.in.height) * plan.in.width;
         const int64_t place = query * plane + pixel;
-        const int64_t center = int64_t(train_row) * plan.in.width + plan.shape.cols.wrapped(train_col);
+        const int64_t center =
+            int64_t(train_row) * plan.in.width + plan.shape.cols.wrapped(train_col);
         for (int lane = 0; lane < present; ++lane)
             if (log2_shares[lane] > list_above)
                 listed.push_back({place, (image + lane) * plane + center,

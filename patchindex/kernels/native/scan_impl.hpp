@@ -107,12 +107,12 @@ PATCHINDEX_INLINE_MEMBER void Displacements<C, K>::add(int top, Rows&& log2_w) c
                        shape.channels};
     if (mode == Mode::shares) {
         const int train_col = first_pixel + displacement;
-        const Vec sum = sum_shares<C, K>(
-            row, log2_w, task.factors + pixel, task.skip_below, task.list_above,
-            [&](int a, int k, Vec x) {
-                task.listener->hear(pixel + a, train_row, train_col + a + k,
-                                    reinterpret_cast<const float*>(&x));
-            });
+        const Vec sum =
+            sum_shares<C, K>(row, log2_w, task.factors + pixel, task.skip_below, task.list_above,
+                             [&](int a, int k, Vec x) {
+                                 task.listener->hear(pixel + a, train_row, train_col + a + k,
+                                                     reinterpret_cast<const float*>(&x));
+                             });
         for (int lane = 0; lane < LANES; ++lane) task.image_sums[lane] += sum[lane];
     } else if (mode == Mode::dense) {
         add_dense<C, K>(row, log2_w);
