@@ -1,0 +1,1 @@
+"""What attribution claims, held against known truth."""
