@@ -98,7 +98,7 @@ def paste(
 
 
 def shifted(host: Array, source: Array, image: int, rng: np.random.Generator) -> Picture | None:
-    """A whole training image, moved by 1 to 6 pixels along either axis; the host shows behind it."""
+    """A whole training image, moved by 1 to 6 pixels along either axis, over the host."""
     _, height, width = host.shape
     dy, dx = (int(each) for each in rng.integers(1, 7, 2) * rng.choice([-1, 1], 2))
     rows, cols = np.arange(height) + dy, np.arange(width) + dx
@@ -145,9 +145,7 @@ def plant(
         if kind == "shift":
             picture = shifted(host, source, first, rng)
         elif kind == "mosaic":
-            picture = mosaic(
-                host, (source, np.asarray(training[second])), (first, second), rng
-            )
+            picture = mosaic(host, (source, np.asarray(training[second])), (first, second), rng)
         else:
             picture = _changed(kind, host, source, first, rng)
         if picture is not None:

@@ -5,7 +5,9 @@ averaging as `draws` says; `attributed` and `picture_sources` say what comes bac
 reads the pictures, `picture_folder` keeps the answer, and `shown` says what a page needs of it.
 `pixel_query` asks for the sources of one pixel, `query_figure` shows them, `nearest_patches`
 searches, `image_file` reads the image; `run_folder` opens a traced run, `leave_out` samples it
-again without its sources, and the package `viewer` writes its page.
+again without its sources, and the package `viewer` writes its page. `near_copies` finds copied
+regions of any picture, by `copy_candidates` and `copy_regions`; `copy_null` scores held-out images
+alike, and `copy_results` has settings and answers.
 """
 
 from sampler.attribution.attributed import PictureAttribution, PictureAttributions
@@ -16,9 +18,14 @@ __all__ = [
     "PictureAttributions",
     "attributed",
     "attribution",
+    "copy_candidates",
+    "copy_null",
+    "copy_regions",
+    "copy_results",
     "draws",
     "image_file",
     "leave_out",
+    "near_copies",
     "nearest_patches",
     "picture",
     "picture_files",

@@ -134,9 +134,7 @@ def expected_error(
     for rank in ranks:
         ids = near.ids[:, rank]
         there = torch.from_numpy(ids != NO_PATCH)
-        image, y, x = (
-            torch.from_numpy(part) for part in locate(np.maximum(ids, 0), height, width)
-        )
+        image, y, x = (torch.from_numpy(part) for part in locate(np.maximum(ids, 0), height, width))
         rows = (y[:, None] - size // 2 + offsets)[:, :, None] % height
         cols = (x[:, None] - size // 2 + offsets)[:, None, :] % width
         patches = to_unit(pixels[image[:, None, None], :, rows, cols]).permute(3, 0, 1, 2)

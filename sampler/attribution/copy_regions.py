@@ -124,7 +124,7 @@ def segment(nats: Float[Tensor, "m h w"]) -> Bool[Tensor, "m h w"]:
 def components(mask: Bool[ndarray, "m h w"]) -> Int[ndarray, "m h w"]:
     """A number above 0 for each pixel of a mask, the same for pixels joined by their sides."""
     m, height, width = mask.shape
-    labels = np.arange(1, mask.size + 1).reshape(mask.shape) * mask
+    labels: Int[ndarray, "m h w"] = np.arange(1, mask.size + 1).reshape(mask.shape) * mask
     while True:
         by_rows = run_maxima(labels.reshape(-1, width)).reshape(mask.shape)
         columns = np.ascontiguousarray(by_rows.transpose(0, 2, 1))

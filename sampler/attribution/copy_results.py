@@ -1,4 +1,4 @@
-"""What is asked and answered about near-copies: settings, copies, and what held-out images score."""
+"""Settings of the search for near-copies, what it finds, and what held-out images score."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ class CopySettings:
     """How near-copies are looked for.
 
     Attributes:
-        patch_size: of the windows that are looked up: the index's nearest scale.
+        patch_size: of the windows that are looked up: the index's nearest scale, of two the larger.
         k: nearest patches of each window.
         nprobe: inverted lists visited for each.
         candidates: displacements of images that are compared densely, in each search.
@@ -31,7 +31,7 @@ class CopySettings:
         SamplerConfigError: a number is out of range.
     """
 
-    patch_size: int = 9
+    patch_size: int = 7
     k: int = 32
     nprobe: int = 16
     candidates: int = 64

@@ -1,4 +1,4 @@
-"""Near-copies: regions of any picture that are copied from training images, and how unlikely that is.
+"""Near-copies: regions of any picture that are copied from training images, and how surely.
 
 Candidates are the displacements of training images that the nearest patches of many windows agree
 on (`copy_candidates`). The picture is compared with each, pixel by pixel, and the connected region
@@ -140,8 +140,8 @@ class View:
         moved, covered = displaced(images, candidates, wraps=near.geometry.training_wraps)
         valid = covered & torch.from_numpy(open_pixels)
         find = partial(
-            find_regions,
-            self.picture, expected=BEST_SHARE * self.expected, most_offset=self.settings.most_offset,
+            find_regions, self.picture,
+            expected=BEST_SHARE * self.expected, most_offset=self.settings.most_offset,
         )  # fmt: skip
         seen = torch.from_numpy(candidates.seen)
         coarse = find(moved, valid, seen, tolerance=first_tolerance)
@@ -228,7 +228,7 @@ def resolved(settings: CopySettings, index: PatchIndex, *, mirrored: bool = Fals
             f"the index has scales {', '.join(map(str, index.scales))}, of which none is between 3 "
             f"and half a side of its images ({side // 2}). Build one with scale 9 to find copies."
         )
-    scale = min(fitting, key=lambda each: (abs(each - settings.patch_size), each))
+    scale = min(fitting, key=lambda each: (abs(each - settings.patch_size), -each))
     return replace(settings, patch_size=scale, mirrored=settings.mirrored or mirrored)
 
 
