@@ -1,10 +1,15 @@
 """Where a picture equals a training image at a displacement: comparison and segmentation by pixels.
 
-Two accounts of a pixel are compared. As a copy it differs from the image by a normal error of
-standard deviation `tolerance`; as no copy, by one whose variance also has what patches of other
-images leave (`copy_candidates.expected_error`). The log of the ratio of both likelihoods is the
-evidence in nats, about zero where the picture is plain, and cut off below, so that one bad pixel
-does not outweigh a region.
+Two accounts of a pixel are compared. As a copy, its error from the training image is normal with
+standard deviation `tolerance`. As no copy, patches of other images account for it, with the squared
+error `expected` that they are known to leave (`copy_candidates.expected_error`) and the same
+tolerance. The log of the ratio of both likelihoods is the evidence in nats,
+
+    1/2 (log(1 + expected / tolerance^2) + expected / (expected + tolerance^2)
+         - squared / tolerance^2),
+
+zero where the picture is plain and equal, and cut off below, so that one bad pixel does not
+outweigh a region.
 """
 
 from dataclasses import dataclass
@@ -102,7 +107,7 @@ def evidence(
     """Log of the likelihood as a copy over that as no copy, of every pixel, cut off below."""
     copied = tolerance**2
     other = expected + copied
-    nats = 0.5 * ((other / copied).log() + squared / other - squared / copied)
+    nats = 0.5 * ((other / copied).log() + expected / other - squared / copied)
     return nats.clamp(min=LEAST_EVIDENCE)
 
 
