@@ -235,5 +235,5 @@ def test_a_null_of_more_images_than_there_are_is_refused(index: PatchIndex) -> N
 
 def test_an_index_of_large_patches_alone_is_refused(tmp_path: Path) -> None:
     index = build_small(tmp_path / "i.zarr", small_images(12), scales=(11,))
-    with pytest.raises(SamplerConfigError, match="scales 11.*Build one with scale"):
+    with pytest.raises(SamplerConfigError, match=r"scales 11.*Build one with scale"):
         near_copies(index, torch.zeros(1, 16, 16))
