@@ -4,7 +4,8 @@
 
 Appends a JSON line for each degradation of both to benchmarks/results/near_copies.jsonl: AUROC, and
 the share of training images found at few false alarms. The index and what was found stay in DIR,
-as for `planted`.
+as for `planted`. `alarms` are the shares of held-out and of training images whose p-value, by a
+null of training images that were each asked without itself, is at most 0.05 and 0.01.
 """
 
 from collections.abc import Callable, Iterator
@@ -27,7 +28,9 @@ from benchmarks.attribution.copy_work import (
 )
 from benchmarks.attribution.planting import jpeg, noisy
 from benchmarks.record import RESULTS, append_rows
+from sampler.attribution.copy_null import held_out
 
+NULL = 200  # images that p-values are from
 RATES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2)  # false alarms
 Degrade = Callable[[Pixels, np.random.Generator], Pixels]
 DEGRADATIONS: dict[str, Degrade] = {
@@ -44,7 +47,7 @@ DEGRADATIONS: dict[str, Degrade] = {
 @click.option("--dataset", default="fashion_mnist", show_default=True, help="As for a build.")
 @click.option("--limit", default=5000, show_default=True, help="Images of the index.")
 @click.option("--scale", default=7, show_default=True, help="Patch size that is searched.")
-@click.option("--num", default=100, show_default=True, help="Training images, and held-out ones.")
+@click.option("--num", default=60, show_default=True, help="Training images, and held-out ones.")
 @click.option("--seed", default=1, show_default=True)
 @click.option("--scratch", type=click.Path(path_type=Path), required=True, help="Work folder.")
 @click.option("--out", type=click.Path(path_type=Path), default=RESULTS / "near_copies.jsonl")
@@ -65,6 +68,7 @@ def measured(setup: Setup, scratch: Path) -> Iterator[dict[str, Any]]:
     members = training[rng.choice(len(training), setup.num, replace=False)]
     strangers = others[rng.choice(len(others), setup.num, replace=False)]
     common = about(setup, index) | {"benchmark": "membership"}
+    null = held_out(index, num=NULL, seed=setup.seed + 1, settings=setup.settings(index))
     for name, degrade in DEGRADATIONS.items():
         pixels = degrade(np.concatenate([members, strangers]), rng)
         rows = answered(
@@ -78,6 +82,14 @@ def measured(setup: Setup, scratch: Path) -> Iterator[dict[str, Any]]:
             "nearest_image": nearest_l2(pixels, training).tolist(),
         }
         row = common | {"degradation": name, "auroc": {}, "auroc_error": {}, "found": {}}
+        row["alarms"] = {
+            kind: {str(p): float(np.mean([null.p_value(score) <= p for score in some]))
+                   for p in (0.05, 0.01)}
+            for kind, some in (
+                ("training", scores["near_copies"][: setup.num]),
+                ("held_out", scores["near_copies"][setup.num :]),
+            )
+        }  # fmt: skip
         for score, values in scores.items():
             known, unknown = values[: setup.num], values[setup.num :]
             area = auroc(known, unknown)
@@ -86,7 +98,7 @@ def measured(setup: Setup, scratch: Path) -> Iterator[dict[str, Any]]:
             row["found"][score] = {
                 str(rate): true_positives(known, unknown, rate) for rate in RATES
             }
-        click.echo(f"{setup.dataset} {name:10} {row['auroc']}")
+        click.echo(f"{setup.dataset} {name:10} {row['auroc']} {row['alarms']}")
         yield row
 
 
