@@ -1,8 +1,6 @@
 """What both benchmarks of near-copies share: an index beside held-out images, resumable answers."""
 
 import json
-import shlex
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
@@ -51,13 +49,14 @@ class Setup:
         return resolved(CopySettings(patch_size=self.patch_size), index)
 
 
-def about(setup: Setup, index: PatchIndex) -> dict[str, Any]:
+def about(benchmark: str, setup: Setup, index: PatchIndex) -> dict[str, Any]:
     """What every row begins with."""
-    module = Path(sys.argv[0]).stem
-    given = [word for word in sys.argv[1:] if not word.startswith("/")]
     return time_and_commit() | {
-        "command": f"python -m benchmarks.attribution.{module} {shlex.join(given)}".strip(),
+        "command": f"python -m benchmarks.attribution.{benchmark} --dataset {setup.dataset} "
+        f"--limit {setup.limit} --scale {setup.patch_size} --num {setup.num} --seed {setup.seed} "
+        "--scratch DIR",
         "versions": library_versions(),
+        "benchmark": benchmark,
         "config": asdict(setup),
         "settings": asdict(setup.settings(index)),
     }

@@ -67,7 +67,7 @@ def measured(setup: Setup, scratch: Path) -> Iterator[dict[str, Any]]:
     rng = np.random.default_rng(setup.seed)
     members = training[rng.choice(len(training), setup.num, replace=False)]
     strangers = others[rng.choice(len(others), setup.num, replace=False)]
-    common = about(setup, index) | {"benchmark": "membership"}
+    common = about("membership", setup, index)
     null = held_out(index, num=NULL, seed=setup.seed + 1, settings=setup.settings(index))
     for name, degrade in DEGRADATIONS.items():
         pixels = degrade(np.concatenate([members, strangers]), rng)

@@ -76,7 +76,7 @@ def measured(setup: Setup, scratch: Path) -> Iterator[dict[str, Any]]:
         "perceptual_hash": nearest_hash(pixels, training).tolist(),
         "nearest_image": nearest_l2(pixels, training).tolist(),
     }
-    common = about(setup, index) | {"benchmark": "planted"}
+    common = about("planted", setup, index)
     for kind in (*KINDS, "all"):
         chosen = [i for i in range(setup.num) if kind in (pictures[i].kind, "all")]
         parts = [part for i in chosen for part in rows[i]["parts"]]
