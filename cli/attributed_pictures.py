@@ -7,10 +7,16 @@ from tempfile import TemporaryDirectory
 
 import click
 import numpy as np
+from jaxtyping import Float
+from torch import Tensor
 
-from cli.console import progress_bars
+from cli.console import SteppedProgress, progress_bars
+from cli.options import options
 from patchindex import ImageSet, PatchIndex
 from sampler.attribution.attributed import PictureAttributions
+from sampler.attribution.copy_null import held_out
+from sampler.attribution.copy_results import CopySettings, NearCopies
+from sampler.attribution.near_copies import resolved, search_pictures
 from sampler.attribution.picture import attribute
 from sampler.attribution.picture_files import PictureFile, read_pictures, stacked
 from sampler.attribution.picture_folder import (
@@ -21,34 +27,93 @@ from sampler.attribution.picture_folder import (
 )
 from sampler.attribution.viewer.page import Explanation
 from sampler.attribution.viewer.page import explain as build_page
-from sampler.errors import OutputError
+from sampler.errors import OutputError, SamplerConfigError
 from sampler.results.json_files import write_json
 from sampler.results.output import write_whole
-from sampler.results.picture_result import PICTURE_FILE, PictureConfig, PictureReport, PictureResult
+from sampler.results.picture_result import (
+    PICTURE_FILE,
+    CopyReport,
+    PictureConfig,
+    PictureReport,
+    PictureResult,
+)
 from sampler.results.run_result import RUN_FILE
 from sampler.results.trace import TRACE
 
 PAGE = "explain.html"
 SHARES_TOLD = 3
+HELD_OUT = 200  # so that no p-value is below .005
+
+
+OF_COPIES = ("mirrored", "held_out", "others")  # as `CopySearch` calls them
+copy_options = options(
+    click.option("--mirrored", is_flag=True, help="Look for mirrored near-copies, too."),
+    click.option(
+        "--held-out", "others", metavar="NAME|folder:PATH|npz:PATH",
+        help="Images that the generator has not seen, to say how unlikely a near-copy is. "
+        "[default: training images, each without itself]",
+    ),
+    click.option(
+        "--held-out-images", "held_out", type=int, metavar="NUMBER", default=HELD_OUT,
+        show_default=True, help="How many of them; 0 leaves it unsaid.",
+    ),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopySearch:
+    """How near-copies are looked for.
+
+    Attributes:
+        mirrored: mirrored ones, too.
+        held_out: images that say how unlikely they are; 0 for none.
+        others: where these are from; None for training images, each without itself.
+    """
+
+    mirrored: bool = False
+    held_out: int = HELD_OUT
+    others: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.held_out < 0:
+            raise SamplerConfigError(
+                f"{self.held_out} held-out images were asked for. Give how many are to say how "
+                "unlikely a near-copy is, or 0 to leave that out."
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class AskedPictures:
-    """Pictures that were attributed, and the index that they were held against."""
+    """Pictures that were attributed, and the index that they were held against.
+
+    Attributes:
+        copies: near-copies in each; None where the index has no scale to find any with.
+        others: name of the held-out images that these were compared with; None for training images.
+    """
 
     index: PatchIndex
     files: Sequence[PictureFile]
     found: PictureAttributions
+    copies: Sequence[NearCopies] | None
+    others: str | None
+
+    def result(self, *, with_sources: bool = False) -> PictureResult:
+        """What `attribution.json` says."""
+        return picture_result(
+            self.found, self.files, self.index,
+            copies=self.copies, held_out_from=self.others, with_sources=with_sources,
+        )  # fmt: skip
 
 
 def ask(
     paths: Sequence[Path],
     training_set: ImageSet | PatchIndex,
     config: PictureConfig,
+    search: CopySearch,
     *,
     resize: bool,
 ) -> AskedPictures:
-    """Attribute the pictures in files, with progress.
+    """Attribute the pictures in files, and look for near-copies in them, with progress.
 
     Raises:
         UserError: a file, or a setting that the index does not admit; images without an index.
@@ -57,10 +122,40 @@ def ask(
     for file in files:
         if file.resized_from is not None:
             click.echo(resized_line(file, training_set.images), err=True)
+    images = training_set.images
+    others = None
+    if search.others is not None:
+        size = f"{images.height}x{images.width}"
+        others = ImageSet.load(search.others, resolution=size, crop=images.crop)
     with progress_bars() as progress:
         found = attribute(training_set, stacked(files), config, progress)
-    assert isinstance(training_set, PatchIndex)  # noqa: S101 - nothing else can name sources
-    return AskedPictures(index=training_set, files=files, found=found)
+        assert isinstance(training_set, PatchIndex)  # noqa: S101 - nothing else can name sources
+        copies = find_copies(stacked(files), training_set, search, others, progress)
+    name = None if others is None else others.name
+    return AskedPictures(index=training_set, files=files, found=found, copies=copies, others=name)
+
+
+def find_copies(
+    pictures: Float[Tensor, "b c h w"],
+    index: PatchIndex,
+    search: CopySearch,
+    others: ImageSet | None,
+    progress: SteppedProgress,
+) -> list[NearCopies] | None:
+    """Near-copies in pictures; None, with a line that says so, where the index cannot find any."""
+    try:
+        settings = resolved(CopySettings(mirrored=search.mirrored), index)
+    except SamplerConfigError as error:
+        if search.mirrored:
+            raise
+        click.echo(f"no near-copies are looked for: {error}", err=True)
+        return None
+    null = None
+    if search.held_out:
+        num = min(search.held_out, len(index.images if others is None else others))
+        null = held_out(index, num=num, others=others, settings=settings, progress=progress)
+    progress("near-copies", 0, 1)
+    return search_pictures(index, pictures, settings, null=null)
 
 
 def resized_line(file: PictureFile, images: ImageSet) -> str:
@@ -82,7 +177,7 @@ def write_attribution(asked: AskedPictures, folder: Path) -> tuple[PictureResult
     Raises:
         OutputError: the disk is full or the folder went away.
     """
-    result = picture_result(asked.found, asked.files, asked.index)
+    result = asked.result()
     with TemporaryDirectory(dir=folder, prefix=".tracing-") as scratch:
         staged = Path(scratch)
         page = page_of(asked, result, staged)
@@ -108,6 +203,19 @@ def format_pictures(result: PictureResult) -> Iterator[str]:
     """What was found of each picture, in a line."""
     for picture in result.pictures:
         yield f"{picture.name}: {summary_of(picture)}"
+        if picture.near_copies is not None:
+            yield from map(copy_line, picture.near_copies.unlikely)
+
+
+def copy_line(copy: CopyReport) -> str:
+    """A near-copy, in a line."""
+    mirrored = "mirrored, " if copy.mirrored else ""
+    chance = "" if copy.p_value is None else f", p <= {copy.p_value:.2g}"
+    return (
+        f"  near-copy of {copy.name or f'image {copy.image}'}: {copy.pixels} pixels, {mirrored}"
+        f"found {copy.displacement[0]:+d} rows and {copy.displacement[1]:+d} columns away in it, "
+        f"difference {copy.distance:.2g}{chance}"
+    )
 
 
 def summary_of(picture: PictureReport) -> str:

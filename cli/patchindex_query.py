@@ -9,14 +9,20 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from cli.attributed_pictures import ask, format_pictures, page_of
+from cli.attributed_pictures import (
+    OF_COPIES,
+    CopySearch,
+    ask,
+    copy_options,
+    format_pictures,
+    page_of,
+)
 from cli.options import device_options, index_option, schedule_option, threads_option
 from cli.training_set import open_index
 from patchindex.device import Device
 from patchindex.environment import set_threads
 from patchindex.index import PatchIndex
 from sampler.attribution.nearest_patches import LookupConfig
-from sampler.attribution.picture_folder import picture_result
 from sampler.attribution.pixel_query import Answer, PixelQuery, answer
 from sampler.errors import OutputError, SamplerConfigError
 from sampler.results.json_files import write_json
@@ -29,7 +35,7 @@ PICTURES = (".png", ".svg")
 REPORTS = (".json", ".html")
 # what asks for one pixel, and what for all
 OF_A_PIXEL = ("pixel", "scale", "t", "noise_seed", "schedule", "k", "nprobe", "as_json")
-OF_ALL = ("resize",)
+OF_ALL = ("resize", *OF_COPIES)
 
 
 @click.command()
@@ -46,6 +52,7 @@ OF_ALL = ("resize",)
     "--image`, into --out FILE.json or FILE.html.",
 )  # fmt: skip
 @click.option("--resize", is_flag=True, help="With --all, resize the image to the index's size.")
+@copy_options
 @click.option(
     "--t", type=float, metavar="TIME",
     help="Noise level, 0 to 1; the image is the noisy state. [default: no noise]",
@@ -93,7 +100,8 @@ def query(
     assert out is not None  # noqa: S101 - which was checked
     index = open_index(index_path, device=device)
     config = PictureConfig(label=settings["label"], exact=settings["exact"] or None)
-    report(index, image, config, out, resize=settings["resize"])
+    search = CopySearch(**{name: settings[name] for name in OF_COPIES})
+    report(index, image, config, search, out, resize=settings["resize"])
 
 
 def _refuse(*, whole: bool) -> None:
@@ -116,15 +124,21 @@ def _refuse(*, whole: bool) -> None:
 
 
 def report(
-    index: PatchIndex, image: Path, config: PictureConfig, out: Path, *, resize: bool
+    index: PatchIndex,
+    image: Path,
+    config: PictureConfig,
+    search: CopySearch,
+    out: Path,
+    *,
+    resize: bool,
 ) -> None:
     """Attribute all pixels, and write the answer for machines or for people."""
-    asked = ask([image], index, config, resize=resize)
+    asked = ask([image], index, config, search, resize=resize)
     if out.suffix.lower() == ".json":
-        result = picture_result(asked.found, asked.files, index, with_sources=True)
+        result = asked.result(with_sources=True)
         write_file(out, lambda path: write_json(result, path))
     else:
-        result = picture_result(asked.found, asked.files, index)
+        result = asked.result()
         with TemporaryDirectory(dir=out.parent, prefix=".drawing-") as scratch:
             page = page_of(asked, result, Path(scratch))
         write_file(out, lambda path: path.write_text(page.html, "utf-8", "backslashreplace"))
@@ -145,7 +159,8 @@ def query_pixel(
     **settings: Any,
 ) -> None:
     """Answer for one pixel."""
-    del settings["resize"]
+    for name in OF_ALL:
+        del settings[name]
     lookup = LookupConfig(**{name: settings.pop(name) for name in LOOKUP})
     asked = PixelQuery(
         image=image, pixel=parse_pixel(pixel), patch_size=scale, lookup=lookup, **settings

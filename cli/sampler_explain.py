@@ -7,7 +7,16 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from cli.attributed_pictures import PAGE, ask, check_no_run, format_pictures, write_attribution
+from cli.attributed_pictures import (
+    OF_COPIES,
+    PAGE,
+    CopySearch,
+    ask,
+    check_no_run,
+    copy_options,
+    format_pictures,
+    write_attribution,
+)
 from cli.cluster import cluster_options
 from cli.options import (
     IMAGE_SETTINGS,
@@ -33,7 +42,8 @@ from sampler.schedule import parse_sigmas
 DEFAULTS = PictureConfig()
 OF_A_RUN = ("sample", "samples")
 OF_PICTURES = (
-    "resize", "sigmas", "draws", "seed", "label", "exact", "retrieve", "out", "overwrite"
+    "resize", "sigmas", "draws", "seed", "label", "exact", "retrieve", "out", "overwrite",
+    *OF_COPIES,
 )  # fmt: skip
 
 picture_options = options(
@@ -63,6 +73,7 @@ picture_options = options(
         help="Folder for the answer to --image. [default: explained/NAME of the first]",
     ),
     click.option("--overwrite", is_flag=True, help="Replace an answer that is there already."),
+    copy_options,
 )  # fmt: skip
 
 
@@ -169,12 +180,14 @@ def explain_pictures(
 ) -> None:
     """Attribute pictures, and write the answer and its page into a folder."""
     which = {name: settings.pop(name) for name in IMAGE_SETTINGS}
+    copies = {name: settings.pop(name) for name in OF_COPIES}
     config = picture_config(**settings)
+    search = CopySearch(**copies)
     training_set = open_training_set(index_path, dataset, **which, device=device, crew=crew)
     folder = out or Path("explained", pictures[0].stem)
     with reserve_output(folder, overwrite=overwrite, kind=PICTURE_FILE):
         check_no_run(folder)
-        asked = ask(pictures, training_set, config, resize=resize)
+        asked = ask(pictures, training_set, config, search, resize=resize)
         result, page = write_attribution(asked, folder)
     for line in format_pictures(result):
         click.echo(line)

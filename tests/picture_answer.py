@@ -12,6 +12,7 @@ from patchindex import IndexConfig, build_index
 
 LEVELS = (1.6, 0.4, 0.05)
 TRAINING, LEFT, RIGHT = 21, 8, 3  # what the pictures are made of
+HELD_OUT = 24
 
 
 def invoke(*arguments: object) -> Result:
@@ -41,7 +42,7 @@ def answered(folder: Path, *, exact: bool = False) -> Path:
     levels = ",".join(map(str, LEVELS))
     result = invoke(
         "explain", *images, "--index", small_index(folder), "--sigmas", levels, "--draws", 2,
-        "--out", folder / "answer", *(["--exact"] if exact else []),
+        "--held-out-images", HELD_OUT, "--out", folder / "answer", *(["--exact"] if exact else []),
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     return folder / "answer"

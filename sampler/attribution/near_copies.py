@@ -19,7 +19,6 @@ from numpy import ndarray
 from torch import Tensor
 
 from patchindex import ImageSet, PatchIndex
-from patchindex.images import printable
 from sampler.attribution.copy_candidates import (
     Candidates,
     Neighbors,
@@ -170,11 +169,11 @@ class View:
         self, candidates: Candidates, place: int, drawn: Regions, *, score: float, matching: float
     ) -> NearCopy:
         """The region of one candidate."""
-        names, image = self.index.images.names, int(candidates.image[place])
+        image = int(candidates.image[place])
         region, squared = drawn.mask[0], drawn.squared[0]
         return NearCopy(
             image=image,
-            name=None if names is None else printable(names[image]),
+            name=self.index.images.file_name(image),
             region=(region.flip(-1) if self.mirrored else region).numpy(),
             displacement=(int(candidates.dy[place]), int(candidates.dx[place])),
             mirrored=self.mirrored,

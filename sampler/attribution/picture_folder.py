@@ -6,7 +6,7 @@ of samples, so that whoever reads one reads the other; its states are y = x0 + s
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +22,7 @@ from patchindex.environment import library_versions
 from patchindex.errors import DatasetError
 from patchindex.file_names import one_line
 from sampler.attribution.attributed import Level, PictureAttribution, PictureAttributions
+from sampler.attribution.copy_results import NearCopies
 from sampler.attribution.picture import patches_retrieved
 from sampler.attribution.picture_files import PictureFile
 from sampler.attribution.picture_sources import LevelSources
@@ -31,6 +32,8 @@ from sampler.results.picture_result import (
     MOST_IMAGES_LISTED,
     PICTURE_FILE,
     REGION_SHARE,
+    CopiesReport,
+    CopyReport,
     PictureLevel,
     PictureReport,
     PictureResult,
@@ -54,14 +57,19 @@ def picture_result(
     files: Sequence[PictureFile],
     index: PatchIndex,
     *,
+    copies: Sequence[NearCopies] | None = None,
+    held_out_from: str | None = None,
     with_sources: bool = False,
 ) -> PictureResult:
     """What `attribution.json` says of pictures.
 
     Args:
         files: where they came from, in their order.
+        copies: near-copies in each; None where none were looked for.
+        held_out_from: the images that these were compared with, if not training images.
         with_sources: also say the sources of every pixel, which `trace.zarr` would have.
     """
+    near_copies: Sequence[NearCopies | None] = [None] * len(files) if copies is None else copies
     return PictureResult(
         config=found.config,
         k=patches_retrieved(index.images),
@@ -71,8 +79,11 @@ def picture_result(
         seconds=found.seconds,
         levels=tuple(_level(level) for level in found.levels),
         pictures=tuple(
-            _report(one, file, with_sources=with_sources)
-            for one, file in zip(found, files, strict=True)
+            replace(
+                _report(one, file, with_sources=with_sources),
+                near_copies=None if near is None else _copies(near, index.images, held_out_from),
+            )
+            for one, file, near in zip(found, files, near_copies, strict=True)
         ),
         cluster=ClusterResult.of(index.images.crew),
         versions=library_versions(),
@@ -107,6 +118,35 @@ def _report(one: PictureAttribution, file: PictureFile, *, with_sources: bool) -
         by_level=tuple(level.unattributed for level in one.levels),
         images_to_nine_tenths=one.images_to_nine_tenths,
         sources=tuple(_sources(level.sources) for level in one.levels) if with_sources else None,
+    )
+
+
+def _copies(near: NearCopies, images: ImageSet, held_out_from: str | None) -> CopiesReport:
+    """What is written of a picture's near-copies."""
+    return CopiesReport(
+        copies=tuple(
+            CopyReport(
+                image=copy.image,
+                name=copy.name,
+                label=None if images.labels is None else int(images.labels[copy.image]),
+                region=_rows(copy.region),
+                pixels=int(copy.region.sum()),
+                displacement=copy.displacement,
+                mirrored=copy.mirrored,
+                offset=copy.offset,
+                distance=copy.distance,
+                matching=copy.matching,
+                score=copy.score,
+                p_value=copy.p_value,
+            )
+            for copy in near.copies
+        ),
+        nearest_distance=near.nearest_distance,
+        novelty=near.novelty,
+        patch_size=near.settings.patch_size,
+        mirrored=near.settings.mirrored,
+        held_out=0 if near.null is None else len(near.null.scores),
+        held_out_from=held_out_from,
     )
 
 
@@ -259,6 +299,7 @@ class PictureFolder:
             "images_to_nine_tenths": picture.images_to_nine_tenths,
             "complete": bool(self.result.config.exact),
             "sentence": picture.attribution.sentence(complete=bool(self.result.config.exact)),
+            "near_copies": None if picture.near_copies is None else asdict(picture.near_copies),
         }
 
     def pictures(self) -> Float[ndarray, "b c h w"]:

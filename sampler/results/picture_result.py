@@ -12,6 +12,7 @@ from sampler.estimator import Retrieval
 from sampler.noise import check_seed
 from sampler.results.json_files import (
     LARGEST,
+    MANY,
     Amount,
     Between,
     Count,
@@ -39,9 +40,11 @@ MOST_IMAGES_LISTED = 1000  # of each picture; the weight of all others is told i
 NINE_TENTHS = 0.9
 # An image is said to explain a pixel from this share of it on, averaged over the noise levels.
 REGION_SHARE = 0.05
+UNLIKELY = 0.05  # how often a held-out image may have a region like a near-copy
 _SHOWN_IMAGES = 10  # of a page's list, as of a run's samples
 
 Run = tuple[Count, Count, Count]
+Whole = Annotated[int, Between(-MANY, MANY)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +134,57 @@ class PixelSources:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CopyReport:
+    """A region of a picture that is copied from a training image; see `NearCopy`.
+
+    Attributes:
+        region: rows of its pixels, as (y, first x, last x).
+        pixels: how many they are.
+        p_value: how often held-out images have a region with such a score; None if unknown.
+    """
+
+    image: Count
+    name: TextOrNull
+    label: Label
+    region: tuple[Run, ...]
+    pixels: Natural
+    displacement: tuple[Whole, Whole]
+    mirrored: Flag
+    offset: Measure
+    distance: Measure
+    matching: Share
+    score: Measure
+    p_value: Share | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopiesReport:
+    """The near-copies of a picture; see `sampler.attribution.copy_results.NearCopies`.
+
+    Attributes:
+        copies: most evidence first.
+        patch_size: of the windows that were looked up.
+        held_out: how many images say how unlikely copies are; 0 for none.
+        held_out_from: the images that they are of; None for training images, each without itself.
+    """
+
+    copies: tuple[CopyReport, ...]
+    nearest_distance: Measure
+    novelty: Share | None
+    patch_size: Size
+    mirrored: Flag
+    held_out: Count
+    held_out_from: TextOrNull
+
+    @property
+    def unlikely(self) -> tuple[CopyReport, ...]:
+        """Copies that few held-out images have the like of; all where none say so."""
+        return tuple(
+            copy for copy in self.copies if copy.p_value is None or copy.p_value <= UNLIKELY
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PictureReport:
     """One picture.
 
@@ -144,6 +198,7 @@ class PictureReport:
         by_level: the unattributed share at each level.
         images_to_nine_tenths: how many images make nine tenths of the attributed share.
         sources: of every pixel at each level; None where `trace.zarr` has them.
+        near_copies: None where none were looked for.
     """
 
     name: Text
@@ -155,6 +210,7 @@ class PictureReport:
     by_level: tuple[Share, ...]
     images_to_nine_tenths: Count
     sources: tuple[PixelSources, ...] | None
+    near_copies: CopiesReport | None = None
 
     @property
     def attribution(self) -> Attribution:

@@ -26,6 +26,7 @@ from sampler.attribution.viewer.payload import (
     chosen_samples,
     file_names,
     heaviest_images,
+    made_images,
     make_payload,
     picture_arrays,
 )
@@ -36,6 +37,7 @@ SCRIPTS = (
     "data.js",
     "words.js",
     "pictures.js",
+    "copies.js",
     "colors.js",
     "paint.js",
     "views.js",
@@ -134,9 +136,8 @@ def explain(run: Shown, images: ImageSet, wanted: Sequence[int] | None = None) -
     named = heaviest_images(header, arrays)
     header["file_names"] = file_names(images, named)
     bare = len(render_page(header, arrays | picture_arrays(images, named[:0])))
-    made = len({entry["image"] for shown in header["samples"] for entry in shown["images"]})
     bits, count = pictures_fitting(images, named, SHOWN_BYTES - bare)
-    kept = named[: max(made, count)]
+    kept = named[: max(len(made_images(header)), count)]
     levels = f"{len(kept):,} of the {len(named):,} images named here, {2**bits} levels a channel"
     header["facts"].append(["Pictures in this file", levels])
     return Explanation(

@@ -193,15 +193,23 @@ def place_to_start(weights: UInt16[ndarray, "s b h w m"]) -> dict[str, int] | No
     return {"sample": sample, "step": step, "y": int(rows[nearest]), "x": int(cols[nearest])}
 
 
+def made_images(header: dict[str, Any]) -> list[int]:
+    """Training images that the page shows beside samples: what was copied, shared or left out."""
+    near = [sample.get("near_copies") or {"copies": []} for sample in header["samples"]]
+    made = [copy["image"] for each in near for copy in each["copies"]]
+    made += [entry["image"] for sample in header["samples"] for entry in sample["images"]]
+    made += [image for entry in header["leave_out"] or [] for image in entry["removed"]]
+    return list(dict.fromkeys(made))
+
+
 def heaviest_images(header: dict[str, Any], arrays: Arrays) -> Int[ndarray, " n"]:
     """Training images that the page names: those that made the samples, then by weight."""
-    made = [entry["image"] for sample in header["samples"] for entry in sample["images"]]
-    made += [image for entry in header["leave_out"] or [] for image in entry["removed"]]
     named = arrays["source_image"]
     listed = named >= 0
     weight = np.bincount(named[listed], arrays["source_weight"][listed].astype(np.float64))
     by_weight = np.argsort(-weight, kind="stable")[: np.count_nonzero(weight)]
-    return np.array(list(dict.fromkeys([*made, *by_weight.tolist()])), dtype=np.int64)
+    named_first = dict.fromkeys([*made_images(header), *by_weight.tolist()])
+    return np.array(list(named_first), dtype=np.int64)
 
 
 def file_names(images: ImageSet, numbers: Int[ndarray, " n"]) -> dict[str, str] | None:

@@ -51,6 +51,7 @@ class App {
       });
       showTwins(run, view);
       showSummary(run, view);
+      showCopies(run, view);
       byId("process-title").textContent = `${sampleName(run, view.sample)}: from noise to ${isPicture(run) ? "picture" : "image"}`;
       this.chosenImage = null;
       view.image = null;
