@@ -1,0 +1,278 @@
+"""Linear datamodeling score: do our shares predict what networks learn from a random half?
+
+    PATCHINDEX_DATA=DIR python -m benchmarks.attribution.lds --networks 64
+
+A network is trained on each of many random halves of two classes of CIFAR-10; another on all images
+makes pictures. An attribution predicts that a network's loss at a picture is the lower, the more of
+the picture's attribution its half holds. The score is the Spearman correlation of the two over the
+halves, averaged over the pictures. `--repeats` trains some halves again from another seed: what two
+such networks agree on is all that any attribution could predict.
+
+Everything is kept in the --work folder, and the same command goes on there after any cut; a higher
+--networks adds to it. `--report` measures with the networks that are there. Appends a JSON line
+per attribution and noise level to benchmarks/results/attribution_lds.jsonl, with the number of
+networks.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from math import sqrt
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from numpy import ndarray
+
+from benchmarks.attribution.predictors import baselines, image_shares
+from benchmarks.attribution.statistics import bootstrap_interval, spearman
+from benchmarks.attribution.subsets import (
+    Config,
+    generate,
+    kept_array,
+    losses,
+    members,
+    only,
+    trained,
+    two_classes,
+)
+from benchmarks.attribution.work_folder import claim, command_of
+from benchmarks.record import RESULTS, append_rows, time_and_commit
+from patchindex import ImageSet, UserError
+from patchindex.environment import library_versions
+
+MODULE = "benchmarks.attribution.lds"
+DEFAULTS = Config()
+TOLD_EVERY = 8
+MEAN = "mean"
+LEAST_NETWORKS = 3  # a rank correlation has no meaning with fewer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Stage:
+    """What all networks are measured with.
+
+    Attributes:
+        predictions: of each attribution, over levels or alike for all.
+    """
+
+    images: ImageSet
+    generated: torch.Tensor
+    predictions: Mapping[str, Float[ndarray, "*l g n"]]
+    work: Path
+
+
+def _words(_: click.Context, option: click.Parameter, text: str) -> tuple[Any, ...]:
+    """Entries with commas between, of the type that the defaults have."""
+    default = getattr(DEFAULTS, option.name or "")
+    try:
+        return tuple(type(default[0])(word) for word in text.split(",") if word)
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r} is no list like {_listed(default)}.") from error
+
+
+def _listed(values: tuple[Any, ...]) -> str:
+    return ",".join(map(str, values))
+
+
+def _options(command: Any) -> Any:
+    """An option for each setting."""
+    for name, value in reversed(asdict(DEFAULTS).items()):
+        several = isinstance(value, tuple)
+        command = click.option(
+            f"--{name.replace('_', '-')}",
+            default=_listed(value) if several else value,
+            callback=_words if several else None,
+            show_default=True,
+        )(command)
+    return command
+
+
+@click.command()
+@_options
+@click.option(
+    "--work",
+    type=click.Path(path_type=Path),
+    default=Path("attribution_lds"),
+    show_default=True,
+    help="Folder that keeps networks, shares and losses; the same command goes on there.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=RESULTS / "attribution_lds.jsonl",
+    show_default=True,
+    help="File that gets the rows.",
+)
+@click.option("--report", is_flag=True, help="Train nothing; measure with the networks there are.")
+def main(*, work: Path, out: Path, report: bool, **options: Any) -> None:
+    """Train the networks that are not there yet, and append the scores of all."""
+    config = Config(**options)
+    stage = prepare(config, work)
+    for number in range(0 if report else config.networks):
+        measured(stage, config, number)
+        if number < config.repeats:
+            measured(stage, config, number, repeat=1)
+        if (number + 1) % TOLD_EVERY == 0 and number + 1 < config.networks:
+            _tell(score(stage, config, number + 1))
+    rows = list(score(stage, config, config.networks))
+    about = time_and_commit() | {
+        "versions": library_versions(),
+        "command": command_of(MODULE, config),
+        "config": asdict(config),
+    }
+    append_rows(out, (about | row for row in rows))
+    _tell(iter(rows))
+
+
+def prepare(config: Config, work: Path) -> Stage:
+    """Images, the network of all of them, its pictures, and every attribution of these.
+
+    Raises:
+        UserError: the folder is of other settings, or the images cannot be had.
+    """
+    images = two_classes(config)
+    job = {key: value for key, value in asdict(config).items() if key not in _MAY_GROW}
+    claim(work, job | {"images": images.sha256})
+    network = trained(work / "full", images, config)
+    made = kept_array(work / "generated.npy", lambda: generate(network, images, config))
+    generated = torch.from_numpy(made)
+    shares = image_shares(images, generated, config, work)
+    predictions = {"patch shares": shares} | baselines(images, generated, network)
+    return Stage(images=images, generated=generated, predictions=predictions, work=work)
+
+
+_MAY_GROW = ("networks", "repeats")
+
+
+def measured(stage: Stage, config: Config, number: int, repeat: int = 0) -> Float[ndarray, "g l"]:
+    """The losses of a subset's network, which is trained if they are not there."""
+
+    def find() -> Float[ndarray, "g l"]:
+        inside = members(number, len(stage.images), config.seed)
+        images = only(stage.images, np.flatnonzero(inside))
+        network = trained(path.with_suffix(""), images, config, repeat)
+        return losses(network.denoiser, stage.generated, config)
+
+    path = losses_file(stage.work, number, repeat)
+    return kept_array(path, find)
+
+
+def losses_file(work: Path, number: int, repeat: int = 0) -> Path:
+    """Where a network's losses are kept, beside the folder of the network."""
+    return work / f"{'repeat' if repeat else 'subset'}-{number:03}.npy"
+
+
+def score(stage: Stage, config: Config, most: int) -> Iterator[dict[str, Any]]:
+    """A row for each attribution and level, from the networks that are measured.
+
+    Raises:
+        UserError: there are too few.
+    """
+    there = [number for number in range(most) if losses_file(stage.work, number).exists()]
+    again = [number for number in there if losses_file(stage.work, number, 1).exists()]
+    if len(there) < LEAST_NETWORKS:
+        raise UserError(
+            f"{stage.work} holds the losses of {len(there)} networks. Give --networks of at least "
+            f"{LEAST_NETWORKS}, without --report."
+        )
+    inside = np.stack([members(number, len(stage.images), config.seed) for number in there])
+    found = np.stack([measured(stage, config, number) for number in there])
+    repeated = [measured(stage, config, number, 1) for number in again]
+    levels: list[str | float] = [MEAN, *config.levels]
+    for level in levels:
+        outputs = -_at(found, level, config)
+        ceiling = {}
+        if len(again) >= LEAST_NETWORKS:
+            first = outputs[[there.index(number) for number in again]]
+            agreement = float(
+                np.nanmean(correlations(first, -_at(np.stack(repeated), level, config)))
+            )
+            ceiling = {
+                "repeats": len(again),
+                "agreement": agreement,
+                "ceiling": sqrt(max(agreement, 0)),
+            }
+        for name, values in stage.predictions.items():
+            prediction = inside @ _of_level(values, level, config).T
+            yield {
+                "attribution": name,
+                "t": level,
+                "networks": len(there),
+                "generated": len(stage.generated),
+                **linear_score(outputs, prediction),
+                **ceiling,
+            }
+
+
+def _at(
+    found: Float[ndarray, "m g l"], level: str | float, config: Config
+) -> Float[ndarray, "m g"]:
+    """Losses at a level, or their mean over all."""
+    if isinstance(level, str):
+        over_levels: Float[ndarray, "m g"] = found.mean(-1)
+        return over_levels
+    chosen: Float[ndarray, "m g"] = found[..., config.levels.index(level)]
+    return chosen
+
+
+def _of_level(
+    values: Float[ndarray, "*l g n"], level: str | float, config: Config
+) -> Float[ndarray, "g n"]:
+    """An attribution at a level, or its mean over all; or that which knows no levels."""
+    if values.ndim == 2:
+        return values
+    chosen: Float[ndarray, "g n"] = (
+        values.mean(0) if isinstance(level, str) else values[config.levels.index(level)]
+    )
+    return chosen
+
+
+def linear_score(
+    outputs: Float[ndarray, "m g"], predictions: Float[ndarray, "m g"]
+) -> dict[str, Any]:
+    """The mean over pictures of the Spearman correlation over networks, with two intervals.
+
+    Returns:
+        `lds`; `interval`, over pictures, as is usually published, which takes the networks as
+        given; and `interval_networks`, over networks, which all pictures share.
+    """
+    by_picture = correlations(outputs, predictions)
+
+    def of_pictures(chosen: Int[ndarray, " g"]) -> float:
+        return float(np.nanmean(by_picture[chosen]))
+
+    def of_networks(chosen: Int[ndarray, " m"]) -> float:
+        return float(np.nanmean(correlations(outputs[chosen], predictions[chosen])))
+
+    return {
+        "lds": float(np.nanmean(by_picture)),
+        "interval": bootstrap_interval(of_pictures, outputs.shape[1]),
+        "interval_networks": bootstrap_interval(of_networks, len(outputs), draws=200),
+    }
+
+
+def correlations(
+    outputs: Float[ndarray, "m g"], predictions: Float[ndarray, "m g"]
+) -> Float[ndarray, " g"]:
+    """The Spearman correlation over networks for each picture."""
+    return np.array([spearman(*pair) for pair in zip(outputs.T, predictions.T, strict=True)])
+
+
+def _tell(rows: Iterator[dict[str, Any]]) -> None:
+    """The scores over all levels."""
+    for row in rows:
+        if row["t"] == MEAN:
+            (low, high), (least, most) = row["interval"], row["interval_networks"]
+            ceiling = f", ceiling {row['ceiling']:.2f}" if "ceiling" in row else ""
+            click.echo(
+                f"{row['networks']} networks, {row['attribution']}: {row['lds']:.3f} "
+                f"[{low:.3f}, {high:.3f}] over pictures, [{least:.3f}, {most:.3f}] over "
+                f"networks{ceiling}"
+            )
+
+
+if __name__ == "__main__":
+    main()
