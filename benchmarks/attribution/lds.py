@@ -16,6 +16,7 @@ networks.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from itertools import product
 from math import sqrt
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 
 from benchmarks.attribution.predictors import baselines, image_shares
-from benchmarks.attribution.statistics import bootstrap_interval, spearman
+from benchmarks.attribution.statistics import bootstrap_interval, finite_mean, spearman
 from benchmarks.attribution.subsets import (
     Config,
     generate,
@@ -38,7 +39,7 @@ from benchmarks.attribution.subsets import (
     trained,
     two_classes,
 )
-from benchmarks.attribution.work_folder import claim, command_of
+from benchmarks.attribution.work_folder import claim, command_of, without_nan
 from benchmarks.record import RESULTS, append_rows, time_and_commit
 from patchindex import ImageSet, UserError
 from patchindex.environment import library_versions
@@ -47,6 +48,8 @@ MODULE = "benchmarks.attribution.lds"
 DEFAULTS = Config()
 TOLD_EVERY = 8
 MEAN = "mean"
+RELATIVE = "relative loss"
+OUTPUTS = ("loss", RELATIVE)
 LEAST_NETWORKS = 3  # a rank correlation has no meaning with fewer
 
 
@@ -123,7 +126,7 @@ def main(*, work: Path, out: Path, report: bool, **options: Any) -> None:
         "command": command_of(MODULE, config),
         "config": asdict(config),
     }
-    append_rows(out, (about | row for row in rows))
+    append_rows(out, (about | without_nan(row) for row in rows))
     _tell(iter(rows))
 
 
@@ -140,7 +143,7 @@ def prepare(config: Config, work: Path) -> Stage:
     made = kept_array(work / "generated.npy", lambda: generate(network, images, config))
     generated = torch.from_numpy(made)
     shares = image_shares(images, generated, config, work)
-    predictions = {"patch shares": shares} | baselines(images, generated, network)
+    predictions = shares | baselines(images, generated, network)
     return Stage(images=images, generated=generated, predictions=predictions, work=work)
 
 
@@ -182,40 +185,46 @@ def score(stage: Stage, config: Config, most: int) -> Iterator[dict[str, Any]]:
     found = np.stack([measured(stage, config, number) for number in there])
     repeated = [measured(stage, config, number, 1) for number in again]
     levels: list[str | float] = [MEAN, *config.levels]
-    for level in levels:
-        outputs = -_at(found, level, config)
-        ceiling = {}
+    for output, level in product(OUTPUTS, levels):
+        outputs = measured_outputs(found, output, level, config)
+        about = {"output": output, "t": level, "networks": len(there)}
         if len(again) >= LEAST_NETWORKS:
             first = outputs[[there.index(number) for number in again]]
-            agreement = float(
-                np.nanmean(correlations(first, -_at(np.stack(repeated), level, config)))
-            )
-            ceiling = {
-                "repeats": len(again),
-                "agreement": agreement,
-                "ceiling": sqrt(max(agreement, 0)),
-            }
+            second = measured_outputs(np.stack(repeated), output, level, config)
+            about |= ceiling(first, second)
         for name, values in stage.predictions.items():
             prediction = inside @ _of_level(values, level, config).T
-            yield {
-                "attribution": name,
-                "t": level,
-                "networks": len(there),
-                "generated": len(stage.generated),
-                **linear_score(outputs, prediction),
-                **ceiling,
-            }
+            yield {"attribution": name} | about | linear_score(outputs, prediction)
 
 
-def _at(
-    found: Float[ndarray, "m g l"], level: str | float, config: Config
+def measured_outputs(
+    found: Float[ndarray, "m g l"], output: str, level: str | float, config: Config
 ) -> Float[ndarray, "m g"]:
-    """Losses at a level, or their mean over all."""
-    if isinstance(level, str):
-        over_levels: Float[ndarray, "m g"] = found.mean(-1)
-        return over_levels
-    chosen: Float[ndarray, "m g"] = found[..., config.levels.index(level)]
-    return chosen
+    """What of each network and picture an attribution should predict: higher means learned better.
+
+    Args:
+        output: `loss`, with its sign changed; `relative loss` is first divided by the network's
+            mean over the pictures, so that it does not count how well the network learned at all.
+    """
+    if output == RELATIVE:
+        found = found / found.mean(1, keepdims=True)
+    at = found.mean(-1) if isinstance(level, str) else found[..., config.levels.index(level)]
+    outputs: Float[ndarray, "m g"] = -at
+    return outputs
+
+
+def ceiling(first: Float[ndarray, "r g"], second: Float[ndarray, "r g"]) -> dict[str, Any]:
+    """How far two networks of the same subset agree, and the score that this allows.
+
+    With independent noise in each, the correlation of one with what is common to both is the
+    square root of their correlation.
+    """
+    agreement = finite_mean(correlations(first, second))
+    return {
+        "repeats": len(first),
+        "agreement": agreement,
+        "ceiling": sqrt(max(agreement, 0)),
+    }
 
 
 def _of_level(
@@ -242,13 +251,13 @@ def linear_score(
     by_picture = correlations(outputs, predictions)
 
     def of_pictures(chosen: Int[ndarray, " g"]) -> float:
-        return float(np.nanmean(by_picture[chosen]))
+        return finite_mean(by_picture[chosen])
 
     def of_networks(chosen: Int[ndarray, " m"]) -> float:
-        return float(np.nanmean(correlations(outputs[chosen], predictions[chosen])))
+        return finite_mean(correlations(outputs[chosen], predictions[chosen]))
 
     return {
-        "lds": float(np.nanmean(by_picture)),
+        "lds": finite_mean(by_picture),
         "interval": bootstrap_interval(of_pictures, outputs.shape[1]),
         "interval_networks": bootstrap_interval(of_networks, len(outputs), draws=200),
     }
@@ -266,11 +275,12 @@ def _tell(rows: Iterator[dict[str, Any]]) -> None:
     for row in rows:
         if row["t"] == MEAN:
             (low, high), (least, most) = row["interval"], row["interval_networks"]
-            ceiling = f", ceiling {row['ceiling']:.2f}" if "ceiling" in row else ""
+            most_possible = f", ceiling {row['ceiling']:.2f}" if "ceiling" in row else ""
             click.echo(
-                f"{row['networks']} networks, {row['attribution']}: {row['lds']:.3f} "
+                f"{row['networks']} networks, {row['output']}, {row['attribution']}: "
+                f"{row['lds']:.3f} "
                 f"[{low:.3f}, {high:.3f}] over pictures, [{least:.3f}, {most:.3f}] over "
-                f"networks{ceiling}"
+                f"networks{most_possible}"
             )
 
 

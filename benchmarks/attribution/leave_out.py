@@ -3,11 +3,11 @@
     python -m benchmarks.attribution.leave_out              # 2,000 garments
     python -m benchmarks.attribution.leave_out --samples 2 --num-images 300 --work work
 
-Exact machines, so that nothing differs but the image. In one step: the posterior mean of a state of
-a run, by noise level. In the whole reverse process: the finished sample, the image absent from a
-noise level on, against its total share in the steps from there. Images of all sizes of share leave,
-and as many that have none. What is found is kept sample by sample in the --work folder, and the
-same command goes on. Appends a JSON line per measure and level to
+What changes is summed exactly, so that nothing differs but the image. In one step: the posterior
+mean of a state of a run, by noise level. In the whole reverse process: the finished sample, the
+image absent from a noise level on, against its mean share in the steps from there. Images of all
+sizes of share leave, and as many that have none. What is found is kept sample by sample in the
+--work folder, and the same command goes on. Appends a JSON line per measure and level to
 benchmarks/results/attribution_leave_out.jsonl.
 """
 
@@ -30,8 +30,8 @@ from benchmarks.attribution.removals import (
     geometry_for,
     remove_one_by_one,
 )
-from benchmarks.attribution.statistics import bootstrap_interval, spearman
-from benchmarks.attribution.work_folder import claim, command_of, read_json, write_json
+from benchmarks.attribution.statistics import bootstrap_interval, finite_mean, spearman
+from benchmarks.attribution.work_folder import claim, command_of, read_json, without_nan, write_json
 from benchmarks.record import RESULTS, append_rows, time_and_commit
 from patchindex import ImageSet, IndexConfig, PatchIndex, build_index
 from patchindex.environment import library_versions
@@ -41,6 +41,7 @@ from sampler.schedule import Step, plan_steps
 from sampler.trajectory import follow, in_data_units
 
 MODULE = "benchmarks.attribution.leave_out"
+# what the product's search names of a pixel, and all patches of the image
 SHARES = ("share", "exact_share")
 LISTED = 8  # sources of a pixel; image shares count more than these
 Pair = dict[str, Any]
@@ -116,7 +117,7 @@ def main(*, work: Path, out: Path, scales: tuple[float, ...], **options: Any) ->
         "seconds": round(perf_counter() - start, 1),
     }
     rows = list(summarize(pairs))
-    append_rows(out, (about | row for row in rows))
+    append_rows(out, (about | without_nan(row) for row in rows))
     for row in rows:
         low, high = row["interval"]
         click.echo(
@@ -148,8 +149,7 @@ def measure(config: Config, work: Path) -> Iterator[list[Pair]]:
 def pairs_of(number: int, index: PatchIndex, config: Config) -> Iterator[Pair]:
     """Share and change of images that leave the dictionary of one sample."""
     images, rng = index.images, np.random.default_rng([config.seed, number])
-    machine = ELSMachine(index, exact=True)
-    plan, shares, states, finished = followed(number, machine, config)
+    plan, shares, states, finished = followed(number, index, config)
     for level in config.levels:
         at = nearest_step(plan, level)
         step, y = plan[at], in_data_units(states[at], plan[at].alpha_bar)
@@ -182,21 +182,34 @@ def _pair(measure: str, step: Step, sample: int, image: int, share: float) -> Pa
 
 
 def followed(
-    number: int, machine: ELSMachine, config: Config
+    number: int, index: PatchIndex, config: Config
 ) -> tuple[list[Step], list[Float[ndarray, " n"]], list[torch.Tensor], torch.Tensor]:
-    """The steps of a sample; shares and states of each; the finished sample."""
-    noise = initial_noise(number + 1, machine.images, config.seed)[number:]
-    sizes = machine.scales.patch_sizes
-    plan = plan_steps(machine.compared_sizes(sizes), config.steps, "cosine")
+    """The steps of an exact sample; shares and states of each; the finished sample.
+
+    Shares are those of the product over an index: what its search names of each pixel.
+    """
+    machine, naming = ELSMachine(index, exact=True), ELSMachine(index)
+    noise = initial_noise(number + 1, index.images, config.seed)[number:]
+    plan = plan_steps(machine.compared_sizes(machine.scales.patch_sizes), config.steps, "cosine")
     shares, states, finished = [], [], noise
-    for done in follow(machine, noise, plan, num_sources=LISTED):
-        named = done.answer.sources
-        if named is None:
-            raise AssertionError("a machine that was asked for sources names them")
-        shares.append(named.image_shares.dense(len(machine.images))[0].numpy())
+    for done in follow(machine, noise, plan):
+        y = in_data_units(done.xt, done.step.alpha_bar)
+        shares.append(named_shares(naming, y, done.step))
         states.append(done.xt)
         finished = done.reached
     return plan, shares, states, finished
+
+
+def named_shares(
+    machine: ELSMachine, y: Float[torch.Tensor, "1 c h w"], step: Step
+) -> Float[ndarray, " n"]:
+    """The share of every image in the posterior of a state; 0 where it is not named."""
+    sources = machine.posterior_of(y, step.sigma, step.patch_size, num_sources=LISTED).sources
+    if sources is None:
+        raise AssertionError("a machine that was asked for sources names them")
+    (shares,) = sources.image_shares.dense(len(machine.images))
+    found: Float[ndarray, " n"] = shares.numpy()
+    return found
 
 
 def nearest_step(plan: Sequence[Step], t: float) -> int:
@@ -264,7 +277,7 @@ def correlation(
 def within(by_sample: Sequence[Sequence[Pair]], by: str) -> float:
     """Mean over samples of the Spearman correlation among a sample's own images."""
     found = [spearman(_values(pairs, by), _values(pairs, "change")) for pairs in by_sample]
-    return float(np.nanmean(found))
+    return finite_mean(np.array(found))
 
 
 def _values(pairs: Sequence[Pair], key: str) -> Float[ndarray, " m"]:

@@ -13,7 +13,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from benchmarks.attribution.subsets import SHARES, Config, kept_array, noisy
-from patchindex import ImageSet, IndexConfig, PatchIndex, build_index
+from patchindex import ImageSet, IndexConfig, build_index
 from patchindex.images import to_unit
 from sampler import ELSMachine
 from sampler.networks import Network
@@ -26,31 +26,40 @@ FEATURE_TIME = 0.1  # the little noise that the network believes to be in clean 
 
 def image_shares(
     images: ImageSet, generated: Float[Tensor, "g c h w"], config: Config, work: Path
-) -> Float[ndarray, "l g n"]:
-    """Our image shares at each level, averaged over draws of noise; kept level by level."""
+) -> dict[str, Float[ndarray, "l g n"]]:
+    """Our image shares at each level, averaged over draws of noise; kept level by level.
+
+    `named` are those of patches that a search over the index names; `exact` those of a machine
+    that sums every patch.
+    """
     index = build_index(images, IndexConfig(scales=config.scales), work / "index")
-    return np.stack(
-        [
-            kept_array(
-                work / f"shares-{level:g}.npy", partial(_shares_at, index, generated, level, config)
-            )
-            for level in config.levels
-        ]
-    )
+    machines = {"named": ELSMachine(index), "exact": ELSMachine(index, exact=True)}
+    return {
+        f"patch shares, {kind}": np.stack(
+            [
+                kept_array(
+                    work / f"{kind}-{level:g}.npy",
+                    partial(_shares_at, machine, generated, level, config),
+                )
+                for level in config.levels
+            ]
+        )
+        for kind, machine in machines.items()
+    }
 
 
 def _shares_at(
-    index: PatchIndex, generated: Float[Tensor, "g c h w"], level: float, config: Config
+    machine: ELSMachine, generated: Float[Tensor, "g c h w"], level: float, config: Config
 ) -> Float[ndarray, "g n"]:
-    """Shares in the exact posteriors of the noisy images."""
-    machine = ELSMachine(index, exact=True)
-    total = np.zeros((len(generated), len(index.images)))
+    """Shares in the posteriors of the noisy images."""
+    num_images = len(machine.images)
+    total = np.zeros((len(generated), num_images))
     for draw in range(config.share_draws):
         y, sigma = noisy(generated, level, draw, SHARES, config.seed)
         sources = machine.posterior_of(y, sigma, num_sources=LISTED).sources
         if sources is None:
             raise AssertionError("a machine that was asked for sources names them")
-        total += sources.image_shares.dense(len(index.images)).numpy() / config.share_draws
+        total += sources.image_shares.dense(num_images).numpy() / config.share_draws
     return total
 
 

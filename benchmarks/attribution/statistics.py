@@ -38,6 +38,12 @@ def spearman(values: Float[ndarray, " n"], others: Float[ndarray, " n"]) -> floa
     return float(first @ second / scale) if scale > 0 else nan
 
 
+def finite_mean(values: Float[ndarray, " n"]) -> float:
+    """Mean of the values that are not nan; nan if none is."""
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if len(known) else nan
+
+
 def bootstrap_interval(
     statistic: Callable[[Int[ndarray, " num"]], float],
     num: int,

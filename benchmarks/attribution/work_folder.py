@@ -3,6 +3,7 @@
 import json
 import shlex
 from dataclasses import asdict, fields
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,18 @@ def write_json(path: Path, values: Any) -> None:
     """Write the file whole, or not at all."""
     with whole_file(path) as partial:
         partial.write_text(json.dumps(values), encoding="utf-8")
+
+
+def without_nan(row: dict[str, Any]) -> dict[str, Any]:
+    """The row with None for numbers that are none, which JSON cannot hold."""
+    return {
+        key: tuple(map(_or_none, value)) if isinstance(value, tuple) else _or_none(value)
+        for key, value in row.items()
+    }
+
+
+def _or_none(value: Any) -> Any:
+    return None if isinstance(value, float) and isnan(value) else value
 
 
 def command_of(module: str, config: Any) -> str:

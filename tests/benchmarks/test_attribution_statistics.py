@@ -52,4 +52,4 @@ def test_equal_seeds_give_equal_intervals() -> None:
 
 def test_draws_without_a_value_are_left_out() -> None:
     assert bootstrap_interval(lambda chosen: math.nan if chosen[0] else 2.0, 2) == (2.0, 2.0)
-    assert all(map(math.isnan, bootstrap_interval(lambda chosen: math.nan, 2)))
+    assert all(map(math.isnan, bootstrap_interval(lambda _: math.nan, 2)))
