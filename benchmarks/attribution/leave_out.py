@@ -108,26 +108,32 @@ def _numbers(_: click.Context, __: click.Parameter, text: str) -> tuple[float, .
 def main(*, work: Path, out: Path, scales: tuple[float, ...], **options: Any) -> None:
     """Measure all samples that are not there yet, and append the rows."""
     config = Config(scales=tuple(map(int, scales)), **options)
-    start = perf_counter()
-    pairs = [pair for sample in measure(config, work) for pair in sample]
-    about = time_and_commit() | {
-        "versions": library_versions(),
-        "command": command_of(MODULE, config),
-        "config": asdict(config),
-        "seconds": round(perf_counter() - start, 1),
-    }
-    rows = list(summarize(pairs))
-    append_rows(out, (about | without_nan(row) for row in rows))
-    for row in rows:
-        low, high = row["interval"]
-        click.echo(
-            f"{row['measure']:8} t {row['t']:.2f} {row['by']:11} Spearman {row['spearman']:.3f} "
-            f"[{low:.3f}, {high:.3f}], named alone {row['spearman_named']:.3f}"
-        )
+    index = prepare(config, work)
+    for measure in MEASURES:
+        start = perf_counter()
+        pairs = [pair for sample in measured(measure, index, config, work) for pair in sample]
+        about = time_and_commit() | {
+            "versions": library_versions(),
+            "command": command_of(MODULE, config),
+            "config": asdict(config),
+            "seconds": round(perf_counter() - start, 1),
+        }
+        rows = list(summarize(pairs))
+        append_rows(out, (about | without_nan(row) for row in rows))
+        for row in rows:
+            _tell(row)
 
 
-def measure(config: Config, work: Path) -> Iterator[list[Pair]]:
-    """The pairs of share and change of each sample, from the folder or anew.
+def _tell(row: dict[str, Any]) -> None:
+    (low, high), named = row["interval"], row["spearman_named"]
+    click.echo(
+        f"{row['measure']:8} t {row['t']:.2f} {row['by']:11} Spearman {row['spearman']:.3f} "
+        f"[{low:.3f}, {high:.3f}], named alone {named:.3f}"
+    )
+
+
+def prepare(config: Config, work: Path) -> PatchIndex:
+    """The index of the images, in the folder of this measurement.
 
     Raises:
         UserError: the folder is of other settings, or the images cannot be had.
@@ -136,40 +142,55 @@ def measure(config: Config, work: Path) -> Iterator[list[Pair]]:
     # more samples may follow, of which each depends on its own number alone
     job = {key: value for key, value in asdict(config).items() if key != "samples"}
     claim(work, job | {"images": images.sha256})
-    index = build_index(images, IndexConfig(scales=config.scales), work / "index")
+    return build_index(images, IndexConfig(scales=config.scales), work / "index")
+
+
+def measured(measure: str, index: PatchIndex, config: Config, work: Path) -> Iterator[list[Pair]]:
+    """The pairs of share and change of each sample, from the folder or anew."""
     for number in range(config.samples):
-        path = work / f"sample-{number:03}.json"
+        path = work / f"{measure}-{number:03}.json"
         pairs = read_json(path)
         if pairs is None:
-            pairs = list(pairs_of(number, index, config))
+            pairs = list(MEASURES[measure](number, index, config))
             write_json(path, pairs)
         yield pairs
 
 
-def pairs_of(number: int, index: PatchIndex, config: Config) -> Iterator[Pair]:
-    """Share and change of images that leave the dictionary of one sample."""
-    images, rng = index.images, np.random.default_rng([config.seed, number])
-    plan, shares, states, finished = followed(number, index, config)
+def step_pairs(number: int, index: PatchIndex, config: Config) -> Iterator[Pair]:
+    """Share and change of images that leave the posterior of one state of a sample."""
+    rng = np.random.default_rng([config.seed, number, 0])
+    trajectory = followed(number, index, config)
     for level in config.levels:
-        at = nearest_step(plan, level)
-        step, y = plan[at], in_data_units(states[at], plan[at].alpha_bar)
-        chosen = choose_images(shares[at], config.step_images, config.step_images, rng)
-        geometry = geometry_for(images, step.patch_size or 0)
-        removals = remove_one_by_one(images, y, step.sigma, geometry, chosen.tolist())
-        for image, removal in zip(chosen.tolist(), removals, strict=True):
-            yield _pair("step", step, number, image, float(shares[at][image])) | asdict(removal)
+        at = nearest_step(trajectory.plan, level)
+        step, shares = trajectory.plan[at], trajectory.shares[at]
+        y = in_data_units(trajectory.states[at], step.alpha_bar)
+        chosen = choose_images(shares, config.step_images, config.step_images, rng).tolist()
+        geometry = geometry_for(index.images, step.patch_size or 0)
+        removals = remove_one_by_one(index.images, y, step.sigma, geometry, chosen)
+        for image, removal in zip(chosen, removals, strict=True):
+            yield _pair("step", step, number, image, shares) | asdict(removal)
+
+
+def process_pairs(number: int, index: PatchIndex, config: Config) -> Iterator[Pair]:
+    """Share and change of images that leave the dictionary of a sample, from some step on."""
+    images, rng = index.images, np.random.default_rng([config.seed, number, 1])
+    trajectory = followed(number, index, config)
     for start in config.starts:
-        at = nearest_step(plan, start)
-        total = np.sum(shares[at:], axis=0) / len(plan[at:])
-        chosen = choose_images(total, config.process_images, config.process_images, rng)
-        exact = exact_shares(images, plan[at:], states[at:], chosen)
-        for image, share in zip(chosen.tolist(), exact, strict=True):
-            change = final_change(images, image, plan[at:], states[at], finished)
-            pair = _pair("process", plan[at], number, image, float(total[image]))
-            yield pair | {"exact_share": float(share), "change": change}
+        at = nearest_step(trajectory.plan, start)
+        plan, states = trajectory.plan[at:], trajectory.states[at:]
+        shares = np.mean(trajectory.shares[at:], axis=0)
+        chosen = choose_images(shares, config.process_images, config.process_images, rng).tolist()
+        exact = exact_shares(images, plan, states, chosen).tolist()
+        for image, share in zip(chosen, exact, strict=True):
+            change = final_change(images, image, plan, states[0], trajectory.finished)
+            pair = _pair("process", plan[0], number, image, shares)
+            yield pair | {"exact_share": share, "change": change}
 
 
-def _pair(measure: str, step: Step, sample: int, image: int, share: float) -> Pair:
+MEASURES = {"step": step_pairs, "process": process_pairs}
+
+
+def _pair(measure: str, step: Step, sample: int, image: int, shares: Float[ndarray, " n"]) -> Pair:
     return {
         "measure": measure,
         "t": step.t,
@@ -177,14 +198,26 @@ def _pair(measure: str, step: Step, sample: int, image: int, share: float) -> Pa
         "patch_size": step.patch_size,
         "sample": sample,
         "image": image,
-        "share": share,
+        "share": float(shares[image]),
     }
 
 
-def followed(
-    number: int, index: PatchIndex, config: Config
-) -> tuple[list[Step], list[Float[ndarray, " n"]], list[torch.Tensor], torch.Tensor]:
-    """The steps of an exact sample; shares and states of each; the finished sample.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Followed:
+    """An exact sample: its steps, the state before each, and the named shares of all images there.
+
+    Attributes:
+        finished: the sample.
+    """
+
+    plan: list[Step]
+    states: list[torch.Tensor]
+    shares: list[Float[ndarray, " n"]]
+    finished: torch.Tensor
+
+
+def followed(number: int, index: PatchIndex, config: Config) -> Followed:
+    """Make a sample by exact sums.
 
     Shares are those of the product over an index: what its search names of each pixel.
     """
@@ -197,7 +230,7 @@ def followed(
         shares.append(named_shares(naming, y, done.step))
         states.append(done.xt)
         finished = done.reached
-    return plan, shares, states, finished
+    return Followed(plan=plan, states=states, shares=shares, finished=finished)
 
 
 def named_shares(
@@ -221,14 +254,14 @@ def exact_shares(
     images: ImageSet,
     plan: Sequence[Step],
     states: Sequence[torch.Tensor],
-    chosen: Int[ndarray, " m"],
+    chosen: Sequence[int],
 ) -> Float[ndarray, " m"]:
     """The mean over steps of each image's exact share."""
     total = np.zeros(len(chosen))
     for step, xt in zip(plan, states, strict=True):
         y = in_data_units(xt, step.alpha_bar)
         geometry = geometry_for(images, step.patch_size or 0)
-        found = remove_one_by_one(images, y, step.sigma, geometry, chosen.tolist())
+        found = remove_one_by_one(images, y, step.sigma, geometry, chosen)
         total += [removal.exact_share for removal in found]
     return total / len(plan)
 

@@ -143,7 +143,9 @@ def test_a_measurement_that_was_cut_goes_on_and_finds_the_same(
         monkeypatch.setattr(lds, "losses", cut)
         assert run(tmp_path / "cut", 4).exit_code != 0
     monkeypatch.setattr(lds, "losses", true_losses)
-    assert sorted(path.name for path in (tmp_path / "cut").glob("subset-*.npy")) == ["subset-000.npy"]
+    assert sorted(path.name for path in (tmp_path / "cut").glob("subset-*.npy")) == [
+        "subset-000.npy"
+    ]
     told = run(tmp_path / "cut", 3, "--report")
     assert told.exit_code == 1
     assert isinstance(told.exception, UserError)

@@ -148,20 +148,19 @@ def test_a_measurement_that_was_cut_goes_on_and_finds_the_same(
     assert {row["by"] for row in whole} == {"share", "exact_share"}
     assert all(row["samples"] == 3 and row["command"].endswith("--samples 3") for row in whole)
 
-    true_pairs = leave_out.pairs_of
-
     def cut(number: int, *arguments: object) -> object:
         if number == 1:
             raise KeyboardInterrupt
-        return true_pairs(number, *arguments)
+        return leave_out.process_pairs(number, *arguments)
 
     with monkeypatch.context() as patched:
-        patched.setattr(leave_out, "pairs_of", cut)
+        patched.setitem(leave_out.MEASURES, "process", cut)
         assert run("cut", 3)[0] != 0
-    kept = (tmp_path / "cut" / "sample-000.json").stat().st_mtime_ns
+    (tmp_path / "cut.jsonl").unlink()  # of the first measure, which was not cut
+    kept = (tmp_path / "cut" / "process-000.json").stat().st_mtime_ns
     code, again = run("cut", 3)
     assert code == 0
-    assert (tmp_path / "cut" / "sample-000.json").stat().st_mtime_ns == kept
+    assert (tmp_path / "cut" / "process-000.json").stat().st_mtime_ns == kept
     changing = ("time", "seconds")
     strip = [[{k: v for k, v in row.items() if k not in changing} for row in rows]
              for rows in (whole, again)]  # fmt: skip
