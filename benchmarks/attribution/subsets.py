@@ -18,9 +18,9 @@ from sampler.denoiser import Denoiser
 from sampler.networks import WEIGHTS, Network, NetworkConfig, NetworkSizes, load_network
 from sampler.noise import initial_noise
 from sampler.schedule import alpha_bar, noise_level
-from sampler.training import TrainConfig, TrainingJob, recipe, train_network
+from sampler.training import TrainConfig, TrainingJob, network_for, recipe, train_network
 
-SAMPLING_STEPS = 20
+SAMPLING_STEPS, EMBEDDING = 20, 64
 # streams of the seed, so that subsets, measuring noise and noise of shares are independent
 SUBSETS, MEASURING, SHARES = range(3)
 
@@ -35,7 +35,9 @@ class Config:
         side: rows and columns that the images are resized to.
         networks: how many subsets; more may follow, of which each depends on its number alone.
         repeats: of how many of them another network is trained, from another seed.
-        steps, batch_size, width, depth: of the training and of the ResNet.
+        architecture: `resnet`, or `unet` with three scales of `width`, twice and four times as
+            many channels, which sees the whole image.
+        steps, batch_size, width, depth: of the training and of the network.
         generated: images of a network that saw everything, at which losses are measured.
         levels: times of the noise there.
         draws: of the noise of each generated image and level, for losses.
@@ -49,6 +51,7 @@ class Config:
     side: int = 32
     networks: int = 64
     repeats: int = 0
+    architecture: str = "resnet"
     steps: int = 600
     batch_size: int = 32
     width: int = 32
@@ -97,16 +100,17 @@ def members(number: int, num_images: int, seed: int) -> Bool[ndarray, " n"]:
 
 
 def network_config(images: ImageSet, config: Config) -> NetworkConfig:
-    """A ResNet of the paper's kind, with fewer channels."""
-    return NetworkConfig(
-        architecture="resnet",
-        padding="zeros",
-        channels=images.channels,
-        height=images.height,
-        width=images.width,
-        sizes=NetworkSizes(widths=(config.width,), depth=config.depth, embedding=64),
-        prediction="velocity",
-    )
+    """A network of the paper's kind, with fewer channels.
+
+    Raises:
+        NetworkError: no such architecture, or images that it cannot halve.
+    """
+    widths = (config.width,)
+    if config.architecture != "resnet":
+        widths = (config.width, 2 * config.width, 4 * config.width)
+    like = network_for(images, config.architecture, "small", "zeros", conditional=False)
+    sizes = NetworkSizes(widths=widths, depth=config.depth, embedding=EMBEDDING)
+    return replace(like, sizes=sizes)
 
 
 def training_config(config: Config, repeat: int) -> TrainConfig:
