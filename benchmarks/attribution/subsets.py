@@ -105,7 +105,7 @@ def network_config(images: ImageSet, config: Config) -> NetworkConfig:
     Raises:
         NetworkError: no such architecture, or images that it cannot halve.
     """
-    widths = (config.width,)
+    widths: tuple[int, ...] = (config.width,)
     if config.architecture != "resnet":
         widths = (config.width, 2 * config.width, 4 * config.width)
     like = network_for(images, config.architecture, "small", "zeros", conditional=False)
