@@ -47,12 +47,12 @@ class Config:
 
     dataset: str = "cifar10"
     classes: tuple[str, ...] = ("automobile", "horse")
-    per_class: int = 500
-    side: int = 32
+    per_class: int = 50
+    side: int = 16
     networks: int = 64
     repeats: int = 0
     architecture: str = "resnet"
-    steps: int = 600
+    steps: int = 1000
     batch_size: int = 32
     width: int = 32
     depth: int = 6
