@@ -146,7 +146,7 @@ def test_a_measurement_that_was_cut_goes_on_and_finds_the_same(
     assert code == 0
     assert {row["measure"] for row in whole} == {"step", "process"}
     assert {row["by"] for row in whole} == {"share", "exact_share"}
-    assert all(row["samples"] == 3 and row["command"].endswith("--samples 3") for row in whole)
+    assert all(row["samples"] == 3 and "--samples 3" in row["command"] for row in whole)
 
     def cut(number: int, *arguments: object) -> object:
         if number == 1:
