@@ -14,7 +14,7 @@ per attribution and noise level to benchmarks/results/attribution_lds.jsonl, wit
 networks.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
 from math import sqrt
@@ -119,8 +119,8 @@ def main(*, work: Path, out: Path, report: bool, **options: Any) -> None:
         if number < config.repeats:
             measured(stage, config, number, repeat=1)
         if (number + 1) % TOLD_EVERY == 0 and number + 1 < config.networks:
-            _tell(score(stage, config, number + 1))
-    rows = list(score(stage, config, config.networks))
+            _tell(score(stage, config, number + 1, [MEAN]))
+    rows = list(score(stage, config, config.networks, [MEAN, *config.levels]))
     about = time_and_commit() | {
         "versions": library_versions(),
         "command": command_of(MODULE, config),
@@ -168,8 +168,10 @@ def losses_file(work: Path, number: int, repeat: int = 0) -> Path:
     return work / f"{'repeat' if repeat else 'subset'}-{number:03}.npy"
 
 
-def score(stage: Stage, config: Config, most: int) -> Iterator[dict[str, Any]]:
-    """A row for each attribution and level, from the networks that are measured.
+def score(
+    stage: Stage, config: Config, most: int, levels: Sequence[str | float]
+) -> Iterator[dict[str, Any]]:
+    """A row for each output, level and attribution, from the networks that are measured.
 
     Raises:
         UserError: there are too few.
@@ -184,7 +186,6 @@ def score(stage: Stage, config: Config, most: int) -> Iterator[dict[str, Any]]:
     inside = np.stack([members(number, len(stage.images), config.seed) for number in there])
     found = np.stack([measured(stage, config, number) for number in there])
     repeated = [measured(stage, config, number, 1) for number in again]
-    levels: list[str | float] = [MEAN, *config.levels]
     for output, level in product(OUTPUTS, levels):
         outputs = measured_outputs(found, output, level, config)
         about = {"output": output, "t": level, "networks": len(there)}

@@ -53,7 +53,8 @@ class Config:
     Attributes:
         levels: times of the one-step measure.
         starts: times from which an image is absent; 1 is the whole process.
-        step_images, process_images: named images of a state, and as many others.
+        step_images: named images that leave a state's posterior, and as many others.
+        process_images, process_controls: named images that leave a sample's dictionary, and others.
     """
 
     dataset: str = "fashion_mnist"
@@ -64,7 +65,8 @@ class Config:
     levels: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
     starts: tuple[float, ...] = (0.2, 0.5, 1.0)
     step_images: int = 8
-    process_images: int = 3
+    process_images: int = 4
+    process_controls: int = 2
     seed: int = 0
 
 
@@ -89,6 +91,7 @@ def _numbers(_: click.Context, __: click.Parameter, text: str) -> tuple[float, .
 @click.option("--starts", default=",".join(map(str, DEFAULTS.starts)), callback=_numbers)
 @click.option("--step-images", default=DEFAULTS.step_images, show_default=True)
 @click.option("--process-images", default=DEFAULTS.process_images, show_default=True)
+@click.option("--process-controls", default=DEFAULTS.process_controls, show_default=True)
 @click.option("--seed", default=DEFAULTS.seed, show_default=True)
 @click.option(
     "--work",
@@ -104,18 +107,20 @@ def _numbers(_: click.Context, __: click.Parameter, text: str) -> tuple[float, .
     show_default=True,
     help="File that gets the rows.",
 )
-def main(*, work: Path, out: Path, scales: tuple[float, ...], **options: Any) -> None:
+@click.option("--report", is_flag=True, help="Measure nothing; rows of the samples there are.")
+def main(*, work: Path, out: Path, report: bool, scales: tuple[float, ...], **options: Any) -> None:
     """Measure all samples that are not there yet, and append the rows."""
     config = Config(scales=tuple(map(int, scales)), **options)
     index = prepare(config, work)
     for measure in MEASURES:
-        pairs = [pair for sample in measured(measure, index, config, work) for pair in sample]
+        samples = measured(measure, index, config, work, report=report)
+        pairs = [pair for sample in samples for pair in sample]
         about = time_and_commit() | {
             "versions": library_versions(),
             "command": command_of(MODULE, config),
             "config": asdict(config),
         }
-        rows = list(summarize(pairs))
+        rows = list(summarize(pairs))  # none where nothing is there
         append_rows(out, (about | without_nan(row) for row in rows))
         for row in rows:
             _tell(row)
@@ -142,11 +147,19 @@ def prepare(config: Config, work: Path) -> PatchIndex:
     return build_index(images, IndexConfig(scales=config.scales), work / "index")
 
 
-def measured(measure: str, index: PatchIndex, config: Config, work: Path) -> Iterator[list[Pair]]:
-    """The pairs of share and change of each sample, from the folder or anew."""
+def measured(
+    measure: str, index: PatchIndex, config: Config, work: Path, *, report: bool = False
+) -> Iterator[list[Pair]]:
+    """The pairs of share and change of each sample, from the folder or anew.
+
+    Args:
+        report: only those that the folder holds.
+    """
     for number in range(config.samples):
         path = work / f"{measure}-{number:03}.json"
         pairs = read_json(path)
+        if pairs is None and report:
+            continue
         if pairs is None:
             pairs = list(MEASURES[measure](number, index, config))
             write_json(path, pairs)
@@ -176,7 +189,8 @@ def process_pairs(number: int, index: PatchIndex, config: Config) -> Iterator[Pa
         at = nearest_step(trajectory.plan, start)
         plan, states = trajectory.plan[at:], trajectory.states[at:]
         shares = np.mean(trajectory.shares[at:], axis=0)
-        chosen = choose_images(shares, config.process_images, config.process_images, rng).tolist()
+        numbers = config.process_images, config.process_controls
+        chosen = choose_images(shares, *numbers, rng).tolist()
         exact = exact_shares(images, plan, states, chosen).tolist()
         for image, share in zip(chosen, exact, strict=True):
             change = final_change(images, image, plan, states[0], trajectory.finished)
