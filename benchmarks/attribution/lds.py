@@ -194,6 +194,8 @@ def score(
             second = measured_outputs(np.stack(repeated), output, level, config)
             about |= ceiling(first, second)
         for name, values in stage.predictions.items():
+            if values.ndim == 2 and level != MEAN:  # it knows no levels
+                continue
             prediction = inside @ _of_level(values, level, config).T
             yield {"attribution": name} | about | linear_score(outputs, prediction)
 
