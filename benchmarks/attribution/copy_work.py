@@ -20,6 +20,7 @@ from sampler.attribution.copy_results import CopySettings, NearCopies
 from sampler.attribution.near_copies import resolved, search_pictures
 
 BATCH = 8
+VERSION = 2  # of what is kept of each picture
 POOL = 4000  # images behind the indexed ones that held-out ones are drawn from, at most
 Pixels = UInt8[ndarray, "b c h w"]
 
@@ -70,7 +71,7 @@ def answered(
     row: Callable[[int, NearCopies], dict[str, Any]],
 ) -> list[dict[str, Any]]:
     """A row for each picture; those that an earlier run of the same pictures left are kept."""
-    job = sha256(pixels.tobytes() + json.dumps([asdict(settings), index.digest]).encode())
+    job = sha256(pixels.tobytes() + json.dumps([VERSION, asdict(settings), index.digest]).encode())
     path = scratch / f"answers-{job.hexdigest()[:24]}.jsonl"
     rows = read_rows(path)
     with path.open("w") as lines:  # without a last line that was cut short
