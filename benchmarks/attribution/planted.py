@@ -93,7 +93,8 @@ def measured(setup: Setup, scratch: Path) -> Iterator[dict[str, Any]]:
         measures |= {name: float(np.mean([part[name] for part in parts])) for name in parts[0]}
         click.echo(
             f"{setup.dataset} {kind:10} AUROC {measures['auroc']['near_copies']:.4f} "
-            f"named {measures['named']:.3f} first {measures['named_first']:.3f} IoU {measures['iou']:.3f} "
+            f"named {measures['named']:.3f} first {measures['named_first']:.3f} "
+            f"IoU {measures['iou']:.3f} "
             f"first {measures['iou_first']:.3f} distinct {measures['iou_distinct_first']:.3f}"
         )
         yield measures
