@@ -68,7 +68,8 @@ def measured(setup: Setup, scratch: Path) -> Iterator[dict[str, Any]]:
     members = training[rng.choice(len(training), setup.num, replace=False)]
     strangers = others[rng.choice(len(others), setup.num, replace=False)]
     common = about("membership", setup, index)
-    null = held_out(index, num=NULL, seed=setup.seed + 1, settings=setup.settings(index))
+    num = min(NULL, len(training))
+    null = held_out(index, num=num, seed=setup.seed + 1, settings=setup.settings(index))
     for name, degrade in DEGRADATIONS.items():
         pixels = degrade(np.concatenate([members, strangers]), rng)
         rows = answered(
