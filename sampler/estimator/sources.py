@@ -90,6 +90,8 @@ def find_sources(
         at, ids = query.places(found.signature)[found.pixels], found.ids
         log_shares = _log_weights(query, found)
         log_shares = log_shares - log_mass[at, None].to(log_shares.dtype)
+        # at the lowest noise what was found may outweigh the mass, by more than a float can hold
+        log_shares = log_shares - log_shares.amax(1, keepdim=True).clamp(min=0)
         pixel, column = (log_shares > log(LEAST_SHARE)).nonzero(as_tuple=True)
         shares = log_shares[pixel, column].exp()
         # an estimated mass may fall short of what was found, which is a part of it

@@ -129,6 +129,15 @@ def test_a_training_picture_explains_itself(rng, tmp_path) -> None:
         assert float(found.levels[-1].sources.region(17).min()) > 0.99
 
 
+def test_shares_at_the_lowest_noise_are_numbers(rng, tmp_path) -> None:
+    colors = ImageSet.from_array(random_images(rng, 40, 3, 16, 16), layout="nchw")
+    index = build_small(tmp_path / "index.zarr", colors, scales=(9,))
+    pictures = rng.uniform(-1, 1, (2, 3, 16, 16)).astype(np.float32)
+    for one in attribution(index, pictures, draws=2, sigmas=[1e-4], exact=False):
+        assert 0 < sum(part.share for part in one.shares) <= 1.001
+        assert float(one.levels[0].sources.weights.sum(-1).max()) <= 1.001
+
+
 def test_a_mosaic_of_two_names_both_with_their_regions(tmp_path) -> None:
     index = build_small(tmp_path / "index.zarr")
     pixels = index.images.pixels
