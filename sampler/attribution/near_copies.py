@@ -66,7 +66,7 @@ def near_copies(
         found = near_copies(index, to_unit(picture), null=null)
         [(copy.name, copy.p_value, copy.region.sum()) for copy in found.copies]
     """
-    settings = resolved(settings or CopySettings(), index, mirrored=mirrored)
+    settings, image = resolved(settings or CopySettings(), index, mirrored=mirrored), image.detach()
     check_picture(image, index.images)
     if null is not None:
         check_null(null, index, settings)

@@ -131,8 +131,11 @@ def checked_pictures(images: Pictures, training: ImageSet) -> Float[Tensor, "b c
     Raises:
         SamplerConfigError: another shape, type or range, or values that are not finite.
     """
-    tensor = images if isinstance(images, Tensor) else shared_tensor(np.ascontiguousarray(images))
-    values = tensor.cpu()
+    if isinstance(images, Tensor):
+        values = images.detach().cpu()
+    else:  # torch has no numbers of another byte order
+        array = np.ascontiguousarray(images)
+        values = shared_tensor(array.astype(array.dtype.newbyteorder("="), copy=False))
     shape = (training.channels, training.height, training.width)
     if values.ndim != 4 or tuple(values.shape[1:]) != shape or not len(values):
         raise SamplerConfigError(

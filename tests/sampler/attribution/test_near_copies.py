@@ -78,6 +78,11 @@ def test_brightness_noise_and_rounding_are_forgiven(
     assert iou(copy.region, region) >= 0.7
 
 
+def test_a_picture_with_a_gradient_is_taken(images: ImageSet, index: PatchIndex) -> None:
+    picture = to_unit(images.pixels[5]).requires_grad_()
+    assert near_copies(index, picture, settings=SETTINGS).copies[0].image == 5
+
+
 def test_a_mosaic_names_both_images(
     images: ImageSet, index: PatchIndex, textured: list[int]
 ) -> None:

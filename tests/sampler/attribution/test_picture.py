@@ -138,6 +138,14 @@ def test_shares_at_the_lowest_noise_are_numbers(rng, tmp_path) -> None:
         assert float(one.levels[0].sources.weights.sum(-1).max()) <= 1.001
 
 
+def test_pictures_as_generators_leave_them_are_taken(images) -> None:
+    index = BruteSearch(images, scales=(3,))
+    unit = images.pixels[4:5].astype(np.float32) / 127.5 - 1
+    plain = attribution(index, unit, draws=1, sigmas=[0.2])[0].shares
+    for pictures in (torch.from_numpy(unit).requires_grad_(), unit.astype(">f4")):
+        assert attribution(index, pictures, draws=1, sigmas=[0.2])[0].shares == plain
+
+
 def test_a_mosaic_of_two_names_both_with_their_regions(tmp_path) -> None:
     index = build_small(tmp_path / "index.zarr")
     pixels = index.images.pixels
