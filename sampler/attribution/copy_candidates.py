@@ -23,6 +23,7 @@ from sampler.estimator import Query
 
 PLAIN = 0.02  # windows of a smaller standard deviation, in [-1, 1] units, are not looked up
 NO_PATCH = -1
+FEWEST = 8  # patches of a window
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -85,7 +86,11 @@ def find_neighbors(
     asked = windows[~plain].contiguous()
     owner = torch.nonzero(~plain)
     query = Query(index=index, y=pictures, sigma=0.0, geometry=geometry, label=None)
-    wanted = min(2 * k if any(i is not None for i in without) else k, len(index.images))
+    wanted = min(
+        2 * k if any(i is not None for i in without) else k,
+        # of a few images fewer, yet more than one, or there is nothing to compare the nearest with
+        max(len(index.images), FEWEST),
+    )
     ids = torch.empty((0, wanted), dtype=torch.int64)
     if len(asked):
         ids = query.search(number, asked, k=wanted, nprobe=nprobe, long_lists=True)

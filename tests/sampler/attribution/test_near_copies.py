@@ -83,6 +83,14 @@ def test_a_picture_with_a_gradient_is_taken(images: ImageSet, index: PatchIndex)
     assert near_copies(index, picture, settings=SETTINGS).copies[0].image == 5
 
 
+def test_the_only_image_of_an_index_is_found(images: ImageSet, tmp_path: Path) -> None:
+    only = ImageSet.from_array(images.pixels[5:6], layout="nchw")
+    alone = build_small(tmp_path / "i.zarr", only, scales=(7,))
+    copy = asked(alone, images.pixels[5]).copies[0]
+    assert (copy.image, copy.displacement, copy.matching) == (0, (0, 0), 1)
+    assert held_out(alone, num=1, settings=SETTINGS).scores == (0,)
+
+
 def test_a_mosaic_names_both_images(
     images: ImageSet, index: PatchIndex, textured: list[int]
 ) -> None:
