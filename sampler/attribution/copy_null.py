@@ -22,10 +22,9 @@ from patchindex.images import to_unit
 from patchindex.paths import home, whole_file
 from patchindex.progress import ProgressCallback, no_progress
 from sampler.attribution.copy_results import CopyNull, CopySettings, NearCopies
-from sampler.attribution.near_copies import check_picture, resolved, search_pictures
+from sampler.attribution.near_copies import BATCH, check_picture, resolved, search_pictures
 from sampler.errors import SamplerConfigError
 
-BATCH = 8  # pictures whose windows are searched at once
 VERSION = 1  # of what is scored: another one makes kept nulls anew
 
 

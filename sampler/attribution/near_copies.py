@@ -8,7 +8,7 @@ of other images do, so background that any image has counts nothing. Held-out im
 set, treated alike, say how unlikely such a score is (`copy_null`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -32,6 +32,7 @@ from sampler.errors import SamplerConfigError
 
 SLACK = 0.01  # a value this far outside [-1, 1] is rounding
 RANGE = 10.0  # values of samples may lie outside [-1, 1], but not so far
+BATCH = 8  # pictures whose windows are searched at once, which bounds their memory
 REFERENCES = 8  # patches of the farther half that tell what is expected of no copy
 # the best of all displacements of all images leaves less than those patches; measured
 BEST_SHARE = 0.5
@@ -81,15 +82,29 @@ def search_pictures(
     without: Sequence[int | None] | None = None,
     null: CopyNull | None = None,
 ) -> list[NearCopies]:
-    """Near-copies in each of these pictures; the lists are read once for all of them.
+    """Near-copies in each of these pictures; the lists are read once for several of them.
 
     Args:
         settings: with a scale of the index.
         without: for each picture an image that is left out of the search.
     """
-    pictures = pictures.float().cpu()
-    flips = (False, True) if settings.mirrored else (False,)
     left_out = without or [None] * len(pictures)
+    groups = [slice(first, first + BATCH) for first in range(0, len(pictures), BATCH)]
+    return [
+        _answer(views, settings, null)
+        for some in groups
+        for views in _views_of(index, pictures[some].float().cpu(), settings, left_out[some])
+    ]
+
+
+def _views_of(
+    index: PatchIndex,
+    pictures: Float[Tensor, "b c h w"],
+    settings: CopySettings,
+    left_out: Sequence[int | None],
+) -> Iterator[Sequence["View"]]:
+    """Of each picture itself and, on request, its mirror image."""
+    flips = (False, True) if settings.mirrored else (False,)
     views = [
         [
             View(index=index, picture=picture, near=near, mirrored=flip, settings=settings)
@@ -105,7 +120,7 @@ def search_pictures(
         for flip in flips
         for flipped in [pictures.flip(-1) if flip else pictures]
     ]  # fmt: skip
-    return [_answer(each, settings, null) for each in zip(*views, strict=True)]
+    return zip(*views, strict=True)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

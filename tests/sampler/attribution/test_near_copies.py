@@ -10,9 +10,10 @@ from small_index import build_small, small_images
 
 from patchindex import ImageSet, PatchIndex
 from patchindex.images import to_unit
+from sampler.attribution.copy_candidates import find_neighbors
 from sampler.attribution.copy_null import held_out
 from sampler.attribution.copy_results import CopyNull, CopySettings, NearCopies
-from sampler.attribution.near_copies import near_copies
+from sampler.attribution.near_copies import near_copies, search_pictures
 from sampler.errors import SamplerConfigError
 
 SIDE, NUM, SPARE = 24, 120, 60
@@ -76,6 +77,21 @@ def test_brightness_noise_and_rounding_are_forgiven(
     assert (copy.image, copy.displacement) == (textured[0], (3, -3))
     assert copy.offset == pytest.approx(10 / 127.5, abs=0.02)
     assert iou(copy.region, region) >= 0.7
+
+
+def test_many_pictures_are_searched_some_at_a_time(
+    images: ImageSet, index: PatchIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together = []
+
+    def noting(index: PatchIndex, pictures: torch.Tensor, *rest: object, **settings: object):
+        together.append(len(pictures))
+        return find_neighbors(index, pictures, *rest, **settings)
+
+    monkeypatch.setattr("sampler.attribution.near_copies.find_neighbors", noting)
+    found = search_pictures(index, to_unit(images.pixels[:10]), SETTINGS)
+    assert (len(found), together) == (10, [8, 2])
+    assert [one.copies[0].image for one in found] == list(range(10))
 
 
 def test_a_picture_with_a_gradient_is_taken(images: ImageSet, index: PatchIndex) -> None:
