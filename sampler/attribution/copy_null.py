@@ -7,6 +7,7 @@ small. Duplicates within a set of held-out images do the same.
 """
 
 import json
+import logging
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, replace
@@ -24,6 +25,8 @@ from patchindex.progress import ProgressCallback, no_progress
 from sampler.attribution.copy_results import CopyNull, CopySettings, NearCopies
 from sampler.attribution.near_copies import BATCH, check_picture, resolved, search_pictures
 from sampler.errors import SamplerConfigError
+
+logger = logging.getLogger(__name__)
 
 VERSION = 1  # of what is scored: another one makes kept nulls anew
 
@@ -81,9 +84,7 @@ def held_out(
         index=index.digest,
     )
     if keep:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as part:
-            part.write_text(json.dumps(asdict(null)) + "\n", encoding="utf-8")
+        _keep(null, path)
     return null
 
 
@@ -91,6 +92,20 @@ def null_path(job: dict[str, object]) -> Path:
     """Where the null of an index, of settings and of images is kept in the user's home folder."""
     text = json.dumps(job, sort_keys=True).encode()
     return home() / "near_copies" / f"{sha256(text).hexdigest()[:32]}.json"
+
+
+def _keep(null: CopyNull, path: Path) -> None:
+    """Write a null for the next time; where that is refused, it is only made again."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(path) as part:
+            part.write_text(json.dumps(asdict(null)) + "\n", encoding="utf-8")
+    except OSError as error:
+        logger.warning(
+            "what held-out images score cannot be kept in %s (%s): it is worked out anew each time",
+            path.parent,
+            error.strerror or error,
+        )
 
 
 def _answers(

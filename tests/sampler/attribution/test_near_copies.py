@@ -207,6 +207,14 @@ def test_left_out_images_do_not_find_themselves_and_are_kept(
     assert held_out(index, num=8, settings=SETTINGS).scores == null.scores
 
 
+def test_a_home_that_cannot_be_written_costs_no_answer(
+    index: PatchIndex, home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    home.write_text("a file")
+    assert len(held_out(index, num=2, settings=SETTINGS).scores) == 2
+    assert "cannot be kept in" in caplog.text
+
+
 def test_p_values_and_novelty_are_shares_of_the_null(index: PatchIndex) -> None:
     null = CopyNull(
         scores=(0.0, 5.0, 10.0), distances=(0.1, 0.2, 0.3), origin="held out",
