@@ -28,6 +28,7 @@ from sampler.attribution.picture_folder import (
 from sampler.attribution.viewer.page import Explanation
 from sampler.attribution.viewer.page import explain as build_page
 from sampler.errors import OutputError, SamplerConfigError
+from sampler.results.checkpoint import RUNNING
 from sampler.results.json_files import write_json
 from sampler.results.output import write_whole
 from sampler.results.picture_result import (
@@ -166,8 +167,8 @@ def resized_line(file: PictureFile, images: ImageSet) -> str:
 
 
 def check_no_run(folder: Path) -> None:
-    """Raise OutputError if a folder holds a run, whose trace would be lost."""
-    if (folder / RUN_FILE).exists():
+    """Raise OutputError if a folder holds a run, done or begun, whose trace would be lost."""
+    if (folder / RUN_FILE).exists() or (folder / RUNNING).exists():
         raise OutputError(f"{folder} holds a run. Give another --out for the pictures.")
 
 

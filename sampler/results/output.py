@@ -106,9 +106,12 @@ def reserve_output(folder: Path, *, overwrite: bool, kind: str = RUN_FILE) -> It
             raise
         except OSError as error:
             raise _unwritable(folder, error) from error
-        if (folder / kind).exists() and not overwrite:
+        # a run leaves nothing of attributed pictures, whose trace has the same name
+        lost = (kind, PICTURE_FILE) if kind == RUN_FILE else (kind,)
+        there = [name for name in lost if (folder / name).exists()]
+        if there and not overwrite:
             raise OutputError(
-                f"{folder} already holds {_HOLDING[kind]}. "
+                f"{folder} already holds {_HOLDING[there[0]]}. "
                 "Give another --out, or --overwrite to replace it."
             )
         yield

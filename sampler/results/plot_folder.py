@@ -72,7 +72,7 @@ def _write_figures(figures: Mapping[str, "Figure"], out: Path) -> tuple[Path, ..
         for ending in _ENDINGS
     }
     # that of a run that was here before
-    gone = (f"{_ATTRIBUTION}.*",) if "steps" in figures else ()
+    gone = [f"{_ATTRIBUTION}.{ending}" for ending in _ENDINGS] if "steps" in figures else []
     write_whole(files, out, gone=gone)
     return tuple(out / name for name in files)
 

@@ -172,10 +172,12 @@ def test_an_answer_is_replaced_on_request_alone(folder: Path) -> None:
     assert {path.name for path in out.iterdir()} <= {
         "attribution.json", "explain.html", "pictures.npy", "trace.zarr", ".lock"
     }  # fmt: skip
-    (folder / "run.json").write_text("{}")
-    result = explain_one(folder, image, folder)
-    assert result.exit_code == 1
-    assert "holds a run. Give another --out" in result.output
+    for name in ("run.json", ".running"):
+        (folder / name).write_text("{}")
+        result = explain_one(folder, image, folder)
+        assert result.exit_code == 1
+        assert "holds a run. Give another --out" in result.output
+        (folder / name).unlink()
 
 
 @pytest.mark.parametrize(

@@ -113,6 +113,26 @@ def test_a_run_that_is_killed_at_any_change_leaves_the_old_or_the_new_one(runs, 
     assert 5 < sum(outcomes) < len(outcomes)
 
 
+def test_a_run_replaces_attributed_pictures_on_request_alone(runs, tmp_path):
+    (tmp_path / "attribution.json").write_text("{}")
+    with (
+        pytest.raises(OutputError, match=r"holds attributed pictures\. Give another --out"),
+        reserve_output(tmp_path, overwrite=False),
+    ):
+        pass
+    with reserve_output(tmp_path, overwrite=True):
+        write(with_trace(runs[0], None, False), tmp_path)
+    assert not (tmp_path / "attribution.json").exists()
+
+
+def test_a_plot_beside_attributed_pictures_leaves_them(runs, tmp_path):
+    with reserve_output(tmp_path / "run", overwrite=False):
+        write(with_trace(runs[0], None, False), tmp_path / "run")
+    (tmp_path / "attribution.json").write_text("{}")
+    plot_folder(tmp_path / "run", tmp_path)
+    assert (tmp_path / "attribution.json").exists()
+
+
 def test_a_second_writer_is_refused_and_removes_nothing(tmp_path):
     readable, writable = os.pipe()
 
