@@ -20,6 +20,14 @@ from sampler.trajectory import Sampler
 
 GIGABYTE = 1e9
 
+
+def flag_of(context: click.Context, name: str) -> str | None:
+    """The option of this parameter as people write it, if it was given on the command line."""
+    if context.get_parameter_source(name) is not ParameterSource.COMMANDLINE:
+        return None
+    return next(part.opts[0] for part in context.command.params if part.name == name)
+
+
 device_option = click.option(
     "--device", metavar="auto|cpu|cuda[:N]", default="auto", show_default=True,
     help="Where to compute; auto takes a GPU if there is one, cuda shares exact scans among all.",

@@ -7,7 +7,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
 from cli.attributed_pictures import (
     OF_COPIES,
@@ -17,7 +16,7 @@ from cli.attributed_pictures import (
     format_pictures,
     page_of,
 )
-from cli.options import device_options, index_option, schedule_option, threads_option
+from cli.options import device_options, flag_of, index_option, schedule_option, threads_option
 from cli.training_set import open_index
 from patchindex.device import Device
 from patchindex.environment import set_threads
@@ -108,8 +107,7 @@ def _refuse(*, whole: bool) -> None:
     """Raise SamplerConfigError unless the options ask for one pixel, or for all."""
     context = click.get_current_context()
     for name in OF_A_PIXEL if whole else OF_ALL:
-        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            option = f"--{name.removeprefix('as_').replace('_', '-')}"
+        if option := flag_of(context, name):
             raise SamplerConfigError(
                 f"{option} asks for one pixel, but --all for all of them at several noise levels. "
                 f"Leave out {option} or --all."

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
 from cli.attributed_pictures import (
     OF_COPIES,
@@ -22,6 +21,7 @@ from cli.options import (
     IMAGE_SETTINGS,
     dataset_option,
     device_options,
+    flag_of,
     image_options,
     index_option,
     options,
@@ -45,6 +45,8 @@ OF_PICTURES = (
     "resize", "sigmas", "draws", "seed", "label", "exact", "retrieve", "out", "overwrite",
     *OF_COPIES,
 )  # fmt: skip
+
+WHERE = ("device", "device_memory", "cluster", "mixed")  # a page of a run computes nothing
 
 picture_options = options(
     click.option(
@@ -115,7 +117,7 @@ def explain(
             if folders
             else "nothing was given to explain. Give the folder of a traced run, or --image FILE."
         )
-    _refuse(OF_A_RUN if pictures else OF_PICTURES, "a run" if pictures else "--image")
+    _refuse(OF_A_RUN if pictures else OF_PICTURES + WHERE, "a run" if pictures else "--image")
     if threads is not None:
         set_threads(threads)
     for name in OF_A_RUN if pictures else OF_PICTURES:
@@ -129,10 +131,9 @@ def explain(
 
 def _refuse(names: tuple[str, ...], owner: str) -> None:
     """Raise SamplerConfigError if any of these options was given."""
-    context = click.get_current_context()
-    given = [n for n in names if context.get_parameter_source(n) is ParameterSource.COMMANDLINE]
+    given = [flag for name in names if (flag := flag_of(click.get_current_context(), name))]
     if given:
-        raise SamplerConfigError(f"--{given[0]} belongs to {owner}. Leave it out.")
+        raise SamplerConfigError(f"{given[0]} belongs to {owner}. Leave it out.")
 
 
 def explain_run(

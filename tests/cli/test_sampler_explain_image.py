@@ -189,6 +189,9 @@ def test_an_answer_is_replaced_on_request_alone(folder: Path) -> None:
         (["--image", "a.png", "--sample", "1"], "--sample belongs to a run. Leave it out"),
         (["RUN", "--draws", "2"], "--draws belongs to --image. Leave it out"),
         (["RUN", "--out", "x"], "--out belongs to --image"),
+        (["RUN", "--held-out", "sample"], "--held-out belongs to --image"),
+        (["RUN", "--held-out-images", "3"], "--held-out-images belongs to --image"),
+        (["RUN", "--device", "cpu"], "--device belongs to --image"),
         (["RUN", "--sample", "0", "--samples", "1"], "both --sample and --samples were given"),
         (["--image", "a.png", "--exact", "--retrieve"], "both --exact and --retrieve were given"),
         (["--image", "a.png", "--draws", "0"], "draws is 0. Give at least 1"),
@@ -218,6 +221,8 @@ def test_what_does_not_go_together_is_told(
         (["--all"], r"there is no --out. With --all, give a name that ends in \.json or \.html"),
         (["--all", "--out", "a.png"], r"--out a\.png is no report"),
         (["--resize", "--pixel", "1,2", "--scale", "3"], "--resize belongs to --all"),
+        (["--held-out", "sample", "--pixel", "1,2", "--scale", "3"], "--held-out belongs to --all"),
+        (["--held-out-images", "3", "--pixel", "1,2"], "--held-out-images belongs to --all"),
         (["--pixel", "1,2"], "give --pixel Y,X and --scale P to ask for one pixel, or --all"),
     ],
 )
