@@ -7,16 +7,15 @@ from tempfile import TemporaryDirectory
 
 import click
 import numpy as np
-from jaxtyping import Float
-from torch import Tensor
 
 from cli.console import SteppedProgress, progress_bars
 from cli.options import options
 from patchindex import ImageSet, PatchIndex
+from patchindex.images import to_unit
 from sampler.attribution.attributed import PictureAttributions
 from sampler.attribution.copy_null import held_out
-from sampler.attribution.copy_results import CopySettings, NearCopies
-from sampler.attribution.near_copies import resolved, search_pictures
+from sampler.attribution.copy_results import CopyNull, CopySettings, NearCopies
+from sampler.attribution.near_copies import check_picture, resolved, search_pictures
 from sampler.attribution.picture import attribute
 from sampler.attribution.picture_files import PictureFile, read_pictures, stacked
 from sampler.attribution.picture_folder import (
@@ -128,35 +127,48 @@ def ask(
     if search.others is not None:
         size = f"{images.height}x{images.width}"
         others = ImageSet.load(search.others, resolution=size, crop=images.crop)
+        check_picture(to_unit(others.tensor[0]), images)
+    # first of all, as it may refuse
+    settings = copy_settings(training_set, search) if isinstance(training_set, PatchIndex) else None
     with progress_bars() as progress:
         found = attribute(training_set, stacked(files), config, progress)
         assert isinstance(training_set, PatchIndex)  # noqa: S101 - nothing else can name sources
-        copies = find_copies(stacked(files), training_set, search, others, progress)
+        copies = None
+        if settings is not None:
+            null = null_of(training_set, settings, search.held_out, others, progress)
+            progress("near-copies", 0, 1)
+            copies = search_pictures(training_set, stacked(files), settings, null=null)
     name = None if others is None else others.name
     return AskedPictures(index=training_set, files=files, found=found, copies=copies, others=name)
 
 
-def find_copies(
-    pictures: Float[Tensor, "b c h w"],
-    index: PatchIndex,
-    search: CopySearch,
-    others: ImageSet | None,
-    progress: SteppedProgress,
-) -> list[NearCopies] | None:
-    """Near-copies in pictures; None, with a line that says so, where the index cannot find any."""
+def copy_settings(index: PatchIndex, search: CopySearch) -> CopySettings | None:
+    """How near-copies are found; None, with a line that says so, where the index cannot find any.
+
+    Raises:
+        SamplerConfigError: it cannot, but mirrored ones were asked for.
+    """
     try:
-        settings = resolved(CopySettings(mirrored=search.mirrored), index)
+        return resolved(CopySettings(mirrored=search.mirrored), index)
     except SamplerConfigError as error:
         if search.mirrored:
             raise
         click.echo(f"no near-copies are looked for: {error}", err=True)
         return None
-    null = None
-    if search.held_out:
-        num = min(search.held_out, len(index.images if others is None else others))
-        null = held_out(index, num=num, others=others, settings=settings, progress=progress)
-    progress("near-copies", 0, 1)
-    return search_pictures(index, pictures, settings, null=null)
+
+
+def null_of(
+    index: PatchIndex,
+    settings: CopySettings,
+    most: int,
+    others: ImageSet | None,
+    progress: SteppedProgress,
+) -> CopyNull | None:
+    """What so many held-out images score, or as many as there are; None for 0."""
+    num = min(most, len(index.images if others is None else others))
+    if not num:
+        return None
+    return held_out(index, num=num, others=others, settings=settings, progress=progress)
 
 
 def resized_line(file: PictureFile, images: ImageSet) -> str:

@@ -111,6 +111,18 @@ def test_an_index_without_a_fitting_scale_finds_none_and_says_so(tmp_path: Path)
     assert not (tmp_path / "x.json").exists()
 
 
+def test_what_near_copies_cannot_be_found_with_is_refused_before_the_work(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cli.attributed_pictures.attribute", None)
+    build_index(few_images(), IndexConfig(scales=(9,)), tmp_path / "few.zarr")
+    large = query(tmp_path, tmp_path / "x.json", "--mirrored", image=made / "copy.png")
+    assert "the index has scales 9" in large.stderr
+    np.savez(tmp_path / "colors.npz", images=np.zeros((4, 3, 16, 16), np.uint8), layout="nchw")
+    colors = query(made, tmp_path / "x.json", "--held-out", f"npz:{tmp_path / 'colors.npz'}")
+    assert "the picture has shape [3, 16, 16], but the images of sample" in colors.stderr
+
+
 def test_fewer_than_no_held_out_images_are_refused(made: Path, tmp_path: Path) -> None:
     result = query(made, tmp_path / "out.json", "--held-out-images", -1)
     assert result.exit_code == 1
