@@ -7,13 +7,14 @@ the picture. What many windows name is a candidate.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 from torch import Tensor
-from torch.nn.functional import fold
+from torch.nn.functional import fold, pad
 
 from patchindex import PatchGeometry, PatchIndex
 from patchindex.geometry import locate
@@ -24,6 +25,9 @@ from sampler.estimator import Query
 PLAIN = 0.02  # windows of a smaller standard deviation, in [-1, 1] units, are not looked up
 NO_PATCH = -1
 FEWEST = 8  # patches of a window
+# Where a set holds an image so often that all patches of a window are equal, none stands out: so
+# many times more are looked for then, and a few of the equal ones kept.
+FURTHER, TIE = 16, 1e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -91,20 +95,16 @@ def find_neighbors(
         # of a few images fewer, yet more than one, or there is nothing to compare the nearest with
         max(len(index.images), FEWEST),
     )
+    left_out = torch.tensor([NO_PATCH - 1 if i is None else i for i in without])[owner[:, 0]]
     ids = torch.empty((0, wanted), dtype=torch.int64)
+    dist_sq = torch.empty(ids.shape)
     if len(asked):
-        ids = query.search(number, asked, k=wanted, nprobe=nprobe, long_lists=True)
-    left_out = torch.tensor([NO_PATCH - 1 if i is None else i for i in without])
-    area = geometry.height * geometry.width
-    ids = ids.where(ids.div(area, rounding_mode="floor") != left_out[owner[:, 0], None], NO_PATCH)
-    signature = geometry.signatures[number]
-    dist_sq = (
-        patch_distances(query.pixels, asked, ids, geometry, signature)
-        if len(asked)
-        else torch.empty(ids.shape)
-    )
-    dist_sq, order = dist_sq.sort(dim=1, stable=True)
-    ids = ids.gather(1, order)
+        search = partial(_measured, query, number, nprobe=nprobe)
+        ids, dist_sq = search(asked, left_out, k=wanted)
+        tied = _ties(dist_sq[:, :k]).all(dim=1) & (ids[:, :k] != NO_PATCH).all(dim=1)
+        if tied.any():
+            further = search(asked[tied], left_out[tied], k=FURTHER * wanted)
+            ids[tied], dist_sq[tied] = _few_of_each_tie(*further, wanted)
     return [
         Neighbors(
             geometry=geometry,
@@ -117,6 +117,42 @@ def find_neighbors(
         for picture in range(len(pictures))
         for own in [owner[:, 0] == picture]
     ]
+
+
+def _measured(
+    query: Query,
+    number: int,
+    windows: Float[Tensor, "q c s s"],
+    left_out: Int[Tensor, " q"],
+    *,
+    k: int,
+    nprobe: int,
+) -> tuple[Int[Tensor, "q k"], Float[Tensor, "q k"]]:
+    """The nearest patches of windows but those of an image, by distance; -1, infinite for none."""
+    found = query.search(number, windows, k=k, nprobe=nprobe, long_lists=True)
+    ids = pad(found, (0, k - found.shape[1]), value=NO_PATCH)
+    image = ids.div(query.num_pixels, rounding_mode="floor")
+    ids = ids.where(image != left_out[:, None], NO_PATCH)
+    dist_sq = patch_distances(
+        query.pixels, windows, ids, query.geometry, query.geometry.signatures[number]
+    )
+    dist_sq, order = dist_sq.sort(dim=1, stable=True)
+    return ids.gather(1, order), dist_sq
+
+
+def _ties(dist_sq: Float[Tensor, "q k"]) -> Bool[Tensor, "q k"]:
+    """Which patches are as near as the nearest, as those of the same image held twice are."""
+    return dist_sq <= dist_sq[:, :1] * (1 + TIE) + TIE
+
+
+def _few_of_each_tie(
+    ids: Int[Tensor, "q m"], dist_sq: Float[Tensor, "q m"], k: int
+) -> tuple[Int[Tensor, "q k"], Float[Tensor, "q k"]]:
+    """The k nearest patches with only a few of those that tie for the nearest."""
+    tie = _ties(dist_sq)
+    beyond = tie & (tie.cumsum(1) > FEWEST // 2)
+    dist_sq, order = dist_sq.masked_fill(beyond, torch.inf).sort(dim=1, stable=True)
+    return ids.masked_fill(beyond, NO_PATCH).gather(1, order)[:, :k], dist_sq[:, :k]
 
 
 def expected_error(

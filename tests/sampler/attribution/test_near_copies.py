@@ -10,7 +10,7 @@ from small_index import build_small, small_images
 
 from patchindex import ImageSet, PatchIndex
 from patchindex.images import to_unit
-from sampler.attribution.copy_candidates import find_neighbors
+from sampler.attribution.copy_candidates import _few_of_each_tie, find_neighbors
 from sampler.attribution.copy_null import held_out
 from sampler.attribution.copy_results import CopyNull, CopySettings, NearCopies
 from sampler.attribution.near_copies import near_copies, search_pictures
@@ -274,3 +274,23 @@ def test_an_index_of_large_patches_alone_is_refused(tmp_path: Path) -> None:
     index = build_small(tmp_path / "i.zarr", small_images(12), scales=(11,))
     with pytest.raises(SamplerConfigError, match=r"scales 11.*Build one with scale"):
         near_copies(index, torch.zeros(1, 16, 16))
+
+
+@pytest.mark.parametrize("times", [12, 40])
+def test_an_image_that_the_set_holds_many_times_is_found(
+    images: ImageSet, textured: list[int], tmp_path: Path, times: int
+) -> None:
+    chosen = textured[0]
+    repeated = np.concatenate([images.pixels, images.pixels[[chosen] * times]])
+    index = build_small(tmp_path / "i.zarr", ImageSet.from_array(repeated), scales=(7,))
+    copy = asked(index, images.pixels[chosen]).copies[0]
+    assert copy.image in (chosen, *range(len(images), len(repeated)))
+    assert (copy.displacement, copy.matching) == ((0, 0), 1)
+
+
+def test_of_equal_patches_a_few_are_kept() -> None:
+    ids = torch.arange(12)[None]
+    dist_sq = torch.tensor([[0.0] * 8 + [1.0, 2.0, 3.0, torch.inf]])
+    kept, distances = _few_of_each_tie(ids.where(dist_sq < torch.inf, -1), dist_sq, 8)
+    assert kept.tolist() == [[0, 1, 2, 3, 8, 9, 10, -1]]
+    assert distances.tolist() == [[0, 0, 0, 0, 1, 2, 3, torch.inf]]
