@@ -10,7 +10,6 @@ workers there are.
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -118,8 +117,7 @@ def share_exactly(
     """
     crew, units = _shared_work(images, label, y.device)
     dictionary = _Dictionary(images=images, geometry=geometry, label=label)
-    work = partial(_share_branch, num_listed=num_listed)
-    parts = crew.run(work, units, dictionary, y, sigma, log_mass)
+    parts = crew.run(_share_branch, units, dictionary, y, sigma, log_mass, num_listed)
     columns = list(zip(*parts, strict=True))
     of_images, places, ids, shares = ([part.to(y.device) for part in each] for each in columns)
     place, found, share = heaviest(torch.cat(places), torch.cat(ids), torch.cat(shares), num_listed)
@@ -231,13 +229,12 @@ def _as_record(sums: _Sums, device: torch.device) -> PosteriorRecord:
     )
 
 
-def _share_branch(
+def _share_branch(  # noqa: PLR0917 - crews share values by their place
     blocks: range,
     dictionary: _Dictionary,
     y: Float[Tensor, "b c h w"],
     sigma: float,
     log_mass: Float[Tensor, "b h w"],
-    *,
     num_listed: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Shares of the images of some blocks, and places, ids and shares of the heaviest patches."""
