@@ -40,6 +40,7 @@ MOST_IMAGES_LISTED = 1000  # of each picture; the weight of all others is told i
 NINE_TENTHS = 0.9
 # An image is said to explain a pixel from this share of it on, averaged over the noise levels.
 REGION_SHARE = 0.05
+ROUNDING = 1e-9
 UNLIKELY = 0.05  # how often a held-out image may have a region like a near-copy
 _SHOWN_IMAGES = 10  # of a page's list, as of a run's samples
 
@@ -178,10 +179,9 @@ class CopiesReport:
 
     @property
     def unlikely(self) -> tuple[CopyReport, ...]:
-        """Copies that few held-out images have the like of; all where none say so."""
-        return tuple(
-            copy for copy in self.copies if copy.p_value is None or copy.p_value <= UNLIKELY
-        )
+        """Copies that few held-out images have the like of, or none; all where nothing says so."""
+        least = max(UNLIKELY, 1 / (1 + self.held_out) + ROUNDING)
+        return tuple(copy for copy in self.copies if copy.p_value is None or copy.p_value <= least)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

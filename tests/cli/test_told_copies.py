@@ -11,7 +11,7 @@ from picture_answer import HELD_OUT, LEFT, RIGHT, TRAINING, answered
 from traced_run import few_images
 
 from cli.patchindex import main as patchindex
-from patchindex import IndexConfig, PatchIndex, build_index
+from patchindex import ImageSet, IndexConfig, PatchIndex, build_index
 from sampler.attribution.copy_null import held_out
 from sampler.attribution.near_copies import near_copies
 from sampler.results.picture_result import CopiesReport, read_pictures
@@ -88,12 +88,14 @@ def test_mirrored_copies_are_told_when_asked_for(made: Path, tmp_path: Path) -> 
 
 
 def test_other_images_may_say_what_chance_is(made: Path, tmp_path: Path) -> None:
-    np.savez(tmp_path / "others.npz", images=few_images().pixels[:10, 0])
+    unseen = ImageSet.load("sample", resolution=16).pixels[-10:, 0]
+    np.savez(tmp_path / "others.npz", images=unseen)
     others = f"npz:{tmp_path / 'others.npz'}"
     result = query(made, tmp_path / "out.json", "--held-out", others)
     assert result.exit_code == 0, result.output
     [near] = [p.near_copies for p in read_pictures(tmp_path / "out.json").pictures]
     assert near.held_out == 10
+    assert f"near-copy of image {TRAINING}" in result.stdout  # none of ten has the like
     assert "others.npz" in near.held_out_from
 
 

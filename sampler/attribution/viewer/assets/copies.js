@@ -9,7 +9,8 @@ function showCopies(run, view) {
   const near = run.header.samples[view.sample].near_copies;
   byId("copied").hidden = !near;
   if (!near) return;
-  const found = near.copies.filter((copy) => copy.p_value === null || copy.p_value <= UNLIKELY);
+  const least = Math.max(UNLIKELY, 1 / (1 + near.held_out) + 1e-9); // as `CopiesReport.unlikely`
+  const found = near.copies.filter((copy) => copy.p_value === null || copy.p_value <= least);
   byId("copied-note").textContent = copiesNote(near, found.length);
   byId("copies").replaceChildren(...found.map((copy) => copyItem(run, view, near, copy)));
 }
