@@ -54,9 +54,11 @@ def load_everything() -> None:
     """Import both command lines and draw once, so that no forked copy has to."""
     from matplotlib.figure import Figure  # noqa: PLC0415 - only the parent of all trials pays
 
-    import cli.patchindex  # noqa: PLC0415
-    import cli.sampler  # noqa: F401, PLC0415
+    from cli import patchindex, sampler  # noqa: PLC0415
 
+    for homes, main in ((patchindex.HOMES, patchindex.main), (sampler.HOMES, sampler.main)):
+        for name in homes:
+            main.load(name)
     figure = Figure()
     figure.subplots().set(title="t", xlabel="$x$", yscale="log")
     for kind in ("png", "svg"):

@@ -50,7 +50,7 @@ def lay_index(stage: Stage, folder: Path) -> None:
 
 def small_blocks() -> None:
     """Have `build` work in many blocks, as it does with many images."""
-    import cli.patchindex as program  # noqa: PLC0415 - in the command's own process
+    import cli.patchindex_build as program  # noqa: PLC0415 - in the command's own process
     from patchindex import IndexConfig  # noqa: PLC0415
 
     patch.object(program, "IndexConfig", partial(IndexConfig, block_patches=6000)).start()
@@ -104,8 +104,7 @@ def kill_run(place: Place) -> str | None:
     if (place.folder / "run" / "run.json").exists():
         found = visible(contents(place.folder / "run", place.folder, stage.root))
         differing = difference(found, inside(known, "run"))
-        lasting = {name: bits for name, bits in found.items() if name not in DERIVED}
-        if differing and (not over or difference(lasting, old)):
+        if differing and (not over or difference(lasting(found), lasting(old))):
             raise Fell(f"{told}: neither the old run nor the new one: {differing}")
     repeat(place, job, known, told, may_refuse=not over)
     return None
@@ -197,6 +196,11 @@ def inside(known: Known, name: str) -> Contents:
     """What a folder holds after the job."""
     parts = ((path.partition("/"), bits) for path, bits in known.left.items())
     return {rest: bits for (top, _, rest), bits in parts if top == name}
+
+
+def lasting(found: Contents) -> Contents:
+    """Without scratch, and without pictures and pages, which other commands draw again."""
+    return {name: bits for name, bits in visible(found).items() if name not in DERIVED}
 
 
 def visible(found: Contents) -> Contents:

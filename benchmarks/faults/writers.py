@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from benchmarks.faults.contents import contents, copy, difference
 from benchmarks.faults.forked import Fell, Outcome, Program, check_tidy, command
-from benchmarks.faults.kills import DERIVED, begun, inside, visible
+from benchmarks.faults.kills import begun, inside, lasting
 from benchmarks.faults.stage import Stage
 from benchmarks.faults.trials import Place
 
@@ -67,11 +67,10 @@ def write_beside(place: Place) -> str | None:
         raise Fell(f"{names[0]} and that were both refused: {outcomes[0].last_words}")
     if pair.exclusive and len(done) == 2:
         raise Fell(f"{pair.first[0]} and {pair.second[0]} wrote to one folder, and both succeeded")
-    found = visible(contents(place.folder / pair.product, place.folder, place.stage.root))
-    found = {name: bits for name, bits in found.items() if name not in DERIVED}
+    found = lasting(contents(place.folder / pair.product, place.folder, place.stage.root))
     made: set[str | None] = {pair.results[i] for i in done if i in pair.results} or {pair.old}
     differing = [
-        difference(found, visible(inside(place.stage.known[name], pair.product)))
+        difference(found, lasting(inside(place.stage.known[name], pair.product)))
         for name in sorted(filter(None, made))
     ]
     if all(differing):
