@@ -41,7 +41,7 @@ NINE_TENTHS = 0.9
 # An image is said to explain a pixel from this share of it on, averaged over the noise levels.
 REGION_SHARE = 0.05
 ROUNDING = 1e-9
-UNLIKELY = 0.05  # how often a held-out image may have a region like a near-copy
+UNLIKELY = 0.01  # how often a held-out image may have a region like a near-copy
 _SHOWN_IMAGES = 10  # of a page's list, as of a run's samples
 
 Run = tuple[Count, Count, Count]

@@ -1,7 +1,7 @@
 "use strict";
 // What a picture copied from one training image: the region, where it was, and how unlikely that is.
 
-const UNLIKELY = 0.05; // how often a held-out image may have a region like it
+const UNLIKELY = 0.01; // how often a held-out image may have a region like it
 const UNCOPIED = 0.2;
 
 /** Fill the list of a picture's near-copies, if any were looked for. */
