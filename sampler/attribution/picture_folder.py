@@ -293,13 +293,14 @@ class PictureFolder:
     def words_of(self, number: int) -> dict[str, Any]:
         """Name and summary of a picture."""
         picture = self.result.pictures[number]
+        near = picture.near_copies
         return {
             "name": picture.name,
             "resized_from": picture.resized_from,
             "images_to_nine_tenths": picture.images_to_nine_tenths,
             "complete": bool(self.result.config.exact),
             "sentence": picture.attribution.sentence(complete=bool(self.result.config.exact)),
-            "near_copies": None if picture.near_copies is None else asdict(picture.near_copies),
+            "near_copies": None if near is None else asdict(near) | {"listed": len(near.unlikely)},
         }
 
     def pictures(self) -> Float[ndarray, "b c h w"]:

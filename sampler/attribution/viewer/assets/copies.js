@@ -1,7 +1,6 @@
 "use strict";
 // What a picture copied from one training image: the region, where it was, and how unlikely that is.
 
-const UNLIKELY = 0.01; // how often a held-out image may have a region like it
 const UNCOPIED = 0.2;
 
 /** Fill the list of a picture's near-copies, if any were looked for. */
@@ -9,8 +8,7 @@ function showCopies(run, view) {
   const near = run.header.samples[view.sample].near_copies;
   byId("copied").hidden = !near;
   if (!near) return;
-  const least = Math.max(UNLIKELY, 1 / (1 + near.held_out) + 1e-9); // as `CopiesReport.unlikely`
-  const found = near.copies.filter((copy) => copy.p_value === null || copy.p_value <= least);
+  const found = near.copies.slice(0, near.listed); // most evidence first, so least likely first
   byId("copied-note").textContent = copiesNote(near, found.length);
   byId("copies").replaceChildren(...found.map((copy) => copyItem(run, view, near, copy)));
 }
