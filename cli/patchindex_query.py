@@ -33,7 +33,7 @@ LOOKUP = ("k", "label", "nprobe", "exact")
 PICTURES = (".png", ".svg")
 REPORTS = (".json", ".html")
 # what asks for one pixel, and what for all
-OF_A_PIXEL = ("pixel", "scale", "t", "noise_seed", "schedule", "k", "nprobe", "as_json")
+OF_A_PIXEL = ("pixel", "t", "noise_seed", "schedule", "k", "nprobe", "as_json")
 OF_ALL = ("resize", *OF_COPIES)
 
 
@@ -44,10 +44,13 @@ OF_ALL = ("resize", *OF_COPIES)
     help="PNG, JPEG or .npy of one image, of the size of the index's images.",
 )  # fmt: skip
 @click.option("--pixel", metavar="Y,X", help="Row and column, from 0.")
-@click.option("--scale", type=int, metavar="P", help="Patch size in the index.")
+@click.option(
+    "--scale", type=int, metavar="P",
+    help="Patch size in the index. [with --all, by default the one that belongs to each level]",
+)  # fmt: skip
 @click.option(
     "--all", "whole", is_flag=True,
-    help="In place of --pixel and --scale: all pixels at several noise levels, as `sampler explain "
+    help="In place of --pixel: all pixels at several noise levels, as `sampler explain "
     "--image`, into --out FILE.json or FILE.html.",
 )  # fmt: skip
 @click.option("--resize", is_flag=True, help="With --all, resize the image to the index's size.")
@@ -98,7 +101,12 @@ def query(
         return
     assert out is not None  # noqa: S101 - which was checked
     index = open_index(index_path, device=device)
-    config = PictureConfig(label=settings["label"], exact=settings["exact"] or None)
+    scale = settings["scale"]
+    config = PictureConfig(
+        scales=None if scale is None else (scale,),
+        label=settings["label"],
+        exact=settings["exact"] or None,
+    )
     search = CopySearch(**{name: settings[name] for name in OF_COPIES})
     report(index, image, config, search, out, resize=settings["resize"])
 

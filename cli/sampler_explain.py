@@ -42,7 +42,7 @@ from sampler.schedule import parse_sigmas
 DEFAULTS = PictureConfig()
 OF_A_RUN = ("sample", "samples")
 OF_PICTURES = (
-    "resize", "sigmas", "draws", "seed", "label", "exact", "retrieve", "out", "overwrite",
+    "resize", "sigmas", "scales", "draws", "seed", "label", "exact", "retrieve", "out", "overwrite",
     *OF_COPIES,
 )  # fmt: skip
 
@@ -59,6 +59,11 @@ picture_options = options(
         "--sigmas", metavar="S,S,...|FILE",
         default=",".join(f"{sigma:g}" for sigma in DEFAULTS.sigmas), show_default=True,
         help="Noise levels at which an --image is asked, falling.",
+    ),
+    click.option(
+        "--scale", "scales", type=int, multiple=True, metavar="P",
+        help="Patch size in the index at which every noise level of an --image is asked; may be "
+        "repeated. [default: the one that belongs to each level]",
     ),
     click.option(
         "--draws", type=int, metavar="NUMBER", default=DEFAULTS.draws, show_default=True,
@@ -199,7 +204,9 @@ def explain_pictures(
     )
 
 
-def picture_config(*, sigmas: str, exact: bool, retrieve: bool, **settings: Any) -> PictureConfig:
+def picture_config(
+    *, sigmas: str, scales: tuple[int, ...], exact: bool, retrieve: bool, **settings: Any
+) -> PictureConfig:
     """The settings of an attribution from a command's options.
 
     Raises:
@@ -210,6 +217,7 @@ def picture_config(*, sigmas: str, exact: bool, retrieve: bool, **settings: Any)
     known = {field.name for field in fields(PictureConfig)}
     return PictureConfig(
         sigmas=parse_sigmas(sigmas),
+        scales=scales or None,
         exact=exact or (False if retrieve else None),
         **{name: value for name, value in settings.items() if name in known},
     )

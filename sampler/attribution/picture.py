@@ -44,11 +44,12 @@ Pictures = (
 )  # fmt: skip
 
 
-def attribution(
+def attribution(  # noqa: PLR0913 - a question and its settings, each by its name
     training_set: ImageSet | NeighborSearch,
     images: Pictures,
     *,
     sigmas: Sequence[float] | None = None,
+    scales: Sequence[int] | None = None,
     draws: int = DEFAULTS.draws,
     seed: int = 0,
     label: int | None = None,
@@ -65,6 +66,8 @@ def attribution(
         images: made by any generator, of the index's size: floating point in [-1, 1], or uint8.
         sigmas: noise levels in data units, falling; None for `SIGMAS` of
             `sampler.results.picture_result`.
+        scales: patch sizes of the index, at each of which every noise level is asked; None for the
+            one that belongs to a level, small where noise is low.
         draws: of noise at each level, over which answers are averaged.
         seed: of these, and of what retrieval draws.
         label: class of the training images; None for all.
@@ -85,7 +88,8 @@ def attribution(
         >>> found.region(113)  # share of that training image in each pixel
     """
     config = PictureConfig(
-        draws=draws, seed=seed, label=label, num_sources=num_sources, exact=exact,
+        scales=None if scales is None else tuple(scales), draws=draws, seed=seed, label=label,
+        num_sources=num_sources, exact=exact,
         **({} if sigmas is None else {"sigmas": tuple(map(float, sigmas))}),
     )  # fmt: skip
     return attribute(training_set, images, config, progress)
@@ -107,14 +111,14 @@ def attribute(
     training.count(config.label)  # refuses a label that no image has
     pictures = checked_pictures(images, training)
     machine = picture_machine(training_set, config)
-    sizes = sizes_of(machine, config)
+    levels = levels_of(machine, config)
     start = perf_counter()
     config = replace(config, exact=machine.parts is None)
     per_picture = config.draws * training.height * training.width
     groups = pictures.split(max(1, MOST_PIXELS // per_picture))
     found = []
     for number, group in enumerate(groups):
-        tell = _Telling(progress, number * len(sizes), len(groups) * len(sizes))
+        tell = _Telling(progress, number * len(levels), len(groups) * len(levels))
         found.append(list(_at_each_level(machine, training_set, group, config, tell)))
     return PictureAttributions(
         pictures=pictures,
@@ -159,13 +163,19 @@ def checked_pictures(images: Pictures, training: ImageSet) -> Float[Tensor, "b c
 
 
 def picture_machine(training_set: ImageSet | NeighborSearch, config: PictureConfig) -> ELSMachine:
-    """The machine that is asked: exact where that was wanted, or is no slower than retrieval."""
+    """The machine that is asked: exact where that was wanted, or is no slower than retrieval.
+
+    Raises:
+        SamplerConfigError: a patch size that was asked for is not in the index.
+    """
     parts = parts_for(training_set) if isinstance(training_set, PatchIndex) else 1
     k = patches_retrieved(training_set.images)
-    retrieving = ELSMachine(training_set, seed=config.seed, k=k, parts=parts)
+    strict = config.scales is not None
+    retrieving = ELSMachine(training_set, seed=config.seed, k=k, parts=parts, strict_scales=strict)
+    sizes = [size for _, size in levels_of(retrieving, config)]
     is_exact = config.exact
     if is_exact is None:
-        is_exact = retrieving.exact_is_no_slower(sizes_of(retrieving, config), config.label)
+        is_exact = retrieving.exact_is_no_slower(sizes, config.label)
     return ELSMachine(training_set, exact=True) if is_exact else retrieving
 
 
@@ -174,9 +184,13 @@ def patches_retrieved(images: ImageSet) -> int:
     return min(Retrieval.k, len(images))
 
 
-def sizes_of(machine: ELSMachine, config: PictureConfig) -> tuple[int, ...]:
-    """The patch size at each noise level: the machine's own."""
-    return machine.compared_sizes([machine.patch_size_at(sigma) for sigma in config.sigmas])
+def levels_of(machine: ELSMachine, config: PictureConfig) -> list[tuple[float, int]]:
+    """Each noise level with each patch size that is compared there, in this order."""
+    if config.scales is None:
+        sizes = machine.compared_sizes([machine.patch_size_at(sigma) for sigma in config.sigmas])
+        return list(zip(config.sigmas, sizes, strict=True))
+    sizes = machine.compared_sizes(config.scales)
+    return [(sigma, size) for sigma in config.sigmas for size in sizes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,17 +219,20 @@ def _at_each_level(
     eps = initial_noise(config.draws, machine.images, config.seed)
     # all draws of a picture behind each other
     x0, noise = pictures.repeat_interleave(config.draws, 0), eps.repeat(len(pictures), 1, 1, 1)
+    levels = levels_of(machine, config)
+    heads: dict[int, CarriedHead | None] = {}  # by patch size
     known: CarriedHead | None = None
-    sizes = sizes_of(machine, config)
-    for number, (sigma, size) in enumerate(zip(config.sigmas, sizes, strict=True)):
-        machine.images.crew.begin(f"noise level {number + 1} of {len(sizes)}")
+    for number, (sigma, size) in enumerate(levels):
+        machine.images.crew.begin(f"noise level {number + 1} of {len(levels)}")
+        if config.scales is not None:
+            known = heads.get(size)
         y = x0 + sigma * noise
         with watched(partial(tell, number)):
             answer = machine.posterior_of(
                 y.to(place), sigma, size, label=config.label, known=known,
                 num_sources=max(LISTED_OF_A_DRAW, config.num_sources),
             )  # fmt: skip
-        known = answer.head
+        known = heads[size] = answer.head
         tell(number + 1, 0.0)
         yield Level(
             sigma=sigma,

@@ -54,6 +54,7 @@ class PictureConfig:
 
     Attributes:
         sigmas: noise levels in data units, falling.
+        scales: patch sizes that are compared at each of them; None for the one that belongs to it.
         draws: of noise at each level; results are averages over them.
         seed: of the noise, and of the tail that retrieval draws.
         label: class of the training images; None for all.
@@ -64,6 +65,7 @@ class PictureConfig:
     sigmas: Annotated[
         tuple[Annotated[float, Between(0, LARGEST_SIGMA)], ...], Field(min_length=1)
     ] = SIGMAS
+    scales: Annotated[tuple[Size, ...], Field(min_length=1)] | None = None
     draws: Natural = 4
     seed: Annotated[int, Between(0, 2**64 - 1)] = 0
     label: Label = None
@@ -72,6 +74,10 @@ class PictureConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sigmas", checked_sigmas(self.sigmas))
+        if self.scales is not None:
+            if not self.scales:
+                raise SamplerConfigError("scales are empty. Give at least one patch size, or None.")
+            object.__setattr__(self, "scales", tuple(sorted(set(self.scales))))
         if self.draws < 1:
             raise SamplerConfigError(f"draws is {self.draws}. Give at least 1 draw of noise.")
         if self.num_sources < 1:

@@ -143,6 +143,22 @@ def explain_one(made: Path, image: Path, out: Path, *more: object) -> Result:
     return invoke("explain", "--image", image, "--index", index, *fast, "--out", out, *more)
 
 
+def test_every_level_is_asked_at_the_patch_sizes_that_are_given(made: Path, tmp_path: Path) -> None:
+    small, large = PatchIndex.open(made / "few.zarr").scales
+    sizes = ["--scale", large, "--scale", small, "--sigmas", "0.4,0.2"]
+    result = explain_one(made, made / "copy.png", tmp_path / "out", *sizes)
+    assert result.exit_code == 0, result.output
+    told = read_pictures(tmp_path / "out" / "attribution.json")
+    asked = [(level.sigma, level.patch_size) for level in told.levels]
+    assert asked == [(0.4, small), (0.4, large), (0.2, small), (0.2, large)]
+    header, _ = read_page(tmp_path / "out" / "explain.html")
+    assert [step["patch_size"] for step in header["steps"]] == [small, large] * 2
+    out = tmp_path / "report.json"
+    options = ["--image", made / "copy.png", "--index", made / "few.zarr", "--out", out]
+    assert query(*options, "--all", "--scale", large).exit_code == 0
+    assert {level.patch_size for level in read_pictures(out).levels} == {large}
+
+
 def test_another_size_is_refused_and_resized_on_request(made: Path, tmp_path: Path) -> None:
     wide = tmp_path / "wide.png"
     Image.fromarray(few_images().pixels[TRAINING, 0]).resize((40, 20)).save(wide)
@@ -188,6 +204,7 @@ def test_an_answer_is_replaced_on_request_alone(folder: Path) -> None:
         (["RUN", "--run", "RUN"], "two folders were given"),
         (["--image", "a.png", "--sample", "1"], "--sample belongs to a run. Leave it out"),
         (["RUN", "--draws", "2"], "--draws belongs to --image. Leave it out"),
+        (["RUN", "--scale", "3"], "--scale belongs to --image. Leave it out"),
         (["RUN", "--out", "x"], "--out belongs to --image"),
         (["RUN", "--held-out", "sample"], "--held-out belongs to --image"),
         (["RUN", "--held-out-images", "3"], "--held-out-images belongs to --image"),
@@ -197,6 +214,7 @@ def test_an_answer_is_replaced_on_request_alone(folder: Path) -> None:
         (["--image", "a.png", "--draws", "0"], "draws is 0. Give at least 1"),
         (["--image", "a.png", "--sigmas", "0.1,1"], "sigmas are 0.1, 1. Give falling"),
         (["--image", "nowhere.png", "--index", "INDEX"], "there is no image file nowhere.png"),
+        (["--image", "IMAGE", "--index", "INDEX", "--scale", "11"], "scale 11 is not in the index"),
         (["--image", "IMAGE", "--dataset", "sample"], "only be named with an index"),
     ],
 )

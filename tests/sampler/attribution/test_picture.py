@@ -54,19 +54,24 @@ def averaged(picture: ndarray, images: ndarray, sigma: float, size: int) -> tupl
     return weights, 1 / squares
 
 
+@pytest.mark.parametrize("scales", [None, (5, 3)])
 @pytest.mark.parametrize("exact", [True, False])
-def test_weights_and_shares_are_those_of_brute_force(images, rng, exact, monkeypatch) -> None:
+def test_weights_and_shares_are_those_of_brute_force(
+    images, rng, exact, scales, monkeypatch
+) -> None:
     monkeypatch.setattr("sampler.estimator.sources.NUM_FOUND", 1000)
     monkeypatch.setattr("sampler.attribution.picture.LISTED_OF_A_DRAW", NUM * SIDE**2)
     monkeypatch.setattr("sampler.exact.LEAST_LISTED", 0.0)  # or what one draw has little of lacks
     pictures = rng.uniform(-1, 1, (2, 2, SIDE, SIDE)).astype(np.float32)
     found = attribution(
-        BruteSearch(images, scales=(3,)), pictures, sigmas=LEVELS, draws=DRAWS, seed=SEED,
-        num_sources=5, exact=exact,
+        BruteSearch(images, scales=(3, 5) if scales else (3,)), pictures, sigmas=LEVELS,
+        scales=scales, draws=DRAWS, seed=SEED, num_sources=5, exact=exact,
     )  # fmt: skip
     assert found.config.exact is exact
+    asked = [(sigma, size) for sigma in LEVELS for size in ((3, 5) if scales else (3,))]
     for picture, one in zip(pictures, found, strict=True):
-        expected = [averaged(picture, images.pixels, sigma, 3) for sigma in LEVELS]
+        assert [(level.sigma, level.patch_size) for level in one.levels] == asked
+        expected = [averaged(picture, images.pixels, sigma, size) for sigma, size in asked]
         for level, (weights, effective) in zip(one.levels, expected, strict=True):
             flat = weights.reshape(SIDE, SIDE, -1)
             ids, listed = level.sources.ids.numpy(), level.sources.weights.numpy()
@@ -210,6 +215,9 @@ def test_progress_tells_of_all_levels(images) -> None:
         ({"num_sources": 0}, r"num_sources is 0\. Give at least 1"),
         ({"seed": -1}, r"seed is -1\. Give a whole number"),
         ({"sigmas": [0.1, 0.2]}, r"sigmas are 0\.1, 0\.2\. Give falling noise levels"),
+        ({"scales": [3, 5]}, r"scale 5 is not in the index, which has \[3\]"),
+        ({"scales": [4]}, "patch size"),
+        ({"scales": []}, "scales are empty. Give at least one"),
         ({"label": 7}, r"no image of .* has label 7"),
     ],
 )
