@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -36,6 +36,7 @@ PICTURE_FILE = "attribution.json"
 # Noise levels at which a picture is asked, each twice the next, in data units: at the lowest a
 # window is all but its nearest patch, at the highest thousands of patches share every pixel.
 SIGMAS = (6.4, 3.2, 1.6, 0.8, 0.4, 0.2, 0.1, 0.05)
+THEORY = "theory"
 MOST_IMAGES_LISTED = 1000  # of each picture; the weight of all others is told in one number
 NINE_TENTHS = 0.9
 # An image is said to explain a pixel from this share of it on, averaged over the noise levels.
@@ -54,7 +55,9 @@ class PictureConfig:
 
     Attributes:
         sigmas: noise levels in data units, falling.
-        scales: patch sizes that are compared at each of them; None for the one that belongs to it.
+        scales: patch sizes that are compared at each of them; `THEORY` for the one at which the
+            machine itself denoises there; None for the largest of the index that is at most half
+            of an image's side, or its smallest.
         draws: of noise at each level; results are averages over them.
         seed: of the noise, and of the tail that retrieval draws.
         label: class of the training images; None for all.
@@ -65,7 +68,7 @@ class PictureConfig:
     sigmas: Annotated[
         tuple[Annotated[float, Between(0, LARGEST_SIGMA)], ...], Field(min_length=1)
     ] = SIGMAS
-    scales: Annotated[tuple[Size, ...], Field(min_length=1)] | None = None
+    scales: Annotated[tuple[Size, ...], Field(min_length=1)] | Literal["theory"] | None = None
     draws: Natural = 4
     seed: Annotated[int, Between(0, 2**64 - 1)] = 0
     label: Label = None
@@ -74,9 +77,12 @@ class PictureConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sigmas", checked_sigmas(self.sigmas))
-        if self.scales is not None:
-            if not self.scales:
-                raise SamplerConfigError("scales are empty. Give at least one patch size, or None.")
+        if self.scales not in (None, THEORY):
+            if isinstance(self.scales, str) or not self.scales:
+                raise SamplerConfigError(
+                    f"scales are {self.scales!r}. Give at least one patch size of the index, or "
+                    f"{THEORY!r}."
+                )
             object.__setattr__(self, "scales", tuple(sorted(set(self.scales))))
         if self.draws < 1:
             raise SamplerConfigError(f"draws is {self.draws}. Give at least 1 draw of noise.")

@@ -54,7 +54,7 @@ def averaged(picture: ndarray, images: ndarray, sigma: float, size: int) -> tupl
     return weights, 1 / squares
 
 
-@pytest.mark.parametrize("scales", [None, (5, 3)])
+@pytest.mark.parametrize("scales", ["theory", (5, 3)])
 @pytest.mark.parametrize("exact", [True, False])
 def test_weights_and_shares_are_those_of_brute_force(
     images, rng, exact, scales, monkeypatch
@@ -63,12 +63,13 @@ def test_weights_and_shares_are_those_of_brute_force(
     monkeypatch.setattr("sampler.attribution.picture.LISTED_OF_A_DRAW", NUM * SIDE**2)
     monkeypatch.setattr("sampler.exact.LEAST_LISTED", 0.0)  # or what one draw has little of lacks
     pictures = rng.uniform(-1, 1, (2, 2, SIDE, SIDE)).astype(np.float32)
+    sizes = (3,) if scales == "theory" else (3, 5)
     found = attribution(
-        BruteSearch(images, scales=(3, 5) if scales else (3,)), pictures, sigmas=LEVELS,
+        BruteSearch(images, scales=sizes), pictures, sigmas=LEVELS,
         scales=scales, draws=DRAWS, seed=SEED, num_sources=5, exact=exact,
     )  # fmt: skip
     assert found.config.exact is exact
-    asked = [(sigma, size) for sigma in LEVELS for size in ((3, 5) if scales else (3,))]
+    asked = [(sigma, size) for sigma in LEVELS for size in sizes]
     for picture, one in zip(pictures, found, strict=True):
         assert [(level.sigma, level.patch_size) for level in one.levels] == asked
         expected = [averaged(picture, images.pixels, sigma, size) for sigma, size in asked]
@@ -197,6 +198,20 @@ def test_equal_seeds_give_equal_answers_and_others_do_not(images, rng) -> None:
     assert first.shares != other.shares
 
 
+def test_windows_are_as_large_as_still_fit_into_parts_of_a_picture(images) -> None:
+    def asked(*scales: int) -> set[int]:
+        found = attribution(
+            BruteSearch(images, scales=scales), images.pixels[:1], sigmas=[0.5, 0.2], draws=1
+        )
+        assert found.config.scales == tuple(
+            sorted({level.geometry.patch_size for level in found.levels})
+        )
+        return {level.patch_size for level in found[0].levels}
+
+    assert asked(1, 3, 5) == {3}  # of 7 pixels
+    assert asked(5, 7) == {5}
+
+
 def test_progress_tells_of_all_levels(images) -> None:
     told: list[tuple[str, float, int]] = []
     attribution(
@@ -217,11 +232,12 @@ def test_progress_tells_of_all_levels(images) -> None:
         ({"sigmas": [0.1, 0.2]}, r"sigmas are 0\.1, 0\.2\. Give falling noise levels"),
         ({"scales": [3, 5]}, r"scale 5 is not in the index, which has \[3\]"),
         ({"scales": [4]}, "patch size"),
-        ({"scales": []}, "scales are empty. Give at least one"),
+        ({"scales": []}, r"scales are \(\)\. Give at least one patch size of the index"),
+        ({"scales": "all"}, "scales are 'all'. Give at least one patch size of the index, or 'the"),
         ({"label": 7}, r"no image of .* has label 7"),
     ],
 )
-def test_settings_out_of_range_are_refused(images, settings, message) -> None:
+def test_settings_out_of_range_are_refused(images, settings, message, unchecked) -> None:
     with pytest.raises(UserError, match=message):
         attribution(BruteSearch(images, scales=(3,)), images.pixels[:1], **settings)
 
