@@ -92,9 +92,10 @@ class Work:
         row, network = self.row, self.root / "network"
         images = ["--dataset", row.dataset, *row.options]
         yield "train", network / "network.safetensors", lambda: [
-            "sampler", "train", *images, "--network", row.architecture, "--padding", row.padding,
+            "sampler", "train", *images, "--architecture", row.architecture,
+            "--padding", row.padding,
             *(["--conditional"] if row.conditional else []), "--half", "--out", str(network),
-            *(["--steps", str(self.train_steps)] if self.train_steps else []),
+            *(["--gradient-steps", str(self.train_steps)] if self.train_steps else []),
         ]  # fmt: skip
         calibration = self.root / "calibration"
         yield "calibrate", calibration / "calibrate.json", lambda: [

@@ -9,7 +9,6 @@ import click
 import numpy as np
 
 from cli.console import SteppedProgress, progress_bars
-from cli.options import options
 from patchindex import ImageSet, PatchIndex
 from patchindex.images import to_unit
 from sampler.attribution.attributed import PictureAttributions
@@ -26,6 +25,7 @@ from sampler.attribution.picture_folder import (
 )
 from sampler.attribution.viewer.page import Explanation
 from sampler.attribution.viewer.page import explain as build_page
+from sampler.choices import HELD_OUT_IMAGES
 from sampler.errors import OutputError, SamplerConfigError
 from sampler.results.checkpoint import RUNNING
 from sampler.results.json_files import write_json
@@ -42,22 +42,6 @@ from sampler.results.trace import TRACE
 
 PAGE = "explain.html"
 SHARES_TOLD = 3
-HELD_OUT = 200  # so that no p-value is below .005
-
-
-OF_COPIES = ("mirrored", "held_out", "others")  # as `CopySearch` calls them
-copy_options = options(
-    click.option("--mirrored", is_flag=True, help="Look for mirrored near-copies, too."),
-    click.option(
-        "--held-out", "others", metavar="NAME|folder:PATH|npz:PATH",
-        help="Images that the generator has not seen, to say how unlikely a near-copy is. "
-        "[default: training images, each without itself]",
-    ),
-    click.option(
-        "--held-out-images", "held_out", type=int, metavar="NUMBER", default=HELD_OUT,
-        show_default=True, help="How many of them; 0 leaves it unsaid.",
-    ),
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +55,7 @@ class CopySearch:
     """
 
     mirrored: bool = False
-    held_out: int = HELD_OUT
+    held_out: int = HELD_OUT_IMAGES
     others: str | None = None
 
     def __post_init__(self) -> None:

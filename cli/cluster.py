@@ -1,4 +1,4 @@
-"""The options by which a command is worked on by several processes or machines."""
+"""The crew that a command's options choose: several processes or machines, or this one."""
 
 import sys
 from collections.abc import Callable
@@ -6,47 +6,19 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
-import click
-
 from cli.console import progress_bars
-from patchindex.cluster import VARIABLE, connect, is_address, staged
+from patchindex.cluster import connect, is_address, staged
 from patchindex.errors import ClusterError
 from patchindex.progress import no_progress
 
-cluster_option = click.option(
-    "--cluster",
-    metavar="local[:N]|ADDRESS|FILE",
-    envvar=VARIABLE,
-    help="Share the work: among N processes here, or the workers of a Dask scheduler, by its "
-    f"address or its file; see `patchindex worker`. [default: ${VARIABLE}, or this process alone]",
-)
-stage_option = click.option(
-    "--stage",
-    metavar="DIR",
-    type=click.Path(path_type=Path),
-    help="Folder on each machine's own disk, to which the index is copied first. Then --index may "
-    "be an address of object storage, such as s3://bucket/faces.zarr.",
-)
-mixed_option = click.option(
-    "--mixed",
-    is_flag=True,
-    help="With --cluster: let workers of different processors or GPUs serve, whose sums differ in "
-    "the seventh digit.",
-)
 
+def with_crew(work: Callable[..., Any]) -> Callable[..., Any]:
+    """The work, given the crew in place of the options; its states lie in main memory then."""
 
-def cluster_options(command: Callable[..., None]) -> Callable[..., None]:
-    """All three; the command is given the crew. Then states lie in this process's own memory."""
-    return stage_option(sharing_options(command))
-
-
-def sharing_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Two of them, for commands whose workers must see what this process sees."""
-
-    @wraps(command)
+    @wraps(work)
     def connected(
         *, cluster: str | None, mixed: bool, stage: Path | None = None, **settings: Any
-    ) -> None:
+    ) -> Any:
         if cluster is not None and "device" in settings:
             settings["device"] = "cpu"  # of this process: each worker has its own
         sources = {}
@@ -64,9 +36,9 @@ def sharing_options(command: Callable[..., None]) -> Callable[..., None]:
                 progress=bars if cluster and sys.stderr.isatty() else no_progress,
             ) as crew,
         ):
-            command(crew=crew, **settings)
+            return work(crew=crew, **settings)
 
-    return cluster_option(mixed_option(connected))
+    return connected
 
 
 def _needed(stage: Path | None, address: str) -> Path:

@@ -151,23 +151,26 @@ def noted_signals() -> Iterator[list[int]]:
 
 
 PACKAGES = ("patchindex", "sampler", "cli")
-INTERRUPTED = 130
+MISTAKEN, INTERRUPTED = 1, 130
 
 
 class Commands(click.Group):
     """A command group whose users see one line where they erred, and our bugs as tracebacks."""
+
+    def make_context(self, *args: Any, **settings: Any) -> click.Context:
+        """See `click.Command`; exit code 1 after what cannot be read."""
+        with read_or_mistaken():
+            return super().make_context(*args, **settings)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; exit code 1 after a user's error, 130 after Ctrl-C."""
         open_streams()
         log_to_stderr()
         try:
-            return super().invoke(ctx)
+            with read_or_mistaken():
+                return super().invoke(ctx)
         except UserError as error:
             raise click.ClickException(one_line(str(error))) from error
-        except click.UsageError as error:
-            error.show()
-            ctx.exit(1)  # not click's 2: all that a user can mend ends alike
         except KeyboardInterrupt:
             click.echo("\nInterrupted.", err=True)
             ctx.exit(INTERRUPTED)
@@ -176,6 +179,16 @@ class Commands(click.Group):
             if told is None:
                 raise
             raise click.ClickException(one_line(told)) from error
+
+
+@contextmanager
+def read_or_mistaken() -> Iterator[None]:
+    """End a mistake on the command line as all that a user can mend, not with click's code 2."""
+    try:
+        yield
+    except click.UsageError as error:
+        error.show()
+        raise click.exceptions.Exit(MISTAKEN) from error
 
 
 def format_failure(error: Exception) -> str | None:
@@ -211,6 +224,13 @@ def echo_lines(lines: Iterable[str]) -> None:
     """Print results."""
     for line in lines:
         click.echo(line)
+
+
+def echo_json(result: Any) -> None:
+    """Print a result as its file has it."""
+    from sampler.results.json_files import json_text  # noqa: PLC0415 - imports pydantic
+
+    click.echo(json_text(result), nl=False)
 
 
 def log_to_stderr(level: int = logging.INFO) -> None:

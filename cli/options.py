@@ -1,117 +1,32 @@
-"""Options that several commands share, and the device that they choose."""
+"""Options that several commands share: one name, one meaning, one metavar.
 
-from collections.abc import Callable
-from functools import wraps
-from math import isfinite
+All that an option's help says is known without importing anything slow.
+"""
+
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, get_args
 
 import click
-import torch
-from click.core import ParameterSource
+import yaml
 
-from patchindex import Boundary
-from patchindex.device import Device
-from patchindex.kernels.backend import has_triton
-from sampler.errors import SamplerConfigError
-from sampler.results.run_result import SamplerConfig
-from sampler.schedule import SCHEDULES, parse_sigmas
-from sampler.trajectory import Sampler
+from cli.commands import Option
+from cli.config_file import read_config
+from patchindex.choices import CLUSTER_VARIABLE, DEFAULT_NPROBE, Boundary, Crop
+from patchindex.paths import data_file, data_root
+from sampler.choices import (
+    DEFAULT_K,
+    DEFAULT_SAMPLER,
+    DEFAULT_SCHEDULE,
+    DEFAULT_STEPS,
+    DEFAULT_TAIL,
+    HELD_OUT_IMAGES,
+    NETWORKS,
+    Sampler,
+)
+from sampler.schedule import SCHEDULES
 
-GIGABYTE = 1e9
-
-
-def flag_of(context: click.Context, name: str) -> str | None:
-    """The option of this parameter as people write it, if it was given on the command line."""
-    if context.get_parameter_source(name) is not ParameterSource.COMMANDLINE:
-        return None
-    return next(part.opts[0] for part in context.command.params if part.name == name)
-
-
-device_option = click.option(
-    "--device", metavar="auto|cpu|cuda[:N]", default="auto", show_default=True,
-    help="Where to compute; auto takes a GPU if there is one, cuda shares exact scans among all.",
-)  # fmt: skip
-memory_option = click.option(
-    "--device-memory", type=float, metavar="GB",
-    help="Images and lists that may stay on the GPU; the rest is streamed. "
-    "[default: 70 % of what is free]",
-)  # fmt: skip
-
-
-def device_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Both options; the command is given the `Device`."""
-
-    @wraps(command)
-    def opened(*, device: str, device_memory: float | None, **settings: Any) -> None:
-        memory = None if device_memory is None else memory_bytes(device_memory)
-        command(device=open_device(device, memory=memory, kernels=True), **settings)
-
-    return device_option(memory_option(opened))
-
-
-def open_device(name: str, *, memory: int | None = None, kernels: bool = False) -> Device:
-    """The device.
-
-    Args:
-        memory: bytes of images and lists that may stay there; None for the default.
-        kernels: not torch alone computes there, but our kernels too; where these cannot, auto
-            takes no GPU.
-
-    Raises:
-        SamplerConfigError: no such device, or none here.
-    """
-    if name == "auto":
-        usable = torch.cuda.is_available() and (has_triton() or not kernels)
-        return Device("cuda" if usable else "cpu", memory=memory)
-    try:
-        place = torch.device(name)
-    except RuntimeError:
-        place = None
-    if place is None or place.type not in {"cpu", "cuda"}:
-        raise SamplerConfigError(f"device is {name!r}. Give auto, cpu or cuda.")
-    if place.type == "cpu":
-        return Device(place, memory=memory)
-    if (place.index or 0) >= torch.cuda.device_count():
-        raise SamplerConfigError(
-            f"device {name} was asked for, but torch finds {torch.cuda.device_count() or 'no'} GPU "
-            "here. Give --device cpu."
-        )
-    everything = [torch.device("cuda", index) for index in range(torch.cuda.device_count())]
-    return Device(place, memory=memory, sharing=everything if place.index is None else ())
-
-
-def memory_bytes(gigabytes: float) -> int:
-    """So many gigabytes of device memory.
-
-    Raises:
-        SamplerConfigError: a negative number, or none at all.
-    """
-    if not (isfinite(gigabytes) and gigabytes >= 0):
-        raise SamplerConfigError(
-            f"device memory is {gigabytes:g} GB. Give 0, to keep nothing on the GPU, or more."
-        )
-    return round(gigabytes * GIGABYTE)
-
-
-DEFAULTS = SamplerConfig()
-Command = TypeVar("Command", bound=Callable[..., None])
-
-
-def with_default(name: str) -> dict[str, Any]:
-    """Default and its display, from the one place that holds it."""
-    return {"default": getattr(DEFAULTS, name), "show_default": True}
-
-
-def options(*group: Callable[[Command], Command]) -> Callable[[Command], Command]:
-    """A decorator that gives a command all options of a group, in their order."""
-
-    def decorate(command: Command) -> Command:
-        for option in reversed(group):
-            command = option(command)
-        return command
-
-    return decorate
+PATH = click.Path(path_type=Path)
+DATASETS = "NAME|folder:PATH|npz:PATH"
 
 
 class IndexPath(click.Path):
@@ -122,143 +37,216 @@ class IndexPath(click.Path):
         return value if "://" in str(value) else super().convert(value, param, ctx)
 
 
-index_option = click.option(
-    "--index",
-    "index_path",
-    metavar="PATH",
-    type=IndexPath(path_type=Path),
+def dataset_names() -> list[str]:
+    """What `--dataset` may begin with."""
+    named = sorted(path.stem for path in data_file("datasets").glob("*.yaml"))
+    return [*named, "folder:", "npz:"]
+
+
+def scale_names() -> list[str]:
+    """Published and calibrated scales."""
+    tables = (data_file(name).read_text() for name in ("scales.yaml", "calibrated.yaml"))
+    return [name for table in tables for name in yaml.safe_load(table) or {}]
+
+
+def network_names() -> list[str]:
+    """Bundled networks, and what names those of others."""
+    bundled = sorted(path.stem for path in data_root().joinpath("networks").glob("*.safetensors"))
+    return [*bundled, "diffusers:", "paper:", "edm:", "python:"]
+
+
+def listed(numbers: tuple[float, ...]) -> str:
+    """Numbers as an option takes them."""
+    return ",".join(f"{number:g}" for number in numbers)
+
+
+def dataset_option(words: str, *, required: bool = False) -> Option:
+    """--dataset, and what becomes of its images."""
+    return Option(
+        "--dataset", metavar=DATASETS, choices=dataset_names, required=required, help=words
+    )
+
+
+def network_option(words: str, default: str | None = None) -> Option:
+    """--network, and what it is for."""
+    return Option(
+        "--network", metavar=NETWORKS, choices=network_names, files=True, default=default,
+        show_default=default is not None, help=words,
+    )  # fmt: skip
+
+
+def num_option(
+    default: int, *, metavar: str = "SAMPLES", words: str = "How many to make."
+) -> Option:
+    """--num, and of what."""
+    return Option(
+        "--num", type=int, metavar=metavar, default=default, show_default=True, help=words
+    )
+
+
+def out_option(default: str, words: str = "Folder for the results.") -> Option:
+    """--out, with the default folder as words."""
+    return Option("--out", type=PATH, metavar="DIR", help=f"{words} [default: {default}]")
+
+
+def overwrite_option(what: str) -> Option:
+    """--overwrite, and what that replaces."""
+    return Option("--overwrite", is_flag=True, help=f"Replace {what} that is there already.")
+
+
+def sigmas_option(default: tuple[float, ...] | None, words: str) -> Option:
+    """--sigmas, and whose."""
+    return Option(
+        "--sigmas", metavar="S,S,...|FILE", default=default and listed(default),
+        show_default=default is not None, files=True, help=words,
+    )  # fmt: skip
+
+
+CONFIG = Option(
+    "--config", type=PATH, metavar="FILE.yaml", is_eager=True, expose_value=False,
+    callback=read_config,
+    help="Take options from this file; those of the command line win. The results come with such "
+    "a file, config.yaml, which makes the same again.",
+)  # fmt: skip
+
+INDEX = Option(
+    "--index", "index_path", metavar="PATH", type=IndexPath(path_type=Path),
     help="Index to retrieve from. [default: the newest in the user's home]",
-)
-
-dataset_option = click.option(
-    "--dataset",
-    metavar="NAME|folder:PATH|npz:PATH",
-    help="Sum over these images exactly, without an index.",
-)
-boundary_option = click.option(
-    "--boundary",
-    metavar="|".join(get_args(Boundary)),
-    help="Border rule with --dataset; an index has its own. [default: zeros]",
-)
-exact_option = click.option(
-    "--exact", is_flag=True, help="Sum over every patch of the index's images."
-)
-
-IMAGE_SETTINGS = ("resolution", "crop", "limit")  # as `ImageSet.load` calls them
-crop_option = click.option(
-    "--crop",
-    metavar="none|center",
+)  # fmt: skip
+DATASET = dataset_option("Sum over these images exactly, without an index.")
+RESOLUTION = Option(
+    "--resolution", metavar="PIXELS|HxW|native", choices=lambda: ["native"],
+    help="Size of a --dataset's images: a side, or height x width, such as 48x32. "
+    "[default: the dataset's own]",
+)  # fmt: skip
+CROP = Option(
+    "--crop", choices=get_args(Crop),
     help="Stretch images of another aspect ratio than --resolution, or cut them to it around their "
     "center. [default: none; center for celeba]",
+)  # fmt: skip
+LIMIT = Option(
+    "--limit", type=click.IntRange(min=1), metavar="IMAGES",
+    help="Take the first of a --dataset only.",
+)  # fmt: skip
+IMAGE_SETTINGS = ("resolution", "crop", "limit")  # as `ImageSet.load` calls them
+IMAGE_OPTIONS = (RESOLUTION, CROP, LIMIT)
+LABEL = Option(
+    "--label", type=int, metavar="CLASS", help="Number of a class of images; others are left out."
 )
-image_options = options(
-    click.option(
-        "--resolution",
-        metavar="PIXELS|HxW|native",
-        help="Size of a --dataset's images: a side, or height x width, such as 48x32. "
-        "[default: the dataset's own]",
-    ),
-    crop_option,
-    click.option("--limit", type=int, metavar="IMAGES", help="Take the first of a --dataset only."),
-)
+BOUNDARY = Option(
+    "--boundary", choices=get_args(Boundary),
+    help="What windows meet beyond the border, with --dataset; an index has its own. "
+    "[default: zeros]",
+)  # fmt: skip
+HELD_OUT = Option(
+    "--held-out", "others", metavar=DATASETS, choices=dataset_names,
+    help="Images that the generator has not seen, to say how unlikely a near-copy is. "
+    "[default: training images, each without itself]",
+)  # fmt: skip
 
-retrieval_options = options(
-    click.option(
-        "--k",
-        type=int,
-        metavar="PATCHES",
-        **with_default("k"),
+EXACT = Option("--exact", is_flag=True, help="Compare every patch, in place of retrieving some.")
+RETRIEVE = Option(
+    "--retrieve", is_flag=True, help="Retrieve, even if summing every patch is no slower."
+)
+RETRIEVAL_OPTIONS = (
+    Option(
+        "--k", type=int, metavar="PATCHES", default=DEFAULT_K, show_default=True,
         help="Retrieved per pixel that is searched.",
     ),
-    click.option(
-        "--tail",
-        type=int,
-        metavar="NUMBER",
-        **with_default("tail"),
+    Option(
+        "--tail", type=int, metavar="NUMBER", default=DEFAULT_TAIL, show_default=True,
         help="Sets what is drawn at random besides: each pixel meets about 64 x tail patches; "
         "0 gives the biased naive average.",
     ),
-    click.option(
-        "--nprobe",
-        type=int,
-        metavar="LISTS",
-        **with_default("nprobe"),
+    Option(
+        "--nprobe", type=int, metavar="LISTS", default=DEFAULT_NPROBE, show_default=True,
         help="Inverted lists visited per pixel that is searched, four times as many at first.",
     ),
-    click.option(
-        "--parts",
-        type=int,
-        metavar="NUMBER",
+    Option(
+        "--parts", type=int, metavar="NUMBER",
         help="Find patches in so many parts of the index, each at its own home. "
         "[default: 1, or as many as the memory of a cluster's workers asks for]",
     ),
-    click.option(
-        "--tolerance",
-        type=float,
-        metavar="ERROR",
+    Option(
+        "--tolerance", type=float, metavar="ERROR",
         help="Estimate pixels again whose standard error is larger, or unknown, with four times "
         "the probes and draws; then sum exactly. [default: accept all]",
     ),
-)
+)  # fmt: skip
 
-scales_option = click.option(
-    "--scales",
-    metavar="NAME|FILE|P,P,...",
+SCALES = Option(
+    "--scales", metavar="NAME|FILE|P,P,...", choices=scale_names, files=True,
     help="Patch size per noise level, lowest noise first. [default: an index's own, placed as the "
     "published ones of its dataset; without an index the published ones]",
+)  # fmt: skip
+STEPS = Option(
+    "--steps", type=int, metavar="NUMBER", default=DEFAULT_STEPS, show_default=True,
+    help="Noise levels, evenly spaced in the time of the schedule.",
+)  # fmt: skip
+SCHEDULE = Option(
+    "--schedule", choices=tuple(SCHEDULES), default=DEFAULT_SCHEDULE, show_default=True,
+    help="Signal that is left at each time.",
+)  # fmt: skip
+NETWORKS_SCHEDULE = Option(
+    "--schedule", choices=tuple(SCHEDULES),
+    help="Signal that is left at each time. [default: the network's own]",
+)  # fmt: skip
+SIGMAS = sigmas_option(
+    None, "The noise levels themselves in data units, falling, in place of --schedule and --steps."
 )
-steps_option = click.option("--steps", type=int, **with_default("steps"))
-schedule_option = click.option(
-    "--schedule", metavar="|".join(SCHEDULES), **with_default("schedule")
-)
-networks_schedule_option = click.option(
-    "--schedule",
-    metavar="|".join(SCHEDULES),
-    help="Noise levels of all that sample. [default: the network's own]",
-)
-sampler_option = click.option(
-    "--sampler", metavar="|".join(get_args(Sampler)), **with_default("sampler")
-)
-
-
-def sigmas_option(command: Callable[..., None]) -> Callable[..., None]:
-    """--sigmas, which says all that --steps and --schedule would."""
-
-    @wraps(command)
-    def checked(*, sigmas: str | None, **settings: Any) -> None:
-        given = None if sigmas is None else parse_sigmas(sigmas)
-        context = click.get_current_context()
-        for name in ("steps", "schedule"):
-            if given and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-                raise SamplerConfigError(
-                    f"both --sigmas and --{name} were given. Give the noise levels themselves, or "
-                    "a schedule and a number of steps."
-                )
-        command(sigmas=given, **settings)
-
-    return click.option(
-        "--sigmas",
-        metavar="S,S,...|FILE",
-        help="The noise levels themselves in data units, falling, in place of --schedule and "
-        "--steps.",
-    )(checked)
-
-
-process_options = options(
-    scales_option, steps_option, schedule_option, sigmas_option, sampler_option
+SAMPLER = Option(
+    "--sampler", choices=get_args(Sampler), default=DEFAULT_SAMPLER, show_default=True,
+    help="Rule of a step from one noise level to the next.",
+)  # fmt: skip
+PROCESS_OPTIONS = (SCALES, STEPS, SCHEDULE, SIGMAS, SAMPLER)
+SEED = Option(
+    "--seed", type=int, metavar="SEED", default=0, show_default=True, help="Of all random numbers."
 )
 
-seed_option = click.option("--seed", type=int, **with_default("seed"))
-label_option = click.option(
-    "--label", type=int, help="Class number to sample; others are left out."
-)
-threads_option = click.option(
-    "--threads", type=int, metavar="N", help="Processor threads. [default: all cores]"
-)
+COPY_OPTIONS = (
+    Option("--mirrored", is_flag=True, help="Look for mirrored near-copies, too."),
+    HELD_OUT,
+    Option(
+        "--held-out-images", "held_out", type=int, metavar="NUMBER", default=HELD_OUT_IMAGES,
+        show_default=True, help="How many of them; 0 leaves it unsaid.",
+    ),
+)  # fmt: skip
+OF_COPIES = ("mirrored", "held_out", "others")  # as `CopySearch` calls them
 
-
-def out_option(default: str) -> Callable[[Command], Command]:
-    """--out, with the default folder as words."""
-    return click.option(
-        "--out", type=click.Path(path_type=Path), metavar="DIR", help=f"[default: {default}]"
-    )
+DEVICE = Option(
+    "--device", metavar="auto|cpu|cuda[:N]", choices=lambda: ["auto", "cpu", "cuda"],
+    default="auto", show_default=True,
+    help="Where to compute; auto takes a GPU if there is one, cuda shares exact scans among all.",
+)  # fmt: skip
+DEVICE_OPTIONS = (
+    DEVICE,
+    Option(
+        "--device-memory", type=float, metavar="GB",
+        help="Images and lists that may stay on the GPU; the rest is streamed. "
+        "[default: 70 % of what is free]",
+    ),
+)  # fmt: skip
+THREADS = Option("--threads", type=int, metavar="N", help="Processor threads. [default: all cores]")
+# for commands whose workers must see what this process sees
+SHARING_OPTIONS = (
+    Option(
+        "--cluster", metavar="local[:N]|ADDRESS|FILE", envvar=CLUSTER_VARIABLE, files=True,
+        help="Share the work: among N processes here, or the workers of a Dask scheduler, by its "
+        "address or its file; see `patchindex worker`. "
+        f"[default: ${CLUSTER_VARIABLE}, or this process alone]",
+    ),
+    Option(
+        "--mixed", is_flag=True,
+        help="With --cluster: let workers of different processors or GPUs serve, whose sums differ "
+        "in the seventh digit.",
+    ),
+)  # fmt: skip
+CLUSTER_OPTIONS = (
+    *SHARING_OPTIONS,
+    Option(
+        "--stage", metavar="DIR", type=PATH,
+        help="Folder on each machine's own disk, to which the index is copied first. Then --index "
+        "may be an address of object storage, such as s3://bucket/faces.zarr.",
+    ),
+)  # fmt: skip
+COMPUTE_OPTIONS = (*DEVICE_OPTIONS, THREADS, *CLUSTER_OPTIONS)

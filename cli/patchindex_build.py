@@ -1,48 +1,21 @@
 """`patchindex build`: an index of every patch of an image set."""
 
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-import click
-
-from cli.cluster import sharing_options
+from cli.cluster import with_crew
 from cli.console import echo_lines, progress_bars, resumable
-from cli.options import crop_option, device_option, open_device
+from cli.devices import open_device
 from patchindex import Boundary, ImageSet
 from patchindex.crew import Crew
 from patchindex.errors import IndexConfigError
-from patchindex.index import IndexConfig, build_index
+from patchindex.index import IndexConfig, IndexInfo, build_index
 from patchindex.paths import index_path
 
-DEFAULTS = IndexConfig()
 RESUME_HINT = "Interrupted. What is finished is kept; the same command resumes."
 
 
-@click.command()
-@click.option(
-    "--dataset", required=True, metavar="NAME|folder:PATH|npz:PATH",
-    help="Training images; `patchindex datasets` lists the names.",
-)  # fmt: skip
-@click.option(
-    "--scales", default=",".join(map(str, DEFAULTS.scales)), show_default=True,
-    metavar="PIXELS,...", help="Odd patch sides.",
-)  # fmt: skip
-@click.option(
-    "--resolution", metavar="PIXELS|HxW|native",
-    help="Size of the images: a side, or height x width, such as 48x32. "
-    "[default: the dataset's own]",
-)  # fmt: skip
-@crop_option
-@click.option("--limit", type=click.IntRange(min=1), metavar="IMAGES", help="Take the first only.")
-@click.option(
-    "--boundary", default=DEFAULTS.boundary, show_default=True,
-    metavar="|".join(get_args(Boundary)), help="What windows meet beyond the border.",
-)  # fmt: skip
-@click.option("--seed", type=click.IntRange(min=0), default=DEFAULTS.seed, show_default=True)
-@click.option("--out", type=click.Path(path_type=Path), help="[default: in the user's home]")
-@click.option("--overwrite", is_flag=True, help="Replace an index that is there already.")
-@sharing_options
-@device_option
+@with_crew
 def build(
     *,
     dataset: str,
@@ -54,7 +27,7 @@ def build(
     device: str,
     crew: Crew,
     **which: Any,
-) -> None:
+) -> IndexInfo:
     """Build an index; after an interruption the same command resumes."""
     config = IndexConfig(scales=parse_scales(scales), boundary=boundary, seed=seed)
     where = open_device(device).place
@@ -75,7 +48,9 @@ def build(
                 device=where,
                 crew=crew,
             )
-    echo_lines(index.info().lines())
+    info = index.info()
+    echo_lines(info.lines())
+    return info
 
 
 def parse_scales(text: str) -> tuple[int, ...]:

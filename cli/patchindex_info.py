@@ -1,48 +1,48 @@
-"""`patchindex info`, `verify` and `datasets`: what there is, and whether an index is sound."""
+"""`patchindex info` and `datasets`: what there is. Only what needs torch waits for it."""
 
-import json
-from dataclasses import asdict
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import click
+from cli.console import echo_lines
+from patchindex.environment import Installation, describe_installation
+from patchindex.errors import UserError
 
-from cli.cluster import sharing_options
-from cli.console import echo_lines, progress_bars
-from patchindex.crew import Crew
-from patchindex.datasets import card_names, load_card
-from patchindex.environment import describe_environment
-from patchindex.index import PatchIndex
-
-
-@click.command()
-@click.argument("path", required=False, type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def info(path: Path | None, *, as_json: bool) -> None:
-    """Show what is in an index; without PATH, versions, and what computes where."""
-    found = PatchIndex.open(path).info() if path else describe_environment()
-    if as_json:
-        click.echo(json.dumps(asdict(found), indent=2))
-    else:
-        echo_lines(found.lines())
+if TYPE_CHECKING:
+    from patchindex.datasets import DatasetCard
+    from patchindex.index import IndexInfo
+    from patchindex.loaded import Environment
 
 
-@click.command()
-@click.argument("path", type=click.Path(path_type=Path))
-@sharing_options
-def verify(path: Path, crew: Crew) -> None:
-    """Read a whole index again: checksums, and that each patch is in it exactly once."""
-    index = PatchIndex.open(path, crew=crew)
-    crew.admit(index)
-    with progress_bars() as progress:
-        index.verify(progress)
-    patches = sum(scale.patches for scale in index.info().scales)
-    click.echo(f"{path} is whole: {patches:,} patches in {len(index.scales)} scales.")
+def info(path: Path | None, *, load: bool) -> "IndexInfo | Environment | Installation":
+    """Show what is in an index; without a path, what is installed.
+
+    Raises:
+        UserError: an index that cannot be opened, or both were asked for.
+    """
+    if path is not None and load:
+        raise UserError(
+            "--load asks what the libraries compute with, and PATH what is in an index. Give one."
+        )
+    found = describe_installation() if not load and path is None else _loaded(path)
+    echo_lines(found.lines())
+    return found
 
 
-@click.command()
-def datasets() -> None:
+def _loaded(path: Path | None) -> "IndexInfo | Environment":
+    """The same, once torch, FAISS and Zarr are loaded, which takes seconds."""
+    from patchindex.index import PatchIndex  # noqa: PLC0415
+    from patchindex.loaded import describe_environment  # noqa: PLC0415
+
+    return describe_environment() if path is None else PatchIndex.open(path).info()
+
+
+def datasets() -> "Sequence[DatasetCard]":
     """List the named datasets."""
-    for name in card_names():
-        card = load_card(name)
+    from patchindex.datasets import card_names, load_card  # noqa: PLC0415 - imports torch
+
+    cards = [load_card(name) for name in card_names()]
+    for card in cards:
         shape = f"{card.num_images:,} x {card.channels} x {card.height} x {card.width}"
-        click.echo(f"{name:<22} {shape:<22} {card.title} ({card.licence})")
+        echo_lines([f"{card.name:<22} {shape:<22} {card.title} ({card.licence})"])
+    return cards

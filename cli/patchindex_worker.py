@@ -2,42 +2,14 @@
 
 from pathlib import Path
 
-import click
 import torch
 
-from cli.options import device_option, open_device, threads_option
-from patchindex.cluster import VARIABLE, serve
-from patchindex.environment import set_threads
+from cli.devices import open_device
+from patchindex.cluster import serve
 from patchindex.errors import ClusterError
+from patchindex.loaded import set_threads
 
 
-@click.command()
-@click.option(
-    "--cluster",
-    metavar="ADDRESS|FILE",
-    required=True,
-    envvar=VARIABLE,
-    help="Scheduler to work for, by its address or the file of `dask scheduler`.",
-)
-@click.option("--name", help="In messages. [default: the host's, and the number of the process]")
-@device_option
-@threads_option
-@click.option(
-    "--tls",
-    nargs=3,
-    metavar="CA CERT KEY",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Files of certificates, for a scheduler at tls://.",
-)
-@click.option(
-    "--interface", metavar="NAME", help="Network interface to be reached by, such as ib0 or eth0."
-)
-@click.option(
-    "--scratch",
-    metavar="DIR",
-    type=click.Path(path_type=Path),
-    help="Folder for Dask's own files. [default: the system's]",
-)
 def worker(
     *,
     cluster: str,

@@ -5,81 +5,40 @@ from typing import Any
 
 import click
 
-from cli.cluster import cluster_options
+from cli.cluster import with_crew
+from cli.config_file import resolved_config
 from cli.console import progress_bars
-from cli.options import (
-    IMAGE_SETTINGS,
-    boundary_option,
-    dataset_option,
-    device_options,
-    exact_option,
-    image_options,
-    index_option,
-    label_option,
-    networks_schedule_option,
-    out_option,
-    retrieval_options,
-    seed_option,
-    sigmas_option,
-    steps_option,
-    threads_option,
-)
+from cli.devices import with_device
+from cli.given import index_given, sigmas_given
+from cli.options import IMAGE_SETTINGS
 from cli.training_set import open_training_set
 from patchindex.crew import Crew
 from patchindex.device import Device
-from patchindex.environment import set_threads
-from sampler.networks import SPECS, open_network
+from patchindex.loaded import set_threads
+from sampler.networks import open_network
 from sampler.results.output import reserve_output
 from sampler.results.run_result import SamplerConfig
-from sampler.results.study_results import CALIBRATE_FILE
+from sampler.results.study_results import CALIBRATE_FILE, CalibrateResult
 from sampler.scales import parse_scales
 from sampler.studies.calibrate import CalibrateConfig
 from sampler.studies.calibrate import calibrate as carry_out
 
-DEFAULTS = CalibrateConfig()
 
-
-@click.command()
-@click.option(
-    "--network", metavar=SPECS,
-    help="Trained network to agree with. [default: none; denoise held-out images]",
-)  # fmt: skip
-@index_option
-@dataset_option
-@image_options
-@boundary_option
-@exact_option
-@retrieval_options
-@click.option(
-    "--candidates", metavar="P,P,...",
-    help="Patch sizes to choose from. [default: an index's own, or 3,5,...,17]",
-)  # fmt: skip
-@steps_option
-@networks_schedule_option
-@sigmas_option
-@click.option(
-    "--num", type=int, metavar="SAMPLES", default=DEFAULTS.sampling.num, show_default=True
-)
-@seed_option
-@label_option
-@cluster_options
-@device_options
-@threads_option
-@out_option("runs/calibrate-DATASET-SEED")
-@click.option("--overwrite", is_flag=True, help="Replace a calibration that is there already.")
+@with_crew
+@with_device
 def calibrate(
     *,
     network: str | None,
     candidates: str | None,
     schedule: str | None,
-    sigmas: tuple[float, ...] | None,
+    sigmas: str | None,
     device: Device,
     crew: Crew,
     threads: int | None,
     out: Path | None,
     overwrite: bool,
     **settings: Any,
-) -> None:
+) -> CalibrateResult:
     """Find scales; leaves scales.yaml, calibrate.json, scales.png and receptive_field.png."""
     names = ("index_path", "dataset", *IMAGE_SETTINGS)
     which = {name: settings.pop(name) for name in names}
@@ -87,7 +46,7 @@ def calibrate(
     config = CalibrateConfig(
         sampling=SamplerConfig(**settings),
         candidates=None if candidates is None else parse_scales(candidates),
-        levels=sigmas or schedule,
+        levels=sigmas_given(sigmas) or schedule,
     )
     if threads is not None:
         set_threads(threads)
@@ -106,7 +65,13 @@ def calibrate(
             on_score=lambda done, total: progress("calibrate", done, total),
             device=device.place,
         )
-        finished.write(folder)
-    for scale in finished.result.scales:
+        result = finished.result
+        options = resolved_config(
+            index_path=index_given(result.source.index), parts=result.config.parts,
+            device=str(device.place),
+        )  # fmt: skip
+        finished.write(folder, options=options)
+    for scale in result.scales:
         click.echo(f"{scale.t:5.2f} {scale.patch_size:4d}")
-    click.echo(f"{finished.result.seconds:.0f} s: {folder / 'scales.yaml'}")
+    click.echo(f"{result.seconds:.0f} s: {folder / 'scales.yaml'}")
+    return result

@@ -5,72 +5,28 @@ from typing import Any
 
 import click
 
-from cli.cluster import cluster_options
+from cli.cluster import with_crew
 from cli.console import progress_bars
-from cli.options import (
-    IMAGE_SETTINGS,
-    boundary_option,
-    dataset_option,
-    device_options,
-    exact_option,
-    image_options,
-    index_option,
-    label_option,
-    out_option,
-    retrieval_options,
-    scales_option,
-    seed_option,
-    threads_option,
-)
+from cli.devices import with_device
+from cli.options import IMAGE_SETTINGS
 from cli.training_set import open_training_set
 from patchindex import ImageSet
 from patchindex.crew import Crew
 from patchindex.device import Device
-from patchindex.environment import set_threads
-from sampler.networks import SPECS, open_network
-from sampler.results.denoise_result import DENOISE_FILE
+from patchindex.loaded import set_threads
+from sampler.choices import DENOISERS
+from sampler.networks import open_network
+from sampler.results.denoise_result import DENOISE_FILE, DenoiseResult
 from sampler.results.output import reserve_output
 from sampler.results.run_result import SamplerConfig
 from sampler.results.tables import denoising_lines
 from sampler.schedule import parse_sigmas
-from sampler.studies.denoise import DENOISERS, DenoiseConfig, denoise_held_out
+from sampler.studies.denoise import DenoiseConfig, denoise_held_out
 from sampler.studies.held_out import draw_from, hold_out_of
 
-DEFAULTS = DenoiseConfig()
 
-
-@click.command()
-@click.option(
-    "--network", metavar=SPECS,
-    help="Trained network to hold beside the theories. [default: none]",
-)  # fmt: skip
-@index_option
-@dataset_option
-@image_options
-@click.option(
-    "--held-out", "others", metavar="NAME|folder:PATH|npz:PATH",
-    help="Images to denoise; an index needs some. [default: some of --dataset, held out of it]",
-)  # fmt: skip
-@boundary_option
-@exact_option
-@retrieval_options
-@scales_option
-@click.option(
-    "--sigmas", metavar="S,S,...|FILE", default=",".join(f"{sigma:g}" for sigma in DEFAULTS.sigmas),
-    show_default=True, help="Noise levels in data units, falling.",
-)  # fmt: skip
-@click.option(
-    "--denoiser", "denoisers", metavar="|".join(DENOISERS), multiple=True,
-    help="May be repeated. [default: all]",
-)  # fmt: skip
-@click.option("--num", type=int, metavar="IMAGES", default=DEFAULTS.sampling.num, show_default=True)
-@seed_option
-@label_option
-@cluster_options
-@device_options
-@threads_option
-@out_option("runs/denoise-DATASET-SEED")
-@click.option("--overwrite", is_flag=True, help="Replace a study that is there already.")
+@with_crew
+@with_device
 def denoise(
     *,
     network: str | None,
@@ -83,13 +39,13 @@ def denoise(
     out: Path | None,
     overwrite: bool,
     **settings: Any,
-) -> None:
+) -> DenoiseResult:
     """Print errors on held-out images by noise level; leaves denoise.json and denoise.png."""
     which = {name: settings.pop(name) for name in ("index_path", "dataset", *IMAGE_SETTINGS)}
     training_set = open_training_set(**which, device=device, crew=crew)
     config = DenoiseConfig(
         sampling=SamplerConfig(**settings, sigmas=parse_sigmas(sigmas)),
-        denoisers=denoisers or DEFAULTS.denoisers,
+        denoisers=denoisers or DENOISERS,
     )
     if threads is not None:
         set_threads(threads)
@@ -119,3 +75,4 @@ def denoise(
         f"{finished.result.config.num} images in {finished.result.seconds:.0f} s: "
         f"{folder / 'denoise.png'}"
     )
+    return finished.result

@@ -7,39 +7,29 @@ from typing import Any
 import click
 
 from cli.attributed_pictures import (
-    OF_COPIES,
     PAGE,
     CopySearch,
     ask,
     check_no_run,
-    copy_options,
     format_pictures,
     write_attribution,
 )
-from cli.cluster import cluster_options
-from cli.options import (
-    IMAGE_SETTINGS,
-    dataset_option,
-    device_options,
-    flag_of,
-    image_options,
-    index_option,
-    options,
-    threads_option,
-)
+from cli.cluster import with_crew
+from cli.devices import with_device
+from cli.given import flag_of
+from cli.options import IMAGE_SETTINGS, OF_COPIES
 from cli.training_set import open_run_training_set, open_training_set
 from patchindex.crew import Crew
 from patchindex.device import Device
-from patchindex.environment import set_threads
+from patchindex.loaded import set_threads
 from sampler.attribution.leave_out import REMEDY
 from sampler.attribution.run_folder import held_run
 from sampler.attribution.viewer.page import explain as build_page
 from sampler.errors import SamplerConfigError
 from sampler.results.output import reserve_output, write_whole
-from sampler.results.picture_result import PICTURE_FILE, PictureConfig
+from sampler.results.picture_result import PICTURE_FILE, PictureConfig, PictureResult
 from sampler.schedule import parse_sigmas
 
-DEFAULTS = PictureConfig()
 OF_A_RUN = ("sample", "samples")
 OF_PICTURES = (
     "resize", "sigmas", "scales", "draws", "seed", "label", "exact", "retrieve", "out", "overwrite",
@@ -48,58 +38,9 @@ OF_PICTURES = (
 
 WHERE = ("device", "device_memory", "cluster", "mixed")  # a page of a run computes nothing
 
-picture_options = options(
-    click.option(
-        "--image", "pictures", multiple=True, type=click.Path(path_type=Path), metavar="FILE",
-        help="A picture of any generator in place of a run: PNG, JPEG or .npy, which may hold "
-        "several. May be repeated.",
-    ),
-    click.option("--resize", is_flag=True, help="Resize an --image to the size of the index."),
-    click.option(
-        "--sigmas", metavar="S,S,...|FILE",
-        default=",".join(f"{sigma:g}" for sigma in DEFAULTS.sigmas), show_default=True,
-        help="Noise levels at which an --image is asked, falling.",
-    ),
-    click.option(
-        "--scale", "scales", type=int, multiple=True, metavar="P",
-        help="Patch size in the index at which every noise level of an --image is asked; may be "
-        "repeated. [default: the one that belongs to each level]",
-    ),
-    click.option(
-        "--draws", type=int, metavar="NUMBER", default=DEFAULTS.draws, show_default=True,
-        help="Of noise at each level, over which the answers for an --image are averaged.",
-    ),
-    click.option("--seed", type=int, default=DEFAULTS.seed, show_default=True, help="Of these."),
-    click.option("--label", type=int, help="Class number of the training images for an --image."),
-    click.option("--exact", is_flag=True, help="Sum over every patch for an --image."),
-    click.option(
-        "--retrieve", is_flag=True, help="Retrieve, even if summing every patch is no slower."
-    ),
-    click.option(
-        "--out", type=click.Path(path_type=Path), metavar="DIR",
-        help="Folder for the answer to --image. [default: explained/NAME of the first]",
-    ),
-    click.option("--overwrite", is_flag=True, help="Replace an answer that is there already."),
-    copy_options,
-)  # fmt: skip
 
-
-@click.command()
-@click.argument("run_dir", metavar="[RUN_DIR]", required=False, type=click.Path(path_type=Path))
-@click.option(
-    "--run", "run_option", type=click.Path(path_type=Path), metavar="DIR", help="As RUN_DIR."
-)
-@click.option("--sample", type=int, metavar="I", help="Show this sample of a run alone.")
-@click.option(
-    "--samples", metavar="I,I,...", help="Samples to show. [default: as many as 15 MB hold]"
-)
-@picture_options
-@index_option
-@dataset_option
-@image_options
-@cluster_options
-@device_options
-@threads_option
+@with_crew
+@with_device
 def explain(
     *,
     run_dir: Path | None,
@@ -107,13 +48,8 @@ def explain(
     pictures: tuple[Path, ...],
     threads: int | None,
     **settings: Any,
-) -> None:
-    """Write explain.html: where each pixel of a traced run comes from, or of a picture.
-
-    Give the folder of a run that was made with --trace, or --image. The training images are those
-    of the index or dataset that the run used; say where they are now if they have moved. Pictures
-    are held against an index; attribution.json and trace.zarr tell machines what the page shows.
-    """
+) -> PictureResult | dict[str, object]:
+    """Write explain.html: where each pixel of a traced run comes from, or of a picture."""
     folders = [folder for folder in (run_dir, run_option) if folder is not None]
     if len(folders) + bool(pictures) != 1:
         raise SamplerConfigError(
@@ -128,10 +64,9 @@ def explain(
     for name in OF_A_RUN if pictures else OF_PICTURES:
         settings.pop(name)
     if pictures:
-        explain_pictures(pictures, **settings)
-    else:
-        settings = {name: settings[name] for name in settings if name not in ("device", "crew")}
-        explain_run(folders[0], **settings)
+        return explain_pictures(pictures, **settings)
+    settings = {name: settings[name] for name in settings if name not in ("device", "crew")}
+    return explain_run(folders[0], **settings)
 
 
 def _refuse(names: tuple[str, ...], owner: str) -> None:
@@ -149,7 +84,7 @@ def explain_run(
     index_path: Path | None,
     dataset: str | None,
     **which: Any,
-) -> None:
+) -> dict[str, object]:
     """Write the page of a run into its folder."""
     if sample is not None and samples is not None:
         raise SamplerConfigError("both --sample and --samples were given. Give one of them.")
@@ -170,6 +105,13 @@ def explain_run(
         f"{shown}, {page.num_pictures:,} of {page.num_named:,} training images, "
         f"{len(page.html) / 1e6:.1f} MB: {run_dir / PAGE}"
     )
+    return {
+        "page": str(run_dir / PAGE),
+        "bytes": len(page.html.encode("utf-8", "backslashreplace")),
+        "samples": list(page.samples),
+        "training_images_named": page.num_named,
+        "training_images_shown": page.num_pictures,
+    }
 
 
 def explain_pictures(
@@ -183,7 +125,7 @@ def explain_pictures(
     overwrite: bool,
     resize: bool,
     **settings: Any,
-) -> None:
+) -> PictureResult:
     """Attribute pictures, and write the answer and its page into a folder."""
     which = {name: settings.pop(name) for name in IMAGE_SETTINGS}
     copies = {name: settings.pop(name) for name in OF_COPIES}
@@ -202,6 +144,7 @@ def explain_pictures(
         f"{page.num_pictures:,} of {page.num_named:,} training images, "
         f"{len(page.html) / 1e6:.1f} MB: {folder / PAGE}"
     )
+    return result
 
 
 def picture_config(

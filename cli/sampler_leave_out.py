@@ -7,47 +7,24 @@ from typing import Any
 
 import click
 
-from cli.cluster import cluster_options
-from cli.options import (
-    IMAGE_SETTINGS,
-    dataset_option,
-    device_options,
-    image_options,
-    index_option,
-    threads_option,
-)
-from cli.patchindex_query import parse_pixel
+from cli.cluster import with_crew
+from cli.devices import with_device
+from cli.given import parse_pixel
+from cli.options import IMAGE_SETTINGS
 from cli.training_set import open_run_training_set
 from patchindex import ImageSet
 from patchindex.crew import Crew
 from patchindex.device import Device
-from patchindex.environment import set_threads
 from patchindex.file_names import image_title
+from patchindex.loaded import set_threads
 from sampler.attribution.leave_out import REMEDY, LeaveOutConfig, keep_check, leave_out
 from sampler.attribution.run_folder import held_run
 from sampler.results.output import write_whole
-from sampler.results.study_results import LeaveOut, LeaveOutResult
-
-DEFAULTS = LeaveOutConfig()
+from sampler.results.study_results import LeaveOut, LeaveOutResult, LeaveOutResults
 
 
-@click.command("leave-out")
-@click.argument("run_dir", metavar="RUN_DIR", type=click.Path(path_type=Path))
-@click.option("--sample", type=int, default=DEFAULTS.sample, show_default=True, help="Which one.")
-@click.option(
-    "--top", type=int, metavar="IMAGES", default=DEFAULTS.top, show_default=True,
-    help="Images to leave out, those with the largest shares first.",
-)  # fmt: skip
-@click.option(
-    "--pixel", metavar="Y,X", help="Those with the largest shares in this pixel. [default: in all]"
-)
-@click.option("--exact", is_flag=True, help="Sum over every patch, with the images and without.")
-@index_option
-@dataset_option
-@image_options
-@cluster_options
-@device_options
-@threads_option
+@with_crew
+@with_device
 def leave_out_command(
     *,
     run_dir: Path,
@@ -58,12 +35,8 @@ def leave_out_command(
     crew: Crew,
     threads: int | None,
     **settings: Any,
-) -> None:
-    """Remove training images from the dictionary and make a sample of a run again.
-
-    Writes leave_out.json and a picture into the folder of a run that was made with --trace;
-    `sampler explain` shows them.
-    """
+) -> LeaveOutResults:
+    """Remove training images from the dictionary and make a sample of a run again."""
     which = {name: settings.pop(name) for name in IMAGE_SETTINGS}
     config = LeaveOutConfig(pixel=None if pixel is None else parse_pixel(pixel), **settings)
     if threads is not None:
@@ -79,6 +52,7 @@ def leave_out_command(
     for line in format_check(found.result):
         click.echo(line)
     click.echo(f"picture: {picture}")
+    return LeaveOutResults(checks=(found.result,))
 
 
 def write_picture(found: LeaveOut, images: ImageSet, folder: Path) -> Path:

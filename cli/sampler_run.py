@@ -6,73 +6,32 @@ from pathlib import Path
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
-from cli.cluster import cluster_options
+from cli.cluster import with_crew
+from cli.config_file import resolved_config, was_given
 from cli.console import resumable
-from cli.options import (
-    IMAGE_SETTINGS,
-    boundary_option,
-    dataset_option,
-    device_options,
-    exact_option,
-    image_options,
-    index_option,
-    label_option,
-    out_option,
-    process_options,
-    retrieval_options,
-    seed_option,
-    threads_option,
-    with_default,
-)
+from cli.devices import with_device
+from cli.given import index_given, sigmas_given
+from cli.options import IMAGE_SETTINGS
 from cli.training_set import open_training_set
 from patchindex.crew import Crew
 from patchindex.device import Device
-from patchindex.environment import set_threads
+from patchindex.loaded import set_threads
 from sampler.results.checkpoint import Checkpoint
 from sampler.results.output import reserve_output, write_run
 from sampler.results.rest_result import share_text
-from sampler.results.run_result import RUN_FILE, SamplerConfig, TraceResult
+from sampler.results.run_result import RUN_FILE, RunResult, SamplerConfig, TraceResult
 from sampler.results.tables import RUN_HEADER, format_methods, run_row
 from sampler.results.trace import TRACE
-from sampler.run import carry_out, exact_where_no_slower, job_of, plan_run
+from sampler.run import RunPlan, carry_out, exact_where_no_slower, job_of, plan_run
 from sampler.trajectory import StepReport
 
 MOST_TOLD = 4  # samples whose weight is told on the terminal
 RESUME_HINT = "Interrupted. The steps that are done are kept; the same command goes on."
 
 
-@click.command()
-@index_option
-@dataset_option
-@image_options
-@click.option("--machine", metavar="els|ls|is", **with_default("machine"))
-@boundary_option
-@exact_option
-@click.option(
-    "--retrieve",
-    is_flag=True,
-    help="Retrieve, even if summing every patch is no slower. So do the settings of retrieval.",
-)
-@retrieval_options
-@click.option("--strict-scales", is_flag=True, help="Refuse a scale that the index lacks.")
-@process_options
-@click.option(
-    "--reference-steps", is_flag=True, help="Repeat the reference code's 19 steps from t = 0.95."
-)
-@click.option("--num", type=int, metavar="SAMPLES", **with_default("num"))
-@seed_option
-@click.option("--noise", metavar="FILE.npy", help="Start from this noise; overrides --num.")
-@label_option
-@click.option(
-    "--trace", is_flag=True, help="Record the sources of every pixel at every step: trace.zarr."
-)
-@cluster_options
-@device_options
-@threads_option
-@out_option("runs/DATASET-MACHINE-SEED")
-@click.option("--overwrite", is_flag=True, help="Replace a run that is there already.")
+@with_crew
+@with_device
 def run(
     *,
     index_path: Path | None,
@@ -85,10 +44,10 @@ def run(
     out: Path | None,
     overwrite: bool,
     **settings: Any,
-) -> None:
+) -> RunResult:
     """Write samples.npy, samples.png and run.json into a folder, and on request trace.zarr."""
     which = {name: settings.pop(name) for name in IMAGE_SETTINGS}
-    config = SamplerConfig(**settings)
+    config = SamplerConfig(**settings | {"sigmas": sigmas_given(settings["sigmas"])})
     if threads is not None:
         set_threads(threads)
     training_set = open_training_set(index_path, dataset, **which, device=device, crew=crew)
@@ -110,20 +69,37 @@ def run(
             checkpoint=checkpoint,
         )
         result = finished.result
-        write_run(result, finished.samples, folder, finished.trace_path, plan.machine.images)
+        write_run(
+            result, finished.samples, folder, finished.trace_path, plan.machine.images,
+            options=resolved_options(plan, result),
+        )  # fmt: skip
     if config.tolerance is not None:
         click.echo(format_methods(result.steps, config.tolerance))
     if result.trace is not None:
         for line in format_trace(result.trace, folder):
             click.echo(line)
     click.echo(f"{result.config.num} samples in {result.seconds:.1f} s: {folder / 'samples.png'}")
+    return result
 
 
 def _sets_retrieval() -> bool:
     """Whether a setting of retrieval was given."""
     context = click.get_current_context()
     names = ("k", "tail", "nprobe", "parts", "tolerance", "strict_scales")
-    return any(context.get_parameter_source(name) is not ParameterSource.DEFAULT for name in names)
+    return any(was_given(context, name) for name in names)
+
+
+def resolved_options(plan: RunPlan, result: RunResult) -> str:
+    """The options that make the same run again, whatever is the newest or the fastest then."""
+    index = result.source.index
+    return resolved_config(
+        index_path=index_given(index),
+        exact=plan.config.exact,
+        retrieve=result.is_retrieved,
+        boundary=None if index else result.config.boundary,
+        parts=result.config.parts,
+        device=str(plan.noise.device),
+    )
 
 
 def format_trace(trace: TraceResult, folder: Path) -> Iterator[str]:

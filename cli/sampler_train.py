@@ -1,5 +1,6 @@
 """`sampler train`: a network of the paper's kinds, trained on the images that machines average."""
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -7,16 +8,10 @@ from typing import Any
 import click
 
 from cli.console import SteppedProgress, noted_signals, progress_bars
-from cli.options import (
-    IMAGE_SETTINGS,
-    device_option,
-    image_options,
-    open_device,
-    seed_option,
-    threads_option,
-)
+from cli.devices import open_device
+from cli.options import IMAGE_SETTINGS
 from patchindex import ImageSet
-from patchindex.environment import set_threads
+from patchindex.loaded import set_threads
 from sampler.networks import WEIGHTS
 from sampler.training import (
     Metric,
@@ -32,31 +27,6 @@ from sampler.training import (
 SIGNALLED = 128  # plus the signal's number: how shells tell that a signal ended a command
 
 
-@click.command()
-@click.option(
-    "--dataset", required=True, metavar="NAME|folder:PATH|npz:PATH", help="Images to learn from."
-)
-@image_options
-@click.option(
-    "--network", "architecture", metavar="resnet|unet|unet_attention", default="resnet",
-    show_default=True,
-)  # fmt: skip
-@click.option("--preset", metavar="small|paper", default="small", show_default=True,
-              help="Sizes and recipe; small trains on a CPU.")  # fmt: skip
-@click.option("--padding", metavar="zeros|circular", default="zeros", show_default=True)
-@click.option("--conditional", is_flag=True, help="Tell the network each image's class.")
-@click.option("--steps", type=int, metavar="N", help="[default: the recipe's]")
-@click.option("--batch-size", type=int, metavar="IMAGES", help="[default: the recipe's]")
-@click.option("--learning-rate", type=float, metavar="RATE", help="[default: the recipe's]")
-@click.option("--precision", metavar="auto|float32|bfloat16", help="Of products. [default: auto]")
-@click.option("--save-every", type=int, metavar="STEPS", help="What an interruption can lose.")
-@click.option("--half", is_flag=True, help="Store the weights as float16.")
-@seed_option
-@device_option
-@threads_option
-@click.option("--out", type=click.Path(path_type=Path), metavar="DIR",
-              help="[default: runs/DATASET-NETWORK-PADDING-PRESET]")  # fmt: skip
-@click.option("--overwrite", is_flag=True, help="Replace another network that is there already.")
 def train(
     *,
     device: str,
@@ -65,16 +35,8 @@ def train(
     out: Path | None,
     overwrite: bool,
     **settings: Any,
-) -> None:
-    """Train; leaves network.safetensors, network.json, loss.png and metrics.jsonl.
-
-    metrics.jsonl grows while training goes on, by a line of JSON every 50 steps: step, loss (mean
-    since the last line), learning_rate and seconds. The same is printed where there is no terminal.
-
-    Ctrl-C or SIGTERM saves a checkpoint of the step in hand and ends with 130 or 143; the same
-    command goes on from there, as it does after a crash from the last --save-every. A second signal
-    ends at once.
-    """
+) -> dict[str, Any]:
+    """Train; leaves network.safetensors, network.json, loss.png and metrics.jsonl."""
     if threads is not None:
         set_threads(threads)
     place = open_device(device).place
@@ -96,7 +58,10 @@ def train(
             f"{'x'.join(map(str, result.receptive_field))}, loss {result.final_loss:.4f}, "
             f"{result.seconds:.0f} s"
         )
-    click.echo(job.folder / WEIGHTS)
+    weights = job.folder / WEIGHTS
+    click.echo(weights)
+    told: dict[str, Any] = json.loads(weights.with_suffix(".json").read_text(encoding="utf-8"))
+    return told
 
 
 def loss_report(progress: SteppedProgress, steps: int) -> MetricCallback:

@@ -6,27 +6,19 @@ from typing import Any
 
 import click
 
-from cli.cluster import cluster_options
-from cli.options import (
-    device_options,
-    index_option,
-    label_option,
-    out_option,
-    process_options,
-    retrieval_options,
-    seed_option,
-    threads_option,
-)
+from cli.cluster import with_crew
+from cli.devices import with_device
+from cli.given import sigmas_given
 from cli.training_set import open_index
 from patchindex import PatchIndex
 from patchindex.crew import Crew
 from patchindex.device import Device
-from patchindex.environment import set_threads
+from patchindex.loaded import set_threads
 from sampler.errors import SamplerConfigError
-from sampler.results.audit_result import AUDIT_FILE
+from sampler.results.audit_result import AUDIT_FILE, AuditResult
 from sampler.results.output import reserve_output, write_audit, write_verification
 from sampler.results.run_result import SamplerConfig
-from sampler.results.study_results import VERIFY_FILE, FinalComparison, StepComparison
+from sampler.results.study_results import VERIFY_FILE, FinalComparison, StepComparison, VerifyResult
 from sampler.results.tables import (
     AUDIT_HEADER,
     VERIFICATION_HEADER,
@@ -41,38 +33,8 @@ from sampler.studies.verify import verify as carry_out
 DEFAULTS = VerifyConfig()
 
 
-@click.command()
-@index_option
-@retrieval_options
-@process_options
-@click.option(
-    "--num", type=int, metavar="SAMPLES", default=DEFAULTS.sampling.num, show_default=True
-)
-@seed_option
-@label_option
-@click.option(
-    "--recall-pixels",
-    type=int,
-    metavar="PIXELS",
-    default=None,
-    show_default=str(DEFAULTS.recall_pixels),
-    help="Per step, whose true k nearest patches are found by brute force; 0 leaves recall out.",
-)
-@click.option(
-    "--finals", is_flag=True, help="Compare also the images that retrieval ends in by itself."
-)
-@click.option(
-    "--pixels",
-    type=int,
-    metavar="PIXELS",
-    help="Sum exactly for so many random pixels per step of retrieval's own trajectory, at any "
-    "number of images; writes audit.json, .png and .svg. [default: whole states, exactly]",
-)
-@cluster_options
-@device_options
-@threads_option
-@out_option("runs/verify-DATASET-SEED, or runs/audit-DATASET-SEED")
-@click.option("--overwrite", is_flag=True, help="Replace a verification that is there already.")
+@with_crew
+@with_device
 def verify(
     *,
     index_path: Path | None,
@@ -85,17 +47,16 @@ def verify(
     out: Path | None,
     overwrite: bool,
     **settings: Any,
-) -> None:
+) -> VerifyResult | AuditResult:
     """Say how far retrieval is from exact: a table, verify.png, verify.svg and verify.json."""
-    sampling = SamplerConfig(**settings)
+    sampling = SamplerConfig(**settings | {"sigmas": sigmas_given(settings["sigmas"])})
     if threads is not None:
         set_threads(threads)
     if pixels is not None:
         refuse_whole_states(recall_pixels, finals=finals)
         by_pixels = AuditConfig(sampling=sampling, pixels=pixels)
         index = open_index(index_path, device=device, crew=crew)
-        show_audit(index, by_pixels, device, out, overwrite=overwrite)
-        return
+        return show_audit(index, by_pixels, device, out, overwrite=overwrite)
     if recall_pixels is None:
         recall_pixels = DEFAULTS.recall_pixels
     config = VerifyConfig(sampling=sampling, recall_pixels=recall_pixels, finals=finals)
@@ -110,11 +71,12 @@ def verify(
         click.echo(finals_line(finished.finals))
     lowest = min(row.R2 for row in finished.steps)
     click.echo(f"lowest R2 {lowest:.6f} of {len(finished.steps)} steps: {folder / 'verify.png'}")
+    return finished
 
 
 def show_audit(
     index: PatchIndex, config: AuditConfig, device: Device, out: Path | None, *, overwrite: bool
-) -> None:
+) -> AuditResult:
     """Carry an audit out, step by step on the terminal, and write its folder."""
     plan = plan_audit(index, config, device.place)
     folder = out or default_folder("audit", index, config.sampling)
@@ -126,6 +88,7 @@ def show_audit(
         click.echo(line)
     count = finished.steps[0].num_pixels
     click.echo(f"{count:,} pixels of {plan.noise[:, 0].numel():,} a step: {folder / 'audit.png'}")
+    return finished
 
 
 def refuse_whole_states(recall_pixels: int | None, *, finals: bool) -> None:

@@ -1,4 +1,5 @@
 from . import (
+    choices,
     cluster,
     crew,
     device,
@@ -7,15 +8,17 @@ from . import (
     file_names,
     geometry,
     images,
+    loaded,
     npy,
     paths,
     progress,
     records,
     step_store,
 )
+from .choices import Boundary
 from .device import Device
 from .errors import UserError
-from .geometry import BorderSignature, Boundary, PatchGeometry
+from .geometry import BorderSignature, PatchGeometry
 from .images import ImageSet
 from .index import IndexConfig, PatchIndex, build_index
 from .records import PosteriorRecord
@@ -32,6 +35,7 @@ __all__ = [
     "PosteriorRecord",
     "UserError",
     "build_index",
+    "choices",
     "cluster",
     "crew",
     "device",
@@ -40,6 +44,7 @@ __all__ = [
     "file_names",
     "geometry",
     "images",
+    "loaded",
     "npy",
     "paths",
     "progress",

@@ -1,17 +1,14 @@
-"""Versions of the libraries that decide what an index holds, and what this machine offers them."""
+"""What is installed and what this machine has, as far as it is known without loading a library."""
 
+import ctypes
 import os
 import platform
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib.machinery import EXTENSION_SUFFIXES
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-
-import torch  # isort: skip - before faiss: its OpenMP runtime must be the first to load
-import faiss
-
-from patchindex.errors import KernelError
-from patchindex.kernels.backend import BACKEND, has_triton
 
 LIBRARIES = {
     "patchindex": ("patchindex",),
@@ -20,31 +17,31 @@ LIBRARIES = {
     "torch": ("torch",),
     "zarr": ("zarr",),
 }
-MOST_THREADS = 1024  # on a machine of fewer cores; some thousands are more than systems start
 PROCESS, GROUPS = Path("/proc/self"), Path("/sys/fs/cgroup")  # of Linux
-PROCESSOR_SEARCHES = {"native": "C++ list search", "torch": "FAISS", "triton": "Triton list search"}
+_KERNELS = Path(__file__).parent / "kernels"
+_NVML = ("libnvidia-ml.so.1", "nvml.dll")  # the part of NVIDIA's driver that tells of its devices
+_NAME_BYTES = 96  # of a device, as NVML says
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Environment:
-    """Where a command runs.
+class Installation:
+    """What is installed, and what it may compute with; `patchindex.loaded` asks the libraries.
 
     Attributes:
-        kernels: back ends of the exact sums: the processor's, with its instruction set, and that
-            of GPUs.
-        threads: that torch, whose number the kernels share, and FAISS use.
-        faiss_build: "GPU" or "CPU", and the instruction sets it was compiled for.
-        gpu: names of the CUDA devices, or "none" and why.
-        search: what scans inverted lists, on which device, and why not FAISS.
+        kernels: whether those for the processor were built, and what there is for GPUs.
+        processors: that this process may use.
+        threads: by how many OMP_NUM_THREADS limits torch, FAISS and the kernels; None for all.
+        faiss_build: "GPU" or "CPU", by its package.
+        gpu: names of the devices of NVIDIA's driver, or "none" and why.
     """
 
     python: str
     versions: Mapping[str, str]
     kernels: str
-    threads: dict[str, int]
+    processors: int
+    threads: str | None
     faiss_build: str
     gpu: str
-    search: str
 
     def lines(self) -> Iterator[str]:
         """The same for people."""
@@ -52,67 +49,81 @@ class Environment:
         for name, number in self.versions.items():
             yield f"{name:<8} {number}"
         yield f"kernels  {self.kernels}"
-        yield "threads  " + ", ".join(f"{name} {count}" for name, count in self.threads.items())
+        limit = f", OMP_NUM_THREADS is {self.threads}" if self.threads else ""
+        yield f"threads  {self.processors} processors{limit}"
         yield f"FAISS    {self.faiss_build}"
         yield f"GPU      {self.gpu}"
-        yield f"search   {self.search}"
 
 
-def describe_environment() -> Environment:
-    """What is installed and present here."""
-    options = faiss.get_compile_options().split()
-    kind = "GPU" if "GPU" in options else "CPU"
-    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    return Environment(
+def describe_installation() -> Installation:
+    """What is installed and present here, in a tenth of a second.
+
+    Example:
+        >>> describe_installation().gpu
+        'none: no NVIDIA driver is here'
+    """
+    versions = library_versions()
+    return Installation(
         python=platform.python_version(),
-        versions=library_versions(),
-        kernels=_describe_backends(),
-        threads={"torch": torch.get_num_threads(), "faiss": faiss.omp_get_max_threads()},
-        faiss_build=" ".join([kind, *(option for option in options if option != "GPU")]),
-        gpu=", ".join(gpus) or "none: torch finds no CUDA device",
-        search=_describe_search(),
+        versions=versions,
+        kernels=_installed_kernels(),
+        processors=_processors(),
+        threads=os.environ.get("OMP_NUM_THREADS") or None,
+        faiss_build=_faiss_build(versions["faiss"]),
+        gpu=_driver_devices(),
     )
 
 
-def _describe_backends() -> str:
-    """Back ends, and the processor's instruction set."""
-    there = "none on GPUs: no Triton"
-    if has_triton():
-        there = f"Triton {first_version(('triton',))} on GPUs"
-    return f"{describe_kernels()} on the processor; {there}"
+def _installed_kernels() -> str:
+    """Whether the C++ kernels were built, and which Triton there is."""
+    built = any((_KERNELS / f"_native{suffix}").exists() for suffix in EXTENSION_SUFFIXES)
+    triton = first_version(("triton",))
+    return (
+        f"{'C++' if built else 'torch, as the C++ kernels were not built,'} on the processor; "
+        f"{'none on GPUs: no Triton' if triton == 'unknown' else f'Triton {triton} on GPUs'}"
+    )
 
 
-def describe_kernels() -> str:
-    """The processor's back end, and its instruction set."""
-    if BACKEND != "native":
-        return BACKEND
-    from patchindex.kernels.native_backend import instruction_set  # noqa: PLC0415 - may be absent
-
-    return f"native, {instruction_set()}"
+def _processors() -> int:
+    """Processors that this process may use, where the system tells; else all there are."""
+    with suppress(AttributeError, OSError):  # macOS and Windows have no such call
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
-def _describe_search() -> str:
-    """What searches inverted lists on the first GPU if there is one, else on the processor."""
-    if not torch.cuda.is_available():
-        return f"{PROCESSOR_SEARCHES[BACKEND]} on the processor"
-    device = torch.device("cuda", 0)
-    if not has_triton():
-        return f"nothing on {device}: no Triton 3.4 or newer, which does what FAISS cannot"
-    obstacle = faiss_obstacle(device)
-    if obstacle is None:
-        return f"FAISS on {device}; Triton list search with a label, or beyond FAISS's limits"
-    return f"Triton list search on {device}: {obstacle}"
+def _faiss_build(package: str) -> str:
+    """What FAISS was built for, by the name of its package."""
+    if package == "unknown":
+        return "not installed as a package"
+    return "GPU" if "faiss-gpu" in package else "CPU"
 
 
-def faiss_obstacle(device: torch.device) -> str | None:
-    """Why FAISS does not compute on this device; None if it does."""
-    if device.type != "cuda":
-        return f"FAISS takes no tensors of {device}"
-    if "GPU" not in faiss.get_compile_options().split():
-        return "FAISS has no GPU build"
-    if faiss.get_num_gpus() <= (device.index or 0):
-        return f"FAISS does not find {device}"
-    return None
+def _driver_devices() -> str:
+    """Names of the GPUs that NVIDIA's driver has."""
+    for name in _NVML:
+        try:
+            driver = ctypes.CDLL(name)
+        except OSError:
+            continue
+        if names := _device_names(driver):
+            return ", ".join(names)
+        return "none: NVIDIA's driver is here but has no device"
+    return "none: no NVIDIA driver is here"
+
+
+def _device_names(driver: ctypes.CDLL) -> list[str]:
+    """What the driver calls its devices; nothing where it does not answer."""
+    count, device = ctypes.c_uint(), ctypes.c_void_p()
+    names = []
+    if driver.nvmlInit_v2() or driver.nvmlDeviceGetCount_v2(ctypes.byref(count)):
+        return []
+    for number in range(count.value):
+        text = ctypes.create_string_buffer(_NAME_BYTES)
+        if not driver.nvmlDeviceGetHandleByIndex_v2(
+            number, ctypes.byref(device)
+        ) and not driver.nvmlDeviceGetName(device, text, _NAME_BYTES):
+            names.append(text.value.decode(errors="replace"))
+    return names
 
 
 def main_memory() -> int | None:
@@ -143,22 +154,6 @@ def _memory_limits() -> list[int]:
         if folder == GROUPS:
             break
     return limits
-
-
-def set_threads(count: int) -> None:
-    """Let torch, the kernels and FAISS use so many threads.
-
-    Raises:
-        KernelError: there is no such number of threads.
-    """
-    most = max(MOST_THREADS, os.cpu_count() or 1)
-    if not 1 <= count <= most:
-        raise KernelError(
-            f"threads is {count}. Give 1..{most}; more than the processor's {os.cpu_count()} "
-            "gain nothing."
-        )
-    torch.set_num_threads(count)
-    faiss.omp_set_num_threads(count)
 
 
 def library_versions() -> dict[str, str]:

@@ -13,15 +13,14 @@ index ask `query_wraps` and `training_wraps`.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 from jaxtyping import Int, UInt
 from numpy import ndarray
 
+from patchindex.choices import Boundary
 from patchindex.errors import GeometryError
-
-Boundary = Literal["zeros", "circular", "circular_interior"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,13 +9,13 @@ from einops import rearrange
 from jaxtyping import Int, Integer, UInt8
 from numpy import ndarray
 
+from patchindex.choices import Crop
 from patchindex.errors import DatasetError
 
 LARGEST_LABEL = 2**63 - 1  # labels are int64
 USUAL_CHANNELS = (1, 3)
 
 Layout = Literal["nchw", "nhwc"]
-Crop = Literal["none", "center"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -12,12 +12,13 @@ from jaxtyping import Float, Int, Integer, Shaped, UInt8
 from numpy import ndarray
 from torch import Tensor
 
+from patchindex.choices import Crop
 from patchindex.crew import LOCAL, Crew
 from patchindex.datasets import load_images
 from patchindex.device import Device, default_device
 from patchindex.errors import DatasetError
 from patchindex.file_names import image_title, one_line, printable
-from patchindex.image_arrays import Crop, Layout, channels_first, checked_labels
+from patchindex.image_arrays import Layout, channels_first, checked_labels
 
 HASH_BLOCK_IMAGES = 4096
 HALF_RANGE = 127.5  # gray levels per unit

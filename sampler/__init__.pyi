@@ -1,4 +1,15 @@
-from . import denoiser, errors, machines, noise, posterior, run, scales, schedule, score_machine
+from . import (
+    choices,
+    denoiser,
+    errors,
+    machines,
+    noise,
+    posterior,
+    run,
+    scales,
+    schedule,
+    score_machine,
+)
 from .machines import ELSMachine, ISMachine, LSMachine
 from .posterior import Posterior
 from .score_machine import ScoreMachine
@@ -12,6 +23,7 @@ __all__ = [
     "SampleResult",
     "ScoreMachine",
     "Transition",
+    "choices",
     "denoiser",
     "errors",
     "machines",

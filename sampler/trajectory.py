@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import sqrt
 from pathlib import Path
 from time import perf_counter
-from typing import Generic, Literal, TypeVar, get_args
+from typing import Generic, TypeVar, get_args
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from patchindex.crew import portion
 from patchindex.device import wait_for
+from sampler.choices import DEFAULT_STEPS, Sampler
 from sampler.denoiser import Denoiser, groups, of_class
 from sampler.errors import SamplerConfigError
 from sampler.estimator import CarriedHead
@@ -23,11 +24,9 @@ from sampler.schedule import NoiseLevels, Step, plan_steps
 from sampler.score_machine import ScoreMachine
 
 LABEL_STREAM = 1  # third seed entry, so that labels and noise are independent
-DEFAULT_STEPS = 20
 CORRECTED = "{}-heun"  # folder of what the second half of a step finds
 
 Answer = TypeVar("Answer", Tensor, Posterior)
-Sampler = Literal["ddim", "heun"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

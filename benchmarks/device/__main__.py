@@ -26,9 +26,10 @@ from benchmarks.device.rescoring import rescore_row
 from benchmarks.device.retrieval import Limits, retrieval_rows
 from benchmarks.device.scan import agreement_row, scan_row, tune_row
 from benchmarks.record import RESULTS, append_rows, time_and_commit
-from cli.options import open_device
-from patchindex.environment import describe_environment, first_version
+from cli.devices import open_device
+from patchindex.environment import first_version
 from patchindex.kernels.tiles import TILES, ScanTile
+from patchindex.loaded import describe_environment
 
 PARTS = ("scan", "rescore", "retrieval")
 # of each part, a row as a line for people

@@ -56,9 +56,8 @@ def load_everything() -> None:
 
     from cli import patchindex, sampler  # noqa: PLC0415
 
-    for homes, main in ((patchindex.HOMES, patchindex.main), (sampler.HOMES, sampler.main)):
-        for name in homes:
-            main.load(name)
+    for each in (*patchindex.COMMANDS, *sampler.COMMANDS):
+        each.load()
     figure = Figure()
     figure.subplots().set(title="t", xlabel="$x$", yscale="log")
     for kind in ("png", "svg"):

@@ -76,7 +76,7 @@ class Stage:
     def train(self, steps: int, save_every: int) -> tuple[str, ...]:
         """Arguments that make the folder net."""
         dataset = f"npz:{self.root / 'pictures'}.npz"
-        sizes = ("--steps", str(steps), "--save-every", str(save_every))
+        sizes = ("--gradient-steps", str(steps), "--save-every", str(save_every))
         return ("train", "--dataset", dataset, *sizes, *TRAIN)
 
     def learn(self, job: Job, *, twice: bool) -> Known:

@@ -5,8 +5,8 @@ worker passes before it gets any, and copies of an index on workers' own disks. 
 `patchindex[cluster]`.
 """
 
-from patchindex.cluster.connect import VARIABLE, connect
+from patchindex.cluster.connect import connect
 from patchindex.cluster.staging import is_address, staged
 from patchindex.cluster.worker import serve
 
-__all__ = ["VARIABLE", "connect", "is_address", "serve", "staged"]
+__all__ = ["connect", "is_address", "serve", "staged"]

@@ -19,7 +19,6 @@ from patchindex.progress import ProgressCallback, no_progress
 if TYPE_CHECKING:
     from distributed import Client
 
-VARIABLE = "PATCHINDEX_CLUSTER"
 CONNECT_SECONDS = 10
 # what Dask raises where nobody answers, and of addresses and files that name nobody
 NO_SCHEDULER = (

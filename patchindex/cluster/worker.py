@@ -18,15 +18,10 @@ import torch
 from patchindex.cluster.staging import Stage
 from patchindex.cluster.wire import Packed, pack, unpack
 from patchindex.device import CPU, Device, describe_device
-from patchindex.environment import (
-    describe_kernels,
-    first_version,
-    library_versions,
-    main_memory,
-    set_threads,
-)
+from patchindex.environment import first_version, library_versions, main_memory
 from patchindex.errors import ClusterError, UserError
 from patchindex.index import ListSearchKind, PatchIndex, Pickled, reopen
+from patchindex.loaded import describe_kernels, set_threads
 
 # set by whoever starts a worker
 DEVICE, THREADS = "PATCHINDEX_WORKER_DEVICE", "PATCHINDEX_WORKER_THREADS"

@@ -5,8 +5,8 @@ from typing import Any, Literal, get_args
 
 import yaml
 
+from patchindex.choices import Crop
 from patchindex.errors import DatasetError
-from patchindex.image_arrays import Crop
 from patchindex.paths import data_file
 
 Loader = Literal["idx", "cifar10", "celeba", "bundled"]

@@ -7,10 +7,10 @@ from pathlib import Path
 from jaxtyping import UInt8
 from numpy import ndarray
 
+from patchindex.choices import Crop
 from patchindex.datasets.files import decode_image, read_header
 from patchindex.datasets.resize import Size, stack_resized
 from patchindex.errors import DatasetError
-from patchindex.image_arrays import Crop
 
 PUBLISHED: Size = (218, 178)  # height and width of a face
 RATIO_TOLERANCE = 0.02  # of faces that were made smaller, whose sides are rounded

@@ -19,9 +19,10 @@ from jaxtyping import UInt8
 from numpy import ndarray
 from PIL import Image, ImageOps
 
+from patchindex.choices import Crop
 from patchindex.datasets.resize import Size, report_shapes, stack_resized
 from patchindex.errors import DatasetError
-from patchindex.image_arrays import Crop, LoadedImages
+from patchindex.image_arrays import LoadedImages
 
 logger = logging.getLogger(__name__)
 

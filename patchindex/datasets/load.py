@@ -9,6 +9,7 @@ from pathlib import Path
 from jaxtyping import Int, UInt8
 from numpy import ndarray
 
+from patchindex.choices import Crop
 from patchindex.datasets.cards import DatasetCard, card_names, load_card
 from patchindex.datasets.celeba import read_celeba
 from patchindex.datasets.files import load_image_folder
@@ -26,7 +27,7 @@ from patchindex.datasets.resize import (
     resize_images,
 )
 from patchindex.errors import DatasetError
-from patchindex.image_arrays import Crop, LoadedImages
+from patchindex.image_arrays import LoadedImages
 from patchindex.paths import data_file, data_folders, datasets_dir
 
 logger = logging.getLogger(__name__)

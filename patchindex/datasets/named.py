@@ -21,10 +21,10 @@ import numpy as np
 from jaxtyping import Int, UInt8
 from numpy import ndarray
 
+from patchindex.choices import Crop
 from patchindex.datasets.files import decode_image
 from patchindex.datasets.resize import Size, stack_resized
 from patchindex.errors import DatasetError
-from patchindex.image_arrays import Crop
 
 UNSIGNED_BYTE = 0x08
 PIECE_BYTES = 2**24

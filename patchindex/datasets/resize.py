@@ -12,8 +12,8 @@ from einops import rearrange
 from jaxtyping import UInt8
 from numpy import ndarray
 
+from patchindex.choices import Crop
 from patchindex.errors import DatasetError
-from patchindex.image_arrays import Crop
 
 logger = logging.getLogger(__name__)
 

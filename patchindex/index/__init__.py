@@ -4,7 +4,8 @@ import torch  # noqa: F401 - before faiss: the second OpenMP runtime to load mus
 
 from patchindex.index.build import build_index
 from patchindex.index.config import IndexConfig
-from patchindex.index.patch_index import DEFAULT_NPROBE, PatchIndex, Pickled, reopen
+from patchindex.index.info import IndexInfo
+from patchindex.index.patch_index import PatchIndex, Pickled, reopen
 from patchindex.index.plan import plan_build
 from patchindex.index.search import ListSearchKind
 from patchindex.index.store import (
@@ -18,8 +19,8 @@ from patchindex.index.store import (
 )
 
 __all__ = [
-    "DEFAULT_NPROBE",
     "IndexConfig",
+    "IndexInfo",
     "ListSearchKind",
     "PatchIndex",
     "Pickled",

@@ -4,8 +4,9 @@ from dataclasses import asdict, dataclass
 from math import isfinite
 from typing import Any, Literal, get_args
 
+from patchindex.choices import DEFAULT_BOUNDARY, SCALES, Boundary
 from patchindex.errors import IndexConfigError
-from patchindex.geometry import Boundary, check_boundary
+from patchindex.geometry import check_boundary
 
 CodeKind = Literal["sq8"]
 
@@ -56,8 +57,8 @@ class IndexConfig:
         GeometryError: there is no such boundary.
     """
 
-    scales: tuple[int, ...] = (3, 5, 9, 15)
-    boundary: Boundary = "zeros"
+    scales: tuple[int, ...] = SCALES
+    boundary: Boundary = DEFAULT_BOUNDARY
     seed: int = 0
     single_list_patches: int = 16_384
     lists_per_sqrt: float = 1.0

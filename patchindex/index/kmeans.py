@@ -12,9 +12,9 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 
 from patchindex.device import CPU
-from patchindex.environment import faiss_obstacle
 from patchindex.index.list_search.faiss import index_on_gpu
 from patchindex.index.quantizer import Quantizer
+from patchindex.loaded import faiss_obstacle
 
 MOST_PLAIN = 256  # centroids of a k-means that compares all with all
 ROUNDS = 3  # over all points

@@ -11,10 +11,11 @@ import numpy as np
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from patchindex.choices import DEFAULT_NPROBE, Boundary
 from patchindex.crew import LOCAL, Crew
 from patchindex.device import Device, default_device
 from patchindex.errors import IndexConfigError, StoreError
-from patchindex.geometry import Boundary, PatchGeometry, nearest_scale
+from patchindex.geometry import PatchGeometry, nearest_scale
 from patchindex.image_arrays import checked_labels
 from patchindex.images import ImageSet
 from patchindex.index.as_faiss import as_faiss
@@ -24,8 +25,6 @@ from patchindex.index.scale import IndexLists, ScaleArrays
 from patchindex.index.search import IndexSearch, ListSearchKind
 from patchindex.index.snapshot import Snapshot, open_snapshot
 from patchindex.progress import ProgressCallback, no_progress
-
-DEFAULT_NPROBE = 16
 
 
 class PatchIndex:

@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, TypedDict, get_args
 
+from patchindex.choices import Crop
 from patchindex.geometry import PatchGeometry
-from patchindex.image_arrays import Crop
 from patchindex.index.config import IndexConfig
 from patchindex.index.lists import list_counts, num_patches, shard_ranges
 

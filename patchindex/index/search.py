@@ -9,11 +9,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from patchindex.environment import faiss_obstacle
 from patchindex.index.list_search import faiss
 from patchindex.index.scale import IndexLists, ScaleArrays
 from patchindex.kernels import nearest_rows
 from patchindex.kernels.backend import BACKEND, on_device
+from patchindex.loaded import faiss_obstacle
 
 ListSearchKind = Literal["auto", "kernels", "faiss"]
 ListSearchName = Literal["native", "faiss", "triton", "faiss_gpu"]

@@ -24,6 +24,7 @@ from patchindex import ImageSet, PatchIndex
 from patchindex.device import CPU
 from patchindex.geometry import locate
 from sampler.attribution.run_folder import RunFolder
+from sampler.choices import IMAGES_LEFT_OUT
 from sampler.errors import SamplerConfigError
 from sampler.results.json_files import as_json, checked, write_json, wrong
 from sampler.results.output import write_whole
@@ -56,7 +57,7 @@ class LeaveOutConfig:
     """
 
     sample: int = 0
-    top: int = 5
+    top: int = IMAGES_LEFT_OUT
     pixel: tuple[int, int] | None = None
     exact: bool = False
     seed: int = 0

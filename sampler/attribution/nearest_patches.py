@@ -16,8 +16,8 @@ from numpy import ndarray
 from torch import Tensor
 
 from patchindex.errors import IndexConfigError
-from patchindex.index import DEFAULT_NPROBE
 from patchindex.kernels import patch_distances, regather, seen_cells, sum_patches
+from sampler.choices import LOOKUP_K, LOOKUP_NPROBE
 from sampler.errors import SamplerConfigError
 from sampler.estimator import Candidates, Query, is_in_head, patch_tail, uniform_draws
 from sampler.studies.recall import TIE, dictionary_chunks
@@ -48,11 +48,11 @@ class LookupConfig:
         IndexConfigError: nprobe is.
     """
 
-    k: int = 8
+    k: int = LOOKUP_K
     label: int | None = None
     exact: bool = False
     whole: int = 2_000_000
-    nprobe: int = 16 * DEFAULT_NPROBE  # for one pixel many are cheap
+    nprobe: int = LOOKUP_NPROBE
     candidates: int = 4096
     draws: int = 2**18
     seed: int = 0

@@ -65,7 +65,7 @@ def attribution(  # noqa: PLR0913 - a question and its settings, each by its nam
     Args:
         training_set: an index of the training images.
         images: made by any generator, of the index's size: floating point in [-1, 1], or uint8.
-        sigmas: noise levels in data units, falling; None for `SIGMAS` of
+        sigmas: noise levels in data units, falling; None for `PICTURE_SIGMAS` of
             `sampler.results.picture_result`.
         scales: patch sizes of the index, at each of which every noise level is asked; None for the
             largest that is at most half of a picture's side; "theory" for those at which the

@@ -15,9 +15,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from patchindex import PosteriorRecord
+from patchindex.choices import DEFAULT_NPROBE
 from patchindex.geometry import nearest_scale
-from patchindex.index import DEFAULT_NPROBE
 from patchindex.kernels import PatchSums, exact_scan
+from sampler.choices import DEFAULT_K, DEFAULT_TAIL
 from sampler.errors import SamplerConfigError
 from sampler.estimator.head import NO_PATCH, Head, Searching, sum_head
 from sampler.estimator.parts import of_part
@@ -86,8 +87,8 @@ class Retrieval:
     """
 
     index: NeighborSearch
-    k: int = 256
-    tail: int = 4096
+    k: int = DEFAULT_K
+    tail: int = DEFAULT_TAIL
     nprobe: int = DEFAULT_NPROBE
     tolerance: float | None = None
     seed: int = 0

@@ -16,7 +16,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from patchindex import ImageSet, PatchGeometry, PosteriorRecord
-from patchindex.index import DEFAULT_NPROBE
+from patchindex.choices import DEFAULT_NPROBE
 from patchindex.kernels import distances_sq, patch_distances
 from sampler.estimator.head import FoundPatches, Head, search_pixels
 from sampler.estimator.image_shares import ImageShares

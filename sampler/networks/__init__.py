@@ -24,19 +24,16 @@ from sampler.networks.network import (
     matching_boundary,
     num_parameters,
 )
-from sampler.networks.open import SPECS, open_network
+from sampler.networks.open import open_network
 from sampler.networks.paper import paper_checkpoint, paper_scales, scales_beside
 from sampler.networks.receptive_field import effective_width, gradient_map, receptive_field
 from sampler.networks.weights import (
-    DEFAULT_NETWORK,
     WEIGHTS,
     load_network,
     weight_file,
 )
 
 __all__ = [
-    "DEFAULT_NETWORK",
-    "SPECS",
     "WEIGHTS",
     "DataPredictor",
     "DiffusersDenoiser",

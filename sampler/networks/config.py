@@ -3,11 +3,9 @@
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
+from sampler.choices import Architecture, Padding, Preset
 from sampler.errors import NetworkError
 
-Architecture = Literal["resnet", "unet", "unet_attention"]
-Padding = Literal["zeros", "circular"]
-Preset = Literal["small", "paper"]
 Prediction = Literal["noise", "velocity"]
 
 
@@ -69,7 +67,7 @@ class NetworkConfig:
     prediction: Prediction = "noise"
 
     def __post_init__(self) -> None:
-        checked_choice("network", self.architecture, get_args(Architecture))
+        checked_choice("architecture", self.architecture, get_args(Architecture))
         checked_choice("padding", self.padding, get_args(Padding))
         checked_choice("prediction", self.prediction, get_args(Prediction))
         _check_sizes(self)
@@ -116,7 +114,7 @@ def preset_sizes(architecture: str, preset: str) -> NetworkSizes:
     Raises:
         NetworkError: no such architecture or preset.
     """
-    checked_choice("network", architecture, get_args(Architecture))
+    checked_choice("architecture", architecture, get_args(Architecture))
     checked_choice("preset", preset, get_args(Preset))
     return PRESETS[architecture][preset]  # type: ignore[index]  # checked just now
 

@@ -10,14 +10,13 @@ from types import FunctionType
 from torch import nn
 
 from patchindex.paths import at_home
+from sampler.choices import NETWORKS
 from sampler.errors import NetworkError, reason
 from sampler.networks.adapters import NetworkDenoiser, as_network
 from sampler.networks.diffusers_model import DiffusersDenoiser
 from sampler.networks.edm import edm_checkpoint
 from sampler.networks.paper import paper_checkpoint, paper_scales, scales_beside
 from sampler.networks.weights import WEIGHTS, bundled_networks, load_network
-
-SPECS = "NAME|FILE|DIR|diffusers:FOLDER_OR_ID|paper:FILE|edm:FILE|python:MODULE:FUNCTION"
 
 
 def open_network(spec: str) -> NetworkDenoiser:
@@ -37,7 +36,7 @@ def open_network(spec: str) -> NetworkDenoiser:
     kind, colon, rest = spec.partition(":")
     if colon and kind in _OPENERS:
         if not rest:
-            raise NetworkError(f"network {spec!r} names nothing. Give one of {SPECS}.")
+            raise NetworkError(f"network {spec!r} names nothing. Give one of {NETWORKS}.")
         return _OPENERS[kind](rest)
     bundled = bundled_networks()
     if spec in bundled:

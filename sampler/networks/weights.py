@@ -19,7 +19,6 @@ from sampler.networks.network import Network, make_network
 from sampler.schedule import SCHEDULES
 
 WEIGHTS = "network.safetensors"
-DEFAULT_NETWORK = "fashion_mnist_resnet_zeros_small"
 _DTYPES = ("F16", "F32")
 
 

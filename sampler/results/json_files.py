@@ -140,9 +140,14 @@ def as_json(result: Any) -> Any:
     return _adapter(type(result)).dump_python(result)
 
 
+def json_text(result: Any) -> str:
+    """A result, or what JSON holds, as people can read it."""
+    return json.dumps(as_json(result), indent=1) + "\n"
+
+
 def write_json(result: Any, path: Path) -> None:
-    """Write a result, or what JSON holds, so that people can read it."""
-    path.write_text(json.dumps(as_json(result), indent=1) + "\n")
+    """Write `json_text` into a file."""
+    path.write_text(json_text(result))
 
 
 def read_json(

@@ -22,6 +22,7 @@ from torch import Tensor
 from patchindex import ImageSet
 from patchindex.images import to_uint8
 from patchindex.paths import locked_folder, sync
+from sampler.choices import CONFIG_FILE
 from sampler.errors import OutputError
 from sampler.results.audit_result import AUDIT_FILE, AuditResult
 from sampler.results.checkpoint import RUNNING
@@ -135,6 +136,8 @@ def write_run(
     folder: Path,
     trace: Path | None = None,
     images: ImageSet | None = None,
+    *,
+    options: str | None = None,
 ) -> None:
     """Write samples.npy, samples.png, the trace if there is one and, last, run.json.
 
@@ -144,6 +147,7 @@ def write_run(
         samples: in [-1, 1].
         trace: moves into the folder from here.
         images: that the run was made from.
+        options: config.yaml, the options of the command that made it.
 
     Raises:
         OutputError: the disk is full or the folder went away.
@@ -151,6 +155,7 @@ def write_run(
     files: dict[str, Callable[[Path], object]] = {
         "samples.npy": lambda path: np.save(path, samples.cpu().numpy()),
         "samples.png": lambda path: save_png(image_grid(samples), path),
+        **_config_file(options),
     }
     if trace is not None and images is not None:
         # matplotlib takes most of a second to import, which no other run should wait for
@@ -162,7 +167,7 @@ def write_run(
     files[RUN_FILE] = lambda path: write_json(result, path)
     if trace is not None:  # after all that a full disk may refuse: it is there only once
         files[TRACE] = trace.rename
-    write_whole(files, folder, last=RUN_FILE, gone=(*_OF_ANOTHER_RUN, TRACE, RUNNING))
+    write_whole(files, folder, last=RUN_FILE, gone=(*_OF_ANOTHER_RUN, CONFIG_FILE, TRACE, RUNNING))
 
 
 def write_verification(result: VerifyResult, folder: Path) -> None:
@@ -203,12 +208,17 @@ def write_audit(result: AuditResult, folder: Path) -> None:
 
 
 def write_calibration(
-    result: CalibrateResult, maps: Float[Tensor, "t h w"] | None, folder: Path
+    result: CalibrateResult,
+    maps: Float[Tensor, "t h w"] | None,
+    folder: Path,
+    *,
+    options: str | None = None,
 ) -> None:
     """Write scales.yaml, scales.png, receptive_field.png and, last, calibrate.json.
 
     Args:
         maps: gradients of the network's center pixel at each time, if there is a network.
+        options: config.yaml, the options of the command that made it.
 
     Raises:
         OutputError: the disk is full or the folder went away.
@@ -220,12 +230,13 @@ def write_calibration(
     files: dict[str, Callable[[Path], object]] = {
         "scales.yaml": lambda path: path.write_text(result.scales_yaml),
         "scales.png": lambda path: save_figure(curve, path),
+        **_config_file(options),
     }
     if maps is not None and result.effective_width is not None:
         heat = maps_figure(maps, result.times, result.effective_width)
         files["receptive_field.png"] = lambda path: save_figure(heat, path)
     files[CALIBRATE_FILE] = lambda path: write_json(result, path)
-    write_whole(files, folder, last=CALIBRATE_FILE, gone=("receptive_field.png",))
+    write_whole(files, folder, last=CALIBRATE_FILE, gone=("receptive_field.png", CONFIG_FILE))
 
 
 def write_comparison(
@@ -234,6 +245,8 @@ def write_comparison(
     predicted: Mapping[str, Float[Tensor, "b c h w"]],
     nearest: Mapping[int, Float[Tensor, "b c h w"]],
     folder: Path,
+    *,
+    options: str | None = None,
 ) -> None:
     """Write samples.png, scatter.png, images.npz and, last, compare.json.
 
@@ -241,6 +254,7 @@ def write_comparison(
         outputs: the network's images by its number of steps.
         predicted: each predictor's images.
         nearest: the training images nearest to those of the network.
+        options: config.yaml, the options of the command that made it.
 
     Raises:
         OutputError: the disk is full or the folder went away.
@@ -256,9 +270,17 @@ def write_comparison(
         "images.npz": lambda path: np.savez(path, **arrays),  # type: ignore[arg-type]
         "samples.png": lambda path: save_figure(grid, path),
         "scatter.png": lambda path: save_figure(scatter, path),
+        **_config_file(options),
         COMPARE_FILE: lambda path: write_json(result, path),
     }
-    write_whole(files, folder, last=COMPARE_FILE)
+    write_whole(files, folder, last=COMPARE_FILE, gone=(CONFIG_FILE,))
+
+
+def _config_file(options: str | None) -> dict[str, Callable[[Path], object]]:
+    """How the options are written, if there are any."""
+    if options is None:
+        return {}
+    return {CONFIG_FILE: lambda path: path.write_text(options, encoding="utf-8")}
 
 
 def write_whole(

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from sampler.choices import PICTURE_DRAWS, PICTURE_SIGMAS
 from sampler.errors import SamplerConfigError
 from sampler.estimator import Retrieval
 from sampler.noise import check_seed
@@ -33,9 +34,6 @@ from sampler.results.source_result import ClusterResult, SourceResult
 from sampler.schedule import LARGEST_SIGMA, checked_sigmas
 
 PICTURE_FILE = "attribution.json"
-# Noise levels at which a picture is asked, each twice the next, in data units: at the lowest a
-# window is all but its nearest patch, at the highest thousands of patches share every pixel.
-SIGMAS = (6.4, 3.2, 1.6, 0.8, 0.4, 0.2, 0.1, 0.05)
 THEORY = "theory"
 MOST_IMAGES_LISTED = 1000  # of each picture; the weight of all others is told in one number
 NINE_TENTHS = 0.9
@@ -67,9 +65,9 @@ class PictureConfig:
 
     sigmas: Annotated[
         tuple[Annotated[float, Between(0, LARGEST_SIGMA)], ...], Field(min_length=1)
-    ] = SIGMAS
+    ] = PICTURE_SIGMAS
     scales: Annotated[tuple[Size, ...], Field(min_length=1)] | Literal["theory"] | None = None
-    draws: Natural = 4
+    draws: Natural = PICTURE_DRAWS
     seed: Annotated[int, Between(0, 2**64 - 1)] = 0
     label: Label = None
     num_sources: Natural = 8

@@ -3,13 +3,22 @@
 from dataclasses import dataclass, field, fields
 from math import nan
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, get_args
 
 from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from patchindex import Boundary
 from patchindex.geometry import nearest_scale
+from sampler.choices import (
+    DEFAULT_MACHINE,
+    DEFAULT_SAMPLER,
+    DEFAULT_SCHEDULE,
+    DEFAULT_STEPS,
+    RUN_SAMPLES,
+    MachineName,
+    Sampler,
+)
 from sampler.errors import SamplerConfigError
 from sampler.estimator import Retrieval, check_numbers
 from sampler.noise import check_num
@@ -39,7 +48,6 @@ from sampler.results.json_files import (
 from sampler.results.rest_result import Rest, complete_sentence, retrieved_sentence
 from sampler.results.source_result import ClusterResult, ScalesResult, SourceResult
 from sampler.schedule import LARGEST_SIGMA, NoiseLevels, check_steps, checked_sigmas
-from sampler.trajectory import Sampler
 
 RUN_FILE = "run.json"
 # 1, which bears no number, has the patch sizes that were asked for in place of those compared
@@ -47,8 +55,6 @@ SCHEMA_VERSION = 2
 ADDED_SETTINGS = (
     "strict_scales", "scales", "steps", "reference_steps", "parts", "sigmas", "sampler"
 )  # fmt: skip
-
-MachineName = Literal["els", "ls", "is"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +74,7 @@ class SamplerConfig:
         sigmas: the noise levels themselves, falling; they override schedule and steps.
     """
 
-    machine: Annotated[MachineName, Should("one of els, ls, is")] = "els"
+    machine: Annotated[MachineName, Should("one of els, ls, is")] = DEFAULT_MACHINE
     exact: Flag = False
     boundary: Annotated[Boundary | None, Should(f"one of {', '.join(get_args(Boundary))}")] = None
     k: Count = Retrieval.k
@@ -78,15 +84,15 @@ class SamplerConfig:
     strict_scales: Flag = Retrieval.strict_scales
     parts: Annotated[int | None, Between(1, MANY)] = None
     scales: TextOrNull = None
-    num: Natural = 16
+    num: Natural = RUN_SAMPLES
     seed: Annotated[int, Between(0, 2**64 - 1)] = 0
     noise: TextOrNull = None
     label: Label = None
-    schedule: Text = "cosine"
-    steps: Natural = 20
+    schedule: Text = DEFAULT_SCHEDULE
+    steps: Natural = DEFAULT_STEPS
     reference_steps: Flag = False
     sigmas: tuple[Annotated[float, Between(0, LARGEST_SIGMA)], ...] | None = None
-    sampler: Annotated[Sampler, Should(f"one of {', '.join(get_args(Sampler))}")] = "ddim"
+    sampler: Annotated[Sampler, Should(f"one of {', '.join(get_args(Sampler))}")] = DEFAULT_SAMPLER
 
     @property
     def levels(self) -> NoiseLevels:

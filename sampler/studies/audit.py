@@ -19,6 +19,7 @@ from patchindex import PatchIndex
 from patchindex.device import CPU, describe_device, wait_for
 from patchindex.environment import library_versions
 from patchindex.kernels import exact_scan
+from sampler.choices import VERIFY_SAMPLES
 from sampler.errors import SamplerConfigError
 from sampler.estimator import LARGEST_K_HAT
 from sampler.exact import sum_exactly
@@ -40,7 +41,7 @@ from sampler.studies.verify import (
 )
 from sampler.trajectory import Transition, follow
 
-_FOUR_SAMPLES = SamplerConfig(num=4)
+_FOUR_SAMPLES = SamplerConfig(num=VERIFY_SAMPLES)
 _PIXEL_STREAM = 2  # third seed entry, so that pixels are independent of noise and draws
 _TIMED_IMAGES = 64  # of an exact scan whose time is extrapolated: some registers full
 

@@ -21,6 +21,7 @@ from patchindex.crew import ShareCallback, watched
 from patchindex.device import CPU, describe_device
 from patchindex.environment import library_versions
 from patchindex.images import to_unit
+from sampler.choices import CALIBRATE_SAMPLES
 from sampler.denoiser import Denoiser, of_class
 from sampler.errors import NoGradientError, SamplerConfigError
 from sampler.networks import (
@@ -45,7 +46,7 @@ SizedDenoiser = Callable[[Float[Tensor, "b c h w"], float, int], Float[Tensor, "
 # Called with the number of machines asked so far, and how many there are to ask.
 _OnScore = Callable[[float, int], None]
 
-_TEN_SAMPLES = SamplerConfig(num=10)
+_TEN_SAMPLES = SamplerConfig(num=CALIBRATE_SAMPLES)
 _LARGEST_CANDIDATE = 17
 
 
@@ -188,14 +189,17 @@ class CalibrationRun:
     maps: Float[Tensor, "t h w"] | None
     result: CalibrateResult
 
-    def write(self, folder: Path) -> None:
+    def write(self, folder: Path, *, options: str | None = None) -> None:
         """Put scales.yaml, scales.png, receptive_field.png and calibrate.json into a folder.
+
+        Args:
+            options: config.yaml, the options of the command that made it.
 
         Raises:
             OutputError: it cannot be written.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        write_calibration(self.result, self.maps, folder)
+        write_calibration(self.result, self.maps, folder, options=options)
 
 
 def calibrate(

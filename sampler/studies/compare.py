@@ -17,12 +17,19 @@ from patchindex.device import CPU, describe_device
 from patchindex.environment import library_versions
 from patchindex.images import to_unit
 from patchindex.paths import data_file
+from sampler.choices import (
+    BASELINES_SHOWN,
+    COMPARE_SAMPLES,
+    NETWORK_STEPS,
+    BaselineName,
+    MachineName,
+)
 from sampler.denoiser import Denoiser, of_class
 from sampler.errors import SamplerConfigError
 from sampler.networks import NetworkDenoiser, as_network, check_fit, matching_boundary
 from sampler.noise import initial_noise
 from sampler.results.output import write_comparison
-from sampler.results.run_result import MachineName, SamplerConfig
+from sampler.results.run_result import SamplerConfig
 from sampler.results.source_result import ScalesResult
 from sampler.results.study_results import (
     Agreement,
@@ -44,7 +51,7 @@ from sampler.scales import (
 from sampler.schedule import NoiseLevels, Step, check_steps, plan_steps, rising_sigmas
 from sampler.score_machine import ScoreMachine
 from sampler.studies.baselines import nearest_images
-from sampler.studies.locality_baselines import BASELINES, BaselineName, check_names
+from sampler.studies.locality_baselines import BASELINES, check_names
 from sampler.studies.metrics import coefficient_of_determination, pearson_r
 from sampler.trajectory import Follower, labels_for, trajectory
 
@@ -53,7 +60,7 @@ Images = Float[Tensor, "b c h w"]
 _OnStep = Callable[[str, float, int], None]
 
 _NEAREST = "nearest"
-_MANY_SAMPLES = SamplerConfig(num=32)
+_MANY_SAMPLES = SamplerConfig(num=COMPARE_SAMPLES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -124,9 +131,9 @@ class CompareConfig:
     """
 
     sampling: SamplerConfig = _MANY_SAMPLES
-    network_steps: tuple[int, ...] = (150, 20)
+    network_steps: tuple[int, ...] = NETWORK_STEPS
     levels: NoiseLevels | None = None
-    baselines: tuple[BaselineName, ...] = ("wiener",)
+    baselines: tuple[BaselineName, ...] = BASELINES_SHOWN
 
     def __post_init__(self) -> None:
         if not self.network_steps or min(self.network_steps) < 1:
@@ -155,14 +162,19 @@ class Comparison:
     predictions: Mapping[int, Mapping[str, Prediction]]
     result: CompareResult
 
-    def write(self, folder: Path) -> None:
+    def write(self, folder: Path, *, options: str | None = None) -> None:
         """Put samples.png, scatter.png, images.npz and compare.json into a folder.
+
+        Args:
+            options: config.yaml, the options of the command that made it.
 
         Raises:
             OutputError: it cannot be written.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        write_comparison(self.result, self.outputs, self.predicted, self.nearest, folder)
+        write_comparison(
+            self.result, self.outputs, self.predicted, self.nearest, folder, options=options
+        )
 
 
 def compare(

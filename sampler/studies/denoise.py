@@ -21,6 +21,7 @@ from patchindex.crew import watched
 from patchindex.device import CPU, describe_device, wait_for
 from patchindex.environment import library_versions
 from patchindex.images import to_uint8
+from sampler.choices import DENOISE_IMAGES, DENOISE_SIGMAS, DENOISERS
 from sampler.denoiser import Denoiser, Images, of_class
 from sampler.errors import SamplerConfigError
 from sampler.networks import NetworkDenoiser, as_network, check_fit, matching_boundary
@@ -46,10 +47,8 @@ from sampler.trajectory import Follower
 
 logger = logging.getLogger(__name__)
 
-SIGMAS = (10.0, 5.0, 2.0, 1.0, 0.5, 0.2, 0.1, 0.05)
-DENOISERS = ("is", "ls", "els", *BASELINES)
 _ELS, _NETWORK = "els", "network"
-_MANY_IMAGES = SamplerConfig(num=64, sigmas=SIGMAS)
+_MANY_IMAGES = SamplerConfig(num=DENOISE_IMAGES, sigmas=DENOISE_SIGMAS)
 # Called with the name of a denoiser, the noise levels it has done, and how many there are.
 _OnStep = Callable[[str, float, int], None]
 
@@ -70,12 +69,12 @@ class DenoiseConfig:
     def __post_init__(self) -> None:
         check_names("denoisers", self.denoisers, DENOISERS)
         if self.sampling.sigmas is None:
-            object.__setattr__(self, "sampling", replace(self.sampling, sigmas=SIGMAS))
+            object.__setattr__(self, "sampling", replace(self.sampling, sigmas=DENOISE_SIGMAS))
 
     @property
     def sigmas(self) -> tuple[float, ...]:
         """The noise levels, falling."""
-        return self.sampling.sigmas or SIGMAS
+        return self.sampling.sigmas or DENOISE_SIGMAS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

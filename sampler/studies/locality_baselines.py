@@ -8,7 +8,6 @@ images, exactly, however many of them are in memory at once.
 
 from collections.abc import Callable, Iterator, Mapping
 from math import log
-from typing import Literal
 
 import torch
 from jaxtyping import Float, Int, UInt8
@@ -17,6 +16,7 @@ from torch.nn.functional import threshold as where_above
 
 from patchindex import ImageSet
 from patchindex.images import to_unit
+from sampler.choices import BaselineName
 from sampler.denoiser import Denoiser, Images, groups
 from sampler.errors import SamplerConfigError
 from sampler.schedule import plan_steps
@@ -29,7 +29,6 @@ LARGE_SIDE = 64  # pixels, from which on the published threshold is lower
 # arXiv 2411.19339: sides of crops at the 18 noise levels of EDM, from 80 to 0.002
 PUBLISHED_SIDES = (*[32] * 7, 23, 15, 11, 7, 5, *[3] * 6)
 
-BaselineName = Literal["wiener", "lukoianov", "pspc"]
 # Of images, class of each state and device: their denoiser.
 _MakeDenoiser = Callable[[ImageSet, Int[Tensor, " b"] | None, torch.device | None], Denoiser]
 

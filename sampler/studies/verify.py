@@ -19,6 +19,7 @@ from torch import Tensor
 from patchindex import PatchIndex
 from patchindex.device import CPU, describe_device, wait_for
 from patchindex.environment import library_versions
+from sampler.choices import RECALL_PIXELS, VERIFY_SAMPLES
 from sampler.errors import SamplerConfigError
 from sampler.estimator import LARGEST_K_HAT, CarriedHead
 from sampler.machines import checked_patch_size
@@ -44,7 +45,7 @@ from sampler.studies.metrics import coefficient_of_determination, pearson_r
 from sampler.studies.recall import random_pixels, search_recall
 from sampler.trajectory import Transition, follow
 
-_FOUR_SAMPLES = SamplerConfig(num=4)
+_FOUR_SAMPLES = SamplerConfig(num=VERIFY_SAMPLES)
 _STANDARD_ERRORS = 1.96
 # the exact scan skips up to 1e-6 of a pixel's mass, and means are float32
 _ROUNDING = 1e-6
@@ -158,7 +159,7 @@ class VerifyConfig:
     """
 
     sampling: SamplerConfig = _FOUR_SAMPLES
-    recall_pixels: int = 32
+    recall_pixels: int = RECALL_PIXELS
     finals: bool = False
 
     def __post_init__(self) -> None:

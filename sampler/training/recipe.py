@@ -11,11 +11,11 @@ from torch import Tensor
 
 from patchindex import ImageSet
 from patchindex.images import to_unit
+from sampler.choices import Precision
 from sampler.errors import NetworkError
 from sampler.networks import NetworkConfig, checked_choice
 from sampler.schedule import SCHEDULES, alpha_bar
 
-Precision = Literal["auto", "float32", "bfloat16"]
 Decay = Literal["exponential", "cosine"]
 # torch seeds with 64 bits, and steps in float32; of more it says nothing that helps
 MAX_SEED, MAX_RATE = 2**63 - 1, 1e30

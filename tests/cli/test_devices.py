@@ -9,9 +9,10 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
-from cli import options, sampler_run
+from cli import devices, sampler_run
 from cli.console import Commands
-from cli.options import device_options, memory_bytes, open_device
+from cli.devices import memory_bytes, open_device, with_device
+from cli.options import DEVICE_OPTIONS
 from cli.patchindex import main as patchindex
 from cli.sampler import main as sampler
 from patchindex import UserError
@@ -35,10 +36,10 @@ def run(out: Path, *arguments: object) -> Result:
     "command",
     [
         *(
-            sampler.load(name)
+            sampler.commands[name]
             for name in ("run", "verify", "compare", "calibrate", "denoise", "leave-out")
         ),
-        patchindex.load("query"),
+        patchindex.commands["query"],
     ],
     ids=lambda command: command.name,
 )
@@ -78,11 +79,12 @@ def test_device_memory_is_in_gigabytes() -> None:
 def test_the_command_is_given_the_device_with_its_memory() -> None:
     told = []
 
-    @click.command()
-    @device_options
-    @click.option("--num", type=int)
-    def command(*, device: Device, num: int) -> None:
+    @with_device
+    def work(*, device: Device, num: int) -> None:
         told.append((device.place, device.budget, num))
+
+    options = [*DEVICE_OPTIONS, click.Option(["--num"], type=int)]
+    command = click.Command("work", callback=work, params=options)
 
     arguments = ["--device", "cpu", "--device-memory", "1.5", "--num", "3"]
     assert CliRunner().invoke(command, arguments).exit_code == 0
@@ -92,7 +94,7 @@ def test_the_command_is_given_the_device_with_its_memory() -> None:
 def test_auto_takes_no_gpu_that_our_kernels_cannot_use(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert open_device("auto", kernels=True).place == torch.device("cuda:0")
-    monkeypatch.setattr(options, "has_triton", lambda: False)
+    monkeypatch.setattr(devices, "has_triton", lambda: False)
     assert open_device("auto", kernels=True).place == CPU
     assert open_device("auto").place == torch.device("cuda:0")
 

@@ -15,15 +15,15 @@ from click.testing import CliRunner, Result
 from interruptible import start_interruptible
 
 import cli.console
-from cli.options import open_device
+from cli.devices import open_device
 from cli.sampler import main
 from patchindex import ImageSet, UserError
 from sampler.networks import load_network
 from sampler.training.checkpoint import CHECKPOINT
 
 SHORT = {
-    "--dataset": "sample", "--limit": 24, "--resolution": 8, "--batch-size": 4, "--steps": 6,
-    "--save-every": 2, "--precision": "float32", "--threads": 1, "--device": "cpu",
+    "--dataset": "sample", "--limit": 24, "--resolution": 8, "--batch-size": 4,
+    "--gradient-steps": 6, "--save-every": 2, "--precision": "float32", "--threads": 1, "--device": "cpu",
 }  # fmt: skip
 
 SAMPLER = "from cli.sampler import main; main()"
@@ -79,23 +79,23 @@ def test_training_tells_what_it_made_and_leaves_three_files(tmp_path: Path) -> N
 
 def test_the_folder_is_named_after_what_is_trained(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    result = invoke(None, network="unet", steps=1)
+    result = invoke(None, architecture="unet", gradient_steps=1)
     assert result.exit_code == 0, result.output
     assert Path(result.stdout.splitlines()[-1]).parent == Path("runs/sample-unet-zeros-small")
 
 
 def test_a_complete_network_is_told_and_another_one_refused(tmp_path: Path) -> None:
-    assert invoke(tmp_path, steps=1).exit_code == 0
+    assert invoke(tmp_path, gradient_steps=1).exit_code == 0
     before = (tmp_path / "network.safetensors").read_bytes()
-    again = invoke(tmp_path, steps=1)
+    again = invoke(tmp_path, gradient_steps=1)
     assert again.exit_code == 0
     assert "is complete already; nothing to do" in again.stderr
     assert again.stdout.splitlines() == [str(tmp_path / "network.safetensors")]
-    other = invoke(tmp_path, steps=1, seed=1)
+    other = invoke(tmp_path, gradient_steps=1, seed=1)
     assert other.exit_code == 1
     assert "already holds another network. Give another --out, or --overwrite" in other.stderr
     assert (tmp_path / "network.safetensors").read_bytes() == before
-    assert invoke(tmp_path, "--overwrite", steps=1, seed=1).exit_code == 0
+    assert invoke(tmp_path, "--overwrite", gradient_steps=1, seed=1).exit_code == 0
     assert (tmp_path / "network.safetensors").read_bytes() != before
 
 
@@ -103,7 +103,7 @@ def test_a_complete_network_is_told_and_another_one_refused(tmp_path: Path) -> N
 def whole_weights(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """Of 120 steps that nothing interrupted."""
     folder = tmp_path_factory.mktemp("whole")
-    assert invoke(folder, steps=120, save_every=40).exit_code == 0
+    assert invoke(folder, gradient_steps=120, save_every=40).exit_code == 0
     return (folder / "network.safetensors").read_bytes()
 
 
@@ -113,7 +113,7 @@ def test_a_signalled_training_is_finished_by_the_same_command(
     tmp_path: Path, whole_weights: bytes, number: signal.Signals
 ) -> None:
     # a signal saves what a killed process must have saved before
-    settings = {"steps": 120, "save_every": 40 if number == signal.SIGKILL else 1000}
+    settings = {"gradient_steps": 120, "save_every": 40 if number == signal.SIGKILL else 1000}
     process = start_interruptible(
         [sys.executable, "-c", SAMPLER, *command(tmp_path, **settings)],
         stdout=subprocess.PIPE,
@@ -192,16 +192,22 @@ def test_divergence_is_one_line_and_leaves_the_checkpoint(tmp_path: Path) -> Non
     [
         ({"dataset": "npz:plain.npz"}, "have no labels to train a conditional network with"),
         ({"limit": 3}, "has 3 images, fewer than a batch of 4. Give a --batch-size of at most 3"),
-        ({"network": "vit"}, "network is 'vit'. Give one of resnet, unet, unet_attention"),
+        (
+            {"architecture": "vit"},
+            "architecture is 'vit'. Give one of resnet, unet, unet_attention",
+        ),
         ({"preset": "huge"}, "preset is 'huge'. Give one of small, paper"),
         ({"padding": "reflect"}, "padding is 'reflect'. Give one of zeros, circular"),
-        ({"network": "unet", "resolution": 10}, "10x10 cannot be halved 2 times, .* --resolution"),
+        (
+            {"architecture": "unet", "resolution": 10},
+            "cannot be halved 2 times, .* --resolution",
+        ),
         ({"precision": "half"}, "precision is 'half'. Give one of auto, float32, bfloat16"),
         ({"device": "tpu"}, "device is 'tpu'. Give auto, cpu or cuda"),
-        ({"steps": 0}, "steps is 0. Give at least 1"),
+        ({"gradient_steps": 0}, "steps is 0. Give at least 1"),
         ({"batch_size": 0}, "batch_size is 0. Give at least 1"),
         ({"save_every": 0}, "save_every is 0. Give at least 1"),
-        ({"steps": -5}, "steps is -5. Give at least 1"),
+        ({"gradient_steps": -5}, "steps is -5. Give at least 1"),
         ({"learning_rate": "nan"}, "learning_rate is nan. Give a number above zero"),
         ({"learning_rate": -1}, "learning_rate is -1.0. Give a number above zero"),
         ({"learning_rate": 1e39}, r"learning_rate is 1e\+39. Give .* at most 1e\+30"),
@@ -209,7 +215,7 @@ def test_divergence_is_one_line_and_leaves_the_checkpoint(tmp_path: Path) -> Non
         ({"learning_rate": 0}, "learning_rate is 0.0. Give a number above zero"),
         ({"seed": -1}, "seed is -1. Give"),
         ({"threads": 0}, "threads is 0. Give 1..1024"),
-        ({"steps": "many"}, "'many' is not a valid integer"),
+        ({"gradient_steps": "many"}, "'many' is not a valid integer"),
         ({"dataset": "nowhere"}, "nowhere"),
         ({"dataset": None}, "Missing option '--dataset'"),
     ],
@@ -233,7 +239,7 @@ def test_a_damaged_checkpoint_is_one_clear_line(tmp_path: Path) -> None:
     result = invoke(tmp_path)
     assert result.exit_code == 1
     assert re.search(r"^Error: .*checkpoint.pt cannot be read .*--overwrite", result.stderr, re.M)
-    assert invoke(tmp_path, "--overwrite", steps=1).exit_code == 0
+    assert invoke(tmp_path, "--overwrite", gradient_steps=1).exit_code == 0
 
 
 def test_a_folder_that_cannot_be_made_is_told_before_training(tmp_path: Path) -> None:

@@ -13,9 +13,9 @@ import pytest
 import torch
 from interruptible import start_interruptible
 
-from patchindex.environment import set_threads
 from patchindex.errors import KernelError
 from patchindex.kernels.in_threads import in_threads
+from patchindex.loaded import set_threads
 
 # A pthread_create that starts so many threads and then fails like that of a full system.
 LIMITED = r"""

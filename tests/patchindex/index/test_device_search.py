@@ -9,10 +9,10 @@ from small_index import build_small, merged_lists
 
 from patchindex import PatchIndex, windows_at
 from patchindex.device import Device
-from patchindex.environment import faiss_obstacle
 from patchindex.errors import DatasetError
 from patchindex.images import to_unit
 from patchindex.kernels import backend
+from patchindex.loaded import faiss_obstacle
 
 pytest.importorskip("triton")
 from patchindex.index import search

@@ -11,7 +11,8 @@ from small_index import build_small, small_images
 from patchindex import ImageSet, UserError
 from sampler.attribution import attribution
 from sampler.attribution.attributed import PictureAttribution
-from sampler.results.picture_result import SIGMAS, images_to
+from sampler.choices import PICTURE_SIGMAS
+from sampler.results.picture_result import images_to
 
 SIDE, NUM, DRAWS, SEED = 7, 6, 3, 5
 LEVELS = (1.5, 0.4)
@@ -127,7 +128,9 @@ def test_a_training_picture_explains_itself(rng, tmp_path) -> None:
     index = build_small(tmp_path / "index.zarr", textures)
     for settings in ({}, {"exact": False, "sigmas": [6.4, 0.4, 0.05]}):
         [found] = attribution(index, textures.pixels[17:18], draws=2, **settings)
-        assert tuple(level.sigma for level in found.levels) == tuple(settings.get("sigmas", SIGMAS))
+        assert tuple(level.sigma for level in found.levels) == tuple(
+            settings.get("sigmas", PICTURE_SIGMAS)
+        )
         assert found.shares[0].image == 17
         assert found.levels[-1].shares[17] > 0.99
         assert found.levels[0].shares.get(17, 0.0) < 0.2  # at the highest noise all share it

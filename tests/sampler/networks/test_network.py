@@ -83,7 +83,7 @@ def test_a_resnet_has_the_parameters_that_its_layers_need() -> None:
 @pytest.mark.parametrize(
     ("architecture", "preset", "message"),
     [
-        ("vit", "small", "network is 'vit'. Give one of resnet, unet, unet_attention"),
+        ("vit", "small", "architecture is 'vit'. Give one of resnet, unet, unet_attention"),
         ("resnet", "huge", "preset is 'huge'. Give one of small, paper"),
     ],
 )
@@ -95,7 +95,10 @@ def test_presets_that_are_not_there_are_refused(architecture, preset, message) -
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"architecture": "mlp"}, "network is 'mlp'. Give one of resnet, unet, unet_attention"),
+        (
+            {"architecture": "mlp"},
+            "architecture is 'mlp'. Give one of resnet, unet, unet_",
+        ),
         ({"padding": "reflect"}, "padding is 'reflect'. Give one of zeros, circular"),
         ({"channels": 0}, "are not all positive. Give whole numbers above zero"),
         ({"num_classes": -1}, "are not all positive"),

@@ -9,9 +9,10 @@ from asked import at
 from patchindex import ImageSet, UserError
 from patchindex.images import to_unit
 from sampler import ELSMachine
+from sampler.choices import DEFAULT_NETWORK
 from sampler.denoiser import of_class
 from sampler.networks import open_network
-from sampler.networks.weights import DEFAULT_NETWORK, bundled_networks
+from sampler.networks.weights import bundled_networks
 from sampler.scales import calibrated_scales
 from sampler.schedule import plan_steps
 from sampler.trajectory import Follower

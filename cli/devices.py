@@ -1,0 +1,69 @@
+"""The device that a command's options choose."""
+
+from collections.abc import Callable
+from functools import wraps
+from math import isfinite
+from typing import Any
+
+import torch
+
+from patchindex.device import Device
+from patchindex.kernels.backend import has_triton
+from sampler.errors import SamplerConfigError
+
+GIGABYTE = 1e9
+
+
+def with_device(work: Callable[..., Any]) -> Callable[..., Any]:
+    """The work, given the `Device` in place of both options."""
+
+    @wraps(work)
+    def opened(*, device: str, device_memory: float | None, **settings: Any) -> Any:
+        memory = None if device_memory is None else memory_bytes(device_memory)
+        return work(device=open_device(device, memory=memory, kernels=True), **settings)
+
+    return opened
+
+
+def open_device(name: str, *, memory: int | None = None, kernels: bool = False) -> Device:
+    """The device.
+
+    Args:
+        memory: bytes of images and lists that may stay there; None for the default.
+        kernels: not torch alone computes there, but our kernels too; where these cannot, auto
+            takes no GPU.
+
+    Raises:
+        SamplerConfigError: no such device, or none here.
+    """
+    if name == "auto":
+        usable = torch.cuda.is_available() and (has_triton() or not kernels)
+        return Device("cuda" if usable else "cpu", memory=memory)
+    try:
+        place = torch.device(name)
+    except RuntimeError:
+        place = None
+    if place is None or place.type not in {"cpu", "cuda"}:
+        raise SamplerConfigError(f"device is {name!r}. Give auto, cpu or cuda.")
+    if place.type == "cpu":
+        return Device(place, memory=memory)
+    if (place.index or 0) >= torch.cuda.device_count():
+        raise SamplerConfigError(
+            f"device {name} was asked for, but torch finds {torch.cuda.device_count() or 'no'} GPU "
+            "here. Give --device cpu."
+        )
+    everything = [torch.device("cuda", index) for index in range(torch.cuda.device_count())]
+    return Device(place, memory=memory, sharing=everything if place.index is None else ())
+
+
+def memory_bytes(gigabytes: float) -> int:
+    """So many gigabytes of device memory.
+
+    Raises:
+        SamplerConfigError: a negative number, or none at all.
+    """
+    if not (isfinite(gigabytes) and gigabytes >= 0):
+        raise SamplerConfigError(
+            f"device memory is {gigabytes:g} GB. Give 0, to keep nothing on the GPU, or more."
+        )
+    return round(gigabytes * GIGABYTE)
