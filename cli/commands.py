@@ -13,7 +13,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from cli.config_file import forget_rivals
+from cli.config_file import ON_THE_LINE
 from cli.console import echo_json
 
 HELP_NAMES = {"help_option_names": ["-h", "--help"]}
@@ -110,10 +110,9 @@ class Command(click.Command):
         return work
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """See `click.Command`; what the command line says wins over a file of options."""
-        rest = super().parse_args(ctx, args)
-        forget_rivals(ctx)
-        return rest
+        """See `click.Command`; a file of options is read meanwhile, and must know what wins."""
+        ctx.meta[ON_THE_LINE] = frozenset(self.make_parser(ctx).parse_args(list(args))[0])
+        return super().parse_args(ctx, args)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Options by section."""

@@ -17,11 +17,16 @@ from click.core import ParameterSource
 from sampler.choices import CONFIG_FILE
 from sampler.errors import SamplerConfigError, reason, shown
 
+ON_THE_LINE = "cli.on_the_line"  # of a context: parameters that the command line names
 LARGEST_FILE = 1_000_000  # bytes; all options take some thousand
 # not of the results: where they go, and who makes them how fast
 _OF_THIS_CALL = (
     "out", "overwrite", "as_json", "threads", "device_memory", "cluster", "mixed", "stage"
 )  # fmt: skip
+_WORDS = {
+    type(click.INT): "a whole number", click.IntRange: "a whole number",
+    type(click.FLOAT): "a number",
+}  # fmt: skip
 _RETRIEVAL = ("k", "tail", "nprobe", "parts", "tolerance", "retrieve", "strict_scales")
 # what each option leaves no place for
 RIVALS = {
@@ -49,7 +54,7 @@ def read_config(ctx: click.Context, _param: click.Parameter, path: Path | None) 
     if path is None or ctx.resilient_parsing:
         return
     known = dict(_named_options(ctx.command))
-    ctx.default_map = {}
+    settings = {}
     for key, value in _read(path).items():
         if key not in known:
             near = get_close_matches(str(key), known, n=3)
@@ -57,7 +62,10 @@ def read_config(ctx: click.Context, _param: click.Parameter, path: Path | None) 
             raise SamplerConfigError(f"{path}: {ctx.info_name} has no option {shown(key)}. {hint}")
         if value is not None:
             option = known[key]
-            ctx.default_map[str(option.name)] = _checked(value, option, ctx, f"{path}: {key}")
+            settings[str(option.name)] = _checked(value, option, ctx, f"{path}: {key}")
+    on_the_line = ctx.meta.get(ON_THE_LINE, frozenset())
+    beaten = {rival for name in on_the_line for rival in RIVALS.get(name, ())}
+    ctx.default_map = {name: settings[name] for name in settings.keys() - beaten}
 
 
 def _named_options(command: click.Command) -> Iterator[tuple[str, click.Option]]:
@@ -106,7 +114,7 @@ def _checked(value: Any, option: click.Option, ctx: click.Context, where: str) -
 
 def _converted(value: Any, option: click.Option, ctx: click.Context, where: str) -> Any:
     """One value of an option."""
-    wanted = {"integer": "a whole number", "float": "a number"}.get(option.type.name, "a text")
+    wanted = _WORDS.get(type(option.type), "a text")
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise SamplerConfigError(f"{where} is {shown(value)}. Give {wanted}.")
     try:
@@ -114,19 +122,6 @@ def _converted(value: Any, option: click.Option, ctx: click.Context, where: str)
     except click.UsageError as error:
         told = error.message.rstrip(".")
         raise SamplerConfigError(f"{where} is {shown(value)}: {told}. Give {wanted}.") from error
-
-
-def forget_rivals(ctx: click.Context) -> None:
-    """Drop what a file says and what the command line leaves no place for."""
-    options = {param.name: param for param in ctx.command.params}
-    for name, rivals in RIVALS.items():
-        if ctx.get_parameter_source(name) is not ParameterSource.COMMANDLINE:
-            continue
-        for rival in rivals:
-            if ctx.get_parameter_source(rival) is ParameterSource.DEFAULT_MAP:
-                default = options[rival].get_default(ctx)
-                ctx.params[rival] = options[rival].type_cast_value(ctx, default)
-                ctx.set_parameter_source(rival, ParameterSource.DEFAULT)
 
 
 def resolved_config(**resolved: Any) -> str:

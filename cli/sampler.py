@@ -162,7 +162,8 @@ TRAIN = Command(
                 "--precision", choices=get_args(Precision), help="Of products. [default: auto]"
             ),
             Option(
-                "--save-every", type=int, metavar="STEPS", help="What an interruption can lose."
+                "--save-every", type=int, metavar="STEPS",
+                help="What an interruption can lose. [default: the recipe's]",
             ),
             SEED,
         ],

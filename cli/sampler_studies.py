@@ -52,9 +52,9 @@ VERIFY = Command(
         "Sampling": [*PROCESS_OPTIONS, num_option(VERIFY_SAMPLES), SEED],
         "Comparison": [
             Option(
-                "--recall-pixels", type=int, metavar="PIXELS", show_default=str(RECALL_PIXELS),
+                "--recall-pixels", type=int, metavar="PIXELS",
                 help="Per step, whose true k nearest patches are found by brute force; 0 leaves "
-                "recall out.",
+                f"recall out. [default: {RECALL_PIXELS}]",
             ),
             Option(
                 "--finals", is_flag=True,

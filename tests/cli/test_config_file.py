@@ -90,7 +90,7 @@ def test_an_index_on_the_command_line_wins_over_a_dataset_in_the_file(tmp_path, 
     [
         [],  # a small index, which is summed exactly
         ["--retrieve", "--k", 8, "--tail", 16],
-        ["--tolerance", 0.5, "--parts", 2, "--sampler", "heun"],
+        ["--tolerance", 0.5, "--parts", 1, "--sampler", "heun"],
         ["--machine", "ls", "--label", 3],
         ["--sigmas", "5,1,0.3", "--trace"],
         ["--reference-steps", "--steps", 3, "--strict-scales", "--scales", "3,5"],
@@ -179,6 +179,7 @@ def test_a_run_without_the_file_leaves_none_of_another_run(tmp_path: Path) -> No
         ({"sigmas": [3, 1], "steps": 2}, "both --sigmas and --steps were given."),
     ],
 )
+@pytest.mark.usefixtures("unchecked")
 def test_mistakes_in_a_file_are_one_line_before_any_work(tmp_path, options, message) -> None:
     if isinstance(options, dict):
         options = FEW | options

@@ -101,7 +101,6 @@ def test_what_is_made_of_a_run(work: Path) -> None:
     [
         ("verify", ["--recall-pixels", "4"], "verify.json"),
         ("verify", ["--pixels", "4"], "audit.json"),
-        ("calibrate", ["--candidates", "3,5"], "calibrate.json"),
     ],
 )
 def test_studies_of_an_index_print_their_file(work: Path, tmp_path, name, arguments, file) -> None:
@@ -118,6 +117,8 @@ def test_a_training_and_studies_of_its_network_print_their_files(tmp_path: Path)
     assert found == json.loads((net / "network.json").read_text())
     assert found == document(sampler, *training, "--out", net)  # which is complete already
     out = tmp_path / "out"
+    found = document(sampler, "calibrate", *FEW, *SHORT, "--candidates", "3,5", "--out", out)
+    assert found == json.loads((out / "calibrate.json").read_text())
     of_network = [*FEW, "--network", net, "--scales", "3", "--device", "cpu", "--out", out]
     found = document(sampler, "compare", *of_network, "--network-steps", "2", *SHORT)
     assert found == json.loads((out / "compare.json").read_text())

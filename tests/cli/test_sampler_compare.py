@@ -92,7 +92,7 @@ def test_a_calibration_leaves_scales_that_the_sampler_reads(network: Path, tmp_p
     assert len(scales) == 4
     assert set(scales) <= {3, 5}
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
-        "calibrate.json", "receptive_field.png", "scales.png", "scales.yaml",
+        "calibrate.json", "config.yaml", "receptive_field.png", "scales.png", "scales.yaml",
     ]  # fmt: skip
     account = json.loads((tmp_path / "out" / "calibrate.json").read_text())
     assert len(account["effective_width"]) == 4
@@ -103,7 +103,7 @@ def test_a_calibration_leaves_scales_that_the_sampler_reads(network: Path, tmp_p
 def test_without_a_network_no_receptive_field_is_drawn(tmp_path: Path) -> None:
     assert calibrate(tmp_path / "out").exit_code == 0
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert names == ["calibrate.json", "scales.png", "scales.yaml"]
+    assert names == ["calibrate.json", "config.yaml", "scales.png", "scales.yaml"]
 
 
 def test_results_are_not_replaced_unasked(network: Path, tmp_path: Path) -> None:

@@ -243,7 +243,9 @@ def test_a_new_run_takes_nothing_over_from_the_old_one(run_dir: Path) -> None:
     index = json.loads((run_dir / "run.json").read_text())["source"]["index"]
     again = ["--index", index, "--steps", 2, "--num", 1, "--scales", 3, "--overwrite"]
     assert invoke("run", *again, "--out", run_dir).exit_code == 0
-    assert {path.name for path in run_dir.iterdir()} == {"samples.npy", "samples.png", "run.json"}
+    assert {path.name for path in run_dir.iterdir()} == {
+        "config.yaml", "run.json", "samples.npy", "samples.png",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

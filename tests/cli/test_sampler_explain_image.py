@@ -235,7 +235,6 @@ def test_what_does_not_go_together_is_told(
     ("arguments", "message"),
     [
         (["--all", "--pixel", "1,2", "--out", "a.json"], "--pixel asks for one pixel, but --all"),
-        (["--all", "--json", "--out", "a.json"], "--json asks for one pixel"),
         (["--all"], r"there is no --out. With --all, give a name that ends in \.json or \.html"),
         (["--all", "--out", "a.png"], r"--out a\.png is no report"),
         (["--resize", "--pixel", "1,2", "--scale", "3"], "--resize belongs to --all"),

@@ -23,7 +23,8 @@ from sampler.training.checkpoint import CHECKPOINT
 
 SHORT = {
     "--dataset": "sample", "--limit": 24, "--resolution": 8, "--batch-size": 4,
-    "--gradient-steps": 6, "--save-every": 2, "--precision": "float32", "--threads": 1, "--device": "cpu",
+    "--gradient-steps": 6, "--save-every": 2, "--precision": "float32", "--threads": 1,
+    "--device": "cpu",
 }  # fmt: skip
 
 SAMPLER = "from cli.sampler import main; main()"

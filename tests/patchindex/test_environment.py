@@ -1,12 +1,17 @@
-"""What `patchindex info` says computes on which device, and why."""
+"""What `patchindex info` says is here, and what computes on which device, and why."""
+
+import shutil
+import subprocess
+from importlib.util import find_spec
 
 import faiss
 import numpy as np
 import pytest
 import torch
 
-from patchindex import environment
-from patchindex.environment import describe_environment, faiss_obstacle, main_memory
+from patchindex import environment, loaded
+from patchindex.environment import describe_installation, main_memory
+from patchindex.loaded import describe_environment, faiss_obstacle
 
 GPU_BUILD, CPU_BUILD = "OPTIMIZE AVX2 GPU ", "OPTIMIZE AVX2 "
 
@@ -22,7 +27,7 @@ def machine(monkeypatch):
         monkeypatch.setattr(faiss, "get_compile_options", lambda: build)
         count = num_gpus if faiss_gpus is None else faiss_gpus
         monkeypatch.setattr(faiss, "get_num_gpus", lambda: count)
-        monkeypatch.setattr(environment, "has_triton", lambda: triton)
+        monkeypatch.setattr(loaded, "has_triton", lambda: triton)
         return describe_environment()
 
     return pretend
@@ -67,6 +72,63 @@ def test_faiss_takes_no_tensors_of_the_processor_and_none_of_gpus_it_does_not_se
     assert faiss_obstacle(torch.device("cuda")) is None
     assert faiss_obstacle(torch.device("cuda", 0)) is None
     assert faiss_obstacle(torch.device("cuda", 1)) == "FAISS does not find cuda:1"
+
+
+# as NVIDIA declares them in nvml.h
+DRIVER = """
+static int devices[3] = {0, 1, 2};
+int nvmlInit_v2(void) { return STATUS; }
+int nvmlDeviceGetCount_v2(unsigned *count) { *count = COUNT; return 0; }
+int nvmlDeviceGetHandleByIndex_v2(unsigned index, void **device) {
+    *device = &devices[index];
+    return index == 1 ? 15 : 0;  /* one that has fallen off the bus */
+}
+int nvmlDeviceGetName(void *device, char *name, unsigned length) {
+    const char text[] = "card ?";
+    for (unsigned i = 0; i < sizeof text && i < length; i++) name[i] = text[i];
+    name[5] = '0' + *(int *) device;
+    return 0;
+}
+"""
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
+@pytest.mark.parametrize(
+    ("status", "count", "told"),
+    [
+        (0, 3, "card 0, card 2"),
+        (0, 0, "none: NVIDIA's driver is here but has no device"),
+        (999, 3, "none: NVIDIA's driver is here but has no device"),
+    ],
+)
+def test_the_driver_names_its_devices(tmp_path, monkeypatch, status, count, told):
+    (tmp_path / "driver.c").write_text(DRIVER)
+    built = tmp_path / "driver.so"
+    settings = [f"-DSTATUS={status}", f"-DCOUNT={count}"]
+    subprocess.run(
+        ["cc", "-shared", "-fPIC", *settings, "-o", built, tmp_path / "driver.c"], check=True
+    )
+    monkeypatch.setattr(environment, "_NVML", ("no-such-library.so", str(built)))
+    assert describe_installation().gpu == told
+
+
+def test_without_a_driver_there_is_no_gpu(monkeypatch):
+    monkeypatch.setattr(environment, "_NVML", ("no-such-library.so",))
+    assert "GPU      none: no NVIDIA driver is here" in describe_installation().lines()
+
+
+def test_what_is_installed_agrees_with_what_is_loaded(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    found, known = describe_installation(), describe_environment()
+    assert found.versions == known.versions
+    assert known.faiss_build.split()[0] == found.faiss_build
+    assert ("C++" in found.kernels) == (find_spec("patchindex.kernels._native") is not None)
+    assert list(found.lines())[-3].endswith(" processors, OMP_NUM_THREADS is 3")
+
+
+def test_kernels_that_were_not_built_are_told(monkeypatch, tmp_path):
+    monkeypatch.setattr(environment, "_KERNELS", tmp_path)
+    assert "the C++ kernels were not built, on the processor" in describe_installation().kernels
 
 
 def test_the_first_package_that_is_installed_gives_the_version():

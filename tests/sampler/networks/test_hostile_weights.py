@@ -75,7 +75,7 @@ def test_a_huge_network_is_refused_before_memory_is_taken(path, changes, sizes) 
         ({"num_classes": False}, {}, "False classes"),
         ({"num_classes": -1}, {}, "-1 classes .* 0 for no classes"),
         ({"height": float("nan")}, {}, "nan"),
-        ({"architecture": ["unet"]}, {}, r"network is \['unet'\]. Give one of"),
+        ({"architecture": ["unet"]}, {}, r"architecture is \['unet'\]. Give one of"),
         ({"prediction": {"of": "noise"}}, {}, "prediction is"),
     ],
 )
