@@ -47,6 +47,12 @@ def index_given(opened: str | None) -> Path | str | None:
     return asked if isinstance(asked, str) else opened
 
 
+def device_given(place: object) -> str:
+    """The device as an option gives it: that which was taken, if any would do."""
+    asked = str(click.get_current_context().params["device"])
+    return str(place) if asked == "auto" else asked
+
+
 def parse_pixel(text: str) -> tuple[int, int]:
     """Row and column from "12,7"."""
     try:

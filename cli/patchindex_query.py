@@ -47,13 +47,12 @@ def query(
 ) -> QueryResult | PictureResult:
     """Show the nearest source patches of a pixel, and the posterior weight of each."""
     _refuse(whole=whole)
-    if whole:
+    if whole and not (out is None and click.get_current_context().params["as_json"]):
         check_report(out, image)
     if threads is not None:
         set_threads(threads)
     if not whole:
         return query_pixel(index_path, image, device=device, out=out, **settings)
-    assert out is not None  # noqa: S101 - which was checked
     index = open_index(index_path, device=device)
     scale = settings["scale"]
     config = PictureConfig(
@@ -88,14 +87,17 @@ def report(
     image: Path,
     config: PictureConfig,
     search: CopySearch,
-    out: Path,
+    out: Path | None,
     *,
     resize: bool,
 ) -> PictureResult:
-    """Attribute all pixels, and write the answer for machines or for people."""
+    """Attribute all pixels, and write the answer, if it has a place, for machines or people."""
     asked = ask([image], index, config, search, resize=resize)
-    result = asked.result(with_sources=out.suffix.lower() == ".json")
-    if out.suffix.lower() == ".json":
+    for_people = out is not None and out.suffix.lower() == ".html"
+    result = asked.result(with_sources=not for_people)
+    if out is None:
+        return result
+    if not for_people:
         write_file(out, lambda path: write_json(result, path))
     else:
         with TemporaryDirectory(dir=out.parent, prefix=".drawing-") as scratch:

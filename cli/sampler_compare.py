@@ -9,7 +9,7 @@ from cli.cluster import with_crew
 from cli.config_file import resolved_config
 from cli.console import progress_bars
 from cli.devices import with_device
-from cli.given import index_given, sigmas_given
+from cli.given import device_given, index_given, sigmas_given
 from cli.options import IMAGE_SETTINGS
 from cli.training_set import open_training_set
 from patchindex.crew import Crew
@@ -67,7 +67,7 @@ def compare(
         result = finished.result
         options = resolved_config(
             index_path=index_given(result.source.index), parts=result.config.parts,
-            device=str(device.place),
+            device=device_given(device.place),
         )  # fmt: skip
         finished.write(folder, options=options)
     for line in table_lines(result):

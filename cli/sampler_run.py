@@ -11,7 +11,7 @@ from cli.cluster import with_crew
 from cli.config_file import resolved_config, was_given
 from cli.console import resumable
 from cli.devices import with_device
-from cli.given import index_given, sigmas_given
+from cli.given import device_given, index_given, sigmas_given
 from cli.options import IMAGE_SETTINGS
 from cli.training_set import open_training_set
 from patchindex.crew import Crew
@@ -98,7 +98,7 @@ def resolved_options(plan: RunPlan, result: RunResult) -> str:
         retrieve=result.is_retrieved,
         boundary=None if index else result.config.boundary,
         parts=result.config.parts,
-        device=str(plan.noise.device),
+        device=device_given(plan.noise.device),
     )
 
 

@@ -80,6 +80,8 @@ def test_a_pixel_and_a_whole_picture(work: Path) -> None:
     report = work / "report.json"
     found = document(patchindex, *asked, "--all", "--held-out-images", "0", "--out", report)
     assert found == json.loads(report.read_text())
+    alone = document(patchindex, *asked, "--all", "--held-out-images", "0")
+    assert alone["pictures"] == found["pictures"]
     out = work / "explained"
     asked = ["--image", work / "one.npy", "--index", work / "i.zarr", "--held-out-images", "0"]
     found = document(sampler, "explain", *asked, "--draws", "1", "--sigmas", "0.1", "--out", out)
