@@ -129,8 +129,8 @@ QUERY = Command(
             Option("--pixel", metavar="Y,X", help="Row and column, from 0."),
             Option(
                 "--scale", type=int, metavar="P",
-                help="Patch size in the index. [default with --all: the one that belongs to each "
-                "level]",
+                help="Patch size in the index. [default with --all: the largest that is at most "
+                "half of a side]",
             ),
             Option(
                 "--t", type=float, metavar="TIME",

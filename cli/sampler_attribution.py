@@ -54,7 +54,12 @@ EXPLAIN = Command(
             Option(
                 "--scale", "scales", type=int, multiple=True, metavar="P",
                 help="Patch size in the index at which every noise level of an --image is asked; "
-                "may be repeated. [default: the one that belongs to each level]",
+                "may be repeated. [default: the largest that is at most half of a side]",
+            ),
+            Option(
+                "--theory-scales", is_flag=True,
+                help="Ask each noise level of an --image at the patch size at which the machine "
+                "denoises there, small where noise is low.",
             ),
             Option(
                 "--draws", type=int, metavar="NUMBER", default=PICTURE_DRAWS, show_default=True,
@@ -64,8 +69,8 @@ EXPLAIN = Command(
             LABEL,
             EXACT,
             RETRIEVE,
-            *COPY_OPTIONS,
         ],
+        "Near-copies in an --image": list(COPY_OPTIONS),
         "Training images": [INDEX, DATASET, *IMAGE_OPTIONS],
         "Compute": COMPUTE_OPTIONS,
         "Output": [

@@ -25,6 +25,7 @@ from patchindex.loaded import set_threads
 from sampler.attribution.leave_out import REMEDY
 from sampler.attribution.run_folder import held_run
 from sampler.attribution.viewer.page import explain as build_page
+from sampler.choices import THEORY
 from sampler.errors import SamplerConfigError
 from sampler.results.output import reserve_output, write_whole
 from sampler.results.picture_result import PICTURE_FILE, PictureConfig, PictureResult
@@ -32,8 +33,8 @@ from sampler.schedule import parse_sigmas
 
 OF_A_RUN = ("sample", "samples")
 OF_PICTURES = (
-    "resize", "sigmas", "scales", "draws", "seed", "label", "exact", "retrieve", "out", "overwrite",
-    *OF_COPIES,
+    "resize", "sigmas", "scales", "theory_scales", "draws", "seed", "label", "exact", "retrieve",
+    "out", "overwrite", *OF_COPIES,
 )  # fmt: skip
 
 WHERE = ("device", "device_memory", "cluster", "mixed")  # a page of a run computes nothing
@@ -148,7 +149,13 @@ def explain_pictures(
 
 
 def picture_config(
-    *, sigmas: str, scales: tuple[int, ...], exact: bool, retrieve: bool, **settings: Any
+    *,
+    sigmas: str,
+    scales: tuple[int, ...],
+    theory_scales: bool,
+    exact: bool,
+    retrieve: bool,
+    **settings: Any,
 ) -> PictureConfig:
     """The settings of an attribution from a command's options.
 
@@ -157,10 +164,12 @@ def picture_config(
     """
     if exact and retrieve:
         raise SamplerConfigError("both --exact and --retrieve were given. Give one of them.")
+    if scales and theory_scales:
+        raise SamplerConfigError("both --scale and --theory-scales were given. Give one of them.")
     known = {field.name for field in fields(PictureConfig)}
     return PictureConfig(
         sigmas=parse_sigmas(sigmas),
-        scales=scales or None,
+        scales=THEORY if theory_scales else scales or None,
         exact=exact or (False if retrieve else None),
         **{name: value for name, value in settings.items() if name in known},
     )

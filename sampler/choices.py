@@ -38,5 +38,6 @@ DEFAULT_NETWORK = "fashion_mnist_resnet_zeros_small"
 LOOKUP_K, LOOKUP_NPROBE = 8, 16 * DEFAULT_NPROBE  # for one pixel many are cheap
 PICTURE_SIGMAS = (6.4, 3.2, 1.6, 0.8, 0.4, 0.2, 0.1, 0.05)
 PICTURE_DRAWS = 4
+THEORY: Literal["theory"] = "theory"  # the patch sizes at which a machine denoises
 HELD_OUT_IMAGES = 200  # so that no p-value is below .005
 IMAGES_LEFT_OUT = 5

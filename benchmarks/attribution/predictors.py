@@ -30,33 +30,41 @@ def image_shares(
     """Our image shares at each level, averaged over draws of noise; kept level by level.
 
     `named` are those of patches that a search over the index names; `exact` those of a machine
-    that sums every patch.
+    that sums every patch, with its own patch size at each level, or with one at all.
     """
     index = build_index(images, IndexConfig(scales=config.scales), work / "index")
-    machines = {"named": ELSMachine(index), "exact": ELSMachine(index, exact=True)}
+    exact = ELSMachine(index, exact=True)
+    asked: dict[str, tuple[ELSMachine, int | None]] = {
+        "named": (ELSMachine(index), None),
+        "exact": (exact, None),
+    } | {f"exact, P = {size}": (exact, size) for size in config.scales}
     return {
         f"patch shares, {kind}": np.stack(
             [
                 kept_array(
-                    work / f"{kind}-{level:g}.npy",
-                    partial(_shares_at, machine, generated, level, config),
+                    work / f"{kind.replace(', P = ', '_P')}-{level:g}.npy",
+                    partial(_shares_at, machine, size, generated, level, config),
                 )
                 for level in config.levels
             ]
         )
-        for kind, machine in machines.items()
+        for kind, (machine, size) in asked.items()
     }
 
 
 def _shares_at(
-    machine: ELSMachine, generated: Float[Tensor, "g c h w"], level: float, config: Config
+    machine: ELSMachine,
+    patch_size: int | None,
+    generated: Float[Tensor, "g c h w"],
+    level: float,
+    config: Config,
 ) -> Float[ndarray, "g n"]:
-    """Shares in the posteriors of the noisy images."""
+    """Shares in the posteriors of the noisy images; None for the machine's own patch size."""
     num_images = len(machine.images)
     total = np.zeros((len(generated), num_images))
     for draw in range(config.share_draws):
         y, sigma = noisy(generated, level, draw, SHARES, config.seed)
-        sources = machine.posterior_of(y, sigma, num_sources=LISTED).sources
+        sources = machine.posterior_of(y, sigma, patch_size, num_sources=LISTED).sources
         if sources is None:
             raise AssertionError("a machine that was asked for sources names them")
         total += sources.image_shares.dense(num_images).numpy() / config.share_draws

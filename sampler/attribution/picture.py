@@ -24,11 +24,12 @@ from patchindex.images import shared_tensor, to_unit
 from sampler.attribution.attributed import Level, PictureAttributions
 from sampler.attribution.draws import average_draws
 from sampler.attribution.image_file import SLACK
+from sampler.choices import THEORY
 from sampler.errors import SamplerConfigError
 from sampler.estimator import CarriedHead, NeighborSearch, Retrieval, index_geometry, parts_for
 from sampler.machines import ELSMachine
 from sampler.noise import initial_noise
-from sampler.results.picture_result import THEORY, PictureConfig
+from sampler.results.picture_result import PictureConfig
 
 STAGE = "asking at each noise level"
 # A draw lists more than is kept: a patch that is eighth in one may be twentieth in another.

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from sampler.choices import PICTURE_DRAWS, PICTURE_SIGMAS
+from sampler.choices import PICTURE_DRAWS, PICTURE_SIGMAS, THEORY
 from sampler.errors import SamplerConfigError
 from sampler.estimator import Retrieval
 from sampler.noise import check_seed
@@ -34,7 +34,6 @@ from sampler.results.source_result import ClusterResult, SourceResult
 from sampler.schedule import LARGEST_SIGMA, checked_sigmas
 
 PICTURE_FILE = "attribution.json"
-THEORY = "theory"
 MOST_IMAGES_LISTED = 1000  # of each picture; the weight of all others is told in one number
 NINE_TENTHS = 0.9
 # An image is said to explain a pixel from this share of it on, averaged over the noise levels.
@@ -75,13 +74,13 @@ class PictureConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sigmas", checked_sigmas(self.sigmas))
-        if self.scales not in (None, THEORY):
-            if isinstance(self.scales, str) or not self.scales:
-                raise SamplerConfigError(
-                    f"scales are {self.scales!r}. Give at least one patch size of the index, or "
-                    f"{THEORY!r}."
-                )
-            object.__setattr__(self, "scales", tuple(sorted(set(self.scales))))
+        scales: object = self.scales
+        if isinstance(scales, tuple) and scales:
+            object.__setattr__(self, "scales", tuple(sorted(set(scales))))
+        elif scales not in (None, THEORY):
+            raise SamplerConfigError(
+                f"scales are {scales!r}. Give at least one patch size of the index, or {THEORY!r}."
+            )
         if self.draws < 1:
             raise SamplerConfigError(f"draws is {self.draws}. Give at least 1 draw of noise.")
         if self.num_sources < 1:

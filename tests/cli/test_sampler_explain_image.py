@@ -153,6 +153,11 @@ def test_every_level_is_asked_at_the_patch_sizes_that_are_given(made: Path, tmp_
     assert asked == [(0.4, small), (0.4, large), (0.2, small), (0.2, large)]
     header, _ = read_page(tmp_path / "out" / "explain.html")
     assert [step["patch_size"] for step in header["steps"]] == [small, large] * 2
+    again = explain_one(made, made / "copy.png", tmp_path / "own", "--theory-scales")
+    assert again.exit_code == 0, again.output
+    own = read_pictures(tmp_path / "own" / "attribution.json")
+    assert own.config.scales == "theory"
+    assert [level.patch_size for level in own.levels] == [small]
     out = tmp_path / "report.json"
     options = ["--image", made / "copy.png", "--index", made / "few.zarr", "--out", out]
     assert query(*options, "--all", "--scale", large).exit_code == 0
@@ -214,6 +219,10 @@ def test_an_answer_is_replaced_on_request_alone(folder: Path) -> None:
         (["--image", "a.png", "--draws", "0"], "draws is 0. Give at least 1"),
         (["--image", "a.png", "--sigmas", "0.1,1"], "sigmas are 0.1, 1. Give falling"),
         (["--image", "nowhere.png", "--index", "INDEX"], "there is no image file nowhere.png"),
+        (
+            ["--image", "a.png", "--scale", "3", "--theory-scales"],
+            "both --scale and --theory-scales",
+        ),
         (["--image", "IMAGE", "--index", "INDEX", "--scale", "11"], "scale 11 is not in the index"),
         (["--image", "IMAGE", "--dataset", "sample"], "only be named with an index"),
     ],
