@@ -1,4 +1,9 @@
-"""The optional C++ kernels; everything else about the package is in pyproject.toml."""
+"""The optional C++ kernels; everything else about the package is in pyproject.toml.
+
+$PATCHINDEX_KERNELS says what a build does about them: `optional` (default) goes on without them
+where they do not compile; `required` fails then, so that no released wheel lacks them unnoticed;
+`none` leaves them out, as for Windows, whose usual compiler cannot compile them.
+"""
 
 import os
 import sys
@@ -6,11 +11,19 @@ from pathlib import Path
 
 from setuptools import setup
 
+KINDS = ("optional", "required", "none")
+wanted = os.environ.get("PATCHINDEX_KERNELS") or KINDS[0]
+if wanted not in KINDS:
+    sys.exit(f"PATCHINDEX_KERNELS is {wanted!r}. Give one of {', '.join(KINDS)}.")
 try:
     from pybind11.setup_helpers import Pybind11Extension
-except ImportError:  # a build without isolation: the kernels are optional
-    extensions = []
-else:
+except ImportError:  # a build without isolation
+    if wanted == "required":
+        sys.exit("PATCHINDEX_KERNELS is required, but pybind11 is not installed.")
+    wanted = "none"
+
+extensions = []
+if wanted != "none":
     here = Path(__file__).parent
     native = Path("patchindex/kernels/native")
     extra = os.environ.get("PATCHINDEX_CXXFLAGS", "").split()
@@ -33,7 +46,7 @@ else:
             cxx_std=17,
             extra_compile_args=[*flags, *extra],
             extra_link_args=[*extra, *([] if sys.platform == "darwin" else ["-pthread"])],
-            optional=True,  # without a compiler the torch back end serves
+            optional=wanted == "optional",  # without a compiler the torch back end serves
         )
     ]
 
