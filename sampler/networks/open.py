@@ -40,7 +40,9 @@ def open_network(spec: str) -> NetworkDenoiser:
         return _OPENERS[kind](rest)
     bundled = bundled_networks()
     if spec in bundled:
-        return load_network(bundled[spec]).denoiser
+        network = load_network(bundled[spec]).denoiser
+        network.name = spec  # and not where the package happens to lie
+        return network
     path = at_home(spec)
     if path.is_dir():
         path = path / WEIGHTS

@@ -28,7 +28,9 @@ def test_a_bundled_network_is_small_and_says_what_it_is(name) -> None:
     path = bundled_networks()[name]
     assert path.stat().st_size < 2_000_000
     account = json.loads(path.with_suffix(".json").read_text())
-    config = open_network(name).config
+    network = open_network(name)
+    assert network.name == name
+    config = network.config
     dataset = account["dataset"]["name"]
     assert name == f"{dataset}_{config.architecture}_{config.padding}_small"
     assert len(calibrated_scales()[name]) == 20
