@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 SIZE ?= moderate
 CXX_FILES := $(wildcard patchindex/kernels/native/*.cpp patchindex/kernels/native/*.hpp benchmarks/*.cpp)
 
-.PHONY: demo test test-slow test-oldest coverage versions lint tidy bench faults sanitize format clean
+.PHONY: demo test test-slow test-oldest coverage versions lint tidy bench faults sanitize notebooks wheel format clean
 
 demo: $(READY)
 	$(BIN)/patchindex build --dataset sample --scales 3,5,9,15 --out demo/sample.zarr
@@ -58,13 +58,21 @@ faults: $(READY)
 sanitize: $(READY)
 	PYTHON=$(BIN)/python .ci/sanitize
 
+# Executed from their first cell to their last; `.ci/notebooks --write` keeps what they show.
+notebooks: $(READY)
+	$(BIN)/python .ci/notebooks
+
+# dist/: a source distribution and this system's wheel, tried in an empty environment without a compiler.
+wheel:
+	PYTHON=$(PYTHON) .ci/wheel
+
 format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 	$(BIN)/clang-format -i $(CXX_FILES)
 
 clean:
-	rm -rf $(VENV) $(VENV)-oldest $(VENV)-ci demo build *.egg-info
+	rm -rf $(VENV) $(VENV)-oldest $(VENV)-ci demo build dist *.egg-info
 
 $(READY): pyproject.toml setup.py $(wildcard patchindex/kernels/native/*)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
