@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 SIZE ?= moderate
 CXX_FILES := $(wildcard patchindex/kernels/native/*.cpp patchindex/kernels/native/*.hpp benchmarks/*.cpp)
 
-.PHONY: demo test test-slow test-oldest coverage versions lint tidy bench faults sanitize notebooks wheel format clean
+.PHONY: demo test test-slow test-oldest coverage versions lint docs tidy bench faults sanitize notebooks wheel format clean
 
 demo: $(READY)
 	$(BIN)/patchindex build --dataset sample --scales 3,5,9,15 --out demo/sample.zarr
@@ -42,6 +42,12 @@ lint: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/clang-format --dry-run --Werror $(CXX_FILES)
+
+# The site, which opens from the disk: build/site/index.html. A link that leads nowhere ends it, and so
+# does a block of Python that does not run, or a command that is not there.
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	$(BIN)/python -m pytest tests/docs
 
 # Minutes, so it is no part of `lint`; headers are looked at where they are included.
 tidy: $(READY)
