@@ -26,6 +26,8 @@ OUT = RESULTS.parents[1] / "docs" / "page.gif"
 PIXELS = "14,17:9,7:20,17:22,3:6,15:27,22"  # edges of the first sample, where few patches decide
 SIZE = (1060, 1400)  # of the window; the page has its three columns at this width
 COLORS = 256
+# what the lower edge of the picture would cut in the middle of a line
+CUT = "#map-meaning, #map-legend { visibility: hidden; }"
 # milliseconds that a frame stays: while noise falls, at its ends, and for each chosen pixel
 STEP, END, CHOSEN = 350, 1600, 1500
 
@@ -78,6 +80,7 @@ def shots(
         page.goto(file.resolve().as_uri())
         page.wait_for_selector("#page:not([hidden])")
         page.locator("#samples button").nth(sample).click()
+        page.add_style_tag(content=CUT)
         choose(page, *pixels[0])
         last = int(page.locator("#step").get_attribute("max") or 0)
         for step in range(last + 1):

@@ -15,6 +15,7 @@ from latex2mathml.converter import convert
 
 PLACE = re.compile(r"<!-- commands of (patchindex|sampler) -->")
 FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
+FIGURE = re.compile(r'(<img [^>]*src="([^"]+\.(?:png|gif))"[^>]*>)')
 
 
 def on_page_markdown(markdown: str, **_: object) -> str:
@@ -23,8 +24,8 @@ def on_page_markdown(markdown: str, **_: object) -> str:
 
 
 def on_page_content(html_text: str, **_: object) -> str:
-    """The page with MathML in place of LaTeX; what cannot be converted ends the build."""
-    return FORMULA.sub(as_mathml, html_text)
+    """The page with MathML in place of LaTeX, and figures that open in full size."""
+    return FIGURE.sub(r'<a href="\2">\1</a>', FORMULA.sub(as_mathml, html_text))
 
 
 def as_mathml(found: re.Match[str]) -> str:

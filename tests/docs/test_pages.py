@@ -1,15 +1,26 @@
 """What README and documents show is true: Python runs, commands exist with their options."""
 
+import re
 import sys
 from importlib import import_module
 from pathlib import Path
 
 import click
 import pytest
-from docs_pages import PAGES, Block, blocks, invocation, mentioned_commands, name_of, typed_commands
+from docs_pages import (
+    PAGES,
+    ROOT,
+    Block,
+    blocks,
+    invocation,
+    mentioned_commands,
+    name_of,
+    typed_commands,
+)
 
 PYTHON = {page: [b for b in blocks(page) if b.language == "python"] for page in PAGES}
 WITH_PYTHON = [page for page in PAGES if PYTHON[page]]
+FEWEST_LINKS, LONGEST_README = 15, 100
 FEWEST_COMMANDS, MOST_NOT_RUN = 40, 3  # so that a pattern which finds nothing is found out
 
 
@@ -103,3 +114,28 @@ def check_value(param: click.Parameter, value: object, context: click.Context) -
     """Refuse a value of another type; DIR and N are the reader's own, and no file is looked for."""
     if isinstance(value, str) and not value.isupper() and not isinstance(param.type, click.Path):
         param.type.convert(value, param, context)
+
+
+def test_links_of_the_readme_lead_somewhere() -> None:
+    """Those of `docs/` are checked by MkDocs, which does not see the README."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    links = [link for link in re.findall(r"\]\(([^)\s]+)\)", readme) if "://" not in link]
+    assert len(links) > FEWEST_LINKS
+    for link in links:
+        file, _, anchor = link.partition("#")
+        assert (ROOT / file).is_file(), link
+        if anchor:
+            text = (ROOT / file).read_text(encoding="utf-8")
+            assert anchor in map(slug, re.findall(r"^#+ (.*)", text, re.MULTILINE)), link
+
+
+def slug(heading: str) -> str:
+    """The anchor that GitHub, and MkDocs, give to a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-")
+
+
+def test_the_readme_stays_short_and_names_the_two_commands_first() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert readme.count("\n") <= LONGEST_README
+    first = re.findall(r"^(?:    |\$ )?((?:make|sampler|patchindex) \S+)", readme, re.MULTILINE)
+    assert first[:2] == ["make demo", "make test"]
