@@ -88,6 +88,10 @@ RUN = Command(
                 "--trace", is_flag=True,
                 help="Record the sources of every pixel at every step: trace.zarr.",
             ),
+            Option(
+                "--png", is_flag=True,
+                help="Also write each sample at its own size: samples/000.png, ...",
+            ),
             out_option("runs/DATASET-MACHINE-SEED"),
             overwrite_option("a run"),
             CONFIG,

@@ -47,6 +47,7 @@ def run(
 ) -> RunResult:
     """Write samples.npy, samples.png and run.json into a folder, and on request trace.zarr."""
     which = {name: settings.pop(name) for name in IMAGE_SETTINGS}
+    singly = settings.pop("png")
     config = SamplerConfig(**settings | {"sigmas": sigmas_given(settings["sigmas"])})
     if threads is not None:
         set_threads(threads)
@@ -71,7 +72,7 @@ def run(
         result = finished.result
         write_run(
             result, finished.samples, folder, finished.trace_path, plan.machine.images,
-            options=resolved_options(plan, result),
+            options=resolved_options(plan, result), singly=singly,
         )  # fmt: skip
     if config.tolerance is not None:
         click.echo(format_methods(result.steps, config.tolerance))

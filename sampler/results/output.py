@@ -10,18 +10,18 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from math import ceil, sqrt
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, UInt8
 from numpy import ndarray
-from PIL import Image
 from torch import Tensor
 
 from patchindex import ImageSet
 from patchindex.images import to_uint8
 from patchindex.paths import locked_folder, sync
+from patchindex.png import captioned, image_grid, save_png
 from sampler.choices import CONFIG_FILE
 from sampler.errors import OutputError
 from sampler.results.audit_result import AUDIT_FILE, AuditResult
@@ -40,9 +40,6 @@ from sampler.results.study_results import (
 )
 from sampler.results.trace import TRACE
 
-_GAP = 2
-_BACKGROUND = 255
-_SMALLEST_SIDE = 96
 _HOLDING = {
     RUN_FILE: "a run",
     VERIFY_FILE: "a verification",
@@ -52,40 +49,14 @@ _HOLDING = {
     DENOISE_FILE: "a denoising study",
     PICTURE_FILE: "attributed pictures",
 }
+SINGLE = "samples"  # the folder of single pictures
 # what other commands make of a run, and what would be wrong beside the next one
 _OF_ANOTHER_RUN = (
-    "explain.html", "leave_out*", "steps.png", "steps.svg", "attribution.*", "pictures.npy"
+    "explain.html", "leave_out*", "steps.png", "steps.svg", "attribution.*", "pictures.npy", SINGLE
 )  # fmt: skip
 _LOCK, REPLACING, _PLAN = ".lock", ".replacing", ".plan.json"
 # left by a process that was killed
 _SCRATCH = (".writing-*", ".tracing-*")
-
-
-def image_grid(
-    images: Float[Tensor, "b c h w"], columns: int | None = None
-) -> UInt8[ndarray, "H W c"]:
-    """Images in [-1, 1] side by side, near to a square unless `columns` says otherwise."""
-    pixels = to_uint8(images).transpose(0, 2, 3, 1)
-    zoom = max(1, ceil(_SMALLEST_SIDE / max(pixels.shape[1:3])))
-    pixels = pixels.repeat(zoom, axis=1).repeat(zoom, axis=2)
-    num, height, width, channels = pixels.shape
-    columns = columns or ceil(sqrt(num))
-    gap = _GAP * zoom
-    rows = ceil(num / columns)
-    shape = (rows * (height + gap) + gap, columns * (width + gap) + gap, channels)
-    canvas = np.full(shape, _BACKGROUND, dtype=np.uint8)
-    for i, image in enumerate(pixels):
-        top, left = (
-            place * (side + gap) + gap
-            for place, side in zip(divmod(i, columns), (height, width), strict=True)
-        )
-        canvas[top : top + height, left : left + width] = image
-    return canvas
-
-
-def save_png(picture: UInt8[ndarray, "H W c"], path: Path) -> None:
-    """Write a picture with 1 or 3 channels as a PNG."""
-    Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture).save(path, "PNG")
 
 
 @contextmanager
@@ -138,6 +109,7 @@ def write_run(
     images: ImageSet | None = None,
     *,
     options: str | None = None,
+    singly: bool = False,
 ) -> None:
     """Write samples.npy, samples.png, the trace if there is one and, last, run.json.
 
@@ -148,15 +120,19 @@ def write_run(
         trace: moves into the folder from here.
         images: that the run was made from.
         options: config.yaml, the options of the command that made it.
+        singly: also write each sample as it is: samples/000.png and so on.
 
     Raises:
         OutputError: the disk is full or the folder went away.
     """
+    pictures = to_uint8(samples)
     files: dict[str, Callable[[Path], object]] = {
         "samples.npy": lambda path: np.save(path, samples.cpu().numpy()),
-        "samples.png": lambda path: save_png(image_grid(samples), path),
+        "samples.png": lambda path: save_png(captioned(image_grid(pictures), result.caption), path),
         **_config_file(options),
     }
+    if singly:
+        files[SINGLE] = partial(_write_singly, pictures)
     if trace is not None and images is not None:
         # matplotlib takes most of a second to import, which no other run should wait for
         from sampler.results.attribution_figures import attribution_figure  # noqa: PLC0415
@@ -168,6 +144,14 @@ def write_run(
     if trace is not None:  # after all that a full disk may refuse: it is there only once
         files[TRACE] = trace.rename
     write_whole(files, folder, last=RUN_FILE, gone=(*_OF_ANOTHER_RUN, CONFIG_FILE, TRACE, RUNNING))
+
+
+def _write_singly(pictures: UInt8[ndarray, "b c h w"], folder: Path) -> None:
+    """A folder with each picture in a file of its own, pixel by pixel, named by its number."""
+    folder.mkdir()
+    digits = max(3, len(str(len(pictures) - 1)))
+    for number, picture in enumerate(pictures):
+        save_png(picture.transpose(1, 2, 0), folder / f"{number:0{digits}}.png")
 
 
 def write_verification(result: VerifyResult, folder: Path) -> None:

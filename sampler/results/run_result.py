@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from patchindex import Boundary
+from patchindex.file_names import one_line
 from patchindex.geometry import nearest_scale
 from sampler.choices import (
     DEFAULT_MACHINE,
@@ -264,6 +265,16 @@ class RunResult:
             )
         samples = "sample" if config.num == 1 else "samples"
         return f"{self.source.title}: {how}, {config.num:,} {samples}"
+
+    @property
+    def caption(self) -> tuple[str, ...]:
+        """The title, and how the samples were made, in lines of printable characters."""
+        config = self.config
+        noise = f"seed {config.seed}"
+        if config.noise is not None:
+            noise = f"noise of {one_line(Path(config.noise).name)}"
+        label = "" if config.label is None else f", class {config.label}"
+        return self.title, f"{config.steps} steps, {config.process}, {noise}{label}"
 
 
 def read_run(path: Path) -> RunResult:
