@@ -26,7 +26,8 @@ from sampler.choices import (
 from sampler.schedule import SCHEDULES
 
 PATH = click.Path(path_type=Path)
-DATASETS = "NAME|folder:PATH|npz:PATH"
+DATASETS = "NAME|KIND:PATH"
+KINDS = "KIND is folder, npz, parquet or webdataset; hf:NAME is of Hugging Face."
 
 
 class IndexPath(click.Path):
@@ -40,7 +41,7 @@ class IndexPath(click.Path):
 def dataset_names() -> list[str]:
     """What `--dataset` may begin with."""
     named = sorted(path.stem for path in data_file("datasets").glob("*.yaml"))
-    return [*named, "folder:", "npz:"]
+    return [*named, "folder:", "npz:", "parquet:", "webdataset:", "hf:"]
 
 
 def scale_names() -> list[str]:
@@ -63,7 +64,11 @@ def listed(numbers: tuple[float, ...]) -> str:
 def dataset_option(words: str, *, required: bool = False) -> Option:
     """--dataset, and what becomes of its images."""
     return Option(
-        "--dataset", metavar=DATASETS, choices=dataset_names, required=required, help=words
+        "--dataset",
+        metavar=DATASETS,
+        choices=dataset_names,
+        required=required,
+        help=f"{words} {KINDS}",
     )
 
 

@@ -34,6 +34,12 @@ def watched(tell: ShareCallback) -> Iterator[None]:
         _tell.reset(before)
 
 
+def tell_share(share: float) -> None:
+    """Say how much of the work in hand is done, to whoever watches."""
+    if tell := _tell.get():
+        tell(share)
+
+
 @contextmanager
 def portion(number: int, total: int) -> Iterator[None]:
     """Within is done the work of this number, from 0, of so many in a row, all about as long."""

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,11 +15,21 @@ from torch import Tensor
 
 from patchindex.choices import Crop
 from patchindex.crew import LOCAL, Crew
-from patchindex.datasets import load_images
+from patchindex.datasets import (
+    ValueRange,
+    checked_limit,
+    is_hugging_face,
+    load_given,
+    load_hugging_face,
+    load_images,
+    load_map,
+    parse_crop,
+    parse_resolution,
+)
 from patchindex.device import Device, default_device
 from patchindex.errors import DatasetError
 from patchindex.file_names import image_title, one_line, printable
-from patchindex.image_arrays import Layout, channels_first, checked_labels
+from patchindex.image_arrays import Layout, LoadedImages, channels_first, checked_labels
 
 HASH_BLOCK_IMAGES = 4096
 HALF_RANGE = 127.5  # gray levels per unit
@@ -96,6 +107,93 @@ class ImageSet:
         )
 
     @classmethod
+    def from_images(
+        cls,
+        images: Any,
+        labels: Any = None,
+        *,
+        class_names: Sequence[str] = (),
+        names: Sequence[str] | None = None,
+        name: str = "images",
+        layout: Layout | None = None,
+        value_range: ValueRange | None = None,
+        resolution: int | str | None = None,
+        crop: str | None = None,
+    ) -> "ImageSet":
+        """Images that a program has: a tensor or an array of several, or a list of any of these.
+
+        Lists may hold images of Pillow, of which each becomes grey or RGB as a file of a folder
+        does, NumPy arrays and torch tensors, of any sizes if there is a resolution.
+
+        Args:
+            images: [n, c, h, w] or [n, h, w], or a list of images, [c, h, w] or [h, w]; arrays of
+                a list may be [h, w, c].
+            labels: number of each image's class; of a list also its name.
+            class_names, names, layout: as for `from_array`.
+            value_range: what black and white are in floating point values, such as (0, 1) or
+                (-1, 1); uint8 needs none.
+            resolution, crop: as for `load`.
+
+        Raises:
+            DatasetError: what are no images, values beyond the range or without one, or images of
+                several sizes and no resolution.
+
+        Example:
+            >>> ImageSet.from_images(tensor, value_range=(-1, 1))
+            >>> ImageSet.from_images([Image.open(path) for path in paths], resolution=64)
+        """
+        size = parse_resolution(resolution, default=None)
+        cut = parse_crop(crop, size)
+        found = load_given(
+            images, labels, size=size, crop=cut, value_range=value_range, layout=layout
+        )
+        found = replace(found, name=name, crop=cut, names=None if names is None else tuple(names))
+        return cls._of(found, tuple(class_names) or found.class_names)
+
+    @classmethod
+    def from_dataset(
+        cls,
+        dataset: Any,
+        *,
+        image: str | int | None = None,
+        label: str | int | None = None,
+        limit: int | None = None,
+        resolution: int | str | None = None,
+        crop: str | None = None,
+        value_range: ValueRange | None = None,
+        name: str | None = None,
+    ) -> "ImageSet":
+        """The images of a Hugging Face `Dataset`, or of a map dataset such as torchvision's.
+
+        Of the first, columns of images and labels are found by their features, and transforms are
+        left aside; items of the second are an image, or an image and its label, as its transform
+        makes them. Names of classes and files come along where there are any.
+
+        Args:
+            image, label: columns of the first; positions or keys in an item of the second.
+            limit, resolution, crop: as for `load`.
+            value_range: as for `from_images`.
+            name: where the images come from, for people. None for the name of the dataset's class.
+
+        Raises:
+            DatasetError: it holds no images; see `from_images`.
+
+        Example:
+            >>> ImageSet.from_dataset(datasets.load_dataset("cifar10", split="train"))
+            >>> ImageSet.from_dataset(torchvision.datasets.CIFAR10(root), resolution=16)
+        """
+        size = parse_resolution(resolution, default=None)
+        settings: dict[str, Any] = {
+            "name": name or type(dataset).__name__, "size": size, "crop": parse_crop(crop, size),
+            "limit": checked_limit(limit), "image": image, "label": label,
+        }  # fmt: skip
+        if is_hugging_face(dataset):
+            found = load_hugging_face(dataset, **settings)
+        else:
+            found = load_map(dataset, **settings, value_range=value_range)
+        return cls._of(found, found.class_names)
+
+    @classmethod
     def load(
         cls,
         source: str,
@@ -104,9 +202,12 @@ class ImageSet:
         crop: str | None = None,
         limit: int | None = None,
     ) -> "ImageSet":
-        """Load a dataset by name, `folder:PATH` or `npz:PATH`; see `patchindex.datasets`.
+        """Load a dataset by name, or a source of images that a text tells.
 
         Args:
+            source: a name of `patchindex datasets`; `folder:PATH`, `npz:PATH`, `parquet:PATH` or
+                `webdataset:PATH`, of which the last two take a file, a folder, a pattern, or braces
+                as in `train-{000..146}.tar`; `hf:NAME` or `hf:NAME:SPLIT`, of Hugging Face.
             resolution: side in pixels that images are resized to, "HEIGHTxWIDTH" as "48x32", or
                 "native" to keep their size. None takes the dataset's own default (32 for the
                 named ones).
@@ -116,9 +217,13 @@ class ImageSet:
             limit: keep the first so many images.
         """
         found = load_images(source, resolution=resolution, crop=crop, limit=limit)
-        names = tuple(printable(name) for name in found.class_names)
+        return cls._of(found, tuple(printable(name) for name in found.class_names))
+
+    @classmethod
+    def _of(cls, found: LoadedImages, class_names: tuple[str, ...]) -> "ImageSet":
+        """What a reader found."""
         images = cls.from_array(
-            found.pixels, found.labels, class_names=names, names=found.names, name=found.name,
+            found.pixels, found.labels, class_names=class_names, names=found.names, name=found.name,
             layout="nchw",
         )  # fmt: skip
         return replace(images, crop=found.crop)

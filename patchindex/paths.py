@@ -57,8 +57,8 @@ def index_path(
     """Where an index goes by default: `DATASET-RESOLUTION-BOUNDARY[-crop][-firstN].zarr`.
 
     Args:
-        source: what the images were loaded from; `folder:PATH` and `npz:PATH` give the last part
-            of their path, without suffix.
+        source: what the images were loaded from; `KIND:PATH` gives the last part of its path,
+            without the suffix of a file.
         height: of the images, in pixels; the resolution is HEIGHTxWIDTH unless they are square.
         width: of the images, in pixels.
         boundary: how windows meet the image border.
@@ -67,7 +67,8 @@ def index_path(
     """
     kind, _, place = source.partition(":")
     dataset = Path(place).expanduser().resolve() if place else Path(kind)
-    stem = dataset.stem if kind == "npz" else dataset.name
+    is_file = kind not in ("folder", "hf") and not dataset.is_dir()
+    stem = dataset.stem if is_file else dataset.name
     safe = "".join(char if char.isalnum() or char in "._" else "_" for char in stem) or kind
     resolution = f"{height}" if height == width else f"{height}x{width}"
     crop = "-crop" if cropped else ""

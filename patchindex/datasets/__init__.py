@@ -1,19 +1,29 @@
-"""Images from files: those named by a card in data/datasets/, folders, and archives."""
+"""Images from files, archives and hubs, those named by a card, and those that a program has."""
 
 from patchindex.datasets.cards import DatasetCard, card_names, load_card
-from patchindex.datasets.files import decode_image
-from patchindex.datasets.load import download_files, find_files, load_images
+from patchindex.datasets.decode import decode_image
+from patchindex.datasets.hugging_face import is_hugging_face, load_hugging_face
+from patchindex.datasets.in_memory import ValueRange, load_given, load_map
+from patchindex.datasets.load import checked_limit, download_files, find_files, load_images
 from patchindex.datasets.named import read_idx_images
-from patchindex.datasets.resize import resize_images
+from patchindex.datasets.resize import parse_crop, parse_resolution, resize_images
 
 __all__ = [
     "DatasetCard",
+    "ValueRange",
     "card_names",
+    "checked_limit",
     "decode_image",
     "download_files",
     "find_files",
+    "is_hugging_face",
     "load_card",
+    "load_given",
+    "load_hugging_face",
     "load_images",
+    "load_map",
+    "parse_crop",
+    "parse_resolution",
     "read_idx_images",
     "resize_images",
 ]

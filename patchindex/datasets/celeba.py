@@ -8,7 +8,7 @@ from jaxtyping import UInt8
 from numpy import ndarray
 
 from patchindex.choices import Crop
-from patchindex.datasets.files import decode_image, read_header
+from patchindex.datasets.decode import decode_image, read_header
 from patchindex.datasets.resize import Size, stack_resized
 from patchindex.errors import DatasetError
 

@@ -1,25 +1,23 @@
-"""The images of a folder of files: listing, decoding, one class per sub-folder."""
+"""The images of a folder of files: listing, one class per sub-folder."""
 
-import io
 import logging
 import os
-import struct
-import warnings
-import zlib
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from einops import rearrange
-from jaxtyping import UInt8
-from numpy import ndarray
-from PIL import Image, ImageOps
 
 from patchindex.choices import Crop
+from patchindex.datasets.decode import (
+    IMAGE_SUFFIXES,
+    ImageHeader,
+    decode_image,
+    mixed_sizes,
+    read_header,
+)
 from patchindex.datasets.resize import Size, report_shapes, stack_resized
 from patchindex.errors import DatasetError
 from patchindex.image_arrays import LoadedImages
@@ -27,20 +25,6 @@ from patchindex.image_arrays import LoadedImages
 logger = logging.getLogger(__name__)
 
 HIDDEN = (".", "__MACOSX")  # macOS puts a `._photo.jpg` that is no image beside each photo.jpg
-# as torchvision's ImageFolder has them
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
-GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N")
-# what Pillow raises on damaged files, by format and place of the damage
-DAMAGE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    MemoryError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
 
 
 def image_files(root: Path) -> list[Path]:
@@ -122,107 +106,6 @@ def _is_image(entry: "os.DirEntry[str]") -> bool:
 def _sort_key(path: Path) -> tuple[bytes, ...]:
     """The bytes of the names on a path: neither language nor file system decides on the order."""
     return tuple(os.fsencode(part) for part in path.parts)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageHeader:
-    """What an image file says of itself before its pixels are decoded.
-
-    Attributes:
-        is_animated: it holds several pictures, as animations and stacks of pages do.
-    """
-
-    path: Path
-    channels: int
-    height: int
-    width: int
-    is_animated: bool = False
-
-
-def read_header(path: Path) -> ImageHeader:
-    """Channels (1 for grey, 3 for everything else) and size, seen upright.
-
-    Raises:
-        DatasetError: the file is not an image that we can read.
-    """
-    with _opened(path) as image:
-        channels = 1 if image.mode in GREY_MODES else 3
-        width, height = image.size
-        if _is_lying(image):
-            width, height = height, width
-        is_animated = getattr(image, "is_animated", False)  # some formats never are
-        return ImageHeader(
-            path=path, channels=channels, height=height, width=width, is_animated=is_animated
-        )
-
-
-def decode_image(
-    source: Path | io.BytesIO, *, channels: int, name: str | None = None
-) -> UInt8[ndarray, "{channels} h w"]:
-    """Pixels of an image file, upright, as grey (1) or RGB (3) values.
-
-    16-bit grey is scaled to 8 bits, transparency is laid over white, palettes are looked up. Of an
-    animation the first picture is taken.
-
-    Args:
-        source: the file, or its bytes.
-        channels: 1 or 3.
-        name: what errors call it, if not by its path.
-
-    Raises:
-        DatasetError: there is no such file, it is not an image, or it is damaged.
-    """
-    with _opened(source, name) as image:
-        upright = ImageOps.exif_transpose(image) if "exif" in image.info else image
-        opaque = _over_white(_eight_bit(upright))
-        values = np.array(opaque.convert("L" if channels == 1 else "RGB"))
-    return rearrange(values.reshape(*values.shape[:2], channels), "h w c -> c h w")
-
-
-@contextmanager
-def _opened(source: Path | io.BytesIO, name: str | None = None) -> Iterator[Image.Image]:
-    """The image file, closed afterwards; whatever is wrong with it is a DatasetError."""
-    try:
-        # Pillow warns of metadata that it skips and of sizes below those that it refuses, neither
-        # of which harms the pixels, and before it raises
-        with warnings.catch_warnings(action="ignore"), Image.open(source) as image:
-            if 0 in image.size:
-                raise ValueError("it has no pixels")
-            yield image
-    except DAMAGE as error:
-        reason = str(error) or type(error).__name__
-        raise DatasetError(
-            f"cannot read the image {name or source}: {reason}. Mend the file or take it away."
-        ) from error
-
-
-def _is_lying(image: Image.Image) -> bool:
-    """Whether the camera's orientation tag says that rows are to become columns."""
-    if image.format == "TIFF":  # which Pillow turns by itself; older versions tell another size
-        tags = image.getexif()
-        return tags.get(274) in (5, 6, 7, 8) and image.size == (tags.get(256), tags.get(257))
-    # getexif alone would decode a whole PNG file to look for one
-    return "exif" in image.info and image.getexif().get(274) in (5, 6, 7, 8)
-
-
-def _eight_bit(image: Image.Image) -> Image.Image:
-    """The image with 8 bits per value; Pillow's own conversion of 16-bit grey clips at 255."""
-    if image.mode == "F":
-        raise ValueError("its pixels are floating point numbers, not 8 or 16 bit integers")
-    if not image.mode.startswith("I"):
-        return image
-    values = np.asarray(image).astype(np.int64)
-    if values.min() < 0 or values.max() > 65535:
-        raise ValueError("its pixels are 32 bit integers outside 0..65535")
-    return Image.fromarray(((values + 128) // 257).astype(np.uint8))
-
-
-def _over_white(image: Image.Image) -> Image.Image:
-    """The image as a viewer with a white background shows it."""
-    if not image.has_transparency_data:
-        return image
-    layer = image.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -348,9 +231,8 @@ def _common_shape(headers: Sequence[ImageHeader], size: Size | None) -> tuple[in
     first = headers[0]
     for other in headers:
         if (other.height, other.width) != (first.height, first.width):
-            raise DatasetError(
-                f"the images have different sizes: {first.path} is {first.height}x{first.width}, "
-                f"{other.path} is {other.height}x{other.width} (height x width). "
-                "Pass --resolution to resize all of them to one."
+            raise mixed_sizes(
+                (str(first.path), (first.height, first.width)),
+                (str(other.path), (other.height, other.width)),
             )
     return channels, first.height, first.width

@@ -1,4 +1,4 @@
-"""Load images from their source: a dataset's name, `folder:PATH`, or `npz:PATH`."""
+"""Load images from their source: a dataset's name, or a path or name after a kind and a colon."""
 
 import difflib
 import logging
@@ -13,12 +13,14 @@ from patchindex.choices import Crop
 from patchindex.datasets.cards import DatasetCard, card_names, load_card
 from patchindex.datasets.celeba import read_celeba
 from patchindex.datasets.files import load_image_folder
+from patchindex.datasets.hugging_face import load_hub
 from patchindex.datasets.named import (
     read_cifar_batches,
     read_cifar_zip,
     read_idx_images,
 )
 from patchindex.datasets.npz import read_npz
+from patchindex.datasets.parquet import PARQUET_SUFFIXES, load_parquet
 from patchindex.datasets.resize import (
     Size,
     parse_crop,
@@ -26,11 +28,20 @@ from patchindex.datasets.resize import (
     report_shapes,
     resize_images,
 )
+from patchindex.datasets.shards import shard_files
+from patchindex.datasets.webdataset import TAR_SUFFIXES, load_webdataset
 from patchindex.errors import DatasetError
 from patchindex.image_arrays import LoadedImages
 from patchindex.paths import data_file, data_folders, datasets_dir
 
 logger = logging.getLogger(__name__)
+
+# sources of several files, with their reader and the endings of their files
+SHARDED = {
+    "parquet": (load_parquet, PARQUET_SUFFIXES),
+    "webdataset": (load_webdataset, TAR_SUFFIXES),
+}
+SOURCES = ("folder", "npz", *SHARDED, "hf")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,10 +177,11 @@ def load_images(
     crop: str | None = None,
     limit: int | None = None,
 ) -> LoadedImages:
-    """The images of a named dataset's training split, of `folder:PATH`, or of `npz:PATH`.
+    """The images of a named dataset's training split, or of a source such as `folder:PATH`.
 
     Args:
-        source: a name on a card, or a path after `folder:` or `npz:`.
+        source: a name on a card; `folder:PATH`, `npz:PATH`, `parquet:PATH` or `webdataset:PATH`;
+            or `hf:NAME` or `hf:NAME:SPLIT`, of Hugging Face.
         resolution: 32 or "32" (a square), "48x32" (height x width), or "native" to keep the size.
             None takes the card's own for named datasets, and keeps the size of others.
         crop: "center" cuts images to the aspect ratio of the resolution before they are resized;
@@ -180,10 +192,9 @@ def load_images(
     Raises:
         DatasetError: the images cannot be had, or are not what they should be.
     """
-    if limit is not None and limit < 1:
-        raise DatasetError(f"limit is {limit}. Give at least 1 image, or no limit for all.")
+    checked_limit(limit)
     kind, _, place = source.partition(":")
-    if kind in {"folder", "npz"}:
+    if kind in SOURCES:
         size = parse_resolution(resolution, default=None)
         cut = parse_crop(crop, size)
         images = _load_path(kind, place, size, cut, limit=limit)
@@ -200,10 +211,27 @@ def load_images(
     return replace(images, crop=cut)
 
 
+def checked_limit(limit: int | None) -> int | None:
+    """The number of images to keep; None for all.
+
+    Raises:
+        DatasetError: it is below 1.
+    """
+    if limit is not None and limit < 1:
+        raise DatasetError(f"limit is {limit}. Give at least 1 image, or no limit for all.")
+    return limit
+
+
 def _load_path(
     kind: str, place: str, size: Size | None, crop: Crop, *, limit: int | None
 ) -> LoadedImages:
-    """The images of `folder:PATH` or `npz:PATH`."""
+    """The images of `KIND:PLACE`."""
+    if kind == "hf":
+        return load_hub(place, size=size, crop=crop, limit=limit)
+    if kind in SHARDED:
+        load, suffixes = SHARDED[kind]
+        files = shard_files(place, kind, suffixes)
+        return load(files, name=f"{kind}:{place}", size=size, crop=crop, limit=limit)
     if not place:
         raise DatasetError(f"{kind}: lacks a path. Give it after the colon, as in {kind}:PATH.")
     path = _expanded(place)
@@ -283,7 +311,8 @@ def _known_card(name: str) -> DatasetCard:
         return load_card(name)
     raise DatasetError(
         f"unknown dataset {name!r}.{_guess(name)} "
-        f"Give one of {', '.join(names)}, or folder:PATH for image files, or npz:PATH for an array."
+        f"Give one of {', '.join(names)}, or folder:PATH for image files, npz:PATH for an array, "
+        "parquet:PATH, webdataset:PATH, or hf:NAME."
     )
 
 
@@ -291,8 +320,9 @@ def _guess(name: str) -> str:
     """A question that names what was probably meant, or nothing."""
     if name and _is_folder(name):
         return f" Did you mean folder:{name}?"
-    if name.endswith(".npz"):
-        return f" Did you mean npz:{name}?"
+    endings = {".npz": "npz", ".parquet": "parquet", ".tar": "webdataset", ".tgz": "webdataset"}
+    if kind := next((endings[end] for end in endings if name.endswith(end)), None):
+        return f" Did you mean {kind}:{name}?"
     close = difflib.get_close_matches(name.lower().replace("-", "_"), card_names(), n=1)
     return f" Did you mean {close[0]}?" if close else ""
 

@@ -22,7 +22,7 @@ from jaxtyping import Int, UInt8
 from numpy import ndarray
 
 from patchindex.choices import Crop
-from patchindex.datasets.files import decode_image
+from patchindex.datasets.decode import decode_image
 from patchindex.datasets.resize import Size, stack_resized
 from patchindex.errors import DatasetError
 

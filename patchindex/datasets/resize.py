@@ -3,8 +3,9 @@
 import logging
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TypeVar, cast, get_args
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
+from typing import Protocol, TypeVar, cast, get_args, runtime_checkable
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from jaxtyping import UInt8
 from numpy import ndarray
 
 from patchindex.choices import Crop
+from patchindex.crew import tell_share
 from patchindex.errors import DatasetError
 
 logger = logging.getLogger(__name__)
@@ -23,6 +25,20 @@ Size = tuple[int, int]
 """Height and width in pixels."""
 
 Item = TypeVar("Item")
+EachItem_co = TypeVar("EachItem_co", covariant=True)
+
+
+@runtime_checkable
+class Counted(Protocol[EachItem_co]):
+    """What has a length and can be iterated over, such as a list."""
+
+    def __len__(self) -> int:
+        """How many items there are."""
+        ...
+
+    def __iter__(self) -> Iterator[EachItem_co]:
+        """The items in their order."""
+        ...
 
 
 def parse_resolution(resolution: int | str | None, *, default: Size | None) -> Size | None:
@@ -138,7 +154,7 @@ def resize_images(
 
 
 def stack_resized(
-    items: Sequence[Item],
+    items: Counted[Item],
     decode: Callable[[Item], UInt8[ndarray, "c h w"]],
     *,
     shape: tuple[int, int, int],
@@ -147,18 +163,19 @@ def stack_resized(
     """All images, decoded and resized in small blocks: memory for the result and one block.
 
     Args:
-        items: what `decode` takes, such as paths.
+        items: what `decode` takes, such as paths. If there are fewer than their length says, fewer
+            images come back.
         decode: gives an image with as many channels as `shape` has.
         shape: channels, height and width of the images that come back.
     """
     _, height, width = shape
     pixels = allocate((len(items), *shape))
     start = 0
-    for block in _blocks_of_one_size(decode(item) for item in items):
+    for block in _blocks_of_one_size(decode(item) for item in islice(items, len(items))):
         pixels[start : start + len(block)] = resize_images(block, (height, width), crop)
         start += len(block)
-        logger.debug("decoded %d of %d images", start, len(items))
-    return pixels
+        tell_share(start / len(items))
+    return pixels if start == len(items) else pixels[:start].copy()
 
 
 def _blocks_of_one_size(

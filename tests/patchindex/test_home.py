@@ -52,6 +52,9 @@ def test_data_folders_are_separated_as_in_path(monkeypatch):
         ("folder:/data/my cats", 64, 64, "my_cats-64-zeros.zarr"),
         ("folder:/data/v1.2/", 64, 64, "v1.2-64-zeros.zarr"),
         ("npz:images/faces.npz", 64, 64, "faces-64-zeros.zarr"),
+        ("parquet:birds/train.parquet", 64, 64, "train-64-zeros.zarr"),
+        ("webdataset:b/x-{000..146}.tar", 64, 64, "x__000..146_-64-zeros.zarr"),
+        ("hf:user/birds:train[:10%]", 64, 64, "birds_train__10__-64-zeros.zarr"),
     ],
 )
 def test_an_index_is_named_after_dataset_resolution_and_boundary(source, height, width, name):

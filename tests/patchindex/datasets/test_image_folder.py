@@ -4,7 +4,8 @@ from image_files import write_png
 from PIL import Image
 
 from patchindex import ImageSet
-from patchindex.datasets.files import decode_image, load_image_folder, read_header
+from patchindex.datasets.decode import decode_image, read_header
+from patchindex.datasets.files import load_image_folder
 from patchindex.errors import DatasetError
 
 GREY = np.arange(0, 240, 2, dtype=np.uint8).reshape(10, 12)

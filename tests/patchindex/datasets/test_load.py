@@ -159,10 +159,13 @@ def test_a_home_that_cannot_be_made_is_an_error(monkeypatch, tmp_path):
         ("imagenet", ""),
         ("", ""),
         ("images.npz", r" Did you mean npz:images\.npz\?"),
+        ("a/train.parquet", r" Did you mean parquet:a/train\.parquet\?"),
+        ("a-000.tar", r" Did you mean webdataset:a-000\.tar\?"),
     ],
 )
 def test_an_unknown_dataset_is_refused_with_what_there_is(name, guess):
-    forms = "celeba, cifar10, fashion_mnist, mnist, sample, or folder:PATH for .* or npz:PATH"
+    names = "celeba, cifar10, fashion_mnist, mnist, sample"
+    forms = f"{names}, or folder:PATH for .*, npz:PATH .*, or hf:NAME"
     with pytest.raises(
         DatasetError, match=f"^unknown dataset '{name}'.{guess} Give one of {forms}"
     ):
