@@ -111,8 +111,11 @@ def shot(page: Page) -> Image.Image:
     if top is None or bottom is None:
         raise click.ClickException("the page has no slider. Is it of this version?")
     height = bottom["y"] + bottom["height"] - top["y"] + 24
-    clip = {"x": 8.0, "y": top["y"] - 12, "width": SIZE[0] - 16.0, "height": height}
-    return Image.open(BytesIO(page.screenshot(clip=clip, full_page=True))).convert("RGB")
+    shown = page.screenshot(
+        clip={"x": 8.0, "y": top["y"] - 12, "width": SIZE[0] - 16.0, "height": height},
+        full_page=True,
+    )
+    return Image.open(BytesIO(shown)).convert("RGB")
 
 
 def at_width(picture: Image.Image, width: int) -> Image.Image:

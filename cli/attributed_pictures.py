@@ -8,7 +8,8 @@ from tempfile import TemporaryDirectory
 import click
 import numpy as np
 
-from cli.console import SteppedProgress, progress_bars
+from cli.console import SteppedProgress, progress_bars, watched_bar
+from cli.training_set import load_images
 from patchindex import ImageSet, PatchIndex
 from patchindex.images import to_unit
 from sampler.attribution.attributed import PictureAttributions
@@ -110,7 +111,7 @@ def ask(
     others = None
     if search.others is not None:
         size = f"{images.height}x{images.width}"
-        others = ImageSet.load(search.others, resolution=size, crop=images.crop)
+        others = load_images(search.others, resolution=size, crop=images.crop)
         check_picture(to_unit(others.tensor[0]), images)
     # first of all, as it may refuse
     settings = copy_settings(training_set, search) if isinstance(training_set, PatchIndex) else None
@@ -193,7 +194,8 @@ def page_of(asked: AskedPictures, result: PictureResult, folder: Path) -> Explan
     write_trace(asked.found, folder / TRACE)
     np.save(folder / PICTURES, asked.found.pictures.numpy())
     write_json(result, folder / PICTURE_FILE)
-    return build_page(PictureFolder.open(folder), asked.index.images)
+    with watched_bar("writing the page"):
+        return build_page(PictureFolder.open(folder), asked.index.images)
 
 
 def format_pictures(result: PictureResult) -> Iterator[str]:

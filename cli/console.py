@@ -10,14 +10,13 @@ from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Protocol, TextIO
+from typing import Any, Protocol, TextIO
 
 import click
 
+from patchindex.crew import LOCAL, Crew, watched
 from patchindex.errors import UserError
-
-if TYPE_CHECKING:
-    from tqdm import tqdm
+from patchindex.progress import StageBars
 
 MAKE_ROOM = (
     "Lower --device-memory, so that less stays there; then the number of samples (--num), where "
@@ -259,9 +258,10 @@ def progress_bars() -> Iterator["SteppedProgress"]:
     if not sys.stderr.isatty():
         yield StageLines()
         return
-    from tqdm.contrib.logging import logging_redirect_tqdm  # noqa: PLC0415 - half a second
+    from tqdm import tqdm  # noqa: PLC0415 - half a second
+    from tqdm.contrib.logging import logging_redirect_tqdm  # noqa: PLC0415
 
-    bars = StageBars()
+    bars = NotedBars(tqdm, file=sys.stderr, leave=False)
     with logging_redirect_tqdm([logging.getLogger(name) for name in PACKAGES]):
         try:
             yield bars
@@ -269,10 +269,39 @@ def progress_bars() -> Iterator["SteppedProgress"]:
             bars.close()
 
 
+@contextmanager
+def watched_bar(stage: str, total: int = 1, *, crew: Crew = LOCAL) -> Iterator[None]:
+    """On a terminal, a bar for the work within that the machines tell of.
+
+    Without one nothing is shown: what such work prints, or its end, says how far it is.
+
+    Args:
+        total: of what is counted on the bar; 1 for nothing.
+        crew: who does the work; a cluster's shows units on a bar of its own.
+    """
+    if not sys.stderr.isatty() or crew is not LOCAL:
+        yield
+        return
+    with progress_bars() as tell, watched(lambda share: tell(stage, share * total, total)):
+        yield
+
+
+def echo_beside_bars(line: str) -> None:
+    """Print a line of a table at once, above the bar if there is one."""
+    if "tqdm" not in sys.modules:
+        click.echo(line)
+    else:
+        from tqdm import tqdm  # noqa: PLC0415
+
+        with tqdm.external_write_mode(file=sys.stdout):
+            click.echo(line)
+    sys.stdout.flush()
+
+
 class SteppedProgress(Protocol):
     """A progress callback that can show a word beside the numbers."""
 
-    def __call__(self, stage: str, done: float, total: int, /) -> None:
+    def __call__(self, stage: str, done: float | int, total: int, /) -> None:
         """Report that `done` of `total` steps of `stage` are done, and perhaps part of another."""
 
     def note(self, text: str) -> None:
@@ -285,7 +314,7 @@ class StageLines:
     def __init__(self) -> None:
         self.stage = ""
 
-    def __call__(self, stage: str, _done: float, _total: int) -> None:
+    def __call__(self, stage: str, _done: float | int, _total: int) -> None:
         """Report a step of `stage`."""
         if stage != self.stage:
             self.stage = stage
@@ -295,29 +324,10 @@ class StageLines:
         """Show nothing: there is no room beside a stage's name."""
 
 
-class StageBars:
-    """Shows one bar at a time."""
-
-    def __init__(self) -> None:
-        self.bar: "tqdm[Any] | None" = None
-
-    def __call__(self, stage: str, done: float, total: int) -> None:
-        """Report that `done` of `total` steps of `stage` are done."""
-        if self.bar is None or self.bar.desc != stage:
-            from tqdm import tqdm  # noqa: PLC0415
-
-            self.close()
-            self.bar = tqdm(desc=stage, total=total, file=sys.stderr, leave=False)
-            self.bar.desc = stage
-        self.bar.update(round(done - self.bar.n, 2))
+class NotedBars(StageBars):
+    """Shows one bar at a time, and words behind it."""
 
     def note(self, text: str) -> None:
         """Show the text behind the bar."""
         if self.bar is not None:
             self.bar.set_postfix_str(text)
-
-    def close(self) -> None:
-        """Remove the bar."""
-        if self.bar is not None:
-            self.bar.close()
-            self.bar = None

@@ -6,7 +6,8 @@ from typing import Any
 from cli.cluster import with_crew
 from cli.console import echo_lines, progress_bars, resumable
 from cli.devices import open_device
-from patchindex import Boundary, ImageSet
+from cli.training_set import load_images
+from patchindex import Boundary
 from patchindex.crew import Crew
 from patchindex.errors import IndexConfigError
 from patchindex.index import IndexConfig, IndexInfo, build_index
@@ -32,7 +33,7 @@ def build(
     config = IndexConfig(scales=parse_scales(scales), boundary=boundary, seed=seed)
     where = open_device(device).place
     with resumable(RESUME_HINT):
-        images = ImageSet.load(dataset, **which)  # resolution, crop, limit
+        images = load_images(dataset, **which)  # resolution, crop, limit
         target = out or index_path(
             dataset, height=images.height, width=images.width, boundary=boundary,
             cropped=images.crop == "center",

@@ -9,8 +9,7 @@ from cli.cluster import with_crew
 from cli.console import progress_bars
 from cli.devices import with_device
 from cli.options import IMAGE_SETTINGS
-from cli.training_set import open_training_set
-from patchindex import ImageSet
+from cli.training_set import load_images, open_training_set
 from patchindex.crew import Crew
 from patchindex.device import Device
 from patchindex.loaded import set_threads
@@ -55,7 +54,7 @@ def denoise(
         held = hold_out_of(training_set, config.sampling)
     else:
         size = f"{images.height}x{images.width}"
-        drawn = ImageSet.load(others, resolution=size, crop=images.crop)
+        drawn = load_images(others, resolution=size, crop=images.crop)
         held = draw_from(drawn, training_set, config.sampling)
     folder = out or Path("runs", f"denoise-{Path(images.name).stem}-{config.sampling.seed}")
     with (

@@ -15,6 +15,7 @@ from cli.attributed_pictures import (
     write_attribution,
 )
 from cli.cluster import with_crew
+from cli.console import watched_bar
 from cli.devices import with_device
 from cli.given import flag_of
 from cli.options import IMAGE_SETTINGS, OF_COPIES
@@ -95,7 +96,8 @@ def explain_run(
     with held_run(run_dir) as run:
         training_set = open_run_training_set(run, index_path, dataset, **which)
         images = training_set.images
-        page = build_page(run, images, wanted)
+        with watched_bar("writing the page"):
+            page = build_page(run, images, wanted)
         write_whole(
             {PAGE: lambda path: path.write_text(page.html, "utf-8", "backslashreplace")},
             run_dir,

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from cli.cluster import with_crew
+from cli.console import watched_bar
 from cli.devices import with_device
 from cli.given import parse_pixel
 from cli.options import IMAGE_SETTINGS
@@ -45,7 +46,8 @@ def leave_out_command(
         training_set = open_run_training_set(
             run, index_path, dataset, **which, device=device, crew=crew
         )
-        found = leave_out(run, training_set, config, device.place)
+        with watched_bar("sampling without images", crew=crew):
+            found = leave_out(run, training_set, config, device.place)
         images = training_set.images
         keep_check(run_dir, found, images)
         picture = write_picture(found, images, run_dir)

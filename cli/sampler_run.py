@@ -1,6 +1,5 @@
 """`sampler run`: images from noise, by machines over an index or over a whole dataset."""
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ import click
 
 from cli.cluster import with_crew
 from cli.config_file import resolved_config, was_given
-from cli.console import resumable
+from cli.console import echo_beside_bars, resumable, watched_bar
 from cli.devices import with_device
 from cli.given import device_given, index_given, sigmas_given
 from cli.options import IMAGE_SETTINGS
@@ -24,7 +23,6 @@ from sampler.results.run_result import RUN_FILE, RunResult, SamplerConfig, Trace
 from sampler.results.tables import RUN_HEADER, format_methods, run_row
 from sampler.results.trace import TRACE
 from sampler.run import RunPlan, carry_out, exact_where_no_slower, job_of, plan_run
-from sampler.trajectory import StepReport
 
 MOST_TOLD = 4  # samples whose weight is told on the terminal
 RESUME_HINT = "Interrupted. The steps that are done are kept; the same command goes on."
@@ -63,12 +61,13 @@ def run(
     with reserve_output(folder, overwrite=overwrite), resumable(RESUME_HINT):
         checkpoint = Checkpoint(folder, job_of(plan, traced=trace))
         click.echo(RUN_HEADER)
-        finished = carry_out(
-            plan,
-            on_step=show_step,
-            trace_path=checkpoint.trace if trace else None,
-            checkpoint=checkpoint,
-        )
+        with watched_bar("sampling", config.steps, crew=crew):
+            finished = carry_out(
+                plan,
+                on_step=lambda report: echo_beside_bars(run_row(report)),
+                trace_path=checkpoint.trace if trace else None,
+                checkpoint=checkpoint,
+            )
         result = finished.result
         write_run(
             result, finished.samples, folder, finished.trace_path, plan.machine.images,
@@ -114,9 +113,3 @@ def format_trace(trace: TraceResult, folder: Path) -> Iterator[str]:
     if len(trace.attribution) > MOST_TOLD:
         yield f"the other samples: {folder / RUN_FILE}"
     yield f"shares are averaged over the steps; {trace.bytes / 1e6:.1f} MB: {folder / TRACE}"
-
-
-def show_step(report: StepReport) -> None:
-    """One row of the table as soon as it is known."""
-    click.echo(run_row(report))
-    sys.stdout.flush()

@@ -10,7 +10,7 @@ import click
 from cli.console import SteppedProgress, noted_signals, progress_bars
 from cli.devices import open_device
 from cli.options import IMAGE_SETTINGS
-from patchindex import ImageSet
+from cli.training_set import load_images
 from patchindex.loaded import set_threads
 from sampler.networks import WEIGHTS
 from sampler.training import (
@@ -97,7 +97,7 @@ def make_job(settings: dict[str, Any], out: Path | None) -> TrainingJob:
     architecture, preset, padding = (
         settings.pop(key) for key in ("architecture", "preset", "padding")
     )
-    images = ImageSet.load(source, **which)
+    images = load_images(source, **which)
     network = network_for(
         images, architecture, preset, padding, conditional=settings.pop("conditional")
     )

@@ -1,12 +1,12 @@
 """`sampler verify`: retrieval beside exact sums, at every step and over whole states or pixels."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
 from cli.cluster import with_crew
+from cli.console import echo_beside_bars, watched_bar
 from cli.devices import with_device
 from cli.given import sigmas_given
 from cli.training_set import open_index
@@ -18,7 +18,7 @@ from sampler.errors import SamplerConfigError
 from sampler.results.audit_result import AUDIT_FILE, AuditResult
 from sampler.results.output import reserve_output, write_audit, write_verification
 from sampler.results.run_result import SamplerConfig
-from sampler.results.study_results import VERIFY_FILE, FinalComparison, StepComparison, VerifyResult
+from sampler.results.study_results import VERIFY_FILE, FinalComparison, VerifyResult
 from sampler.results.tables import (
     AUDIT_HEADER,
     VERIFICATION_HEADER,
@@ -65,7 +65,8 @@ def verify(
     folder = out or default_folder("verify", index, sampling)
     with reserve_output(folder, overwrite=overwrite, kind=VERIFY_FILE):
         click.echo(VERIFICATION_HEADER)
-        finished = carry_out(plan, on_row=show_row)
+        with watched_bar("exact trajectory", sampling.steps, crew=crew):
+            finished = carry_out(plan, on_row=lambda row: echo_beside_bars(verification_row(row)))
         write_verification(finished, folder)
     if finished.finals is not None:
         click.echo(finals_line(finished.finals))
@@ -82,7 +83,8 @@ def show_audit(
     folder = out or default_folder("audit", index, config.sampling)
     with reserve_output(folder, overwrite=overwrite, kind=AUDIT_FILE):
         click.echo(AUDIT_HEADER)
-        finished = audit(plan, on_row=lambda row: show_line(audit_row(row)))
+        with watched_bar("audit", config.sampling.steps, crew=index.crew):
+            finished = audit(plan, on_row=lambda row: echo_beside_bars(audit_row(row)))
         write_audit(finished, folder)
     for line in audit_summary_lines(finished):
         click.echo(line)
@@ -104,17 +106,6 @@ def refuse_whole_states(recall_pixels: int | None, *, finals: bool) -> None:
 def default_folder(kind: str, index: PatchIndex, sampling: SamplerConfig) -> Path:
     """Where results lie if nothing else is said."""
     return Path("runs", f"{kind}-{Path(index.images.name).stem}-{sampling.seed}")
-
-
-def show_row(row: StepComparison) -> None:
-    """One row of the table as soon as it is known."""
-    show_line(verification_row(row))
-
-
-def show_line(line: str) -> None:
-    """A line that whoever reads along sees at once."""
-    click.echo(line)
-    sys.stdout.flush()
 
 
 def finals_line(finals: FinalComparison) -> str:

@@ -2,9 +2,11 @@
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 
+from cli.console import watched_bar
 from patchindex import ImageSet, PatchIndex
 from patchindex.crew import LOCAL, Crew
 from patchindex.device import Device
@@ -13,6 +15,16 @@ from patchindex.file_names import one_line
 from patchindex.paths import finished_indices
 from sampler.attribution.run_folder import RunFolder
 from sampler.errors import SamplerConfigError
+
+
+def load_images(source: str, **settings: Any) -> ImageSet:
+    """The images that a text names; a bar shows how many are decoded.
+
+    Args:
+        settings: of `ImageSet.load`.
+    """
+    with watched_bar("reading images"):
+        return ImageSet.load(source, **settings)
 
 
 def open_training_set(
@@ -37,7 +49,7 @@ def open_training_set(
                 "--dataset was given with --cluster, whose workers read images from an index. "
                 "Build one with `patchindex build`, and give --index, and --exact for exact sums."
             )
-        images = ImageSet.load(dataset, resolution=resolution, crop=crop, limit=limit)
+        images = load_images(dataset, resolution=resolution, crop=crop, limit=limit)
         return images.with_device(device or images.device)
     if resolution is not None or crop is not None or limit is not None:
         raise SamplerConfigError(
@@ -119,7 +131,7 @@ def open_run_training_set(
             return named(None, source.dataset)  # which is refused
         # as many as the run's, as large and cut alike, unless the options know better
         _, height, width = source.shape
-        images = ImageSet.load(
+        images = load_images(
             source.dataset,
             resolution=resolution or f"{height}x{width}",
             crop=crop or source.crop,  # runs of earlier versions say nothing of it

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
+from patchindex.progress import BarClass, is_bar_class, telling
+
 Result = TypeVar("Result")
 
 # Called with the share of the work in hand that is done, from 0 to 1.
@@ -20,18 +22,35 @@ _tell: ContextVar[ShareCallback | None] = ContextVar("tell", default=None)
 
 
 @contextmanager
-def watched(tell: ShareCallback) -> Iterator[None]:
-    """Within, `tell` learns from the crew how far its units are.
+def watched(tell: ShareCallback | BarClass, stage: str = "working") -> Iterator[None]:
+    """Within, `tell` learns how far the work in hand is, or a bar shows it.
+
+    Args:
+        tell: called with shares, or a class of bars such as tqdm's.
+        stage: what the bar is called.
 
     Example:
         >>> with watched(lambda share: print(f"{share:.0%}")):
         ...     machine.denoise(y, 0.5)
+        >>> with watched(tqdm):
+        ...     ImageSet.load("folder:photos", resolution=64)
     """
+    if is_bar_class(tell):
+        with telling(tell) as bar, watched(lambda share: bar(stage, share, 1)):
+            yield
+        return
     before = _tell.set(tell)
     try:
         yield
     finally:
         _tell.reset(before)
+
+
+@contextmanager
+def unwatched() -> Iterator[None]:
+    """Within is done what is no part of the work that is watched."""
+    with watched(lambda _share: None):
+        yield
 
 
 def tell_share(share: float) -> None:

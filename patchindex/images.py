@@ -30,6 +30,7 @@ from patchindex.device import Device, default_device
 from patchindex.errors import DatasetError
 from patchindex.file_names import image_title, one_line, printable
 from patchindex.image_arrays import Layout, LoadedImages, channels_first, checked_labels
+from patchindex.png import MOST_SHOWN, first_of, html_block
 
 HASH_BLOCK_IMAGES = 4096
 HALF_RANGE = 127.5  # gray levels per unit
@@ -120,18 +121,17 @@ class ImageSet:
         resolution: int | str | None = None,
         crop: str | None = None,
     ) -> "ImageSet":
-        """Images that a program has: a tensor or an array of several, or a list of any of these.
+        """Images that a program has: a tensor or an array of several, or a list.
 
-        Lists may hold images of Pillow, of which each becomes grey or RGB as a file of a folder
-        does, NumPy arrays and torch tensors, of any sizes if there is a resolution.
+        Lists may hold images of Pillow, which are read as the files of a folder are, NumPy arrays
+        and torch tensors, of any sizes if there is a resolution.
 
         Args:
             images: [n, c, h, w] or [n, h, w], or a list of images, [c, h, w] or [h, w]; arrays of
                 a list may be [h, w, c].
             labels: number of each image's class; of a list also its name.
             class_names, names, layout: as for `from_array`.
-            value_range: what black and white are in floating point values, such as (0, 1) or
-                (-1, 1); uint8 needs none.
+            value_range: black and white of floating point values, as (0, 1); uint8 needs none.
             resolution, crop: as for `load`.
 
         Raises:
@@ -173,7 +173,7 @@ class ImageSet:
             image, label: columns of the first; positions or keys in an item of the second.
             limit, resolution, crop: as for `load`.
             value_range: as for `from_images`.
-            name: where the images come from, for people. None for the name of the dataset's class.
+            name: where the images come from; None for the name of the dataset's class.
 
         Raises:
             DatasetError: it holds no images; see `from_images`.
@@ -235,6 +235,11 @@ class ImageSet:
         n, c, h, w = self.pixels.shape
         labels = "no labels" if self.labels is None else f"{self.num_classes} classes"
         return f"ImageSet({self.name}: {n:,} images of {c} x {h} x {w}, {labels})"
+
+    def _repr_html_(self) -> str:
+        """A line, and images from all over the set, as notebooks show them."""
+        spread = np.linspace(0, len(self) - 1, min(len(self), MOST_SHOWN)).astype(int)
+        return html_block(repr(self), {"": first_of(np.asarray(self.pixels[spread]))})
 
     @property
     def images(self) -> "ImageSet":

@@ -67,8 +67,8 @@ def index_path(
     """
     kind, _, place = source.partition(":")
     dataset = Path(place).expanduser().resolve() if place else Path(kind)
-    is_file = kind not in ("folder", "hf") and not dataset.is_dir()
-    stem = dataset.stem if is_file else dataset.name
+    is_one_file = kind not in ("folder", "hf") and not dataset.is_dir()
+    stem = dataset.stem if is_one_file else dataset.name
     safe = "".join(char if char.isalnum() or char in "._" else "_" for char in stem) or kind
     resolution = f"{height}" if height == width else f"{height}x{width}"
     crop = "-crop" if cropped else ""

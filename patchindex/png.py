@@ -1,6 +1,8 @@
-"""Images as one picture to look at: tiles side by side, a caption above them, bytes of a PNG."""
+"""Images as one picture to look at: tiles side by side, captions, PNG files, HTML of notebooks."""
 
-from collections.abc import Sequence
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from html import escape
 from io import BytesIO
 from math import ceil, sqrt
 from pathlib import Path
@@ -15,6 +17,7 @@ BACKGROUND = 255
 SMALLEST_SIDE = 128  # of a tile: images are enlarged by a whole number until they have it
 INK = 60
 TEXT_HEIGHT, MARGIN = 13, 8  # pixels
+MOST_SHOWN, COLUMNS, SMALL_SIDE = 16, 8, 64  # of images in a notebook, and pixels of each
 SMALLEST_WIDTH = 360  # of a picture with a caption, so that words find room in a line
 
 
@@ -98,6 +101,30 @@ def png_bytes(picture: UInt8[ndarray, "H W c"]) -> bytes:
 def save_png(picture: UInt8[ndarray, "H W c"], path: Path) -> None:
     """Write a picture with 1 or 3 channels as a PNG."""
     _as_image(picture).save(path, "PNG")
+
+
+def first_of(images: UInt8[ndarray, "b c h w"], most: int = MOST_SHOWN) -> UInt8[ndarray, "H W c"]:
+    """The first images side by side, small; of other than 1 or 3 channels the first alone."""
+    shown = images[:most] if images.shape[1] in (1, 3) else images[:most, :1]
+    return image_grid(shown, min(len(shown), COLUMNS), smallest_side=SMALL_SIDE)
+
+
+def html_block(
+    title: str, pictures: Mapping[str, UInt8[ndarray, "H W c"]], lines: Sequence[str] = ()
+) -> str:
+    """What notebooks show of a result: a line, pictures with a caption each, a table of text.
+
+    All texts are escaped: a name of a file may be anything.
+    """
+    figures = "".join(
+        f'<figure style="display:inline-block;margin:0 8px 8px 0;vertical-align:top">'
+        f'<img src="data:image/png;base64,{b64encode(png_bytes(picture)).decode("ascii")}" '
+        f'style="max-width:100%;image-rendering:pixelated" alt="{escape(caption or title)}">'
+        f'<figcaption style="font-size:85%">{escape(caption)}</figcaption></figure>'
+        for caption, picture in pictures.items()
+    )
+    table = "<pre>{}</pre>".format(escape("\n".join(lines))) if lines else ""
+    return f"<div><div>{escape(title)}</div>{figures}{table}</div>"
 
 
 def _as_image(picture: UInt8[ndarray, "H W c"]) -> Image.Image:

@@ -9,7 +9,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from patchindex import PosteriorRecord
+from patchindex.images import to_uint8
+from patchindex.png import first_of, html_block
 from sampler.estimator import CarriedHead, Head, KeptHead, Sources
+
+MAPS_SHOWN = 4  # states in a notebook
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +53,31 @@ class Posterior:
     mse_deviation: Float[Tensor, " b"]
     sources: Sources | None = None
     head: CarriedHead | None = None
+
+    def __repr__(self) -> str:
+        b, c, h, w = self.mean.shape
+        size, head = (float(of.median()) for of in (self.effective_sample_size, self.head_mass))
+        error = float(self.standard_error.square().mean().sqrt())
+        return (
+            f"Posterior({b:,} states of {c} x {h} x {w}: effective sample size {size:.1f}, head "
+            f"mass {head:.3f}, standard error {error:.2g})"
+        )
+
+    def _repr_html_(self) -> str:
+        """A line, the means, and maps of what is known of them, with their ranges."""
+        maps = {
+            "standard error": self.standard_error.mean(1),
+            "head mass": self.head_mass,
+            "log10 of the effective sample size": self.effective_sample_size.log10(),
+        }
+        pictures = {"mean": first_of(to_uint8(self.mean[:MAPS_SHOWN]))}
+        for name, values in maps.items():
+            shown = values[:MAPS_SHOWN].nan_to_num()
+            low, high = float(shown.min()), float(shown.max())
+            levels = 2 * (shown - low) / ((high - low) or 1.0) - 1
+            caption = f"{name}: black {low:.3g}, white {high:.3g}"
+            pictures[caption] = first_of(to_uint8(levels[:, None]))
+        return html_block(repr(self), pictures)
 
     @classmethod
     def from_record(

@@ -1,21 +1,23 @@
 """The deterministic reverse process: from noise to an image along posterior means."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import sqrt
 from pathlib import Path
 from time import perf_counter
 from typing import Generic, TypeVar, get_args
 
-import numpy as np
-import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-from patchindex.crew import portion
+from patchindex.crew import portion, tell_share, watched
 from patchindex.device import wait_for
+from patchindex.images import to_uint8
+from patchindex.png import first_of, html_block, png_bytes
+from patchindex.progress import Progress, telling
 from sampler.choices import DEFAULT_STEPS, Sampler
-from sampler.denoiser import Denoiser, groups, of_class
+from sampler.denoiser import Denoiser, of_class
 from sampler.errors import SamplerConfigError
 from sampler.estimator import CarriedHead
 from sampler.networks import NetworkDenoiser
@@ -23,7 +25,6 @@ from sampler.posterior import Posterior
 from sampler.schedule import NoiseLevels, Step, plan_steps
 from sampler.score_machine import ScoreMachine
 
-LABEL_STREAM = 1  # third seed entry, so that labels and noise are independent
 CORRECTED = "{}-heun"  # folder of what the second half of a step finds
 
 Answer = TypeVar("Answer", Tensor, Posterior)
@@ -46,6 +47,10 @@ class Transition(Generic[Answer]):
     reached: Float[Tensor, "b c h w"]
     seconds: float
 
+    def __repr__(self) -> str:
+        step, states = self.step, len(self.xt)
+        return f"Transition(t={step.t:.3g}, sigma={step.sigma:.3g}, {states} states)"
+
 
 def trajectory(
     denoiser: Callable[[Float[Tensor, "b c h w"], float], Answer],
@@ -63,6 +68,8 @@ def trajectory(
     `heun` looks at the state that this leads to, and goes on from where it was by the mean of both
     slopes, but for the last step (arXiv 2206.00364, algorithm 1).
 
+    Whoever watches (`patchindex.crew.watched`) learns how much of all steps is done.
+
     Args:
         denoiser: takes states in data units and sigma; returns their posterior mean, or a
             `Posterior`.
@@ -77,17 +84,20 @@ def trajectory(
         raise SamplerConfigError(
             f"sampler is {sampler!r}. Give one of {', '.join(get_args(Sampler))}."
         )
-    xt = noise.float()
-    for step in steps:
+    xt, planned = noise.float(), tuple(steps)
+    halves = 2 if sampler == "heun" else 1
+    for number, step in enumerate(planned):
         start = perf_counter()
-        answer = denoiser(in_data_units(xt, step.alpha_bar), step.sigma)
+        with portion(halves * number, halves * len(planned)):
+            answer = denoiser(in_data_units(xt, step.alpha_bar), step.sigma)
         mean = _mean_of(answer)
         reached = _step_down(xt, mean, step)
         if sampler == "heun" and step.alpha_bar_next < 1:
             # a denoiser may overwrite what it is given
-            again = (corrector or denoiser)(
-                in_data_units(reached, step.alpha_bar_next), step.sigma_next
-            )
+            with portion(halves * number + 1, halves * len(planned)):
+                again = (corrector or denoiser)(
+                    in_data_units(reached, step.alpha_bar_next), step.sigma_next
+                )
             y = in_data_units(reached, step.alpha_bar_next)
             slope = (y - _mean_of(again)) / step.sigma_next
             # the mean whose step down has both slopes' mean: half is its own, half the other's
@@ -95,6 +105,7 @@ def trajectory(
             reached = _step_down(xt, (mean + other) / 2, step)
         wait_for(xt.device)
         seconds = perf_counter() - start
+        tell_share((number + 1) / len(planned))  # the last step of Heun's has no second half
         yield Transition(step=step, xt=xt, answer=answer, reached=reached, seconds=seconds)
         xt = reached
 
@@ -166,6 +177,21 @@ class SampleResult:
     images: Float[Tensor, "b c h w"]
     steps: tuple[StepReport, ...]
 
+    def __repr__(self) -> str:
+        b, c, h, w = self.images.shape
+        took = ""
+        if self.steps:
+            took = f", {len(self.steps)} steps in {sum(step.seconds for step in self.steps):.1f} s"
+        return f"SampleResult({b:,} images of {c} x {h} x {w}{took})"
+
+    def _repr_png_(self) -> bytes:
+        """The first images, as notebooks show them."""
+        return png_bytes(first_of(to_uint8(self.images)))
+
+    def _repr_html_(self) -> str:
+        """A line, and the first images."""
+        return html_block(repr(self), {"": first_of(to_uint8(self.images))})
+
 
 def sample(
     denoiser: ScoreMachine | Denoiser,
@@ -177,6 +203,7 @@ def sample(
     label: int | None = None,
     reference_steps: bool = False,
     sampler: str = "ddim",
+    progress: Progress | None = None,
 ) -> SampleResult:
     """Denoise standard normal noise in equal steps of t; equations as for `trajectory`.
 
@@ -191,11 +218,14 @@ def sample(
         reference_steps: repeat the reference code's off-by-one: start at t = 1 - 1/steps and use
             the scale of the next noisier level.
         sampler: `ddim` or `heun`.
+        progress: a class of bars, as of `from tqdm.auto import tqdm`, or a callback that is told
+            a stage, how many steps are done, and of how many.
 
     Raises:
         SamplerConfigError: noise of the wrong shape or not finite, or no step or scale.
 
     Example:
+        >>> sample(machine, noise, progress=tqdm)
         >>> sample(ELSMachine(images), noise, schedule=[80.0, 10.0, 2.0, 0.5, 0.1], sampler="heun")
         >>> sample(lambda y, sigma: y / (1 + sigma**2), noise, steps=50)
     """
@@ -209,7 +239,8 @@ def sample(
                 "them out; give it labels with functools.partial."
             )
         plan = plan_steps((None,), steps, schedule, reference_steps=reference_steps)
-        return SampleResult(images=reverse(denoiser, noise, plan, sampler=sampler), steps=())
+        with _steps_told(progress, len(plan)):
+            return SampleResult(images=reverse(denoiser, noise, plan, sampler=sampler), steps=())
     if scales is None:
         own = denoiser.scales
         scales, sigmas = ((None,), None) if own is None else (own.patch_sizes, own.sigmas)
@@ -217,10 +248,21 @@ def sample(
         denoiser.compared_sizes(scales), steps, schedule,
         reference_steps=reference_steps, sigmas=sigmas,
     )  # fmt: skip
-    for done in follow(denoiser, noise, plan, label=label, sampler=sampler):
-        images = done.reached
-        reports.append(report_step(done))
+    with _steps_told(progress, len(plan)):
+        for done in follow(denoiser, noise, plan, label=label, sampler=sampler):
+            images = done.reached
+            reports.append(report_step(done))
     return SampleResult(images=images, steps=tuple(reports))
+
+
+@contextmanager
+def _steps_told(progress: Progress | None, total: int) -> Iterator[None]:
+    """Within, what a user gave learns how many steps are done, and how much of the next."""
+    if progress is None:  # others may watch
+        yield
+        return
+    with telling(progress) as tell, watched(lambda share: tell("sampling", share * total, total)):
+        yield
 
 
 def sample_steps(
@@ -335,61 +377,3 @@ def report_step(done: Transition[Posterior]) -> StepReport:
         summed_exactly=float((posterior.rounds == 2).double().mean()),
         seconds=done.seconds,
     )
-
-
-def draw_labels(num: int, num_classes: int, seed: int) -> Int[Tensor, " b"]:
-    """A class for each sample; that of sample i depends on (seed, i) alone."""
-    drawn = [
-        int(np.random.default_rng([seed, i, LABEL_STREAM]).integers(num_classes))
-        for i in range(num)
-    ]
-    return torch.tensor(drawn)
-
-
-def labels_for(
-    num: int, num_classes: int, *, label: int | None, seed: int
-) -> Int[Tensor, " b"] | None:
-    """The class of each sample: the one asked for, else one drawn; None without classes."""
-    if label is not None:
-        return torch.full((num,), label)
-    return draw_labels(num, num_classes, seed) if num_classes else None
-
-
-class Follower:
-    """A machine as the denoiser of the same trajectories, step after step.
-
-    What retrieval has found for the states before serves as in `follow`, for each patch size
-    and class.
-
-    Args:
-        label: class of each sample; None for all images.
-        sizes: patch size by sigma, for those who ask without; None for the machine's own.
-    """
-
-    def __init__(
-        self,
-        machine: ScoreMachine,
-        label: Int[Tensor, " b"] | None,
-        sizes: Mapping[float, int | None] | None = None,
-    ) -> None:
-        self._machine, self._label, self._sizes = machine, label, sizes
-        self._known: dict[tuple[int | None, int | None], CarriedHead | None] = {}
-
-    def __call__(
-        self, y: Float[Tensor, "b c h w"], sigma: float, patch_size: int | None = None
-    ) -> Float[Tensor, "b c h w"]:
-        """The machine's posterior mean, each sample's over the images of its own class."""
-        if patch_size is None and self._sizes is not None:
-            patch_size = self._sizes[sigma]
-        means = torch.empty_like(y)
-        parts = list(groups(len(y), sigma, self._label))
-        for number, (states, level, value) in enumerate(parts):
-            chosen = slice(None) if states is None else states.to(y.device)
-            with portion(number, len(parts)):
-                found = self._machine.posterior_of(
-                    y[chosen], level, patch_size, label=value,
-                    known=self._known.get((patch_size, value)),
-                )  # fmt: skip
-            self._known[patch_size, value] = found.head
-            means[chosen] = found.mean
-        return means

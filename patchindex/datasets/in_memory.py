@@ -14,12 +14,12 @@ from numpy import ndarray
 from PIL import Image
 from torch import Tensor
 
+from patchindex.choices import Crop
 from patchindex.datasets.examples import Example, load_examples
 from patchindex.datasets.resize import Size, report_shapes, resize_images
 from patchindex.errors import DatasetError
 from patchindex.image_arrays import (
     USUAL_CHANNELS,
-    Crop,
     Layout,
     LoadedImages,
     channels_first,

@@ -40,7 +40,7 @@ from patchindex.index.store import (
 )
 from patchindex.index.train import train_scale
 from patchindex.index.trained import TrainedScale
-from patchindex.progress import LocalProgress, ProgressCallback, no_progress
+from patchindex.progress import LocalProgress, Progress, ProgressCallback, telling
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ def build_index(
     config: IndexConfig,
     out: str | Path,
     *,
-    progress: ProgressCallback | None = None,
+    progress: Progress | None = None,
     overwrite: bool = False,
     device: torch.device = CPU,
     crew: Crew = LOCAL,
@@ -64,6 +64,8 @@ def build_index(
     does its shards.
 
     Args:
+        progress: a class of bars such as tqdm's, or a callback that is told a stage, how much of it
+            is done, and of how much.
         overwrite: replace an index at `out`, once the new one is complete.
         device: where patches are projected and assigned to lists.
         crew: who does the shards, once this process has trained a scale; others compute on devices
@@ -86,7 +88,11 @@ def build_index(
     plan = plan_build(images.pixels.shape, config, threads=torch.get_num_threads())
     check_patches(plan, len(images))
     job = describe_job(images, config)
-    with translate_write_errors(target, RESUME), locked(target) as work:
+    with (
+        telling(progress) as tell,
+        translate_write_errors(target, RESUME),
+        locked(target) as work,
+    ):
         if not _finished(target, work, job, overwrite):
             work.adopt(job)
             crew.admit(folder=work.path)
@@ -97,7 +103,7 @@ def build_index(
             seconds = 0.0
             for number, geometry in enumerate(geometries, 1):
                 names = _build_scale(
-                    work, images, geometry, config, progress or no_progress,
+                    work, images, geometry, config, tell,
                     device=device, crew=crew,
                 )  # fmt: skip
                 finished[f"{geometry.patch_size}"] = names

@@ -24,7 +24,7 @@ from patchindex.index.info import IndexInfo, describe_index
 from patchindex.index.scale import IndexLists, ScaleArrays
 from patchindex.index.search import IndexSearch, ListSearchKind
 from patchindex.index.snapshot import Snapshot, open_snapshot
-from patchindex.progress import ProgressCallback, no_progress
+from patchindex.progress import Progress, telling
 
 
 class PatchIndex:
@@ -259,7 +259,7 @@ class PatchIndex:
         """What is in the index, in numbers."""
         return describe_index(self._snapshot)
 
-    def verify(self, progress: ProgressCallback | None = None) -> None:
+    def verify(self, progress: Progress | None = None) -> None:
         """Read every byte again, and count that each legal patch is in one list of its signature.
 
         The work is shared by its crew.
@@ -267,7 +267,8 @@ class PatchIndex:
         Raises:
             StoreError: names every array that is damaged.
         """
-        verify_index(self._snapshot, progress or no_progress, self.crew)
+        with telling(progress) as tell:
+            verify_index(self._snapshot, tell, self.crew)
 
     @cached_property
     def _search(self) -> IndexSearch:

@@ -2,16 +2,23 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from html import escape
 from typing import overload
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from patchindex import ImageSet, PatchGeometry
+from patchindex.file_names import image_title
+from patchindex.images import to_uint8
+from patchindex.png import first_of, html_block
 from sampler.attribution.picture_sources import LevelSources, MeanSources
 from sampler.posterior import Posterior
 from sampler.results.picture_result import NINE_TENTHS, PictureConfig, images_to
+
+MOST_NAMED, LONGEST = 5, 40  # images, pictures and characters of a name in a notebook
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -80,6 +87,12 @@ class LevelAttribution:
     sources: LevelSources
     shares: dict[int, float]
 
+    def __repr__(self) -> str:
+        return (
+            f"LevelAttribution(sigma={self.sigma:.3g}, patch size {self.patch_size}: "
+            f"{len(self.shares)} images named, {self.unattributed:.1%} unattributed)"
+        )
+
     @property
     def unattributed(self) -> float:
         """Share of the picture for which no image was named."""
@@ -101,6 +114,22 @@ class PictureAttribution:
     levels: tuple[LevelAttribution, ...]
     sources: MeanSources
     shares: tuple[TrainingShare, ...]
+
+    def __repr__(self) -> str:
+        first = "no image was named"
+        if self.shares:
+            part = self.shares[0]
+            first = f"{image_title(part.image, part.name, LONGEST)} {part.share:.1%}"
+        return f"PictureAttribution({first}; {self.unattributed:.1%} unattributed)"
+
+    def _repr_html_(self) -> str:
+        """The picture, and the training images with the largest shares."""
+        training = self.levels[0].sources.training
+        pictures = {"the picture": first_of(to_uint8(self.image[None]))}
+        for part in self.shares[:MOST_NAMED]:
+            caption = f"{image_title(part.image, part.name, LONGEST)}: {part.share:.1%}"
+            pictures[caption] = first_of(np.asarray(training.pixels[part.image][None]))
+        return html_block(repr(self), pictures)
 
     @property
     def unattributed(self) -> float:
@@ -137,6 +166,17 @@ class PictureAttributions(Sequence[PictureAttribution]):
 
     def __len__(self) -> int:
         return len(self.pictures)
+
+    def __repr__(self) -> str:
+        return (
+            f"PictureAttributions({len(self)} pictures held against {self.training.name} at "
+            f"{len(self.levels)} noise levels, {self.seconds:.0f} s)"
+        )
+
+    def _repr_html_(self) -> str:
+        """What is known of each of the first pictures."""
+        shown = "".join(found._repr_html_() for found in self[:MOST_NAMED])
+        return f"<div>{escape(repr(self))}</div>{shown}"
 
     @overload
     def __getitem__(self, number: int) -> PictureAttribution: ...

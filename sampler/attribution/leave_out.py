@@ -21,6 +21,7 @@ from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
 from patchindex import ImageSet, PatchIndex
+from patchindex.crew import portion
 from patchindex.device import CPU
 from patchindex.geometry import locate
 from sampler.attribution.run_folder import RunFolder
@@ -95,10 +96,14 @@ def leave_out(
     dictionaries = [removed, compared]
     if config.exact and run.result.is_retrieved:
         dictionaries.append([])  # so that only the images differ, and not the way they are summed
-    resampled = [
-        _without_images(run, training_set, config, label_indices, removed=gone, device=device)
-        for gone in dictionaries
-    ]
+    resampled = []
+    for number, gone in enumerate(dictionaries):
+        with portion(number, len(dictionaries)):
+            resampled.append(
+                _without_images(
+                    run, training_set, config, label_indices, removed=gone, device=device
+                )
+            )
     without, control = resampled[:2]
     kept = [finished[config.sample], *resampled[2:]][-1]
     result = LeaveOutResult(

@@ -6,7 +6,7 @@ draws of eps. A draw has the same eps at all levels and for all pictures: a pict
 along a straight line, on which what was found at one level serves at the next.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from time import perf_counter
@@ -21,6 +21,7 @@ from torch import Tensor
 from patchindex import ImageSet, PatchIndex
 from patchindex.crew import watched
 from patchindex.images import shared_tensor, to_unit
+from patchindex.progress import Progress, ProgressCallback, telling
 from sampler.attribution.attributed import Level, PictureAttributions
 from sampler.attribution.draws import average_draws
 from sampler.attribution.image_file import SLACK
@@ -38,8 +39,6 @@ LISTED_OF_A_DRAW = 32
 MOST_PIXELS = 2**19
 
 DEFAULTS = PictureConfig()
-# called with a stage, how much of it is done, and how much there is to do
-Progress = Callable[[str, float, int], None]
 Pictures = (
     Float[Tensor, "b c h w"] | UInt8[Tensor, "b c h w"]
     | Float[ndarray, "b c h w"] | UInt8[ndarray, "b c h w"]
@@ -76,7 +75,7 @@ def attribution(  # noqa: PLR0913 - a question and its settings, each by its nam
         label: class of the training images; None for all.
         num_sources: training patches to list for each pixel.
         exact: sum over every patch instead of retrieving; None where that is no slower.
-        progress: told of the noise levels that are done.
+        progress: a class of bars such as tqdm's, or a callback; of the noise levels that are done.
 
     Raises:
         SamplerConfigError: pictures of another shape or range, a setting out of range, or images
@@ -121,9 +120,10 @@ def attribute(
     per_picture = config.draws * training.height * training.width
     groups = pictures.split(max(1, MOST_PIXELS // per_picture))
     found = []
-    for number, group in enumerate(groups):
-        tell = _Telling(progress, number * len(levels), len(groups) * len(levels))
-        found.append(list(_at_each_level(machine, training_set, group, config, tell)))
+    with telling(progress) as callback:
+        for number, group in enumerate(groups):
+            tell = _Telling(callback, number * len(levels), len(groups) * len(levels))
+            found.append(list(_at_each_level(machine, training_set, group, config, tell)))
     return PictureAttributions(
         pictures=pictures,
         levels=tuple(Level.joined(parts) for parts in zip(*found, strict=True)),
@@ -216,14 +216,13 @@ def telling_scale(index: NeighborSearch) -> int:
 class _Telling:
     """Tells how many noise levels of all groups of pictures are done."""
 
-    progress: Progress | None
+    progress: ProgressCallback
     done: int
     total: int
 
     def __call__(self, level: int, share: float) -> None:
         """So many levels are done, and a share of the next."""
-        if self.progress is not None:
-            self.progress(STAGE, self.done + level + share, self.total)
+        self.progress(STAGE, self.done + level + share, self.total)
 
 
 def _at_each_level(

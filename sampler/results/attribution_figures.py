@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
@@ -219,7 +220,8 @@ def leave_out_figure(found: LeaveOut, images: ImageSet) -> Figure:
     rows = 1 + -(-len(shown) // _COLUMNS)
     with mpl.rc_context(STYLE | {"axes.grid": False}):
         figure = Figure(
-            figsize=(_COLUMNS * _TILE, rows * _TILE + _CHECK_HEADING), layout="constrained"
+            figsize=(_COLUMNS * _TILE, rows * _TILE + _CHECK_HEADING),
+            layout=ConstrainedLayoutEngine(h_pad=0.09),
         )
         pixel = result.pixel
         what = "" if pixel is None else f", pixel ({pixel[0]}, {pixel[1]})"
@@ -286,4 +288,4 @@ def _show(
     """An image in [-1, 1], pixel by pixel."""
     picture = _levels(image).transpose(1, 2, 0)
     panel.imshow(picture[..., 0] if len(image) == 1 else picture, cmap="gray", vmin=0, vmax=1)
-    panel.set_title(title, fontsize=fontsize)
+    panel.set_title(title, fontsize=fontsize or mpl.rcParams["axes.titlesize"])

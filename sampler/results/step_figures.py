@@ -97,11 +97,12 @@ def note(panel: Axes, text: str) -> None:
 
 
 def draw_target(panel: Axes, value: float, label: str) -> None:
-    """A dashed line, named at its right end."""
+    """A dashed line, named beside the panel, where no point can lie upon its name."""
     panel.axhline(value, color=_TARGET, linewidth=1, linestyle="--", marker="")
     panel.annotate(
-        label, (1, value), xycoords=("axes fraction", "data"), xytext=(-2, 3),
-        textcoords="offset points", ha="right", color=_TARGET, fontsize=8,
+        label, (1, value), xycoords=("axes fraction", "data"), xytext=(3, 0),
+        textcoords="offset points", ha="left", va="center", color=_TARGET, fontsize=8,
+        annotation_clip=False,
     )  # fmt: skip
 
 
@@ -223,7 +224,7 @@ def _draw_standard_error(panel: Axes, rows: Sequence[RunStep], *, tolerance: flo
     panel.set(title="standard error (image: -1 to 1)", ylabel="image units")
     draw(panel, rows, values, _VALUE)
     if tolerance:
-        draw_target(panel, tolerance, f"tolerance {tolerance:g}")
+        draw_target(panel, tolerance, f"tolerance\n{tolerance:g}")
     decades_and_zero(panel, [*values, tolerance or float("nan")])
     if all(value == 0 for value in values):
         note(panel, "exact at every step")

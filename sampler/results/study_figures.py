@@ -76,7 +76,7 @@ def _draw_error(panel: Axes, rows: Sequence[PosteriorComparison]) -> None:
     errors = [max(1 - row.R2, _SMALLEST_ERROR) for row in rows]
     panel.set(title="error of the posterior mean, 1 - R2", ylabel="1 - R2")
     draw(panel, rows, errors, _RETRIEVAL)
-    draw_target(panel, 1 - TARGET_R2, f"R2 = {TARGET_R2}")
+    draw_target(panel, 1 - TARGET_R2, f"R2 =\n{TARGET_R2}")
     name_patch_sizes(panel, rows)
     whole_decades(panel, [*errors, 1 - TARGET_R2])
 

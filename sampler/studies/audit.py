@@ -16,6 +16,7 @@ from jaxtyping import Float, Int, Shaped, UInt8
 from torch import Tensor
 
 from patchindex import PatchIndex
+from patchindex.crew import unwatched
 from patchindex.device import CPU, describe_device, wait_for
 from patchindex.environment import library_versions
 from patchindex.kernels import exact_scan
@@ -116,7 +117,8 @@ def audit(plan: AuditPlan, on_row: Callable[[AuditedStep], None] | None = None) 
         label=sampling.label, sampler=sampling.sampler,
     ):  # fmt: skip
         rng = np.random.default_rng([sampling.seed, len(rows), _PIXEL_STREAM])
-        rows.append(_audit_step(plan, done, draw_places(done.xt, plan.config.pixels, rng)))
+        with unwatched():  # which knows of the trajectory
+            rows.append(_audit_step(plan, done, draw_places(done.xt, plan.config.pixels, rng)))
         if on_row is not None:
             on_row(rows[-1])
     return AuditResult(

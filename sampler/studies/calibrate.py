@@ -24,6 +24,7 @@ from patchindex.images import to_unit
 from sampler.choices import CALIBRATE_SAMPLES
 from sampler.denoiser import Denoiser, of_class
 from sampler.errors import NoGradientError, SamplerConfigError
+from sampler.follower import Follower, labels_for
 from sampler.networks import (
     NetworkDenoiser,
     as_network,
@@ -39,7 +40,7 @@ from sampler.results.study_results import CalibrateResult, CalibrateSettings, Ti
 from sampler.run import boundary_of, describe_source, levels_settings, make_machine
 from sampler.scales import are_admitted, checked_scales, published_name
 from sampler.schedule import NoiseLevels, Step, plan_steps
-from sampler.trajectory import Follower, in_data_units, labels_for, trajectory
+from sampler.trajectory import in_data_units, trajectory
 
 # Of states, sigma and patch size: their posterior mean.
 SizedDenoiser = Callable[[Float[Tensor, "b c h w"], float, int], Float[Tensor, "b c h w"]]

@@ -15,8 +15,9 @@ from patchindex import Boundary, ImageSet, PatchIndex
 from patchindex.crew import watched
 from patchindex.device import CPU, describe_device
 from patchindex.environment import library_versions
-from patchindex.images import to_unit
+from patchindex.images import to_uint8, to_unit
 from patchindex.paths import data_file
+from patchindex.png import COLUMNS, first_of, html_block
 from sampler.choices import (
     BASELINES_SHOWN,
     COMPARE_SAMPLES,
@@ -26,6 +27,7 @@ from sampler.choices import (
 )
 from sampler.denoiser import Denoiser, of_class
 from sampler.errors import SamplerConfigError
+from sampler.follower import Follower, labels_for
 from sampler.networks import NetworkDenoiser, as_network, check_fit, matching_boundary
 from sampler.noise import initial_noise
 from sampler.results.output import write_comparison
@@ -39,6 +41,7 @@ from sampler.results.study_results import (
     NamedDenoiser,
     NamedNetwork,
 )
+from sampler.results.tables import table_lines
 from sampler.run import describe_source, levels_settings, make_machine
 from sampler.scales import (
     ChosenScales,
@@ -53,7 +56,7 @@ from sampler.score_machine import ScoreMachine
 from sampler.studies.baselines import nearest_images
 from sampler.studies.locality_baselines import BASELINES, check_names
 from sampler.studies.metrics import coefficient_of_determination, pearson_r
-from sampler.trajectory import Follower, labels_for, trajectory
+from sampler.trajectory import reverse
 
 Images = Float[Tensor, "b c h w"]
 # Called with the name of a predictor, the steps it has done, and how many there are.
@@ -161,6 +164,18 @@ class Comparison:
     nearest: Mapping[int, Images]
     predictions: Mapping[int, Mapping[str, Prediction]]
     result: CompareResult
+
+    def __repr__(self) -> str:
+        return f"Comparison({self.result.title}: {len(self.noise):,} samples)"
+
+    def _repr_html_(self) -> str:
+        """The table, and the first images of network and predictors in rows."""
+        rows = {f"network, {steps} steps": images for steps, images in self.outputs.items()}
+        pictures = {
+            name: first_of(to_uint8(images), COLUMNS)
+            for name, images in {**rows, **self.predicted}.items()
+        }
+        return html_block(repr(self), pictures, list(table_lines(self.result)))
 
     def write(self, folder: Path, *, options: str | None = None) -> None:
         """Put samples.png, scatter.png, images.npz and compare.json into a folder.
@@ -318,16 +333,14 @@ class _Stopwatch:
 
     def images(self, name: str, denoiser: Denoiser, steps: list[Step]) -> Images:
         """The denoiser's images, on the host."""
-        start, found, number = perf_counter(), self.noise, 0
+        start = perf_counter()
 
         def tell(share: float) -> None:
-            if self.on_step is not None:  # the second half of Heun's step begins at 0 again
-                self.on_step(name, number + share, len(steps))
+            if self.on_step is not None:
+                self.on_step(name, share * len(steps), len(steps))
 
         with watched(tell):
-            for done in trajectory(denoiser, self.noise, steps, sampler=self.sampler):
-                found, number = done.reached, number + 1
-                tell(0.0)
+            found = reverse(denoiser, self.noise, steps, sampler=self.sampler)
         self.seconds[name] = perf_counter() - start
         return found.cpu()
 

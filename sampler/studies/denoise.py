@@ -24,6 +24,7 @@ from patchindex.images import to_uint8
 from sampler.choices import DENOISE_IMAGES, DENOISE_SIGMAS, DENOISERS
 from sampler.denoiser import Denoiser, Images, of_class
 from sampler.errors import SamplerConfigError
+from sampler.follower import Follower
 from sampler.networks import NetworkDenoiser, as_network, check_fit, matching_boundary
 from sampler.noise import initial_noise
 from sampler.results.denoise_result import (
@@ -43,7 +44,6 @@ from sampler.schedule import plan_steps
 from sampler.studies.compare import own_scales, theory
 from sampler.studies.locality_baselines import BASELINES, check_names, published_side
 from sampler.studies.metrics import coefficient_of_determination
-from sampler.trajectory import Follower
 
 logger = logging.getLogger(__name__)
 

@@ -16,9 +16,10 @@ from patchindex.crew import watched
 from sampler import ELSMachine, ISMachine, LSMachine, sample
 from sampler.denoiser import groups, of_class, score
 from sampler.errors import SamplerConfigError
+from sampler.follower import Follower
 from sampler.scales import find_scales, published_scales
 from sampler.schedule import alpha_bar, noise_level, plan_steps, rising_sigmas, signal_share
-from sampler.trajectory import Follower, in_data_units, reverse
+from sampler.trajectory import in_data_units, reverse
 
 IMAGES = small_images(12, 8)
 SIGMAS = [0.2, 3.0, 0.2, 0.7]

@@ -18,10 +18,10 @@ from simulated_gpu import real_or_simulated_gpu
 from patchindex import ImageSet
 from patchindex.kernels import centers_of
 from sampler import ELSMachine, ISMachine, LSMachine, sample, sample_steps
+from sampler.follower import Follower
 from sampler.posterior import Posterior
 from sampler.schedule import plan_steps
 from sampler.studies.baselines import nearest_images, wiener_denoiser
-from sampler.trajectory import Follower
 
 # of log mass and effective sample size by float32 distances, and of the posterior mean
 SUMS_ATOL, MEAN_ATOL = (2e-3, 1e-4) if torch.cuda.is_available() else (1e-12, 1e-12)

@@ -7,8 +7,8 @@ from small_index import small_images
 
 from patchindex import UserError
 from sampler import ELSMachine
+from sampler.follower import Follower, draw_labels, labels_for
 from sampler.schedule import plan_steps
-from sampler.trajectory import Follower, draw_labels, labels_for
 
 IMAGES = small_images(30, 8)
 (STEP, *_) = plan_steps((3,), 2, "cosine")

@@ -20,6 +20,7 @@ from jaxtyping import Int, Shaped
 from numpy import ndarray
 
 from patchindex import ImageSet
+from patchindex.crew import portion
 from sampler.attribution.shown import Shown
 from sampler.attribution.viewer.payload import (
     SHOWN_BYTES,
@@ -59,11 +60,15 @@ def render_page(header: Mapping[str, Any], arrays: Mapping[str, Shaped[ndarray, 
         header: what JSON can hold, without nan or infinity.
         arrays: of the kinds u1, u2, i2 and i4, under the names that `assets/data.js` knows.
     """
+    elements = []
+    for number, (name, array) in enumerate(arrays.items()):
+        with portion(number, len(arrays)):
+            elements.append(array_element(name, array))
     parts = {
         "title": escape(str(header["title"])),
         "style": f"<style>\n{asset('page.css')}</style>",
         "header": header_element(header),
-        "arrays": "\n".join(array_element(name, array) for name, array in arrays.items()),
+        "arrays": "\n".join(elements),
         "scripts": "\n".join(f"<script>\n{asset(name)}</script>" for name in SCRIPTS),
     }
     # one pass, because a title may itself look like a place
@@ -135,13 +140,16 @@ def explain(run: Shown, images: ImageSet, wanted: Sequence[int] | None = None) -
     header, arrays = make_payload(run, images, samples)
     named = heaviest_images(header, arrays)
     header["file_names"] = file_names(images, named)
-    bare = len(render_page(header, arrays | picture_arrays(images, named[:0])))
+    with portion(0, 2):
+        bare = len(render_page(header, arrays | picture_arrays(images, named[:0])))
     bits, count = pictures_fitting(images, named, SHOWN_BYTES - bare)
     kept = named[: max(len(made_images(header)), count)]
     levels = f"{len(kept):,} of the {len(named):,} images named here, {2**bits} levels a channel"
     header["facts"].append(["Pictures in this file", levels])
+    with portion(1, 2):
+        html = render_page(header, arrays | picture_arrays(images, kept, bits))
     return Explanation(
-        html=render_page(header, arrays | picture_arrays(images, kept, bits)),
+        html=html,
         samples=tuple(samples),
         num_pictures=len(kept),
         num_named=len(named),

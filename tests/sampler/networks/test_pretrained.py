@@ -11,11 +11,11 @@ from patchindex.images import to_unit
 from sampler import ELSMachine
 from sampler.choices import DEFAULT_NETWORK
 from sampler.denoiser import of_class
+from sampler.follower import Follower
 from sampler.networks import open_network
 from sampler.networks.weights import bundled_networks
 from sampler.scales import calibrated_scales
 from sampler.schedule import plan_steps
-from sampler.trajectory import Follower
 
 
 @pytest.fixture

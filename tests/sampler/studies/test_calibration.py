@@ -11,6 +11,7 @@ from small_index import build_small, small_images
 
 from patchindex import ImageSet, UserError
 from sampler import ELSMachine
+from sampler.follower import Follower
 from sampler.results.run_result import SamplerConfig
 from sampler.results.study_figures import scales_figure
 from sampler.scales import published_scales, resolve_scales
@@ -22,7 +23,6 @@ from sampler.studies.calibrate import (
     calibrate_to_images,
     hold_out,
 )
-from sampler.trajectory import Follower
 
 IMAGES = small_images(25, 10)
 HIDDEN = (3, 5, 3, 9, 7)
