@@ -68,6 +68,14 @@ class MarkdownHelp(click.HelpFormatter):
         """The usage as code."""
         self.write(f"```text\n{prog} {args}\n```\n\n")
 
+    def write(self, string: str) -> None:
+        """Markdown as it is; lines that are indented as whole ones, such as examples, as code."""
+        lines = string.splitlines()
+        if self.current_indent and lines and all(line.startswith("  ") for line in lines):
+            body = "\n".join(line[self.current_indent :] for line in lines)
+            string = f"```bash\n{body}\n```\n\n"
+        super().write(string)
+
     def write_heading(self, heading: str) -> None:
         """A line in bold: the heading of a group of options."""
         self.write(f"**{heading}**\n\n")
@@ -96,5 +104,5 @@ def escaped(text: str) -> str:
     """Text in which Markdown finds nothing but code between backticks."""
     parts = re.split(r"(`[^`]*`)", text)
     return "".join(
-        part if part.startswith("`") else re.sub(r"([*_\[\]<|#])", r"\\\1", part) for part in parts
+        part if part.startswith("`") else re.sub(r"([*_\[\]<|#$])", r"\\\1", part) for part in parts
     )

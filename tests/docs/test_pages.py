@@ -99,6 +99,8 @@ def check(words: list[str], *, complete: bool = True) -> None:
     _, command, rest = group.resolve_command(top, [name, *arguments])
     assert command is not None
     context = click.Context(command, info_name=name, parent=top)
+    if not complete and ends_open(command, rest):
+        rest.append("X")
     given, left, _ = command.make_parser(context).parse_args(rest)
     if left:
         raise click.UsageError(f"{' '.join(words)}: {left} are too many", context)
@@ -108,6 +110,14 @@ def check(words: list[str], *, complete: bool = True) -> None:
             check_value(param, value, context)
         elif complete and param.required and not param.envvar:
             raise click.UsageError(f"{' '.join(words)}: {param.opts[0]} is missing", context)
+
+
+def ends_open(command: click.Command, words: list[str]) -> bool:
+    """Whether the last word is an option whose value is left out: `sampler explain --image`."""
+    valued = [
+        part for part in command.params if isinstance(part, click.Option) and not part.is_flag
+    ]
+    return bool(words) and any(words[-1] in part.opts for part in valued)
 
 
 def check_value(param: click.Parameter, value: object, context: click.Context) -> None:
