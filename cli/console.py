@@ -149,6 +149,7 @@ def noted_signals() -> Iterator[list[int]]:
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
+USUAL_COLUMNS = 80
 PACKAGES = ("patchindex", "sampler", "cli")
 MISTAKEN, INTERRUPTED = 1, 130
 
@@ -261,12 +262,24 @@ def progress_bars() -> Iterator["SteppedProgress"]:
     from tqdm import tqdm  # noqa: PLC0415 - half a second
     from tqdm.contrib.logging import logging_redirect_tqdm  # noqa: PLC0415
 
-    bars = NotedBars(tqdm, file=sys.stderr, leave=False)
+    bars = NotedBars(tqdm, file=sys.stderr, leave=False, ncols=bar_columns())
     with logging_redirect_tqdm([logging.getLogger(name) for name in PACKAGES]):
         try:
             yield bars
         finally:
             bars.close()
+
+
+def bar_columns() -> int | None:
+    """How wide a bar is; None leaves that to the bar.
+
+    Terminals in containers and of `script` may say that they have no column at all, in which no bar
+    would be seen.
+    """
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns or USUAL_COLUMNS
+    except (OSError, ValueError):
+        return None
 
 
 @contextmanager
@@ -283,6 +296,7 @@ def watched_bar(stage: str, total: int = 1, *, crew: Crew = LOCAL) -> Iterator[N
         yield
         return
     with progress_bars() as tell, watched(lambda share: tell(stage, share * total, total)):
+        tell(stage, 0, total)
         yield
 
 

@@ -23,7 +23,7 @@ _tell: ContextVar[ShareCallback | None] = ContextVar("tell", default=None)
 
 @contextmanager
 def watched(tell: ShareCallback | BarClass, stage: str = "working") -> Iterator[None]:
-    """Within, `tell` learns how far the work in hand is, or a bar shows it.
+    """Within, `tell` learns how far the work in hand is, in rising shares, or a bar shows it.
 
     Args:
         tell: called with shares, or a class of bars such as tqdm's.
@@ -37,9 +37,18 @@ def watched(tell: ShareCallback | BarClass, stage: str = "working") -> Iterator[
     """
     if is_bar_class(tell):
         with telling(tell) as bar, watched(lambda share: bar(stage, share, 1)):
+            bar(stage, 0, 1)
             yield
         return
-    before = _tell.set(tell)
+    highest = 0.0
+
+    def rising(share: float) -> None:
+        nonlocal highest
+        if share > highest:  # work may be done in several passes, each of which begins at 0
+            highest = share
+            tell(share)
+
+    before = _tell.set(rising)
     try:
         yield
     finally:

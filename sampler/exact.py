@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from patchindex import ImageSet, PatchGeometry, PosteriorRecord
-from patchindex.crew import LOCAL, Crew, ThisProcess
+from patchindex.crew import LOCAL, Crew, ThisProcess, portion
 from patchindex.kernels import exact_scan, scan_at, scan_shares, scan_whole
 
 BLOCK_PIXELS = 2**22  # 4,096 images of 32 x 32: far more than a scan needs to be fast
@@ -208,14 +208,16 @@ def _sum_branch(
     pixels, step = images.pixels_on(y.device, dictionary.label), images_per_block(images)
 
     def records() -> Iterator[PosteriorRecord]:
-        for block in blocks:
+        for number, block in enumerate(blocks):
             part = pixels[block * step : (block + 1) * step]
-            if geometry is None:
-                yield scan_whole(part, y, sigma)
-            elif places is not None:
-                yield scan_at(part, y, places, sigma, geometry)
-            else:
-                yield exact_scan(part, y, sigma, geometry)
+            with portion(number, len(blocks)):
+                if geometry is None:
+                    record = scan_whole(part, y, sigma)
+                elif places is not None:
+                    record = scan_at(part, y, places, sigma, geometry)
+                else:
+                    record = exact_scan(part, y, sigma, geometry)
+            yield record
 
     record = PosteriorRecord.merged_tree(records())
     return record.log_max, record.sum_w, record.sum_wc, record.sum_w2, record.num_scored

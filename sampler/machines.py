@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from patchindex import Boundary, ImageSet, PatchGeometry
+from patchindex.crew import portion
 from sampler.errors import SamplerConfigError
 from sampler.estimator import (
     PIXELS_PER_CHUNK,
@@ -293,9 +294,12 @@ def _exact_posterior(
     num_sources: int,
 ) -> Posterior:
     """The sums over every patch of the dictionary, and every image's share in them."""
-    record, sources = sum_exactly(images, y, sigma, geometry, label), None
+    passes, sources = 2 if num_sources else 1, None
+    with portion(0, passes):
+        record = sum_exactly(images, y, sigma, geometry, label)
     if num_sources:
-        sources = exact_sources(
-            images, y, sigma, geometry, record, label=label, num_sources=num_sources
-        )
+        with portion(1, passes):
+            sources = exact_sources(
+                images, y, sigma, geometry, record, label=label, num_sources=num_sources
+            )
     return Posterior.from_record(record, sources)

@@ -262,6 +262,7 @@ def _steps_told(progress: Progress | None, total: int) -> Iterator[None]:
         yield
         return
     with telling(progress) as tell, watched(lambda share: tell("sampling", share * total, total)):
+        tell("sampling", 0, total)
         yield
 
 

@@ -284,18 +284,23 @@ def grid_figure(
         rows.append((f"{_NAMES[name]}\nmedian r {medians[name].r:.2f}", images))
     count = min(_SHOWN, result.config.num)
     with mpl.rc_context(STYLE | {"axes.grid": False}):
-        figure = Figure(figsize=(1.1 * count + 1.6, 1.12 * len(rows) + 0.4))
+        figure = Figure(figsize=(1.1 * count + 1.6, 1.12 * len(rows) + 0.5))
         panels = np.atleast_2d(figure.subplots(len(rows), count, squeeze=False))
         figure.subplots_adjust(
             left=1.5 / (1.1 * count + 1.6),
             right=0.995,
-            top=0.94,
+            top=1 - 0.5 / (1.12 * len(rows) + 0.5),
             bottom=0.01,
             wspace=0.04,
             hspace=0.04,
         )
         figure.suptitle(
-            f"{result.title}: images from the same noise", x=0.01, ha="left", parse_math=False
+            f"{result.title}: images from the same noise",
+            x=0.01,
+            ha="left",
+            parse_math=False,
+            y=1 - 0.06 / (1.12 * len(rows) + 0.5),
+            va="top",
         )
         for line, (name, images) in zip(panels, rows, strict=True):
             line[0].set_ylabel(name, rotation=0, ha="right", va="center")
