@@ -215,10 +215,13 @@ def maps_figure(
     maps: Float[Tensor, "t h w"], times: Sequence[float], widths: Sequence[int]
 ) -> Figure:
     """The gradient of the center pixel at some times, with the square that holds 90 % of it."""
-    positions = [round(i * (len(times) - 1) / (_MAPS_SHOWN - 1)) for i in range(_MAPS_SHOWN)]
+    spread = [round(i * (len(times) - 1) / (_MAPS_SHOWN - 1)) for i in range(_MAPS_SHOWN)]
+    positions = list(dict.fromkeys(spread))  # of fewer times each is shown once
     with mpl.rc_context(STYLE | {"axes.grid": False}):
-        figure = Figure(figsize=(13, 3.1), layout="constrained")
-        for panel, position in zip(figure.subplots(1, _MAPS_SHOWN), positions, strict=True):
+        count = len(positions)
+        figure = Figure(figsize=(13 * count / _MAPS_SHOWN, 3.1), layout="constrained")
+        panels = figure.subplots(1, count, squeeze=False)[0]
+        for panel, position in zip(panels, positions, strict=True):
             drawn = _draw_map(panel, maps[position], widths[position])
             panel.set_title(f"t = {times[position]:.2f}, 90 % in {widths[position]}")
             bar = figure.colorbar(drawn, ax=panel, location="bottom", fraction=0.07)
