@@ -75,7 +75,8 @@ class Posterior:
             shown = values[:MAPS_SHOWN].nan_to_num()
             low, high = float(shown.min()), float(shown.max())
             levels = 2 * (shown - low) / ((high - low) or 1.0) - 1
-            caption = f"{name}: black {low:.3g}, white {high:.3g}"
+            ends = f"black {low:.3g}, white {high:.3g}" if low < high else f"{low:.3g} everywhere"
+            caption = f"{name}: {ends}"
             pictures[caption] = first_of(to_uint8(levels[:, None]))
         return html_block(repr(self), pictures)
 

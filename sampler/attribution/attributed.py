@@ -169,7 +169,7 @@ class PictureAttributions(Sequence[PictureAttribution]):
 
     def __repr__(self) -> str:
         return (
-            f"PictureAttributions({len(self)} pictures held against {self.training.name} at "
+            f"PictureAttributions({len(self)} held against {self.training.name} at "
             f"{len(self.levels)} noise levels, {self.seconds:.0f} s)"
         )
 

@@ -77,7 +77,7 @@ def test_a_posterior_shows_maps_with_their_ranges(images: ImageSet) -> None:
     check(
         posterior, r"Posterior\(3 states of 1 x 8 x 8: effective sample size [\d.]+, head .*\)", 4
     )
-    assert "standard error: black 0, white 0" in posterior._repr_html_()
+    assert "standard error: 0 everywhere" in posterior._repr_html_()
     unknown = replace(posterior, standard_error=posterior.standard_error * torch.nan)
     check(unknown, r"Posterior\(.*standard error nan\)", 4)
 
@@ -91,7 +91,7 @@ def test_an_attribution_shows_the_picture_and_the_heaviest_images(index: PatchIn
     found = attribution(index, index.images.tensor[:2], sigmas=[0.5, 0.1], draws=1)
     first = check(found[0], r"PictureAttribution\(image \d+ \(.*\) [\d.]+%; .*% unattributed\)", 6)
     assert np.array_equal(first[0][16:80:8, 16:80:8], index.images.pixels[0, 0])
-    check(found, r"PictureAttributions\(2 pictures held against .* at 2 noise levels, \d+ s\)", 12)
+    check(found, r"PictureAttributions\(2 held against .* at 2 noise levels, \d+ s\)", 12)
     assert re.fullmatch(r"LevelAttribution\(sigma=0\.5, .*\)", repr(found[0].levels[0]))
 
 
