@@ -44,7 +44,7 @@ def test_the_words_are_those_of_pictures(page: "sync_api.Page") -> None:
     assert page.locator("#samples-title").inner_text() == "The pictures"
     assert page.locator("label[for=step]").inner_text() == "Noise level"
     assert page.locator("#process-title").inner_text() == "copy.png: from noise to picture"
-    assert page.locator("#step-text").inner_text().startswith(f"3 of 3: {SIGMA} = 0.05, window 3")
+    assert page.locator("#step-text").inner_text().startswith(f"3 of 3: {SIGMA} = 0.05, window 7")
     shown = page.locator("main").inner_text().lower()
     for word in ("sample ", "this step", "null", "undefined"):
         assert word not in shown.replace("effective sample size", "")
