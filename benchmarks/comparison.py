@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from benchmarks.record import RESULTS, append_rows, time_and_commit
+from sampler.networks.weights import bundled_networks
 
 COLUMNS = ("els", "ls", "is", "wiener", "nearest")
 
@@ -37,8 +38,9 @@ def main(*, folders: tuple[Path, ...], out: Path) -> None:
 def result_row(folder: Path) -> dict[str, Any]:
     """What a comparison found, with the training of its network."""
     account = json.loads((folder / "compare.json").read_text())
-    name = Path(account["network"]["name"])
-    trained = json.loads(name.with_suffix(".json").read_text())
+    name = account["network"]["name"]
+    weights = bundled_networks().get(name, Path(name))
+    trained = json.loads(weights.with_suffix(".json").read_text())
     source = account["source"]
     return time_and_commit() | {
         "versions": account["versions"],
