@@ -95,6 +95,12 @@ def test_documented_packages_without_a_gpu_are_our_dependencies() -> None:
     assert set(listed.split()) == ours - {"torch", "torchvision", "triton", "faiss-gpu"}
 
 
+def test_the_check_of_the_wheel_names_tests_that_there_are() -> None:
+    named = re.findall(r"tests/[\w/.]+", (ROOT / ".ci" / "wheel").read_text())
+    assert len(named) >= 5
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
 def test_every_package_is_named() -> None:
     """Setuptools installs those that pyproject.toml lists: a new folder is forgotten easily."""
     tool = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
