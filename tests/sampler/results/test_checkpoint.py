@@ -63,13 +63,14 @@ def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     def until(steps: int, *arguments: object) -> Result:
         shown: list[StepReport] = []
 
-        def show(report: StepReport) -> None:
+        def show(report: StepReport) -> str:
             shown.append(report)
             if len(shown) == steps:
                 raise KeyboardInterrupt
+            return ""
 
         with monkeypatch.context() as patch:
-            patch.setattr("cli.sampler_run.show_step", show)
+            patch.setattr("cli.sampler_run.run_row", show)
             result = invoke(*arguments)
         assert result.exit_code == 130
         assert "Interrupted. The steps that are done are kept" in result.stderr
@@ -268,10 +269,11 @@ def test_a_place_that_is_no_folder_is_told(index, tmp_path) -> None:
 def test_a_second_process_is_refused(index, tmp_path, monkeypatch) -> None:
     told: list[Result] = []
 
-    def show(report: StepReport) -> None:
+    def show(report: StepReport) -> str:
         told.append(invoke(index, tmp_path))
+        return ""
 
-    monkeypatch.setattr("cli.sampler_run.show_step", show)
+    monkeypatch.setattr("cli.sampler_run.run_row", show)
     assert invoke(index, tmp_path).exit_code == 0
     assert all("another process is writing to" in result.stderr for result in told)
 

@@ -132,7 +132,7 @@ def test_a_tolerance_adds_its_line_and_the_ways_to_it() -> None:
     figure = steps_figure(made(tolerance=0.02, num=1))
     found = panels(figure)
     assert len(found) == 7
-    assert "tolerance 0.02" in words(figure)
+    assert "tolerance\n0.02" in words(figure)
     low, high = found["standard error (image: -1 to 1)"].get_ylim()
     assert low == 0
     assert high > 0.02
