@@ -157,6 +157,7 @@ def test_who_built_an_index_can_read_it(out, crew):
 
 
 def test_a_folder_that_workers_do_not_see_is_refused(tmp_path, crew, monkeypatch):
+    crew.admit()  # before the change of folder, which workers that start after it would inherit
     monkeypatch.chdir(tmp_path)
     theirs = Path("/proc/self/cwd")  # of each process another
     if not theirs.exists():
