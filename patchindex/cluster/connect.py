@@ -82,7 +82,7 @@ def connect(
 
 def _client(address: str, stack: ExitStack) -> "tuple[Client, int]":
     """A client, closed with the stack, and how many workers will certainly come."""
-    from distributed import Client  # noqa: PLC0415
+    from patchindex.cluster.dask_crew import WholeClient  # noqa: PLC0415 - imports Dask
 
     kind, _, count = address.partition(":")
     if kind == "local":
@@ -91,7 +91,7 @@ def _client(address: str, stack: ExitStack) -> "tuple[Client, int]":
         expected = _num_local(count)
         stack.enter_context(dask.config.set(KEEP_LOCAL_WORKERS))
         cluster = stack.enter_context(_local_cluster(expected))
-        return stack.enter_context(Client(cluster, set_as_default=False)), expected
+        return stack.enter_context(WholeClient(cluster, set_as_default=False)), expected
     where: dict[str, Any]
     if "://" in address:
         where = {"address": address}
@@ -101,7 +101,7 @@ def _client(address: str, stack: ExitStack) -> "tuple[Client, int]":
         raise ClusterError(f"there is no cluster {address!r}. {EXAMPLE}")
     _check_certificates(address)
     try:
-        client = Client(**where, timeout=CONNECT_SECONDS, set_as_default=False)
+        client = WholeClient(**where, timeout=CONNECT_SECONDS, set_as_default=False)
         return stack.enter_context(client), 1
     except NO_SCHEDULER as error:
         told = " ".join(str(error).split()).rstrip(".") or type(error).__name__

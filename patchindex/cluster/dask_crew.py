@@ -40,6 +40,21 @@ logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 
+class WholeClient(Client):
+    """A client that connected, or is closed already when its making raises.
+
+    Dask leaves one half-made whose address it cannot read. That one would be closed by whichever
+    thread happens to collect it, which may then wait forever.
+    """
+
+    def __init__(self, *args: object, **options: object) -> None:
+        try:
+            super().__init__(*args, **options)  # type: ignore[no-untyped-call]
+        except BaseException:
+            self.close()  # type: ignore[no-untyped-call]
+            raise
+
+
 class DaskCrew:
     """The workers of a cluster that passed the checks; see `patchindex.cluster.connect`.
 

@@ -1,5 +1,6 @@
 """Real processes of Dask: the bits of one process, whoever is lost; and nothing that stays."""
 
+import gc
 import os
 import signal
 import socket
@@ -17,6 +18,7 @@ import pretended_crew
 import pytest
 import torch
 from click.testing import CliRunner
+from distributed import Client
 from interruptible import start_interruptible
 from small_index import build_small, small_images
 
@@ -328,3 +330,5 @@ def test_a_cluster_that_is_not_there_is_told_in_a_line(
     with pytest.raises(ClusterError, match=line), connect(address) as crew:
         crew.admit()  # which connects
     assert time.monotonic() - start < SOON_SECONDS
+    left = [each for each in gc.get_objects() if issubclass(type(each), Client)]
+    assert all(each.status != "connecting" for each in left)  # none waits where it is collected
