@@ -1,25 +1,41 @@
-"""What MkDocs does with pages beside rendering them: both command lines, and formulas as MathML.
+"""What MkDocs does beside rendering pages: both command lines, notebooks, formulas as MathML.
 
 `<!-- commands of sampler -->` becomes the help of every command, in the words of the code: click
 writes it, as for `--help`, but into Markdown. Formulas become MathML while the site is built, so
-that no script and no font has to be loaded to read them.
+that no script and no font has to be loaded to read them. Each notebook becomes a page.
 """
 
 import html
 import re
 from collections.abc import Iterable, Iterator
 from importlib import import_module
+from pathlib import Path
 
 import click
 from latex2mathml.converter import convert
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from nbconvert import MarkdownExporter
 
 PLACE = re.compile(r"<!-- commands of (patchindex|sampler) -->")
 FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
 FIGURE = re.compile(r'(<img [^>]*src="([^"]+\.(?:png|gif))"[^>]*>)')
 
 
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """The files with a page for each notebook, and the pictures that it shows."""
+    for path in sorted(Path(config.docs_dir, "notebooks").glob("*.ipynb")):
+        resources = {"unique_key": path.stem, "output_files_dir": path.stem}
+        page, made = MarkdownExporter().from_filename(str(path), resources)
+        files.append(File.generated(config, f"notebooks/{path.stem}.md", content=page))
+        for name, picture in made["outputs"].items():
+            files.append(File.generated(config, f"notebooks/{name}", content=picture))
+    return files
+
+
 def on_page_markdown(markdown: str, **_: object) -> str:
-    """The page with what is made from code in its places."""
+    """The page with what is made from code in its places, and links to the pages of notebooks."""
+    markdown = markdown.replace(".ipynb)", ".md)")
     return PLACE.sub(lambda found: "\n".join(command_pages(found[1])), markdown)
 
 
