@@ -17,11 +17,12 @@ from patchindex.crew import Crew
 from patchindex.device import Device
 from patchindex.loaded import set_threads
 from sampler.results.checkpoint import Checkpoint
-from sampler.results.output import reserve_output, write_run
+from sampler.results.output import reserve_output
 from sampler.results.rest_result import share_text
 from sampler.results.run_result import RUN_FILE, RunResult, SamplerConfig, TraceResult
 from sampler.results.tables import RUN_HEADER, format_methods, run_row
 from sampler.results.trace import TRACE
+from sampler.results.write import write_run
 from sampler.run import RunPlan, carry_out, exact_where_no_slower, job_of, plan_run
 
 MOST_TOLD = 4  # samples whose weight is told on the terminal

@@ -16,7 +16,7 @@ from patchindex.device import Device
 from patchindex.loaded import set_threads
 from sampler.errors import SamplerConfigError
 from sampler.results.audit_result import AUDIT_FILE, AuditResult
-from sampler.results.output import reserve_output, write_audit, write_verification
+from sampler.results.output import reserve_output
 from sampler.results.run_result import SamplerConfig
 from sampler.results.study_results import VERIFY_FILE, FinalComparison, VerifyResult
 from sampler.results.tables import (
@@ -26,6 +26,7 @@ from sampler.results.tables import (
     audit_summary_lines,
     verification_row,
 )
+from sampler.results.write import write_audit, write_verification
 from sampler.studies.audit import AuditConfig, audit, plan_audit
 from sampler.studies.verify import VerifyConfig, plan_verification
 from sampler.studies.verify import verify as carry_out

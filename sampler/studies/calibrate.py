@@ -34,9 +34,9 @@ from sampler.networks import (
     matching_boundary,
 )
 from sampler.noise import initial_noise
-from sampler.results.output import write_calibration
 from sampler.results.run_result import SamplerConfig
 from sampler.results.study_results import CalibrateResult, CalibrateSettings, TimedScale
+from sampler.results.write import write_calibration
 from sampler.run import boundary_of, describe_source, levels_settings, make_machine
 from sampler.scales import are_admitted, checked_scales, published_name
 from sampler.schedule import NoiseLevels, Step, plan_steps

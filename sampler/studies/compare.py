@@ -30,7 +30,6 @@ from sampler.errors import SamplerConfigError
 from sampler.follower import Follower, labels_for
 from sampler.networks import NetworkDenoiser, as_network, check_fit, matching_boundary
 from sampler.noise import initial_noise
-from sampler.results.output import write_comparison
 from sampler.results.run_result import SamplerConfig
 from sampler.results.source_result import ScalesResult
 from sampler.results.study_results import (
@@ -42,6 +41,7 @@ from sampler.results.study_results import (
     NamedNetwork,
 )
 from sampler.results.tables import table_lines
+from sampler.results.write import write_comparison
 from sampler.run import describe_source, levels_settings, make_machine
 from sampler.scales import (
     ChosenScales,

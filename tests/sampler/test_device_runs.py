@@ -18,8 +18,8 @@ from sampler.attribution.nearest_patches import LookupConfig
 from sampler.attribution.pixel_query import find_sources
 from sampler.attribution.run_folder import RunFolder
 from sampler.estimator.query import NeighborSearch
-from sampler.results.output import write_run
 from sampler.results.trace import Trace
+from sampler.results.write import write_run
 from sampler.run import SamplerConfig, carry_out, plan_run
 from sampler.studies.audit import AuditConfig, audit, plan_audit
 from sampler.studies.calibrate import CalibrateConfig, calibrate

@@ -242,7 +242,8 @@ def test_a_disk_that_is_full_at_the_end_costs_no_step(
     index, whole, tmp_path, monkeypatch, file: str
 ) -> None:
     where = "save_png" if file == "samples.png" else "write_json"
-    real = getattr(sys.modules["sampler.results.output"], where)
+    module = f"sampler.results.{'output' if file == '.plan.json' else 'write'}"
+    real = getattr(sys.modules[module], where)
 
     def write(what: object, path: Path) -> None:
         if path.name == file:
@@ -250,7 +251,7 @@ def test_a_disk_that_is_full_at_the_end_costs_no_step(
         real(what, path)
 
     with monkeypatch.context() as patch:
-        patch.setattr(f"sampler.results.output.{where}", write)
+        patch.setattr(f"{module}.{where}", write)
         result = invoke(index, tmp_path)
     assert result.exit_code == 1
     assert "No space left on device" in result.stderr

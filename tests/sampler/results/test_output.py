@@ -14,9 +14,10 @@ from forked import end, ignore_threads, kill, start
 from patchindex import ImageSet, IndexConfig, build_index
 from patchindex.errors import LockedError
 from sampler.errors import OutputError
-from sampler.results.output import REPLACING, reserve_output, settle_output, write_run, write_whole
+from sampler.results.output import REPLACING, reserve_output, settle_output, write_whole
 from sampler.results.plot_folder import ResultsError, plot_folder
 from sampler.results.run_result import SamplerConfig
+from sampler.results.write import write_run
 from sampler.run import carry_out, plan_run
 
 pytestmark = ignore_threads

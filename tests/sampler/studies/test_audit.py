@@ -16,9 +16,9 @@ from patchindex import PatchIndex, UserError
 from sampler import ELSMachine, sample_steps
 from sampler.noise import initial_noise
 from sampler.results.audit_result import AuditedStep, AuditResult, read_audit
-from sampler.results.output import write_audit
 from sampler.results.study_figures import audit_figure
 from sampler.results.tables import AUDIT_HEADER, audit_row
+from sampler.results.write import write_audit
 from sampler.run import SamplerConfig
 from sampler.studies.audit import AuditConfig, at_places, audit, draw_places, exact_at, plan_audit
 from sampler.studies.verify import VerifyConfig, plan_verification, verify

@@ -12,8 +12,8 @@ from small_index import build_small, small_images
 from patchindex import ImageSet, UserError
 from sampler import ELSMachine, LSMachine, sample
 from sampler.noise import initial_noise
-from sampler.results.output import write_comparison
 from sampler.results.tables import table_lines
+from sampler.results.write import write_comparison
 from sampler.run import SamplerConfig
 from sampler.studies.compare import (
     CompareConfig,

@@ -15,14 +15,11 @@ from patchindex import PatchIndex, UserError
 from sampler import ELSMachine, sample, sample_steps
 from sampler.noise import initial_noise
 from sampler.results.json_files import as_json
-from sampler.results.output import (
-    reserve_output,
-    write_verification,
-    write_whole,
-)
+from sampler.results.output import reserve_output, write_whole
 from sampler.results.study_figures import verification_figure
 from sampler.results.study_results import VERIFY_FILE, StepComparison, VerifyResult
 from sampler.results.style import save_figure
+from sampler.results.write import write_verification
 from sampler.run import SamplerConfig
 from sampler.studies.verify import (
     VerifyConfig,
