@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from time import perf_counter
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -20,7 +19,6 @@ from patchindex import ImageSet, PatchIndex
 from patchindex.crew import ShareCallback, watched
 from patchindex.device import CPU, describe_device
 from patchindex.environment import library_versions
-from patchindex.images import to_unit
 from sampler.choices import CALIBRATE_SAMPLES
 from sampler.denoiser import Denoiser, of_class
 from sampler.errors import NoGradientError, SamplerConfigError
@@ -335,47 +333,6 @@ def _against_images(
         noise=noise,
         steps=steps,
     )
-
-
-def hold_out(
-    images: ImageSet, num: int, seed: int, label: int | None = None
-) -> tuple[Float[Tensor, "b c h w"], ImageSet]:
-    """So many images (of a class) drawn without replacement, in [-1, 1], and the set of all others.
-
-    Raises:
-        SamplerConfigError: there would be no others.
-    """
-    chosen = held_out_places(images, num, seed, label)
-    kept = np.setdiff1d(np.arange(len(images)), chosen)
-    rest = ImageSet.from_array(
-        np.asarray(images.pixels[kept]),
-        None if images.labels is None else images.labels[kept],
-        class_names=images.class_names,
-        name=f"{images.name} without {num} held out",
-        layout="nchw",
-    )
-    return to_unit(np.asarray(images.pixels[chosen])), rest.with_device(images.device)
-
-
-def held_out_places(
-    images: ImageSet, num: int, seed: int, label: int | None = None
-) -> Int[np.ndarray, " b"]:
-    """Positions of the images that `hold_out` takes.
-
-    Raises:
-        SamplerConfigError: there would be no others.
-        DatasetError: no image has the label.
-    """
-    among = images.label_indices(label)
-    if not 0 < num < len(among):
-        raise SamplerConfigError(
-            f"{num} images cannot be held out of {len(among)}. Give --num from 1 to "
-            f"{len(among) - 1}."
-        )
-    places: Int[np.ndarray, " b"] = among[
-        np.random.default_rng(seed).choice(len(among), num, replace=False)
-    ]
-    return places
 
 
 def _chosen_candidates(

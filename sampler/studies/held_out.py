@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from patchindex import ImageSet, PatchIndex
@@ -13,7 +13,6 @@ from sampler.denoiser import Images
 from sampler.errors import SamplerConfigError
 from sampler.noise import check_num
 from sampler.results.run_result import SamplerConfig
-from sampler.studies.calibrate import held_out_places, hold_out
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -53,6 +52,47 @@ def hold_out_of(training_set: ImageSet | PatchIndex, sampling: SamplerConfig) ->
         # under its own name, for which scales are published
         rest=replace(rest, name=training_set.name, crop=training_set.crop),
     )
+
+
+def hold_out(
+    images: ImageSet, num: int, seed: int, label: int | None = None
+) -> tuple[Float[Tensor, "b c h w"], ImageSet]:
+    """So many images (of a class) drawn without replacement, in [-1, 1], and the set of all others.
+
+    Raises:
+        SamplerConfigError: there would be no others.
+    """
+    chosen = held_out_places(images, num, seed, label)
+    kept = np.setdiff1d(np.arange(len(images)), chosen)
+    rest = ImageSet.from_array(
+        np.asarray(images.pixels[kept]),
+        None if images.labels is None else images.labels[kept],
+        class_names=images.class_names,
+        name=f"{images.name} without {num} held out",
+        layout="nchw",
+    )
+    return to_unit(np.asarray(images.pixels[chosen])), rest.with_device(images.device)
+
+
+def held_out_places(
+    images: ImageSet, num: int, seed: int, label: int | None = None
+) -> Int[np.ndarray, " b"]:
+    """Positions of the images that `hold_out` takes.
+
+    Raises:
+        SamplerConfigError: there would be no others.
+        DatasetError: no image has the label.
+    """
+    among = images.label_indices(label)
+    if not 0 < num < len(among):
+        raise SamplerConfigError(
+            f"{num} images cannot be held out of {len(among)}. Give --num from 1 to "
+            f"{len(among) - 1}."
+        )
+    places: Int[np.ndarray, " b"] = among[
+        np.random.default_rng(seed).choice(len(among), num, replace=False)
+    ]
+    return places
 
 
 def draw_from(

@@ -21,8 +21,8 @@ from sampler.studies.calibrate import (
     Calibration,
     calibrate,
     calibrate_to_images,
-    hold_out,
 )
+from sampler.studies.held_out import hold_out
 
 IMAGES = small_images(25, 10)
 HIDDEN = (3, 5, 3, 9, 7)
