@@ -4,9 +4,10 @@
     python -m benchmarks.table mnist_unet_zeros ...     # train, calibrate, index, compare, record
     python -m benchmarks.table all
 
-Each row trains a network of its kind for about half an hour on two cores, finds its scales, puts
-the training images into an index with these, and compares 32 samples. Every stage leaves a folder
-in --work, and one that is there is not done again: the same command goes on after an interruption.
+Each row trains a network of its kind for about half an hour on two cores, finds its scales, and
+compares 32 samples: of a class exactly, of all images from an index with these scales, which is
+sooner. Every stage leaves a folder in --work, and one that is there is not done again: the same
+command goes on after an interruption.
 Rows end up in results/comparison.jsonl, which `benchmarks.comparison` prints.
 """
 
@@ -104,13 +105,16 @@ class Work:
             "--candidates", row.candidates, "--out", str(calibration),
         ]  # fmt: skip
         scales, index = calibration / "scales.yaml", self.root / "index.zarr"
-        yield "build", index, lambda: [
-            "patchindex", "build", *images, "--boundary", row.padding,
-            "--scales", ",".join(map(str, sizes_in(scales))), "--out", str(index),
-        ]  # fmt: skip
+        # the images of one class are summed before all of them could be put into an index
+        if not row.conditional:
+            yield "build", index, lambda: [
+                "patchindex", "build", *images, "--boundary", row.padding,
+                "--scales", ",".join(map(str, sizes_in(scales))), "--out", str(index),
+            ]  # fmt: skip
+        compared_with = images if row.conditional else ["--index", str(index)]
         comparison = self.root / "comparison"
         yield "compare", comparison / "compare.json", lambda: [
-            "sampler", "compare", "--network", str(network), "--index", str(index),
+            "sampler", "compare", "--network", str(network), *compared_with,
             "--scales", str(scales), "--num", str(self.num), "--out", str(comparison),
         ]  # fmt: skip
 
