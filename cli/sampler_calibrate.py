@@ -19,7 +19,8 @@ from sampler.networks import open_network
 from sampler.results.output import reserve_output
 from sampler.results.run_result import SamplerConfig
 from sampler.results.study_results import CALIBRATE_FILE, CalibrateResult
-from sampler.scales import parse_scales
+from sampler.results.tables import calibration_lines
+from sampler.scales import SCALES_FILE, parse_scales
 from sampler.studies.calibrate import CalibrateConfig
 from sampler.studies.calibrate import calibrate as carry_out
 
@@ -71,7 +72,7 @@ def calibrate(
             device=device_given(device.place),
         )  # fmt: skip
         finished.write(folder, options=options)
-    for scale in result.scales:
-        click.echo(f"{scale.t:5.2f} {scale.patch_size:4d}")
-    click.echo(f"{result.seconds:.0f} s: {folder / 'scales.yaml'}")
+    for line in calibration_lines(result):
+        click.echo(line)
+    click.echo(f"{result.seconds:.0f} s: {folder / SCALES_FILE}")
     return result

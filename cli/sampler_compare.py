@@ -73,5 +73,5 @@ def compare(
     for line in table_lines(result):
         click.echo(line)
     seconds = sum(result.seconds.values())
-    click.echo(f"{result.config.num} samples in {seconds:.0f} s: {folder / 'samples.png'}")
+    click.echo(f"{seconds:.0f} s: {folder / 'samples.png'}")
     return result

@@ -30,6 +30,7 @@ from sampler.schedule import (
     rising_sigmas,
 )
 
+SCALES_FILE = "scales.yaml"  # what a calibration leaves
 LEVELS = 20  # noise levels of a list that is spread here, as many as the published ones have
 SCHEDULE, BY_SIGMA = "schedule", "sigmas"  # key of a file, and what it says of sigmas for times
 LARGEST_FILE = 100_000  # bytes; a thousand noise levels take a tenth of it
@@ -93,7 +94,8 @@ def find_scales(name: str) -> Scales:
     """Scales by name, published or ours, from a YAML file, or from a list like "3,3,5,9".
 
     A file holds a list, lowest noise first, or what `sampler calibrate` writes: a patch size for
-    each time t = 1/n, 2/n, ..., 1 of the schedule that it names, or for each sigma.
+    each time t = 1/n, 2/n, ..., 1 of the schedule that it names, or for each sigma. The folder of
+    a calibration stands for its file.
 
     Raises:
         SamplerConfigError: none of these, entries that are not odd positive numbers, or a time
@@ -102,6 +104,8 @@ def find_scales(name: str) -> Scales:
     known = _known_scales()
     if name in known:
         return Scales.spaced(known[name])
+    if is_file(in_folder := f"{name}/{SCALES_FILE}"):
+        name = in_folder
     if is_file(name):
         scales = _read_scales(Path(name))
         if not isinstance(scales, Mapping):
@@ -119,6 +123,11 @@ def find_scales(name: str) -> Scales:
     try:
         return Scales(patch_sizes=parse_scales(name), sigmas=None)
     except NoListError as error:
+        if "/" in name or name.endswith((".yaml", ".yml")):
+            raise SamplerConfigError(
+                f"there is no scales file {shown(name)}. Give the {SCALES_FILE} that `sampler "
+                "calibrate` left, or its folder."
+            ) from error
         raise SamplerConfigError(
             f"scales {shown(name)} are neither a file, nor a list like 3,3,5,9, nor known by "
             f"name. Known are: {', '.join(known)}."

@@ -1,12 +1,14 @@
 """Tables for the terminal: steps of a run or a verification, a comparison, denoising errors."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import isnan
+from statistics import quantiles
 
 from sampler.results.audit_result import AuditedStep, AuditResult
 from sampler.results.denoise_result import DenoisedLevel, DenoiseResult, MeanOverImages
 from sampler.results.run_result import RunStep
-from sampler.results.study_results import CompareResult, Medians, StepComparison
+from sampler.results.study_results import CalibrateResult, CompareResult, StepComparison
+from sampler.schedule import rising_sigmas
 from sampler.trajectory import StepReport
 
 RUN_HEADER = (
@@ -23,8 +25,7 @@ AUDIT_HEADER = (
 _MACHINES = ("els", "ls", "is")
 # columns of the other predictors, in their order
 _OTHERS = {"wiener": "Wiener", "lukoianov": "Lukoianov", "pspc": "PSPC", "nearest": "nearest image"}
-_COMPARISON_HEADER = "network steps              ELS      LS      IS  ELS > IS"
-_PUBLISHED_LINE = "  {:<20} {:7.2f} {:7.2f} {:7.2f} {:9.2f}"
+FEWEST_FOR_QUARTERS = 4  # samples
 
 
 def run_row(report: StepReport) -> str:
@@ -86,41 +87,74 @@ def format_methods(steps: Sequence[RunStep], tolerance: float) -> str:
     )
 
 
+def calibration_lines(result: CalibrateResult) -> Iterator[str]:
+    """The patch size of each noise level, the lowest first, and how clear a choice it is."""
+    yield "    t     sigma   patch size   middle half   merit   next best"
+    low, high = ([*reversed(sizes)] for sizes in result.best_quartiles)
+    merits = [*reversed(result.mean_merit)]
+    sigmas = rising_sigmas(result.config.sigmas or result.config.schedule, result.config.steps)
+    for at, scale in enumerate(result.scales):
+        merit = dict(zip(result.config.candidates, merits[at], strict=True))
+        own = merit.pop(scale.patch_size)
+        best = max(merit, key=merit.__getitem__, default=None)
+        rest = "" if best is None else f"{best}: {merit[best]:.3f}"
+        yield (
+            f"{scale.t:5.2f} {sigmas[at]:9.4g} {scale.patch_size:12d} "
+            f"{f'{low[at]} to {high[at]}':>13} {own:7.3f} {rest:>11}"
+        )
+    if result.network is None:
+        yield "merit: minus the mean squared error on images held out, mean over the samples."
+    else:
+        yield "merit: cosine between the scores of theory and network, mean over the samples."
+    yield f"Below sigma {sigmas[0]:.3g} and above {sigmas[-1]:.3g} the nearest of these serves."
+
+
 def _or_dash(value: float, form: str) -> str:
     """The formatted value, or a dash for nan."""
     return "-" if isnan(value) else format(value, form)
 
 
 def table_lines(result: CompareResult) -> Iterator[str]:
-    """For each number of network steps: median r, r2 and R2 of each predictor, and published r."""
+    """For each number of network steps: r and R2 of each predictor, published r, and what it means.
+
+    r is of each sample; a line has its median, one the middle half of all samples, and in place of
+    the share of samples for which ELS beats IS their number.
+    """
     known = {name for found in result.results.values() for name in found.medians}
-    others = [name for name in _OTHERS if name in known]
-    yield _COMPARISON_HEADER + "".join(f" {_OTHERS[name]:>{_width(name)}}" for name in others)
+    names = [*_MACHINES, *(name for name in _OTHERS if name in known)]
+    num = result.config.num
+    yield _compared_line(
+        f"{num} {'sample' if num == 1 else 'samples'}", map(_denoiser_title, names), "ELS > IS"
+    )
     for steps, found in result.results.items():
-        yield f"{steps}"
-        better = found.better_than_is["els"]
-        yield _measured_line("median r", "r", found.medians, better)
+        yield f"network in {steps} steps, theory in {result.config.steps}"
+        medians = [found.medians[name] for name in names]
+        better = f"{round(found.better_than_is['els'] * num)} of {num}"
+        yield _compared_line("r, median", [f"{each.r:.2f}" for each in medians], better)
+        if num >= FEWEST_FOR_QUARTERS:
+            of_samples = [result.r[steps][name] for name in names]
+            yield _compared_line("r, middle half", map(_middle_half, of_samples))
         row = result.published.get(steps)
         if row is not None:
-            yield _PUBLISHED_LINE.format("published", *row)
-        yield _measured_line("median r2", "r2", found.medians, None)
-        yield _measured_line("median R2", "R2", found.medians, None)
+            yield _compared_line("r, published", [f"{r:.2f}" for r in row[:-1]], f"{row[-1]:.0%}")
+        yield _compared_line("R2, median", [f"{each.R2:.2f}" for each in medians])
+    yield "r: correlation of pixels with those of the network's image from the same noise."
+    yield "R2: 1 - squared error / variance of the network's image; contrast counts here, too."
+    if result.published:
+        yield "published: of the paper's larger network of this kind, 100 samples."
 
 
-def _measured_line(
-    title: str, measure: str, medians: Mapping[str, Medians], better: float | None
-) -> str:
-    """One line under the header; `better` is the share where ELS beats IS."""
-    values = {name: getattr(found, measure) for name, found in medians.items()}
-    machines = " ".join(f"{values[name]:7.2f}" for name in _MACHINES)
-    share = " " * 9 if better is None else f"{better:9.2f}"
-    others = [f"{values[name]:{_width(name)}.2f}" for name in _OTHERS if name in values]
-    return " ".join([f"  {title:<20} {machines} {share}", *others])
+def _compared_line(title: str, cells: Iterable[str], better: str = "") -> str:
+    """One line of a comparison; how often ELS beats IS stands between machines and others."""
+    shown = list(cells)
+    shown[len(_MACHINES) : len(_MACHINES)] = [better]
+    return (f"  {title:<15}" + "".join(f"{cell:>13}" for cell in shown)).rstrip()
 
 
-def _width(name: str) -> int:
-    """Characters of a column of the comparison, after its gap."""
-    return max(7, len(_OTHERS[name]) + 1)
+def _middle_half(values: Sequence[float]) -> str:
+    """The quartiles around the median."""
+    low, _, high = quantiles(values, n=4, method="inclusive")
+    return f"{low:.2f} to {high:.2f}"
 
 
 def denoising_lines(result: DenoiseResult) -> Iterator[str]:

@@ -27,6 +27,7 @@ from sampler.results.study_results import (
     VerifyResult,
 )
 from sampler.results.trace import TRACE
+from sampler.scales import SCALES_FILE
 
 SINGLE = "samples"  # the folder of single pictures
 # what other commands make of a run, and what would be wrong beside the next one
@@ -146,7 +147,7 @@ def write_calibration(
 
     curve = scales_figure(result)
     files: dict[str, Callable[[Path], object]] = {
-        "scales.yaml": lambda path: path.write_text(result.scales_yaml),
+        SCALES_FILE: lambda path: path.write_text(result.scales_yaml),
         "scales.png": lambda path: save_figure(curve, path),
         **_config_file(options),
     }

@@ -39,6 +39,7 @@ from sampler.run import boundary_of, describe_source, levels_settings, make_mach
 from sampler.scales import are_admitted, checked_scales, published_name
 from sampler.schedule import NoiseLevels, Step, plan_steps
 from sampler.trajectory import in_data_units, trajectory
+from sampler.studies.held_out import hold_out
 
 # Of states, sigma and patch size: their posterior mean.
 SizedDenoiser = Callable[[Float[Tensor, "b c h w"], float, int], Float[Tensor, "b c h w"]]

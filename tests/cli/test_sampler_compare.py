@@ -56,20 +56,12 @@ def test_a_comparison_prints_the_papers_table_and_leaves_its_files(
     result = compare(network, tmp_path / "out", "--network-steps", 3)
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
-    assert lines[0].split()[2:] == [
-        "ELS",
-        "LS",
-        "IS",
-        "ELS",
-        ">",
-        "IS",
-        "Wiener",
-        "nearest",
-        "image",
+    assert " ".join(lines[0].split()) == "2 samples ELS LS IS ELS > IS Wiener nearest image"
+    assert [line for line in lines if line.startswith("network in")] == [
+        f"network in {steps} steps, theory in 2" for steps in (2, 3)
     ]
-    assert [line.strip() for line in lines if line.strip().isdigit()] == ["2", "3"]
-    assert sum("median r " in line for line in lines) == 2
-    assert "2 samples in" in lines[-1]
+    assert sum("r, median" in line for line in lines) == 2
+    assert "of 2" in next(line for line in lines if "r, median" in line)
     account = json.loads((tmp_path / "out" / "compare.json").read_text())
     assert account["versions"]["torch"]
     assert len(account["labels"]) == 2
@@ -96,7 +88,11 @@ def test_a_calibration_leaves_scales_that_the_sampler_reads(network: Path, tmp_p
     ]  # fmt: skip
     account = json.loads((tmp_path / "out" / "calibrate.json").read_text())
     assert len(account["effective_width"]) == 4
-    ran = compare(network, tmp_path / "ran", "--scales", tmp_path / "out" / "scales.yaml")
+    told = result.stdout.splitlines()
+    assert told[0].split()[:4] == ["t", "sigma", "patch", "size"]
+    assert [int(line.split()[2]) for line in told[1:5]] == list(scales)
+    assert "merit: cosine between the scores" in told[5]
+    ran = compare(network, tmp_path / "ran", "--scales", tmp_path / "out")
     assert ran.exit_code == 0, ran.output
 
 

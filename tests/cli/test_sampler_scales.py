@@ -195,7 +195,7 @@ def test_scales_of_another_schedule_serve_at_the_same_noise(index: Path, tmp_pat
         (("--sigmas", "2,1", "--steps", "2"), "both --sigmas and --steps were given"),
         (("--sigmas", "2,1", "--schedule", "edm"), "both --sigmas and --schedule were given"),
         (("--schedule", "karras"), "schedule is 'karras'. Give one of cosine"),
-        (("--scales", "no.yaml"), "are neither a file"),
+        (("--scales", "no.yaml"), "there is no scales file 'no.yaml'. Give the scales.yaml that"),
     ],
 )
 def test_noise_levels_that_are_none_are_told_in_one_line(index, tmp_path, arguments, message):

@@ -98,9 +98,24 @@ def test_the_published_row_stands_beside_ours() -> None:
     network = machine_network(ELSMachine(images), SCALES)
     config = replace(CONFIG, network_steps=(20,))
     lines = list(table_lines(compare(network, images, config=config).result))
-    assert lines[0].split()[:5] == ["network", "steps", "ELS", "LS", "IS"]
+    assert lines[0].split()[2:5] == ["ELS", "LS", "IS"]
     published = next(line for line in lines if "published" in line)
-    assert published.split() == ["published", "0.90", "0.88", "0.74", "0.97"]
+    assert published.split() == ["r,", "published", "0.90", "0.88", "0.74", "97%"]
+    assert lines[-1].startswith("published: of the paper's network")
+
+
+def test_the_middle_half_of_the_samples_stands_under_their_median() -> None:
+    network = machine_network(ELSMachine(IMAGES), SCALES)
+    sampling = replace(CONFIG.sampling, num=5)
+    result = compare(network, IMAGES, config=replace(CONFIG, sampling=sampling)).result
+    line = next(line for line in table_lines(result) if "middle half" in line)
+    (of_samples,) = result.r.values()
+    expected = [
+        f"{low:.2f} to {high:.2f}"
+        for name in ("els", "ls", "is", "wiener", "nearest")
+        for low, high in [np.quantile(of_samples[name], (0.25, 0.75))]
+    ]
+    assert line.split("half")[1].split() == " ".join(expected).split()
 
 
 def test_a_comparison_leaves_pictures_images_and_an_account(tmp_path) -> None:
