@@ -148,7 +148,7 @@ def _compared_line(title: str, cells: Iterable[str], better: str = "") -> str:
     """One line of a comparison; how often ELS beats IS stands between machines and others."""
     shown = list(cells)
     shown[len(_MACHINES) : len(_MACHINES)] = [better]
-    return (f"  {title:<15}" + "".join(f"{cell:>13}" for cell in shown)).rstrip()
+    return (f"  {title:<14}" + "".join(f"{cell:>14}" for cell in shown)).rstrip()
 
 
 def _middle_half(values: Sequence[float]) -> str:

@@ -38,8 +38,8 @@ from sampler.results.write import write_calibration
 from sampler.run import boundary_of, describe_source, levels_settings, make_machine
 from sampler.scales import are_admitted, checked_scales, published_name
 from sampler.schedule import NoiseLevels, Step, plan_steps
-from sampler.trajectory import in_data_units, trajectory
 from sampler.studies.held_out import hold_out
+from sampler.trajectory import in_data_units, trajectory
 
 # Of states, sigma and patch size: their posterior mean.
 SizedDenoiser = Callable[[Float[Tensor, "b c h w"], float, int], Float[Tensor, "b c h w"]]

@@ -101,7 +101,7 @@ def test_the_published_row_stands_beside_ours() -> None:
     assert lines[0].split()[2:5] == ["ELS", "LS", "IS"]
     published = next(line for line in lines if "published" in line)
     assert published.split() == ["r,", "published", "0.90", "0.88", "0.74", "97%"]
-    assert lines[-1].startswith("published: of the paper's network")
+    assert lines[-1].startswith("published: of the paper")
 
 
 def test_the_middle_half_of_the_samples_stands_under_their_median() -> None:
