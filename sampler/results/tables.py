@@ -89,7 +89,7 @@ def format_methods(steps: Sequence[RunStep], tolerance: float) -> str:
 
 def calibration_lines(result: CalibrateResult) -> Iterator[str]:
     """The patch size of each noise level, the lowest first, and how clear a choice it is."""
-    yield "    t     sigma   patch size   middle half   merit   next best"
+    yield "    t     sigma   patch size   middle half   merit  best other"
     low, high = ([*reversed(sizes)] for sizes in result.best_quartiles)
     merits = [*reversed(result.mean_merit)]
     sigmas = rising_sigmas(result.config.sigmas or result.config.schedule, result.config.steps)
