@@ -254,7 +254,10 @@ def scatter_figure(result: CompareResult) -> Figure:
         panels = np.atleast_1d(figure.subplots(1, len(result.r)))
         for panel, (steps, r) in zip(panels, result.r.items(), strict=True):
             _draw_scatter(panel, r)
-            panel.set_title(f"{result.title}, network in {steps} steps", parse_math=False)
+            panel.set_title(
+                f"{result.title}, network in {steps} steps\nabove the line: nearer than IS",
+                parse_math=False,
+            )
     return figure
 
 
@@ -281,7 +284,8 @@ def grid_figure(
         outputs: the network's images by its number of steps.
         predicted: each predictor's images, of which r is held against the first of these.
     """
-    medians = next(iter(result.results.values())).medians
+    (steps, found), *_ = result.results.items()
+    medians = found.medians
     rows = [(f"network, {count} steps", images) for count, images in outputs.items()]
     for name, images in predicted.items():
         rows.append((f"{_NAMES[name]}\nmedian r {medians[name].r:.2f}", images))
@@ -298,7 +302,7 @@ def grid_figure(
             hspace=0.04,
         )
         figure.suptitle(
-            f"{result.title}: images from the same noise",
+            f"{result.title}: images from the same noise; r with the network in {steps} steps",
             x=0.01,
             ha="left",
             parse_math=False,
