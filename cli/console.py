@@ -17,18 +17,13 @@ import click
 from patchindex.crew import LOCAL, Crew, watched
 from patchindex.errors import UserError
 from patchindex.progress import StageBars
+from patchindex.shortage import is_full_gpu, is_full_memory, is_without_threads
 
 MAKE_ROOM = (
     "Lower --device-memory, so that less stays there; then the number of samples (--num), where "
     "there is one; or give --device cpu."
 )
 LESS_WORK = "Give fewer samples (--num) or images (--limit), or raise the limit of this process."
-# how torch, FAISS, the C++ kernels, the linker and oneDNN say that there is no memory
-NO_MEMORY = (
-    "allocate memory", "not enough memory", "bad_alloc", "failed to map segment",
-    "could not create a primitive",
-)  # fmt: skip
-NO_THREAD = ("start new thread", "resource temporarily unavailable")
 NUL = ("embedded null byte", "embedded null character")
 REMEDIES = {
     errno.ENOSPC: "Free some space, or give another --out.",
@@ -63,9 +58,9 @@ def format_shortage(error: BaseException) -> str | None:
             return told
         if is_full_gpu(each):
             return f"{what_was_full(each)} {MAKE_ROOM}"
-        if isinstance(each, MemoryError) or says(each, NO_MEMORY):
+        if is_full_memory(each):
             return f"there is not enough memory. {LESS_WORK}"
-        if says(each, NO_THREAD):
+        if is_without_threads(each):
             return f"no thread can be started: memory or processes are too few. {LESS_WORK}"
         if isinstance(each, ValueError) and str(each).startswith(NUL):
             return "a path or name holds a NUL character. Give one without."
@@ -77,12 +72,6 @@ def chain(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__
-
-
-def says(error: BaseException, words: tuple[str, ...]) -> bool:
-    """Whether the error of a library has any of these words."""
-    of_a_library = isinstance(error, RuntimeError | ImportError)
-    return of_a_library and any(word in str(error).lower() for word in words)
 
 
 def format_refusal(error: OSError) -> str | None:
@@ -105,14 +94,6 @@ def is_ours(name: str) -> bool:
 def shortened(name: str) -> str:
     """A path that fits into a line."""
     return name if len(name) <= LONGEST else f"{name[: LONGEST // 2]}...{name[-LONGEST // 4 :]}"
-
-
-def is_full_gpu(error: BaseException) -> bool:
-    """Whether torch, CUDA itself or FAISS found no room on the GPU."""
-    told = str(error).lower()
-    full = isinstance(error, RuntimeError) and "out of memory" in told and "cuda" in told
-    # by its name: an error in the command line itself should not wait seconds for torch
-    return full or any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__)
 
 
 def what_was_full(error: BaseException) -> str:
