@@ -1,13 +1,7 @@
 """Trained denoisers, to hold the theory's machines against."""
 
-from sampler.networks.adapters import (
-    DataPredictor,
-    NetworkDenoiser,
-    NoisePredictor,
-    Predictor,
-    VelocityPredictor,
-    as_network,
-)
+from sampler.networks.adapters import NetworkDenoiser, as_network
+from sampler.networks.asking import NetworkCallError
 from sampler.networks.config import (
     NetworkConfig,
     NetworkSizes,
@@ -26,6 +20,12 @@ from sampler.networks.network import (
 )
 from sampler.networks.open import open_network
 from sampler.networks.paper import paper_checkpoint, paper_scales, scales_beside
+from sampler.networks.predictors import (
+    DataPredictor,
+    NoisePredictor,
+    Predictor,
+    VelocityPredictor,
+)
 from sampler.networks.receptive_field import effective_width, gradient_map, receptive_field
 from sampler.networks.weights import (
     WEIGHTS,
@@ -39,6 +39,7 @@ __all__ = [
     "DiffusersDenoiser",
     "EDMDenoiser",
     "Network",
+    "NetworkCallError",
     "NetworkConfig",
     "NetworkDenoiser",
     "NetworkSizes",

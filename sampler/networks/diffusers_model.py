@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from patchindex.paths import at_home
 from sampler.denoiser import Images
 from sampler.errors import NetworkError, reason
-from sampler.networks.adapters import PerState, Predicted, Predictor
+from sampler.networks.adapters import PerState
+from sampler.networks.predictors import Predicted, Predictor
 from sampler.schedule import SMALLEST_ALPHA_BAR, noise_level
 
 logger = logging.getLogger(__name__)
@@ -125,7 +126,7 @@ class _Sample(nn.Module):
     def forward(
         self,
         xt: Float[Tensor, "b c h w"],
-        t: Float[Tensor, " b"],
+        t: Float[Tensor, " b"] | Int[Tensor, " b"],
         label: Int[Tensor, " b"] | None = None,
     ) -> Float[Tensor, "b c h w"]:
         """The prediction; a network that learned variances too has them after it."""

@@ -15,6 +15,7 @@ from torch.func import functional_call
 from sampler.denoiser import Images
 from sampler.errors import NetworkError, reason
 from sampler.networks.adapters import About, NetworkDenoiser
+from sampler.networks.asking import ask_module
 from sampler.networks.edm_modules import EDMNetwork
 
 SIGMA_DATA = 0.5
@@ -81,10 +82,12 @@ class EDMDenoiser(NetworkDenoiser):
         c_out = sigma * self.sigma_data / total.sqrt()
         c_in = 1 / total.sqrt()
         like = next(self.module.parameters(), y) if isinstance(self.module, nn.Module) else y
-        asked = [(_per_image(c_in, y) * y).to(like), (sigma.log() / 4).to(like)]
-        if label is not None:
-            asked.append(label.to(like.device))
-        out = self.module(*asked).to(y)
+        asked = {
+            "x": (_per_image(c_in, y) * y).to(like),
+            "c_noise": (sigma.log() / 4).to(like),
+            "label": None if label is None else label.to(like.device),
+        }
+        out = ask_module(self.module, asked, who=f"{self.name} (EDMDenoiser)").to(y)
         return _per_image(c_skip, y) * y + _per_image(c_out, y) * out
 
 

@@ -7,14 +7,10 @@ from torch import nn
 
 from patchindex import Boundary, ImageSet, PatchIndex
 from sampler.errors import NetworkError, SamplerConfigError
-from sampler.networks.adapters import (
-    NetworkDenoiser,
-    NoisePredictor,
-    Predictor,
-    VelocityPredictor,
-)
+from sampler.networks.adapters import NetworkDenoiser
 from sampler.networks.architectures import ResNet, UNet
 from sampler.networks.config import NetworkConfig
+from sampler.networks.predictors import NoisePredictor, Predictor, VelocityPredictor
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -14,9 +14,9 @@ from torch.func import functional_call
 
 from patchindex import Boundary
 from sampler.errors import NetworkError, reason, shown
-from sampler.networks.adapters import NoisePredictor
 from sampler.networks.paper_modules import Block, PaperResNet, PaperUNet, TimeEmbedding
 from sampler.networks.pickled import Record, SavedFile, read_saved
+from sampler.networks.predictors import NoisePredictor
 
 MOST_NUMBERS = 65_536  # that time is told by
 SIDE = 32  # of the images that all of them were trained on

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from sampler.denoiser import Denoiser
 from sampler.errors import NoGradientError, reason
+from sampler.networks.asking import NetworkCallError
 from sampler.networks.network import Network
 from sampler.schedule import signal_share
 
@@ -77,8 +78,12 @@ def gradient_map(
     try:
         with torch.enable_grad():
             mean = denoiser(state.clone(), sigma)
-    except RuntimeError as error:  # it leaves torch, or overwrites what it is given
-        raise NoGradientError(f"{_NO_GRADIENT} ({reason(error)})") from error
+    except (RuntimeError, NetworkCallError) as error:
+        raised = error.__cause__ if isinstance(error, NetworkCallError) else error
+        if not isinstance(raised, RuntimeError):
+            raise
+        # it leaves torch, or overwrites what it is given
+        raise NoGradientError(f"{_NO_GRADIENT} ({reason(raised)})") from error
     if not mean.requires_grad:
         raise NoGradientError(_NO_GRADIENT)
     row, col = y.shape[2] // 2, y.shape[3] // 2
