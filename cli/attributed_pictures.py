@@ -16,6 +16,7 @@ from sampler.attribution.attributed import PictureAttributions
 from sampler.attribution.copy_null import held_out
 from sampler.attribution.copy_results import CopyNull, CopySettings, NearCopies
 from sampler.attribution.near_copies import check_picture, resolved, search_pictures
+from sampler.attribution.overlap import without_overlap
 from sampler.attribution.picture import attribute
 from sampler.attribution.picture_files import PictureFile, read_pictures, stacked
 from sampler.attribution.picture_folder import (
@@ -113,6 +114,10 @@ def ask(
         size = f"{images.height}x{images.width}"
         others = load_images(search.others, resolution=size, crop=images.crop)
         check_picture(to_unit(others.tensor[0]), images)
+        held = without_overlap(others, images, stacked(files))
+        others = held.images
+        for line in held.lines():
+            click.echo(line, err=True)
     # first of all, as it may refuse
     settings = copy_settings(training_set, search) if isinstance(training_set, PatchIndex) else None
     with progress_bars() as progress:

@@ -8,6 +8,7 @@ import torch
 from click.testing import CliRunner
 from page_file import read_page
 from picture_answer import HELD_OUT, LEFT, RIGHT, TRAINING, answered
+from PIL import Image
 from traced_run import few_images
 
 from cli.patchindex import main as patchindex
@@ -97,6 +98,42 @@ def test_other_images_may_say_what_chance_is(made: Path, tmp_path: Path) -> None
     assert near.held_out == 10
     assert f"near-copy of image {TRAINING}" in result.stdout  # none of ten has the like
     assert "others.npz" in near.held_out_from
+
+
+def folder_of(path: Path, pictures: dict[str, np.ndarray]) -> str:
+    path.mkdir()
+    for name, pixels in pictures.items():
+        Image.fromarray(pixels).save(path / name)
+    return f"folder:{path}"
+
+
+def test_held_out_pictures_that_are_indexed_or_asked_about_are_left_out(
+    made: Path, tmp_path: Path
+) -> None:
+    trained, unseen = few_images().pixels[:, 0], ImageSet.load("sample", resolution=16).pixels
+    same = {f"a{number}.png": trained[number] for number in (TRAINING, LEFT)}
+    asked = trained[TRAINING].copy()
+    asked[:8] = unseen[-20, 0, :8]
+    Image.fromarray(asked).save(tmp_path / "asked.png")
+    true = {f"b{number}.png": unseen[number, 0] for number in range(-10, -1)}
+    others = folder_of(tmp_path / "hold", same | {"asked.png": asked} | true)
+    result = query(made, tmp_path / "out.json", "--held-out", others, image=tmp_path / "asked.png")
+    assert result.exit_code == 0, result.output
+    assert "2 images are not held out but training images, pixel by pixel" in result.stderr
+    assert "and left out: a21.png, ..." in result.stderr
+    assert "1 image is not held out but asked pictures" in result.stderr
+    assert "and left out: asked.png\n" in result.stderr
+    [near] = [p.near_copies for p in read_pictures(tmp_path / "out.json").pictures]
+    assert near.held_out == len(true)
+    assert (near.copies[0].image, near.copies[0].p_value) == (TRAINING, 1 / (1 + len(true)))
+
+
+def test_held_out_pictures_of_which_none_is_left_are_refused(made: Path, tmp_path: Path) -> None:
+    others = folder_of(tmp_path / "hold", {"a.png": few_images().pixels[5, 0]})
+    result = query(made, tmp_path / "out.json", "--held-out", others)
+    assert result.exit_code == 1
+    assert "is held out: all 1 are training images or pictures that are asked" in result.stderr
+    assert not (tmp_path / "out.json").exists()
 
 
 def test_an_index_without_a_fitting_scale_finds_none_and_says_so(tmp_path: Path) -> None:
