@@ -1,6 +1,6 @@
 """What two commands do with pictures: read them, attribute them, write the answer."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -34,16 +34,13 @@ from sampler.results.json_files import write_json
 from sampler.results.output import write_whole
 from sampler.results.picture_result import (
     PICTURE_FILE,
-    CopyReport,
     PictureConfig,
-    PictureReport,
     PictureResult,
 )
 from sampler.results.run_result import RUN_FILE
 from sampler.results.trace import TRACE
 
 PAGE = "explain.html"
-SHARES_TOLD = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,38 +198,3 @@ def page_of(asked: AskedPictures, result: PictureResult, folder: Path) -> Explan
     write_json(result, folder / PICTURE_FILE)
     with watched_bar("writing the page"):
         return build_page(PictureFolder.open(folder), asked.index.images)
-
-
-def format_pictures(result: PictureResult) -> Iterator[str]:
-    """What was found of each picture, in a line."""
-    for picture in result.pictures:
-        yield f"{picture.name}: {summary_of(picture)}"
-        if picture.near_copies is not None:
-            yield from map(copy_line, picture.near_copies.unlikely)
-
-
-def copy_line(copy: CopyReport) -> str:
-    """A near-copy, in a line."""
-    mirrored = "mirrored, " if copy.mirrored else ""
-    chance = "" if copy.p_value is None else f", p <= {copy.p_value:.2g}"
-    return (
-        f"  near-copy of {copy.name or f'image {copy.image}'}: {copy.pixels} pixels, {mirrored}"
-        f"found {copy.displacement[0]:+d} rows and {copy.displacement[1]:+d} columns away in it, "
-        f"difference {copy.distance:.2g}{chance}"
-    )
-
-
-def summary_of(picture: PictureReport) -> str:
-    """The largest shares, how many images make nine tenths of them, and what is unattributed."""
-    if not picture.images:
-        return "no training image was named: its weight is spread over very many patches"
-    largest = ", ".join(
-        f"{part.name or f'image {part.image}'} {part.share:.1%}"
-        for part in picture.images[:SHARES_TOLD]
-    )
-    count = picture.images_to_nine_tenths
-    images = "1 training image makes" if count == 1 else f"{count:,} training images make"
-    return (
-        f"{largest}; {images} nine tenths of what is attributed; "
-        f"{picture.unattributed:.1%} unattributed"
-    )

@@ -9,12 +9,12 @@ import click
 from cli.attributed_pictures import (
     CopySearch,
     ask,
-    format_pictures,
     page_of,
 )
 from cli.devices import with_device
 from cli.given import flag_of, parse_pixel
 from cli.options import OF_COPIES
+from cli.told_pictures import format_pictures
 from cli.training_set import open_index
 from patchindex.device import Device
 from patchindex.index import PatchIndex

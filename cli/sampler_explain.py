@@ -11,7 +11,6 @@ from cli.attributed_pictures import (
     CopySearch,
     ask,
     check_no_run,
-    format_pictures,
     write_attribution,
 )
 from cli.cluster import with_crew
@@ -19,12 +18,14 @@ from cli.console import watched_bar
 from cli.devices import with_device
 from cli.given import flag_of
 from cli.options import IMAGE_SETTINGS, OF_COPIES
+from cli.told_pictures import format_pictures
 from cli.training_set import open_run_training_set, open_training_set
 from patchindex.crew import Crew
 from patchindex.device import Device
 from patchindex.loaded import set_threads
 from sampler.attribution.leave_out import REMEDY
 from sampler.attribution.run_folder import held_run
+from sampler.attribution.viewer.page import Explanation
 from sampler.attribution.viewer.page import explain as build_page
 from sampler.choices import THEORY
 from sampler.errors import SamplerConfigError
@@ -142,12 +143,21 @@ def explain_pictures(
         result, page = write_attribution(asked, folder)
     for line in format_pictures(result):
         click.echo(line)
-    click.echo(
-        f"{len(page.samples)} of {len(result.pictures)} pictures in {result.seconds:.0f} s, "
-        f"{page.num_pictures:,} of {page.num_named:,} training images, "
-        f"{len(page.html) / 1e6:.1f} MB: {folder / PAGE}"
-    )
+    click.echo(page_line(result, page, folder))
     return result
+
+
+def page_line(result: PictureResult, page: Explanation, folder: Path) -> str:
+    """Where the page is, and what it could not hold."""
+    told, shown = len(result.pictures), len(page.samples)
+    pictures = "1 picture" if told == 1 else f"{told} pictures"
+    missing = "" if shown == told else f", of which the page shows {shown}"
+    if page.num_pictures < page.num_named:
+        missing += f", with {page.num_pictures:,} of {page.num_named:,} training images"
+    return (
+        f"{pictures} in {result.seconds:.0f} s{missing}: {folder / PAGE}, "
+        f"{len(page.html) / 1e6:.1f} MB"
+    )
 
 
 def picture_config(

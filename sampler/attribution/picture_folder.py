@@ -40,6 +40,7 @@ from sampler.results.picture_result import (
     PixelSources,
     Run,
     TrainingImage,
+    is_accepted,
     read_pictures,
 )
 from sampler.results.run_result import Attribution
@@ -123,6 +124,7 @@ def _report(one: PictureAttribution, file: PictureFile, *, with_sources: bool) -
 
 def _copies(near: NearCopies, images: ImageSet, held_out_from: str | None) -> CopiesReport:
     """What is written of a picture's near-copies."""
+    held_out = 0 if near.null is None else len(near.null.scores)
     return CopiesReport(
         copies=tuple(
             CopyReport(
@@ -138,6 +140,7 @@ def _copies(near: NearCopies, images: ImageSet, held_out_from: str | None) -> Co
                 matching=copy.matching,
                 score=copy.score,
                 p_value=copy.p_value,
+                accepted=is_accepted(copy.p_value, held_out),
             )
             for copy in near.copies
         ),
@@ -145,7 +148,7 @@ def _copies(near: NearCopies, images: ImageSet, held_out_from: str | None) -> Co
         novelty=near.novelty,
         patch_size=near.settings.patch_size,
         mirrored=near.settings.mirrored,
-        held_out=0 if near.null is None else len(near.null.scores),
+        held_out=held_out,
         held_out_from=held_out_from,
     )
 
@@ -300,7 +303,9 @@ class PictureFolder:
             "images_to_nine_tenths": picture.images_to_nine_tenths,
             "complete": bool(self.result.config.exact),
             "sentence": picture.attribution.sentence(complete=bool(self.result.config.exact)),
-            "near_copies": None if near is None else asdict(near) | {"listed": len(near.unlikely)},
+            "near_copies": None
+            if near is None
+            else asdict(near) | {"possible": [near.copies.index(copy) for copy in near.possible]},
         }
 
     def pictures(self) -> Float[ndarray, "b c h w"]:

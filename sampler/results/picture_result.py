@@ -1,7 +1,7 @@
 """What `attribution.json` holds: which training images pictures come from, by noise level."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -39,7 +39,9 @@ NINE_TENTHS = 0.9
 # An image is said to explain a pixel from this share of it on, averaged over the noise levels.
 REGION_SHARE = 0.05
 ROUNDING = 1e-9
-UNLIKELY = 0.01  # how often a held-out image may have a region like a near-copy
+# how often a held-out image may have a region like a near-copy: at 0.05 a garment that looks like
+# a training image all over was one
+UNLIKELY, POSSIBLE = 0.01, 0.05
 _SHOWN_IMAGES = 10  # of a page's list, as of a run's samples
 
 Run = tuple[Count, Count, Count]
@@ -150,7 +152,12 @@ class CopyReport:
     Attributes:
         region: rows of its pixels, as (y, first x, last x).
         pixels: how many they are.
-        p_value: how often held-out images have a region with such a score; None if unknown.
+        p_value: how often held-out images have a region with such a score; None if unknown. It is
+            held against the best region of each, so that looking at many regions costs nothing.
+        accepted: whether this is shown as a near-copy: `p_value` is at most 0.01, or, with fewer
+            than 99 held-out images, the smallest that there can be, of a region that none of them
+            has. Without held-out images nothing is. Regions that are not accepted are like those
+            of pictures that copy nothing. `read_pictures` fills it in for files without.
     """
 
     image: Count
@@ -165,6 +172,7 @@ class CopyReport:
     matching: Share
     score: Measure
     p_value: Share | None
+    accepted: Flag | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,10 +195,18 @@ class CopiesReport:
     held_out_from: TextOrNull
 
     @property
-    def unlikely(self) -> tuple[CopyReport, ...]:
-        """Copies that few held-out images have the like of, or none; all where nothing says so."""
-        least = max(UNLIKELY, 1 / (1 + self.held_out) + ROUNDING)
-        return tuple(copy for copy in self.copies if copy.p_value is None or copy.p_value <= least)
+    def accepted(self) -> tuple[CopyReport, ...]:
+        """What is shown as near-copies; see `CopyReport.accepted`."""
+        return tuple(copy for copy in self.copies if copy.accepted)
+
+    @property
+    def possible(self) -> tuple[CopyReport, ...]:
+        """The weaker ones: one in 20 held-out images has the like, or nothing says how many."""
+        return tuple(
+            copy
+            for copy in self.copies
+            if not copy.accepted and (copy.p_value is None or copy.p_value <= POSSIBLE)
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -265,14 +281,23 @@ class PictureResult:
     versions: Versions
 
 
-def read_pictures(path: Path) -> PictureResult:
+def is_accepted(p_value: float | None, held_out: int) -> bool:
+    """The rule of `CopyReport.accepted`."""
+    return p_value is not None and p_value <= max(UNLIKELY, 1 / (1 + held_out) + ROUNDING)
+
+
+def read_pictures(path: Path | str) -> PictureResult:
     """What an `attribution.json` says.
+
+    Example:
+        >>> read_pictures("explained/one/attribution.json").pictures[0].near_copies.accepted
 
     Raises:
         FileNotFoundError: there is none.
         ResultsError: it cannot be read, or what it says cannot be.
         SamplerConfigError: a version of the future wrote it.
     """
+    path = Path(path)
     result = read_json(path, PictureResult)
     count, last = len(result.levels), result.source.num_images - 1
     for number, picture in enumerate(result.pictures):
@@ -284,7 +309,21 @@ def read_pictures(path: Path) -> PictureResult:
             if len(part.by_level) != count:
                 words = f"a list of {count} shares"
                 raise wrong(list(part.by_level), words, f"{where}.by_level", path)
-    return result
+    return replace(result, pictures=tuple(map(_with_rule, result.pictures)))
+
+
+def _with_rule(picture: PictureReport) -> PictureReport:
+    """A picture of which each region says whether it is accepted, as older files do not."""
+    near = picture.near_copies
+    if near is None or all(copy.accepted is not None for copy in near.copies):
+        return picture
+    copies = tuple(
+        replace(copy, accepted=is_accepted(copy.p_value, near.held_out))
+        if copy.accepted is None
+        else copy
+        for copy in near.copies
+    )
+    return replace(picture, near_copies=replace(near, copies=copies))
 
 
 def images_to(part: float, shares: Sequence[float]) -> int:

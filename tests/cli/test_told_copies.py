@@ -51,8 +51,8 @@ def test_the_file_tells_what_the_library_finds(made: Path) -> None:
 
 def test_a_training_image_and_both_halves_of_a_mosaic_are_told(made: Path) -> None:
     whole, mosaic = copies(made / "answer")
-    assert [copy.image for copy in whole.unlikely] == [TRAINING]
-    assert {LEFT, RIGHT} <= {copy.image for copy in mosaic.unlikely}
+    assert [copy.image for copy in whole.accepted] == [TRAINING]
+    assert {LEFT, RIGHT} <= {copy.image for copy in mosaic.accepted}
     header, _ = read_page(made / "answer" / "explain.html")
     told = [sample["near_copies"]["copies"][0]["image"] for sample in header["samples"]]
     assert told == [whole.copies[0].image, mosaic.copies[0].image]
@@ -61,17 +61,22 @@ def test_a_training_image_and_both_halves_of_a_mosaic_are_told(made: Path) -> No
 def test_lines_name_the_image_and_how_unlikely_it_is(made: Path, tmp_path: Path) -> None:
     result = query(made, tmp_path / "out.json", "--held-out-images", HELD_OUT)
     assert result.exit_code == 0, result.output
-    line = next(line for line in result.stdout.splitlines() if "near-copy" in line)
+    line = next(line for line in result.stdout.splitlines() if "near-copy of" in line)
     assert line.startswith(f"  near-copy of image {TRAINING}: ")
-    assert line.endswith("found +0 rows and +0 columns away in it, difference 0, p <= 0.04")
+    assert line.endswith("% of the picture, at the same place, without a difference (p <= 0.04)")
+    told = result.stdout.splitlines()
+    assert told.index(line) < next(i for i, each in enumerate(told) if "most similar" in each)
+    assert "Only 24 held-out pictures say what chance is: p cannot be below 0.04" in result.stdout
     [near] = [p.near_copies for p in read_pictures(tmp_path / "out.json").pictures]
     assert near.copies[0].image == TRAINING
 
 
 def test_without_held_out_images_nothing_is_said_of_chance(made: Path, tmp_path: Path) -> None:
     result = query(made, tmp_path / "out.json", "--held-out-images", 0)
-    assert "near-copy of" in result.stdout
+    assert "possible near-copy of" in result.stdout
+    assert "  near-copy of" not in result.stdout
     assert "p <=" not in result.stdout
+    assert "No held-out pictures were compared: nothing says how often" in result.stdout
     [near] = [p.near_copies for p in read_pictures(tmp_path / "out.json").pictures]
     assert (near.held_out, near.novelty, near.copies[0].p_value) == (0, None, None)
 
@@ -85,7 +90,7 @@ def test_mirrored_copies_are_told_when_asked_for(made: Path, tmp_path: Path) -> 
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     assert f"near-copy of image {TRAINING}" in result.stdout
-    assert "mirrored, found" in result.stdout
+    assert "mirrored, at the same place" in result.stdout
 
 
 def test_other_images_may_say_what_chance_is(made: Path, tmp_path: Path) -> None:
