@@ -9,7 +9,7 @@ import click
 import numpy as np
 
 from cli.console import SteppedProgress, progress_bars, watched_bar
-from cli.training_set import load_images
+from cli.training_set import load_images, tell_changes
 from patchindex import ImageSet, PatchIndex
 from patchindex.images import to_unit
 from sampler.attribution.attributed import PictureAttributions
@@ -102,6 +102,8 @@ def ask(
         UserError: a file, or a setting that the index does not admit; images without an index.
     """
     files = read_pictures(paths, training_set.images, resize=resize)
+    if isinstance(training_set, PatchIndex):
+        tell_changes(training_set)
     for file in files:
         if file.resized_from is not None:
             click.echo(resized_line(file, training_set.images), err=True)

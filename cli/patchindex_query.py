@@ -15,7 +15,7 @@ from cli.devices import with_device
 from cli.given import flag_of, parse_pixel
 from cli.options import OF_COPIES
 from cli.told_pictures import format_pictures
-from cli.training_set import open_index
+from cli.training_set import open_index, tell_changes
 from patchindex.device import Device
 from patchindex.index import PatchIndex
 from patchindex.loaded import set_threads
@@ -128,7 +128,9 @@ def query_pixel(
     )
     if out is not None:
         check_picture(out, image)
-    found = answer(open_index(index_path, device=device), asked, device.place)
+    index = open_index(index_path, device=device)
+    tell_changes(index)
+    found = answer(index, asked, device.place)
     if out is not None:
         write_picture(found, out)
     # matplotlib takes most of a second to import, which no other command should wait for

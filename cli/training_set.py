@@ -12,6 +12,7 @@ from patchindex.crew import LOCAL, Crew
 from patchindex.device import Device
 from patchindex.errors import StoreError
 from patchindex.file_names import one_line
+from patchindex.index import folder_changes
 from patchindex.paths import finished_indices
 from sampler.attribution.run_folder import RunFolder
 from sampler.errors import SamplerConfigError
@@ -77,7 +78,8 @@ def open_index(
     finished = finished_indices()
     if not finished:
         raise StoreError(
-            "there is no index yet. Build one with `patchindex build --dataset sample`, "
+            "there is no index yet. Build one with `patchindex build --dataset "
+            "folder:YOUR_PICTURES`, or to try it out `patchindex build --dataset sample`; "
             f"or {otherwise}."
         )
     index = _shared(finished[0], device, crew)
@@ -90,6 +92,16 @@ def _shared(path: Path, device: Device | None, crew: Crew) -> PatchIndex:
     index = PatchIndex.open(path, device=device, crew=crew)
     crew.admit(index)
     return index
+
+
+def tell_changes(index: PatchIndex) -> None:
+    """Warn where the folder that an index was built of is no longer as it was."""
+    if changes := folder_changes(index):
+        click.echo(
+            f"{one_line(index.info().dataset)} is not as {one_line(str(index.path))} holds it: "
+            f"{changes}. The answer is of the index; build it again with --overwrite to have them.",
+            err=True,
+        )
 
 
 def chosen_line(index: PatchIndex, count: int) -> str:

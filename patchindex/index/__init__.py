@@ -4,6 +4,7 @@ import torch  # noqa: F401 - before faiss: the second OpenMP runtime to load mus
 
 from patchindex.index.build import build_index
 from patchindex.index.config import IndexConfig
+from patchindex.index.folder_changes import folder_changes
 from patchindex.index.info import IndexInfo
 from patchindex.index.patch_index import PatchIndex, Pickled, reopen
 from patchindex.index.plan import plan_build
@@ -27,6 +28,7 @@ __all__ = [
     "build_index",
     "chunk_path",
     "crc32c",
+    "folder_changes",
     "hash_json",
     "plan_build",
     "read_manifest",

@@ -12,6 +12,7 @@ import zarr
 from patchindex.crew import LOCAL, Crew
 from patchindex.device import CPU
 from patchindex.errors import StoreError
+from patchindex.file_names import one_line
 from patchindex.geometry import PatchGeometry
 from patchindex.images import ImageSet
 from patchindex.index.assign import Assigner
@@ -93,7 +94,7 @@ def build_index(
         translate_write_errors(target, RESUME),
         locked(target) as work,
     ):
-        if not _finished(target, work, job, overwrite):
+        if not _finished(target, work, job, overwrite=overwrite, images=images):
             work.adopt(job)
             crew.admit(folder=work.path)
             _log_plan(plan, device, crew)
@@ -132,7 +133,7 @@ def _log_plan(plan: BuildPlan, device: torch.device, crew: Crew) -> None:
         )
 
 
-def _finished(target: Path, work: WorkDir, job: Job, overwrite: bool) -> bool:
+def _finished(target: Path, work: WorkDir, job: Job, *, overwrite: bool, images: ImageSet) -> bool:
     """True if the index is there; raise StoreError if something else is that must stay."""
     if work.finish_swap(target, job):
         return True
@@ -141,13 +142,37 @@ def _finished(target: Path, work: WorkDir, job: Job, overwrite: bool) -> bool:
     if overwrite:
         _check_replaceable(target)
         return False
-    if _read_existing(target).get("config_hash") != hash_json(job):
+    existing = _read_existing(target)
+    if existing.get("config_hash") != hash_json(job):
         raise StoreError(
-            f"{target} was built from other images or with another configuration. "
+            f"{target} was built from other images or with another configuration"
+            f"{_difference(existing, job, len(images))}. "
             "Give another --out, or --overwrite to replace it."
         )
     logger.info("%s is complete already; nothing to do", target)
     return True
+
+
+def _difference(existing: Manifest, job: Job, num_images: int) -> str:
+    """In which respects an index differs from what is asked for; empty where none is known."""
+    count = existing["arrays"]["images"]["shape"][0]
+    told = []
+    if existing["dataset"] != job["dataset"]:
+        told.append(f"of {existing['dataset']}, not {job['dataset']}")
+    if existing["images_sha256"] != job["images_sha256"]:
+        told.append(
+            f"{count:,} images, not {num_images:,}"
+            if count != num_images
+            else f"{count:,} images of which some are others now"
+        )
+    elif existing["names_sha256"] != job["names_sha256"]:
+        told.append("images under other names")
+    told += [
+        f"{name} {existing['config'].get(name)}, not {value}"
+        for name, value in job["config"].items()
+        if existing["config"].get(name) != value
+    ]
+    return f" ({one_line('; '.join(told))})" if told else ""
 
 
 def _read_existing(target: Path) -> Manifest:
