@@ -12,8 +12,13 @@ from patchindex.errors import ClusterError
 from patchindex.progress import no_progress
 
 
-def with_crew(work: Callable[..., Any]) -> Callable[..., Any]:
-    """The work, given the crew in place of the options; its states lie in main memory then."""
+def with_crew(work: Callable[..., Any], *, by_units: bool = False) -> Callable[..., Any]:
+    """The work, given the crew in place of the options; its states lie in main memory then.
+
+    Args:
+        by_units: without a terminal, tell of units that a cluster has done, as the work tells
+            nothing of these itself.
+    """
 
     @wraps(work)
     def connected(
@@ -33,7 +38,7 @@ def with_crew(work: Callable[..., Any]) -> Callable[..., Any]:
                 stage=stage,
                 sources=sources,
                 mixed=mixed,
-                progress=bars if cluster and sys.stderr.isatty() else no_progress,
+                progress=bars if cluster and (by_units or sys.stderr.isatty()) else no_progress,
             ) as crew,
         ):
             return work(crew=crew, **settings)

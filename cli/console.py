@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
+from time import monotonic
 from types import FrameType
 from typing import Any, Protocol, TextIO
 
@@ -16,7 +17,7 @@ import click
 
 from patchindex.crew import LOCAL, Crew, watched
 from patchindex.errors import UserError
-from patchindex.progress import StageBars
+from patchindex.progress import StageBars, format_duration
 from patchindex.shortage import is_full_gpu, is_full_memory, is_without_threads
 
 MAKE_ROOM = (
@@ -131,8 +132,10 @@ def noted_signals() -> Iterator[list[int]]:
 
 
 USUAL_COLUMNS = 80
+LINE_SECONDS, LINE_SHARE = 15, 0.01  # at least, between two lines of progress
 PACKAGES = ("patchindex", "sampler", "cli")
 MISTAKEN, INTERRUPTED = 1, 130
+BEGAN = "cli.began"  # of a context: when its command did
 
 
 class Commands(click.Group):
@@ -147,6 +150,7 @@ class Commands(click.Group):
         """Run the command; exit code 1 after a user's error, 130 after Ctrl-C."""
         open_streams()
         log_to_stderr()
+        ctx.meta[BEGAN] = monotonic()
         try:
             with read_or_mistaken():
                 return super().invoke(ctx)
@@ -160,6 +164,12 @@ class Commands(click.Group):
             if told is None:
                 raise
             raise click.ClickException(one_line(told)) from error
+
+
+def seconds_so_far() -> float:
+    """Since the command began: libraries are loaded and pictures drawn in this time, too."""
+    began: float = click.get_current_context().meta[BEGAN]
+    return monotonic() - began
 
 
 @contextmanager
@@ -236,7 +246,7 @@ def resumable(hint: str) -> Iterator[None]:
 
 @contextmanager
 def progress_bars() -> Iterator["SteppedProgress"]:
-    """A callback for long work: a bar for each stage on a terminal, else a line for each."""
+    """A callback for long work: a bar for each stage on a terminal, else a line now and then."""
     if not sys.stderr.isatty():
         yield StageLines()
         return
@@ -265,15 +275,13 @@ def bar_columns() -> int | None:
 
 @contextmanager
 def watched_bar(stage: str, total: int = 1, *, crew: Crew = LOCAL) -> Iterator[None]:
-    """On a terminal, a bar for the work within that the machines tell of.
-
-    Without one nothing is shown: what such work prints, or its end, says how far it is.
+    """A bar for the work within that the machines tell of, or lines; see `progress_bars`.
 
     Args:
         total: of what is counted on the bar; 1 for nothing.
         crew: who does the work; a cluster's shows units on a bar of its own.
     """
-    if not sys.stderr.isatty() or crew is not LOCAL:
+    if sys.stderr.isatty() and crew is not LOCAL:
         yield
         return
     with progress_bars() as tell, watched(lambda share: tell(stage, share * total, total)):
@@ -291,6 +299,7 @@ def echo_beside_bars(line: str) -> None:
         with tqdm.external_write_mode(file=sys.stdout):
             click.echo(line)
     sys.stdout.flush()
+    StageLines.told_at = monotonic()
 
 
 class SteppedProgress(Protocol):
@@ -304,19 +313,35 @@ class SteppedProgress(Protocol):
 
 
 class StageLines:
-    """Names each stage once."""
+    """Tells in a line how much of a stage is done, where the last line was some time ago.
+
+    Attributes:
+        told_at: when anything was printed of the work in hand, rows of tables included.
+    """
+
+    told_at = 0.0
 
     def __init__(self) -> None:
         self.stage = ""
+        self.began = StageLines.told_at = monotonic()
+        self.share_at_first = self.told_share = 0.0
 
-    def __call__(self, stage: str, _done: float | int, _total: int) -> None:
-        """Report a step of `stage`."""
+    def __call__(self, stage: str, done: float | int, total: int) -> None:
+        """Report that `done` of `total` steps of `stage` are done, some perhaps before it began."""
+        now, share = monotonic(), done / max(total, 1)
         if stage != self.stage:
-            self.stage = stage
-            click.echo(stage, err=True)
+            self.stage, self.began = stage, now
+            self.share_at_first = self.told_share = share
+        if now < StageLines.told_at + LINE_SECONDS or share >= 1:
+            return
+        if share < self.told_share + LINE_SHARE:  # work of hours has a hundred lines at most
+            return
+        StageLines.told_at, self.told_share = now, share
+        left = (now - self.began) * (1 - share) / (share - self.share_at_first)
+        click.echo(f"{stage}: {100 * share:.0f} %, about {format_duration(left)} left", err=True)
 
     def note(self, text: str) -> None:
-        """Show nothing: there is no room beside a stage's name."""
+        """Show nothing: losses have lines of their own."""
 
 
 class NotedBars(StageBars):

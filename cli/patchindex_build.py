@@ -1,5 +1,6 @@
 """`patchindex build`: an index of every patch of an image set."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from patchindex.paths import index_path
 RESUME_HINT = "Interrupted. What is finished is kept; the same command resumes."
 
 
-@with_crew
+@partial(with_crew, by_units=True)
 def build(
     *,
     dataset: str,

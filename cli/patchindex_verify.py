@@ -1,5 +1,6 @@
 """`patchindex verify`: whether an index is sound."""
 
+from functools import partial
 from pathlib import Path
 
 import click
@@ -10,7 +11,7 @@ from patchindex.crew import Crew
 from patchindex.index import PatchIndex
 
 
-@with_crew
+@partial(with_crew, by_units=True)
 def verify(path: Path, crew: Crew) -> dict[str, object]:
     """Read a whole index again: checksums, and that each patch is in it exactly once."""
     index = PatchIndex.open(path, crew=crew)

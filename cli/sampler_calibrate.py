@@ -7,7 +7,7 @@ import click
 
 from cli.cluster import with_crew
 from cli.config_file import resolved_config
-from cli.console import progress_bars
+from cli.console import progress_bars, seconds_so_far
 from cli.devices import with_device
 from cli.given import device_given, index_given, sigmas_given
 from cli.options import IMAGE_SETTINGS
@@ -74,5 +74,5 @@ def calibrate(
         finished.write(folder, options=options)
     for line in calibration_lines(result):
         click.echo(line)
-    click.echo(f"{result.seconds:.0f} s: {folder / SCALES_FILE}")
+    click.echo(f"{seconds_so_far():.0f} s: {folder / SCALES_FILE}")
     return result

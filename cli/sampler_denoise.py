@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from cli.cluster import with_crew
-from cli.console import progress_bars
+from cli.console import progress_bars, seconds_so_far
 from cli.devices import with_device
 from cli.options import IMAGE_SETTINGS
 from cli.training_set import load_images, open_training_set
@@ -71,7 +71,6 @@ def denoise(
     if finished.result.network_labels:
         click.echo("the network was told the class of each image; nothing else was")
     click.echo(
-        f"{finished.result.config.num} images in {finished.result.seconds:.0f} s: "
-        f"{folder / 'denoise.png'}"
+        f"{finished.result.config.num} images in {seconds_so_far():.0f} s: {folder / 'denoise.png'}"
     )
     return finished.result

@@ -14,7 +14,7 @@ from cli.attributed_pictures import (
     write_attribution,
 )
 from cli.cluster import with_crew
-from cli.console import watched_bar
+from cli.console import seconds_so_far, watched_bar
 from cli.devices import with_device
 from cli.given import flag_of
 from cli.options import IMAGE_SETTINGS, OF_COPIES
@@ -155,7 +155,7 @@ def page_line(result: PictureResult, page: Explanation, folder: Path) -> str:
     if page.num_pictures < page.num_named:
         missing += f", with {page.num_pictures:,} of {page.num_named:,} training images"
     return (
-        f"{pictures} in {result.seconds:.0f} s{missing}: {folder / PAGE}, "
+        f"{pictures} in {seconds_so_far():.0f} s{missing}: {folder / PAGE}, "
         f"{len(page.html) / 1e6:.1f} MB"
     )
 

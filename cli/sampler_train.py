@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from cli.console import SteppedProgress, noted_signals, progress_bars
+from cli.console import SteppedProgress, echo_beside_bars, noted_signals, progress_bars
 from cli.devices import open_device
 from cli.options import IMAGE_SETTINGS
 from cli.training_set import load_images
@@ -71,7 +71,7 @@ def loss_report(progress: SteppedProgress, steps: int) -> MetricCallback:
     def tell(metric: Metric) -> None:
         progress.note(f"loss {metric.loss:.4f}")
         if not watched:
-            click.echo(
+            echo_beside_bars(
                 f"step {metric.step} of {steps}: loss {metric.loss:.4f}, "
                 f"learning rate {metric.learning_rate:.3g}, {metric.seconds:.0f} s"
             )

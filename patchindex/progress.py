@@ -14,9 +14,24 @@ Progress = ProgressCallback | BarClass
 BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}, {remaining} left{postfix}"
 COUNTED = "{desc}: {percentage:3.0f}%|{bar}| {n:.4g}/{total} [{elapsed}, {remaining} left{postfix}]"
 
+LONGEST_IN_UNIT = 100  # seconds or minutes, of what is told in these
+
 
 def no_progress(stage: str, done: float | int, total: int) -> None:
     """Tell nobody."""
+
+
+def format_duration(seconds: float) -> str:
+    """Seconds for people, in s, min or h.
+
+    Example:
+        >>> format_duration(43), format_duration(130), format_duration(9000)
+        ('43 s', '2 min', '2.5 h')
+    """
+    if seconds < LONGEST_IN_UNIT:
+        return f"{max(seconds, 1):.0f} s"
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if minutes < LONGEST_IN_UNIT else f"{minutes / 60:.1f} h"
 
 
 def is_bar_class(progress: object) -> bool:

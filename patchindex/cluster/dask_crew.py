@@ -24,7 +24,7 @@ from patchindex.cluster.checks import faults, format_failure
 from patchindex.cluster.staging import Stage
 from patchindex.cluster.wire import Packed, pack, unpack
 from patchindex.cluster.worker import Refusal, WorkerReport, do, grant, passed_on, report
-from patchindex.crew import LOCAL, Crew, CrewReport
+from patchindex.crew import LOCAL, Crew, CrewReport, tell_share
 from patchindex.device import CPU
 from patchindex.errors import ClusterError
 from patchindex.index import PatchIndex, Pickled, reopen
@@ -235,6 +235,7 @@ class DaskCrew:
                 return  # gathering raises its error
             done += 1
             self._progress(self._stage_name, done, len(futures))
+            tell_share(done / len(futures))
 
     def _gathered(self, futures: Sequence[Future[Any]]) -> list[Any]:
         """What all returned; what was lost with a worker meanwhile is done again."""

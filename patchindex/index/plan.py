@@ -15,6 +15,7 @@ from patchindex.index.lists import list_counts, num_patches, shard_ranges
 from patchindex.index.quantizer import VISITS
 from patchindex.index.shard import SORTED
 from patchindex.index.train import WINDOWS, num_train_patches
+from patchindex.progress import format_duration
 
 # Of one core of an AVX-512 server of 2023, from building 8,000 x 3 x 32 x 32 at scales 5, 9, 15
 # (80 s), and a tenth more for what runs on one core only.
@@ -75,13 +76,13 @@ class BuildPlan:
             f"plan: at most {_format_bytes(self.disk_bytes)} of disk",
             f"plan: about {_format_bytes(self.memory_bytes)} of memory, and up to "
             f"{_format_bytes(self.mapped_bytes)} of files kept in memory where some is free",
-            f"plan: about {_format_duration(self.seconds)} (an estimate)",
+            f"plan: about {format_duration(self.seconds)} (an estimate)",
         ]
 
     def time_left(self, num_done: int, seconds: float) -> str:
         """Time for the scales behind the first ones, given the seconds that these took."""
         planned = [scale.core_seconds for scale in self.scales]
-        return _format_duration(seconds * sum(planned[num_done:]) / sum(planned[:num_done]))
+        return format_duration(seconds * sum(planned[num_done:]) / sum(planned[:num_done]))
 
 
 def plan_build(
@@ -164,11 +165,6 @@ def _train_bytes(d: int, most_lists: int, config: IndexConfig) -> int:
 def _format_bytes(num_bytes: int) -> str:
     """Bytes in MB or GB."""
     return f"{num_bytes / 1e9:.2f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:.2f} MB"
-
-
-def _format_duration(seconds: float) -> str:
-    """Seconds in s or min."""
-    return f"{max(seconds, 1):.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
 
 
 def check_patches(plan: BuildPlan, num_images: int) -> None:

@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 
-from cli.console import NotedBars, bar_columns, echo_beside_bars, watched_bar
+from cli.console import NotedBars, bar_columns, echo_beside_bars, progress_bars, watched_bar
 from patchindex.crew import LOCAL, portion
 
 
@@ -63,3 +63,63 @@ def test_a_terminal_without_columns_has_a_bar_of_usual_width() -> None:
         patch.setattr(sys, "stderr", stream)
         assert bar_columns() == 80
     os.close(controller)
+
+
+class Clock:
+    """Time that passes when it is told to."""
+
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch) -> Clock:
+    """The clock of lines about progress, which go to a stream that is no terminal."""
+    clock = Clock()
+    monkeypatch.setattr("cli.console.monotonic", clock)
+    return clock
+
+
+def test_without_a_terminal_a_line_now_and_then_says_what_is_left(clock, monkeypatch) -> None:
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    with progress_bars() as tell:
+        for done in range(41):  # 2 s each
+            tell("calibrate", done, 40)
+            clock.now += 2
+        tell("els", 0.5, 40)
+        clock.now += 60
+        tell("els", 1, 40)
+    assert sys.stderr.getvalue().splitlines() == [
+        "calibrate: 20 %, about 64 s left",
+        "calibrate: 40 %, about 48 s left",
+        "calibrate: 60 %, about 32 s left",
+        "calibrate: 80 %, about 16 s left",
+        "els: 2 %, about 78 min left",
+    ]
+
+
+def test_what_was_done_before_counts_for_no_speed_and_little_news_for_no_line(
+    clock, monkeypatch
+) -> None:
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    with progress_bars() as tell:
+        for done in (500, 504, 520):  # goes on with a half
+            tell("train", done, 1000)
+            clock.now += 100
+    assert sys.stderr.getvalue().splitlines() == ["train: 52 %, about 80 min left"]
+
+
+def test_lines_keep_away_from_rows_and_from_short_work(clock, capsys, monkeypatch) -> None:
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    with watched_bar("sampling", 4):
+        for number in range(4):
+            with portion(number, 4):
+                clock.now += 10
+            echo_beside_bars(f"row {number}")
+    assert sys.stderr.getvalue() == ""
+    with watched_bar("reading images"), portion(0, 2):
+        clock.now += 30
+    assert sys.stderr.getvalue() == "reading images: 50 %, about 30 s left\n"
+    assert capsys.readouterr().out.count("row") == 4
