@@ -69,7 +69,9 @@ def invocation(line: str) -> list[str] | None:
         words = words[1:]
     if words[:2] == ["python", "-m"]:
         words = words[2:]
-    if any(word.endswith(("ssh.sh", "srun")) for word in words[:1]):  # a command after the command
+    if any(
+        word.endswith(("ssh.sh", "srun", "sbatch")) for word in words[:1]
+    ):  # a command after the command
         words = words[next((at for at, w in enumerate(words) if w in PROGRAMS), len(words)) :]
     if not words or words[0] not in PROGRAMS or len(words) == 1:
         return None

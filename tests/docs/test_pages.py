@@ -149,3 +149,16 @@ def test_the_readme_stays_short_and_names_the_two_commands_first() -> None:
     assert readme.count("\n") <= LONGEST_README
     first = re.findall(r"^(?:    |\$ )?((?:make|sampler|patchindex) \S+)", readme, re.MULTILINE)
     assert first[:2] == ["make demo", "make test"]
+
+
+def test_the_page_about_clusters_names_every_command_that_shares_work() -> None:
+    page = " ".join((ROOT / "docs" / "cluster.md").read_text(encoding="utf-8").split())
+    told = page.partition("It works for")[2].partition("**")[0]
+    for program, asked in zip(("patchindex", "sampler"), told.split("`sampler"), strict=True):
+        group: click.Group = import_module(f"cli.{program}").main
+        takes = {
+            name
+            for name in group.list_commands(click.Context(group))
+            if any("--stage" in p.opts or "--mixed" in p.opts for p in group.commands[name].params)
+        }
+        assert takes == {name for name in group.commands if re.search(rf"\b{name}\b", asked)}
