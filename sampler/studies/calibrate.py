@@ -39,6 +39,7 @@ from sampler.run import boundary_of, describe_source, levels_settings, make_mach
 from sampler.scales import are_admitted, checked_scales, published_name
 from sampler.schedule import NoiseLevels, Step, plan_steps
 from sampler.studies.held_out import hold_out
+from sampler.studies.trial import try_network
 from sampler.trajectory import in_data_units, trajectory
 
 # Of states, sigma and patch size: their posterior mean.
@@ -286,6 +287,7 @@ def _against_network(
         label = labels_for(
             len(noise), network.num_classes, label=sampling.label, seed=sampling.seed
         )
+    try_network(network, training_set.images, [step.sigma for step in steps], noise.device)
     followed = of_class(network, label)
     compare = partial(
         calibrate_to_network, followed, Follower(machine, label), noise=noise, steps=steps

@@ -56,6 +56,7 @@ from sampler.score_machine import ScoreMachine
 from sampler.studies.baselines import nearest_images
 from sampler.studies.locality_baselines import BASELINES, check_names
 from sampler.studies.metrics import coefficient_of_determination, pearson_r
+from sampler.studies.trial import tell_outside, try_network
 from sampler.trajectory import reverse
 
 Images = Float[Tensor, "b c h w"]
@@ -259,11 +260,13 @@ def compare(
     }
     # refuses a class that no image has, before the network is asked
     denoisers |= {name: BASELINES[name](images, label, device) for name in config.baselines}
+    try_network(network, images, {s.sigma for some in plans.values() for s in some}, device)
     followed = of_class(network, label)
     outputs = {
         count: stopwatch.images(f"network in {count} steps", followed, steps)
         for count, steps in plans.items()
     }
+    tell_outside(outputs)
     predicted = {name: stopwatch.images(name, by, plan) for name, by in denoisers.items()}
     nearest = {count: nearest_of(found, images, label) for count, found in outputs.items()}
     predictions = {

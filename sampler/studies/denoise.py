@@ -44,6 +44,7 @@ from sampler.schedule import plan_steps
 from sampler.studies.compare import own_scales, theory
 from sampler.studies.locality_baselines import BASELINES, check_names, published_side
 from sampler.studies.metrics import coefficient_of_determination
+from sampler.studies.trial import try_network
 
 logger = logging.getLogger(__name__)
 
@@ -165,6 +166,7 @@ def denoise_held_out(
     asked = {name: makers[name] for name in config.denoisers}
     if known is not None:
         told = _told_labels(known, label)
+        try_network(known, images, config.sigmas, device)
         asked[_NETWORK] = lambda: of_class(known, told)
     clean = held_out.to(device)
     noise = initial_noise(len(clean), images, sampling.seed).to(clean)
