@@ -22,6 +22,7 @@ from sampler.errors import SamplerConfigError
 from sampler.estimator import CarriedHead
 from sampler.networks import NetworkDenoiser
 from sampler.posterior import Posterior
+from sampler.scales import Scales, find_scales
 from sampler.schedule import NoiseLevels, Step, plan_steps
 from sampler.score_machine import ScoreMachine
 
@@ -197,7 +198,7 @@ def sample(
     denoiser: ScoreMachine | Denoiser,
     noise: Float[Tensor, "b c h w"],
     *,
-    scales: Sequence[int | None] | None = None,
+    scales: str | Scales | Sequence[int | None] | None = None,
     steps: int = DEFAULT_STEPS,
     schedule: NoiseLevels = "cosine",
     label: int | None = None,
@@ -211,7 +212,8 @@ def sample(
         denoiser: a machine, or any function (y, sigma) -> mean of x0 given y = x0 + sigma eps.
         noise: the state at t = 1; it determines the sample. All is computed where it lies.
         scales: of a machine: patch sizes from the lowest noise level to the highest, evenly spaced
-            in t; an index that lacks one uses the nearest that it has. None for the machine's own.
+            in t; or a name, a file, a list as text or `Scales`, as `SamplerConfig` takes. An index
+            that lacks one uses the nearest that it has. None for the machine's own.
         steps: how many; a list of sigmas has its own number.
         schedule: of the noise: a name, a function t -> alpha_bar, or a falling list of sigmas.
         label: class to sample, of a machine over images with labels or a network with classes.
@@ -229,7 +231,7 @@ def sample(
         >>> sample(ELSMachine(images), noise, schedule=[80.0, 10.0, 2.0, 0.5, 0.1], sampler="heun")
         >>> sample(lambda y, sigma: y / (1 + sigma**2), noise, steps=50)
     """
-    images, reports, sigmas = noise, [], None
+    images, reports = noise, []
     if not isinstance(denoiser, ScoreMachine):
         if isinstance(denoiser, NetworkDenoiser):
             denoiser, label = of_class(denoiser, label), None
@@ -241,11 +243,9 @@ def sample(
         plan = plan_steps((None,), steps, schedule, reference_steps=reference_steps)
         with _steps_told(progress, len(plan)):
             return SampleResult(images=reverse(denoiser, noise, plan, sampler=sampler), steps=())
-    if scales is None:
-        own = denoiser.scales
-        scales, sigmas = ((None,), None) if own is None else (own.patch_sizes, own.sigmas)
+    sizes, sigmas = _placed(denoiser.scales or (None,) if scales is None else scales)
     plan = plan_steps(
-        denoiser.compared_sizes(scales), steps, schedule,
+        denoiser.compared_sizes(sizes), steps, schedule,
         reference_steps=reference_steps, sigmas=sigmas,
     )  # fmt: skip
     with _steps_told(progress, len(plan)):
@@ -253,6 +253,14 @@ def sample(
             images = done.reached
             reports.append(report_step(done))
     return SampleResult(images=images, steps=tuple(reports))
+
+
+def _placed(
+    scales: str | Scales | Sequence[int | None],
+) -> tuple[Sequence[int | None], tuple[float, ...] | None]:
+    """Patch sizes, and the noise level of each; None where they are spaced over the run's steps."""
+    found = find_scales(scales) if isinstance(scales, str) else scales
+    return (found.patch_sizes, found.sigmas) if isinstance(found, Scales) else (found, None)
 
 
 @contextmanager
@@ -270,7 +278,7 @@ def sample_steps(
     machine: ScoreMachine,
     noise: Float[Tensor, "b c h w"],
     *,
-    scales: Sequence[int | None],
+    scales: str | Scales | Sequence[int | None],
     steps: int = DEFAULT_STEPS,
     schedule: NoiseLevels = "cosine",
     label: int | None = None,
@@ -280,10 +288,10 @@ def sample_steps(
     """`sample`, step by step; see also `follow`.
 
     Args:
-        scales: patch sizes from the lowest noise level to the highest, evenly spaced in t; an index
-            that lacks one uses the nearest that it has.
+        scales: as for `sample`.
     """
-    plan = plan_steps(machine.compared_sizes(scales), steps, schedule)
+    sizes, sigmas = _placed(scales)
+    plan = plan_steps(machine.compared_sizes(sizes), steps, schedule, sigmas=sigmas)
     return follow(machine, noise, plan, label=label, num_sources=num_sources, begun=begun)
 
 

@@ -13,6 +13,7 @@ from reference.score_machines import posterior
 
 from patchindex import ImageSet, UserError
 from sampler import ELSMachine, ISMachine, LSMachine, Posterior, sample, sample_steps
+from sampler.scales import Scales
 from sampler.schedule import plan_steps
 
 STEPS = 6
@@ -136,6 +137,23 @@ def test_a_run_holds_no_posterior_but_the_last(images, noise) -> None:
     sample(machine, noise, scales=SCALES, steps=STEPS)
     assert len(held) == STEPS > 2
     assert max(held) == 2
+
+
+def test_scales_are_asked_for_as_a_run_is_asked_for_them(images, noise, tmp_path) -> None:
+    machine, sigmas = ELSMachine(ImageSet.from_array(images)), (0.5, 5.0)
+    file = tmp_path / "scales.yaml"
+    file.write_text("schedule: sigmas\n0.5: 3\n5.0: 5\n", encoding="utf-8")
+    told = [str(file), Scales(patch_sizes=(3, 5), sigmas=sigmas)]
+    for scales in told:
+        found = sample(machine, noise, scales=scales, steps=3)
+        expected = [Scales(patch_sizes=(3, 5), sigmas=sigmas).at(s.sigma) for s in found.steps]
+        assert [step.patch_size for step in found.steps] == expected
+        steps = list(sample_steps(machine, noise, scales=scales, steps=3))
+        assert steps[-1].reached.equal(found.images)
+    as_text = sample(machine, noise, scales="3,5,5", steps=3).images
+    assert as_text.equal(sample(machine, noise, scales=(3, 5, 5), steps=3).images)
+    with pytest.raises(UserError, match=r"nowhere\.yaml"):
+        sample(machine, noise, scales="nowhere.yaml", steps=3)
 
 
 def test_the_noise_is_left_alone(images, noise) -> None:
