@@ -4,6 +4,7 @@ The library is an extra, `pip install 'patchindex[diffusers]'`, and imported onl
 """
 
 import logging
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ logger = logging.getLogger(__name__)
 _PREDICTED: dict[str, Predicted] = {
     "epsilon": "noise", "v_prediction": "velocity", "sample": "data",
 }  # fmt: skip
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
 # whose noise is none of sqrt(alpha_bar) x0 + sqrt(1 - alpha_bar) eps
 _OTHER_PROCESSES = ("FlowMatch", "EDM", "ScoreSde", "Karras", "VQ", "CM", "LCM", "TCD")
 
@@ -33,7 +35,8 @@ class DiffusersDenoiser(Predictor):
     Args:
         unet: a `UNet2DModel`, or a module that is called alike.
         scheduler: the configuration of its scheduler: betas, prediction_type, clip_sample,
-            timestep_spacing; None for DDPM's defaults.
+            timestep_spacing; None for DDPM's defaults, and a warning that says them. Means are
+            clipped to its clip_sample_range at each step where it says clip_sample.
         interpolate: ask for times between whole steps where the noise lies there; else the nearest
             step is asked for.
         name: where it comes from, for people.
@@ -62,6 +65,14 @@ class DiffusersDenoiser(Predictor):
                 f"{name} predicts {predicted}. Give a network whose scheduler says one of "
                 f"{', '.join(_PREDICTED)}."
             )
+        if not scheduler:
+            assumed = self._scheduler.config
+            logger.warning(
+                "%s came without a scheduler, so DDPM's defaults are assumed: %d steps, %s betas "
+                "from %g to %g, a network that predicts %s, and means clipped to [-1, 1]",
+                name, assumed.num_train_timesteps, assumed.beta_schedule, assumed.beta_start,
+                assumed.beta_end, predicted,
+            )  # fmt: skip
         channels, size = config.in_channels, config.sample_size
         height, width = size if isinstance(size, Sequence) else (size, size)
         super().__init__(
@@ -86,8 +97,14 @@ class DiffusersDenoiser(Predictor):
         Raises:
             NetworkError: there is none, or it is of another kind.
         """
-        diffusers = _library()
         folder = at_home(source)
+        if not folder.is_dir() and not _HUB_ID.fullmatch(source):
+            raise NetworkError(
+                f"diffusers:{source} is no folder, and no id of the hub (OWNER/NAME). Give a "
+                "folder that `save_pretrained` of a UNet2DModel or of its pipeline wrote, or an id "
+                "such as google/ddpm-cifar10-32."
+            )
+        diffusers = _library()
         pipeline = (folder / "unet").is_dir() or not folder.is_dir()
         try:
             unet = _load_unet(diffusers, source, folder, pipeline=pipeline)
@@ -173,7 +190,6 @@ def _load_scheduler(diffusers: Any, source: str, folder: Path) -> dict[str, Any]
     for where in (folder / "scheduler", folder, folder.parent / "scheduler"):
         if (where / "scheduler_config.json").is_file():
             return dict(load(str(where)))
-    logger.info("diffusers:%s has no scheduler; DDPM's defaults serve", source)
     return {}
 
 

@@ -167,3 +167,23 @@ def test_what_is_no_folder_of_the_library_is_told_in_one_line(tmp_path: Path) ->
     network = DiffusersDenoiser(small_unet())
     with pytest.raises(NetworkError, match="knows 1000 steps, but 1001 were asked for"):
         network.levels(1001)
+
+
+@pytest.mark.parametrize("source", ["nodir", "./nodir/model", "a/b/c", "/nodir"])
+def test_what_is_no_folder_and_no_id_is_refused_without_asking(monkeypatch, source) -> None:
+    monkeypatch.setattr("sampler.networks.diffusers_model._library", lambda: pytest.fail("asked"))
+    with pytest.raises(NetworkError, match=r"is no folder, and no id of the hub \(OWNER/NAME\)"):
+        open_network(f"diffusers:{source}")
+
+
+def test_a_schedule_that_is_assumed_is_told(tmp_path: Path, caplog) -> None:
+    unet = small_unet()
+    DiffusersDenoiser(unet, {"beta_schedule": "linear"})
+    assert caplog.text == ""
+    unet.save_pretrained(tmp_path / "model")
+    open_network(f"diffusers:{tmp_path / 'model'}")
+    (record,) = (record for record in caplog.records if record.name.startswith("sampler"))
+    assert record.getMessage().endswith(
+        "came without a scheduler, so DDPM's defaults are assumed: 1000 steps, linear betas from "
+        "0.0001 to 0.02, a network that predicts epsilon, and means clipped to [-1, 1]"
+    )
