@@ -121,7 +121,11 @@ QUERY = Command(
             Option(
                 "--image", required=True, type=PATH, metavar="FILE",
                 help="A picture of any generator: PNG, JPEG or .npy of one image, of the size of "
-                "the index's images.",
+                "the index's images, unless there is --resize.",
+            ),
+            Option(
+                "--resize", is_flag=True,
+                help="Resize the image to the index's size; --pixel is one of the result.",
             ),
             LABEL,
         ],
@@ -148,7 +152,6 @@ QUERY = Command(
                 help="In place of --pixel: all pixels at several noise levels, as "
                 "`sampler explain --image`, into --out FILE.json or FILE.html.",
             ),
-            Option("--resize", is_flag=True, help="Resize the image to the index's size."),
             *COPY_OPTIONS,
         ],
         "Retrieval": [

@@ -31,7 +31,7 @@ PICTURES = (".png", ".svg")
 REPORTS = (".json", ".html")
 # what asks for one pixel, and what for all
 OF_A_PIXEL = ("pixel", "t", "noise_seed", "schedule", "k", "nprobe")
-OF_ALL = ("resize", *OF_COPIES)
+OF_ALL = OF_COPIES
 
 
 @with_device

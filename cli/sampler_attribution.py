@@ -45,7 +45,7 @@ EXPLAIN = Command(
             Option(
                 "--image", "pictures", multiple=True, type=PATH, metavar="FILE",
                 help="A picture of any generator in place of a run: PNG, JPEG or .npy, which may "
-                "hold several. May be repeated.",
+                "hold several; or a folder of pictures. May be repeated.",
             ),
             Option("--resize", is_flag=True, help="Resize an --image to the index's size."),
             sigmas_option(

@@ -10,7 +10,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from patchindex import ImageSet
-from patchindex.datasets import decode_image
+from patchindex.datasets import decode_image, resize_images
 from patchindex.images import to_unit
 from patchindex.npy import is_file, read_npy
 from sampler.errors import SamplerConfigError
@@ -21,13 +21,16 @@ logger = logging.getLogger(__name__)
 SLACK = 0.01
 
 
-def read_image(path: Path, images: ImageSet, *, is_state: bool) -> Float[Tensor, "1 c h w"]:
+def read_image(
+    path: Path, images: ImageSet, *, is_state: bool, resize: bool = False
+) -> Float[Tensor, "1 c h w"]:
     """The image in a PNG, JPEG or other picture file, or in a .npy file, in [-1, 1].
 
     Args:
         images: whose channels, height and width it must have; colors are turned to grey, and grey
             to colors, where a picture file has the other.
         is_state: values are those of a noisy state, so they may lie outside [-1, 1].
+        resize: a picture file of another size is resized and cut as the images were.
 
     Raises:
         SamplerConfigError: there is no such file, or its shape or values are not the images' own.
@@ -47,11 +50,17 @@ def read_image(path: Path, images: ImageSet, *, is_state: bool) -> Float[Tensor,
     pixels = decode_image(path, channels=images.channels)
     if pixels.shape[1:] != (images.height, images.width):
         height, width = pixels.shape[1:]
-        raise SamplerConfigError(
-            f"image {path} is {height}x{width}, but the images of {images.name} are "
-            f"{images.height}x{images.width}. Resize it to {images.height} rows and "
-            f"{images.width} columns, or give the index of images of its size."
-        )
+        if not resize:
+            raise SamplerConfigError(
+                f"image {path} is {height}x{width}, but the images of {images.name} are "
+                f"{images.height}x{images.width}. Give --resize to have it resized as they were, "
+                "or the index of images of its size."
+            )
+        logger.info(
+            "%s: resized from %dx%d to %dx%d, of which the pixel is asked for",
+            path, height, width, images.height, images.width,
+        )  # fmt: skip
+        pixels = resize_images(pixels[None], (images.height, images.width), images.crop)[0]
     return to_unit(pixels)[None]
 
 

@@ -1,13 +1,16 @@
 """Pictures from files of any kind, with the shape and the values that an image set has."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from numpy import ndarray
+from PIL import Image
 from torch import Tensor
 
 from patchindex import ImageSet
@@ -35,9 +38,11 @@ class PictureFile:
 
 
 def read_pictures(
-    paths: Sequence[Path], images: ImageSet, *, resize: bool = False
+    paths: Sequence[Path | str], images: ImageSet, *, resize: bool = False
 ) -> list[PictureFile]:
     """The pictures in PNG, JPEG or other picture files, and in .npy files of one or several.
+
+    Of a folder all that it holds itself, in the order of their names.
 
     Args:
         images: whose channels, height and width they must have; colors are turned to grey, and grey
@@ -49,7 +54,44 @@ def read_pictures(
         SamplerConfigError: there is no such file, or its shape or values are not the images' own.
         DatasetError: a file cannot be read as a picture.
     """
-    return [picture for path in paths for picture in _read(path, images, resize=resize)]
+    files = [file for path in paths for file in _files_at(Path(path))]
+    return [picture for file in files for picture in _read(file, images, resize=resize)]
+
+
+def _files_at(path: Path) -> list[Path]:
+    """A file itself, or the pictures in a folder.
+
+    Raises:
+        SamplerConfigError: the folder holds none, or cannot be read.
+    """
+    try:
+        if not path.is_dir():
+            return [path]
+        entries = sorted(path.iterdir(), key=lambda entry: os.fsencode(entry.name))
+    except ValueError:  # a zero byte
+        return [path]
+    except OSError as error:
+        raise SamplerConfigError(
+            f"{path} cannot be read ({error.strerror}). Mend its permissions, or give a picture."
+        ) from error
+    found = [
+        entry
+        for entry in entries
+        if entry.suffix.lower() in _picture_suffixes() and not entry.name.startswith(".")
+    ]
+    if not found:
+        raise SamplerConfigError(
+            f"{path} is a folder without a picture in it (folders in it are not looked into). "
+            "Give a PNG, JPEG or .npy file, or a folder of some."
+        )
+    return found
+
+
+@cache
+def _picture_suffixes() -> frozenset[str]:
+    """Endings of the names of files that can be read."""
+    known = Image.registered_extensions().items()
+    return frozenset({".npy", *(suffix for suffix, kind in known if kind in Image.OPEN)})
 
 
 def _read(path: Path, images: ImageSet, *, resize: bool) -> list[PictureFile]:

@@ -230,6 +230,7 @@ class PixelQuery:
             taken as the noisy state.
         schedule: of alpha_bar(t).
         lookup: how sources are looked for.
+        resize: a picture file of another size is resized first; the pixel is one of the result.
     """
 
     image: Path
@@ -239,6 +240,7 @@ class PixelQuery:
     noise_seed: int | None = None
     schedule: str = "cosine"
     lookup: LookupConfig = field(default_factory=LookupConfig)
+    resize: bool = False
 
     def __post_init__(self) -> None:
         if self.noise_seed is not None and self.t is None:
@@ -314,7 +316,7 @@ def answer(index: PatchIndex, query: PixelQuery, device: torch.device = CPU) -> 
     signal = 1.0 if query.t is None else alpha_bar(query.t, query.schedule)
     adds_noise = query.noise_seed is not None
     is_state = query.t is not None and not adds_noise
-    state = read_image(query.image, index.images, is_state=is_state)
+    state = read_image(query.image, index.images, is_state=is_state, resize=query.resize)
     if query.noise_seed is not None:
         noise = initial_noise(1, index.images, query.noise_seed)
         state = sqrt(signal) * state + sqrt(1 - signal) * noise

@@ -90,7 +90,7 @@ class AuditResult:
         )
 
 
-def read_audit(path: Path) -> AuditResult:
+def read_audit(path: Path | str) -> AuditResult:
     """What an `audit.json` says.
 
     Raises:
@@ -98,4 +98,4 @@ def read_audit(path: Path) -> AuditResult:
         ResultsError: it cannot be read, or what it says cannot be.
         SamplerConfigError: a version of the future wrote it.
     """
-    return read_json(path, AuditResult)
+    return read_json(Path(path), AuditResult)

@@ -108,7 +108,7 @@ class DenoiseResult:
         return f"{self.source.title}: {self.config.num:,} {images} {origin}"
 
 
-def read_denoising(path: Path) -> DenoiseResult:
+def read_denoising(path: Path | str) -> DenoiseResult:
     """What a `denoise.json` says.
 
     Raises:
@@ -116,4 +116,4 @@ def read_denoising(path: Path) -> DenoiseResult:
         ResultsError: it cannot be read, or what it says cannot be.
         SamplerConfigError: a version of the future wrote it.
     """
-    return read_json(path, DenoiseResult)
+    return read_json(Path(path), DenoiseResult)

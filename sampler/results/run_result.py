@@ -277,7 +277,7 @@ class RunResult:
         return self.title, f"{config.steps} steps, {config.process}, {noise}{label}"
 
 
-def read_run(path: Path) -> RunResult:
+def read_run(path: Path | str) -> RunResult:
     """What a `run.json` says.
 
     Raises:
@@ -285,6 +285,7 @@ def read_run(path: Path) -> RunResult:
         ResultsError: it cannot be read, or what it says cannot be.
         SamplerConfigError: a version of the future wrote it, or it lacks what it must have.
     """
+    path = Path(path)
     run = read_json(path, RunResult, with_compared_sizes)
     _check_trace(run, path)
     _check_sizes(run, path)

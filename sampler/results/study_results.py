@@ -367,7 +367,7 @@ class LeaveOutResults:
     checks: tuple[LeaveOutResult, ...]
 
 
-def read_verification(path: Path) -> VerifyResult:
+def read_verification(path: Path | str) -> VerifyResult:
     """What a `verify.json` says.
 
     Raises:
@@ -375,4 +375,4 @@ def read_verification(path: Path) -> VerifyResult:
         ResultsError: it cannot be read, or what it says cannot be.
         SamplerConfigError: a version of the future wrote it.
     """
-    return read_json(path, VerifyResult)
+    return read_json(Path(path), VerifyResult)

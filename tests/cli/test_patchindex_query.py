@@ -197,7 +197,11 @@ def test_a_mistake_is_one_line_and_leaves_nothing(index, png, tmp_path, argument
     ("name", "array", "message"),
     [
         ("absent.png", None, "there is no image file"),
-        ("small.png", np.zeros((8, 9), np.uint8), "is 8x9, but the images of small are 16x16. Res"),
+        (
+            "small.png",
+            np.zeros((8, 9), np.uint8),
+            "is 8x9, but the images of small are 16x16. Give --resize",
+        ),
         ("text.png", b"no picture", "cannot read the image"),
         ("text.npy", b"no array", "cannot be read"),
         (

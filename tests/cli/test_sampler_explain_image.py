@@ -183,6 +183,36 @@ def test_another_size_is_refused_and_resized_on_request(made: Path, tmp_path: Pa
     assert explain_one(made, tmp_path / "tall.npy", tmp_path / "x", "--resize").exit_code == 0
 
 
+def test_a_folder_is_all_pictures_in_it_in_the_order_of_their_names(
+    made: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "asked"
+    (folder / "deeper").mkdir(parents=True)
+    (folder / "notes.txt").write_text("no picture")
+    for name, number in (("b.png", 9), ("a.PNG", 4), ("deeper/c.png", 5), (".d.png", 6)):
+        Image.fromarray(few_images().pixels[number, 0]).save(folder / name, "png")
+    result = explain_one(made, folder, tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    told = read_pictures(str(tmp_path / "out" / "attribution.json")).pictures
+    assert [picture.name for picture in told] == ["a.PNG", "b.png"]
+    empty = explain_one(made, tmp_path / "out" / "trace.zarr", tmp_path / "x")
+    assert empty.exit_code == 1
+    assert "is a folder without a picture in it" in empty.output
+
+
+def test_a_pixel_of_a_resized_picture_may_be_asked_for(made: Path, tmp_path: Path) -> None:
+    Image.fromarray(few_images().pixels[TRAINING, 0]).resize((32, 32), 0).save(tmp_path / "big.png")
+    asked = ["--image", tmp_path / "big.png", "--index", made / "few.zarr", "--scale", 7]
+    refused = query(*asked, "--pixel", "8,8")
+    assert refused.exit_code == 1
+    assert "is 32x32, but the images of sample are 16x16. Give --resize" in refused.output
+    answer = query(*asked, "--pixel", "8,8", "--resize")
+    assert answer.exit_code == 0, answer.output
+    assert "big.png: resized from 32x32 to 16x16" in answer.stderr
+    first = next(line for line in answer.stdout.splitlines() if line.split()[0].isdigit())
+    assert first.split()[:3] == [str(TRAINING), "8", "8"]
+
+
 def test_an_answer_is_replaced_on_request_alone(folder: Path) -> None:
     image, out = folder / "copy.png", folder / "answer"
     result = explain_one(folder, image, out)
@@ -246,7 +276,6 @@ def test_what_does_not_go_together_is_told(
         (["--all", "--pixel", "1,2", "--out", "a.json"], "--pixel asks for one pixel, but --all"),
         (["--all"], r"there is no --out. With --all, give a name that ends in \.json or \.html"),
         (["--all", "--out", "a.png"], r"--out a\.png is no report"),
-        (["--resize", "--pixel", "1,2", "--scale", "3"], "--resize belongs to --all"),
         (["--held-out", "sample", "--pixel", "1,2", "--scale", "3"], "--held-out belongs to --all"),
         (["--held-out-images", "3", "--pixel", "1,2"], "--held-out-images belongs to --all"),
         (["--pixel", "1,2"], "give --pixel Y,X and --scale P to ask for one pixel, or --all"),
