@@ -260,10 +260,10 @@ class PictureFolder:
         return False
 
     def title(self, num: int) -> str:
-        """Which pictures come from where."""
+        """Which pictures are held against which images."""
         names = [picture.name for picture in self.result.pictures]
         told = f"{num} pictures" if num > NAMED_IN_TITLE else " and ".join(names)
-        return f"Where {told} come{'' if num > 1 else 's'} from: {self.result.source.title}"
+        return f"{told} beside the training images: {self.result.source.title}"
 
     def levels(self, images: ImageSet) -> tuple[ShownLevel, ...]:  # noqa: ARG002 - patches alone
         """The noise levels."""

@@ -9,7 +9,7 @@ function showMakers(run, view, { point, choose }) {
   const largest = images[0]?.share ?? 1;
   const rest = styleColor("--rest");
   byId("makers-title").textContent = isPicture(run)
-    ? `Training images that ${captionOf(run, view.sample)} comes from`
+    ? `Training images with the largest shares in ${captionOf(run, view.sample)}`
     : `Training images that made sample ${numberOf(run, view.sample)}`;
   byId("makers").replaceChildren(
     element("div", { class: "whole", "aria-hidden": "true" },
@@ -17,8 +17,9 @@ function showMakers(run, view, { point, choose }) {
     element("ul", { class: "remainders" },
       remainder(null, images.reduce((sum, maker) => sum + maker.share, 0), "the images below"),
       remainder(rest, others, "other training images"),
-      complete ? null : remainder("nothing", unattributed, "unattributed")),
-    element("p", { class: "note" }, sentence ?? ""),
+      complete || (isPicture(run) && unattributed < LEAST_TOLD) ? null
+        : remainder("nothing", unattributed, isPicture(run) ? "images that are not named" : "unattributed")),
+    element("p", { class: "note" }, isPicture(run) ? "" : sentence ?? ""),
     element("ul", { class: "makers" }, images.map((maker) =>
       element("li", {}, makerButton(run, view, maker, largest, { point, choose })))));
 }

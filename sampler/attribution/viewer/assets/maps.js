@@ -16,7 +16,7 @@ const MAPS = {
     meaning: "How many patches share the weight: 1 is a copy of one patch, many is an average of many.",
   },
   unattributed: {
-    title: "Unattributed share",
+    title: "Share not listed",
     meaning: "The part of a pixel's weight that is spread over patches that are not listed.",
   },
   head_mass: {

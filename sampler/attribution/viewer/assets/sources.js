@@ -64,8 +64,8 @@ function sourcePatch(run, source, side) {
 function unattributedBar(share) {
   return element("p", { class: "weight rest" },
     bar(share, "rest"),
-    element("span", {}, element("strong", {}, `${percent(share)} unattributed`),
-      share > 0 ? ": spread over patches that are not listed." : ": every patch that has weight is listed."));
+    element("span", {}, element("strong", {}, `${percent(share)} not listed`),
+      share > 0 ? ": spread over patches that have little each." : ": every patch that has weight is listed."));
 }
 
 function whyNone(run, view) {

@@ -6,7 +6,7 @@ const SOURCES_IN_ROW = 3;
 /** Fill the table; `go(step)` is called with the step of a row that is chosen. */
 function showSteps(run, view, go) {
   const times = isPicture(run) ? [] : ["t"];
-  const heads = [isPicture(run) ? "Level" : "Step", ...times, "σ", "Window", "Effective samples", "Heaviest sources", "Unattributed"];
+  const heads = [isPicture(run) ? "Level" : "Step", ...times, "σ", "Window", "Effective samples", "Heaviest sources", "Not listed"];
   // without times, a level is known by its noise, which must not be hidden
   const kinds = ["", ...times.map(() => ""), isPicture(run) ? "" : "wide", "", "wide", "", "wide"];
   const table = element("table", {},
