@@ -92,7 +92,7 @@ def test_json_reads_back_equal(made: Path, tmp_path: Path) -> None:
 def test_the_page_shows_the_pictures_themselves(made: Path) -> None:
     header, arrays = read_page(made / "answer" / "explain.html")
     assert header["kind"] == "picture"
-    assert header["title"].startswith("Where copy.png and mosaic.png come from: ")
+    assert header["title"].startswith("copy.png and mosaic.png beside the training images: ")
     assert [entry["name"] for entry in header["samples"]] == ["copy.png", "mosaic.png"]
     assert (arrays["picture"][0] == few_images().pixels[TRAINING]).all()
     assert [step["t"] for step in header["steps"]] == [None] * 3
@@ -123,7 +123,7 @@ def test_a_report_for_people_is_the_page(made: Path, tmp_path: Path) -> None:
     asked = query("--image", made / "copy.png", "--index", made / "few.zarr", "--all", "--out", out)
     assert asked.exit_code == 0, asked.output
     header, _ = read_page(out)
-    assert header["title"].startswith("Where copy.png comes from: ")
+    assert header["title"].startswith("copy.png beside the training images: ")
     assert len(header["steps"]) == 8
     assert [path.name for path in tmp_path.iterdir() if path != out] in ([], ["home"])
 

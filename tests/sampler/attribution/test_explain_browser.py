@@ -111,7 +111,7 @@ def test_where_no_source_is_listed_the_page_says_why(page: "sync_api.Page") -> N
     move_slider(page, 0)
     assert page.locator(".sources").count() == 0
     assert "spread over very many patches" in page.locator("#sources").inner_text()
-    assert "100% unattributed" in page.locator("#sources").inner_text()
+    assert "100% not listed" in page.locator("#sources").inner_text()
 
 
 def test_a_source_without_its_picture_says_so(page: "sync_api.Page") -> None:

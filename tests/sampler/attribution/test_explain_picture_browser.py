@@ -34,13 +34,40 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(params=WINDOWS)
-def page(browser: "sync_api.Browser", file: Path, request) -> Iterator["sync_api.Page"]:
+def folded(browser: "sync_api.Browser", file: Path, request) -> Iterator["sync_api.Page"]:
     yield from opened(browser, file, **WINDOWS[request.param])
 
 
+@pytest.fixture
+def page(folded: "sync_api.Page") -> "sync_api.Page":
+    """The page with what is folded at first."""
+    folded.locator("#theory > summary").click()
+    return folded
+
+
+def test_the_answer_comes_first_and_the_theory_is_folded(folded: "sync_api.Page") -> None:
+    assert folded.locator("#process-title").is_hidden()
+    shown = folded.locator("main").inner_text()
+    assert shown.index("Near-copy of one training image: ") < shown.index(
+        "Most similar training images"
+    )
+    assert "one that copies nothing has such shares, too" in shown
+    assert "unattributed" not in shown
+    folded.locator("#theory > summary").click()
+    assert folded.locator("#process-title").is_visible()
+    folded.get_by_text("What the words mean").click()
+    assert "The part of the weight that was summed patch by patch" in folded.inner_text(".terms")
+    assert folded.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_numbers_of_a_pixel_stand_in_a_line_each(page: "sync_api.Page") -> None:
+    heights = page.locator(".values dt").evaluate_all("(all) => all.map((one) => one.offsetHeight)")
+    assert max(heights) < 60
+
+
 def test_the_words_are_those_of_pictures(page: "sync_api.Page") -> None:
-    assert page.locator("h1").inner_text().startswith("Where copy.png and mosaic.png come from")
-    assert page.locator(".lead").inner_text().startswith("Which of 60 training images these")
+    assert page.locator("h1").inner_text().startswith("copy.png and mosaic.png beside the training")
+    assert page.locator(".lead").inner_text().startswith("Whether these pictures have a region of")
     assert page.locator("#samples-title").inner_text() == "The pictures"
     assert page.locator("label[for=step]").inner_text() == "Noise level"
     assert page.locator("#process-title").inner_text() == "copy.png: from noise to picture"

@@ -24,7 +24,7 @@ function verdict(run, found) {
   const images = new Set(found.map((copy) => copy.image)).size;
   const pixels = found.reduce((sum, copy) => sum + copy.pixels, 0);
   const where = images === 1 ? "one training image" : `${images} training images`;
-  return `${percent(pixels / run.numPixels)} of the picture is copied from ${where}` +
+  return `Near-${found.length > 1 ? "copies" : "copy"} of ${where}: ${percent(pixels / run.numPixels)} of the picture` +
     `${found.length > images ? `, in ${found.length} pieces` : ""}.`;
 }
 
