@@ -45,18 +45,14 @@ from sampler.results.write import write_comparison
 from sampler.run import describe_source, levels_settings, make_machine
 from sampler.scales import (
     ChosenScales,
-    Scales,
-    calibrated_scales,
-    choose_scales,
     paper_name,
-    published_name,
 )
-from sampler.schedule import NoiseLevels, Step, check_steps, plan_steps, rising_sigmas
+from sampler.schedule import NoiseLevels, Step, check_steps, plan_steps
 from sampler.score_machine import ScoreMachine
 from sampler.studies.baselines import nearest_images
 from sampler.studies.locality_baselines import BASELINES, check_names
 from sampler.studies.metrics import coefficient_of_determination, pearson_r
-from sampler.studies.trial import tell_outside, try_network
+from sampler.studies.trial import scales_beside, tell_outside, try_network
 from sampler.trajectory import reverse
 
 Images = Float[Tensor, "b c h w"]
@@ -238,10 +234,7 @@ def compare(
     boundary = matching_boundary(network, training_set, sampling.boundary)
     machines = theory(training_set, sampling, boundary)
     # LS compares what ELS does, so that they differ in their dictionaries alone
-    scales = choose_scales(
-        machines["els"], training_set, sampling.scales,
-        boundary=boundary, own=own_scales(images, network),
-    )  # fmt: skip
+    scales = scales_beside(network, machines["els"], training_set, sampling, boundary)
     plan = _plan(network, config, sampling.steps, scales)
     # a list of sigmas has its own number of steps, whatever was asked for
     plans = {
@@ -367,21 +360,6 @@ def nearest_of(images: Images, training: ImageSet, label: Int[Tensor, " b"] | No
         where, _ = nearest_images(images[of_class].clamp(-1, 1), among)
         found[of_class] = to_unit(among.tensor[where])
     return found
-
-
-def own_scales(images: ImageSet, network: NetworkDenoiser) -> str | Scales | None:
-    """The scales that came with the network, or the name of those calibrated for it, or for its
-    kind.
-    """
-    if network.scales is not None:
-        sigmas = rising_sigmas(network.schedule, len(network.scales))
-        return Scales(patch_sizes=network.scales, sigmas=sigmas)
-    config, own = network.config, Path(network.name).stem
-    if own in calibrated_scales():
-        return own
-    if config is None:
-        return None
-    return published_name(images.name, config.architecture, config.padding)
 
 
 def _published_rows(images: ImageSet, network: NetworkDenoiser) -> dict[str, tuple[float, ...]]:

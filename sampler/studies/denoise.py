@@ -39,12 +39,11 @@ from sampler.results.output import write_whole
 from sampler.results.run_result import SamplerConfig
 from sampler.results.source_result import ScalesResult
 from sampler.run import boundary_of, describe_source
-from sampler.scales import choose_scales
 from sampler.schedule import plan_steps
-from sampler.studies.compare import own_scales, theory
+from sampler.studies.compare import theory
 from sampler.studies.locality_baselines import BASELINES, check_names, published_side
 from sampler.studies.metrics import coefficient_of_determination
-from sampler.studies.trial import try_network
+from sampler.studies.trial import scales_beside, try_network
 
 logger = logging.getLogger(__name__)
 
@@ -148,15 +147,12 @@ def denoise_held_out(
     _check_held_out(held_out, images)
     known = None if network is None else as_network(network)
     if known is None:
-        boundary, own = boundary_of(training_set, sampling), None
+        boundary = boundary_of(training_set, sampling)
     else:
         check_fit(known, images)
         boundary = matching_boundary(known, training_set, sampling.boundary)
-        own = own_scales(images, known)
     machines = theory(training_set, sampling, boundary)
-    scales = choose_scales(
-        machines[_ELS], training_set, sampling.scales, boundary=boundary, own=own
-    )
+    scales = scales_beside(known, machines[_ELS], training_set, sampling, boundary)
     plan = plan_steps(scales.patch_sizes, 1, config.sigmas, sigmas=scales.sigmas)
     sizes = {sigma: step.patch_size for sigma, step in zip(config.sigmas, plan, strict=True)}
     among = None if sampling.label is None else torch.full((len(held_out),), sampling.label)

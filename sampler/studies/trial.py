@@ -1,4 +1,4 @@
-"""Whether a network denoises at all as it is said to: what is told where it does not seem to.
+"""What is told of a network before it is held beside the theory: whether it denoises, its scales.
 
 A network that is said to predict something else, at another schedule, time or range of values than
 it does, makes images all the same, and a table of them looks like any other. It gives itself away
@@ -8,18 +8,28 @@ by its errors on images that it was trained on, and by values that no image has.
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from patchindex import ImageSet
+from patchindex import Boundary, ImageSet, PatchIndex
 from patchindex.device import CPU
 from patchindex.images import to_unit
 from sampler.denoiser import Images, of_class
 from sampler.networks import NetworkDenoiser
-from sampler.schedule import nearest_level
+from sampler.results.run_result import SamplerConfig
+from sampler.scales import (
+    ChosenScales,
+    ComparesPatches,
+    Scales,
+    calibrated_scales,
+    choose_scales,
+    published_name,
+)
+from sampler.schedule import nearest_level, rising_sigmas
 
 logger = logging.getLogger(__name__)
 
@@ -172,3 +182,35 @@ def tell_outside(outputs: Mapping[int, Images]) -> None:
                 "more than %g: r, r2 and R2 are of clipped images, images.npz has them as they are",
                 100 * share, steps, OVERSHOT,
             )  # fmt: skip
+
+
+def scales_beside(
+    network: NetworkDenoiser | None,
+    machine: ComparesPatches,
+    training_set: ImageSet | PatchIndex,
+    sampling: SamplerConfig,
+    boundary: Boundary,
+) -> ChosenScales:
+    """The scales of a study: those asked for, else the network's own; warns if it has none."""
+    own = None if network is None else _own_scales(training_set.images, network)
+    scales = choose_scales(machine, training_set, sampling.scales, boundary=boundary, own=own)
+    if network is not None and own is None and sampling.scales is None:
+        logger.warning(
+            "these scales are not calibrated to %s, and the theory may predict it worse than it "
+            "could: find its own with `sampler calibrate`, and give them with --scales",
+            network.name,
+        )
+    return scales
+
+
+def _own_scales(images: ImageSet, network: NetworkDenoiser) -> str | Scales | None:
+    """Those that came with it, or the name of those calibrated for it, or for its kind."""
+    if network.scales is not None:
+        sigmas = rising_sigmas(network.schedule, len(network.scales))
+        return Scales(patch_sizes=network.scales, sigmas=sigmas)
+    config, own = network.config, Path(network.name).stem
+    if own in calibrated_scales():
+        return own
+    if config is None:
+        return None
+    return published_name(images.name, config.architecture, config.padding)

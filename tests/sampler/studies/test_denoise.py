@@ -84,7 +84,7 @@ def test_intervals_are_of_the_mean_and_of_the_difference_in_pairs() -> None:
 
 def test_a_network_that_knows_the_answer_errs_nowhere() -> None:
     def perfect(y: Images, sigma: float) -> Images:
-        return HELD.images[: len(y)]
+        return HELD.images[torch.arange(len(y)) % len(HELD.images)]  # tried on others, too
 
     found = denoise_held_out(REST, HELD.images, network=perfect, config=QUICK)
     assert found.result.network == "perfect"

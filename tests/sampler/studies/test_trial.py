@@ -198,3 +198,14 @@ def test_the_command_line_warns_and_goes_on(tmp_path: Path, monkeypatch) -> None
     lines = result.stderr.splitlines()
     assert sum("python:a_louder_network:louder denoises training images" in s for s in lines) == 1
     assert sum("% of the pixels of the network's images in 2 steps" in s for s in lines) == 1
+
+
+@pytest.mark.parametrize(("scales", "told"), [(None, 1), ("3,3", 0)])
+def test_scales_of_no_calibration_are_called_that(scales: str | None, told: int, caplog) -> None:
+    network = VelocityPredictor(briefly_trained("velocity"), name="hers")
+    config = CompareConfig(
+        sampling=SamplerConfig(num=1, steps=2, scales=scales), network_steps=(2,)
+    )
+    compare(network, SMALL.with_label(1), config=config)
+    lines = [record.getMessage() for record in caplog.records]
+    assert sum("these scales are not calibrated to hers" in line for line in lines) == told
