@@ -7,7 +7,7 @@ reads the pictures, `picture_folder` keeps the answer, and `shown` says what a p
 searches, `image_file` reads the image; `run_folder` opens a traced run, `leave_out` samples it
 again without its sources, and the package `viewer` writes its page. `near_copies` finds copied
 regions of any picture, by `copy_candidates` and `copy_regions`; `copy_null` scores held-out images
-alike, and `copy_results` has settings and answers.
+alike, `overlap` says which are none, and `copy_results` has settings and answers.
 """
 
 from sampler.attribution.attributed import PictureAttribution, PictureAttributions
@@ -27,6 +27,7 @@ __all__ = [
     "leave_out",
     "near_copies",
     "nearest_patches",
+    "overlap",
     "picture",
     "picture_files",
     "picture_folder",
