@@ -1,19 +1,21 @@
 """Pixels of an image file, of its bytes, or of an image that Pillow holds."""
 
 import io
+import re
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from einops import rearrange
 from jaxtyping import UInt8
 from numpy import ndarray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from patchindex.datasets.resize import Size
 from patchindex.errors import DatasetError
@@ -33,6 +35,41 @@ DAMAGE = (
     zlib.error,
     Image.DecompressionBombError,
 )
+_NOISE = re.compile(r" \(\d+ bytes not processed\)")  # which tells nobody anything
+MOST_NAMED = 10  # of broken images, in one message
+
+
+class UnreadableImageError(DatasetError):
+    """An image that cannot be decoded.
+
+    Attributes:
+        reason: what is wrong with it, in words without its name.
+    """
+
+    def __init__(self, place: str, reason: str) -> None:
+        super().__init__(f"cannot read the image {place}: {reason}. Mend the file or take it away.")
+        self.place, self.reason = place, reason
+
+    def __reduce__(self) -> tuple[type["UnreadableImageError"], tuple[str, str]]:
+        """What it is made of, for another process."""
+        return UnreadableImageError, (self.place, self.reason)
+
+
+def several_broken(
+    root: Path, broken: Mapping[Path, UnreadableImageError], total: int
+) -> DatasetError:
+    """The error for the images of a folder that cannot be read: all of them, or the first ten."""
+    if len(broken) == 1:
+        return next(iter(broken.values()))
+    named = [
+        f"{path.relative_to(root)} ({error.reason})"
+        for path, error in islice(broken.items(), MOST_NAMED)
+    ]
+    more = f", and {len(broken) - MOST_NAMED:,} more" if len(broken) > MOST_NAMED else ""
+    return DatasetError(
+        f"{len(broken):,} of {total:,} images in {root} cannot be read: {', '.join(named)}{more}. "
+        "Mend the files or take them away."
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +138,8 @@ def mixed_sizes(one: tuple[str, Size], other: tuple[str, Size]) -> DatasetError:
     (name, (height, width)), (second, (high, wide)) = one, other
     return DatasetError(
         f"the images have different sizes: {name} is {height}x{width}, {second} is {high}x{wide} "
-        "(height x width). Pass --resolution to resize all of them to one (in Python: resolution=)."
+        "(height x width). `native` needs images of one size; give --resolution 64, say, to resize all "
+        "of them (in Python: resolution=64)."
     )
 
 
@@ -116,10 +154,14 @@ def _opened(source: ImageSource, name: str | None = None) -> Iterator[Image.Imag
                 raise ValueError("it has no pixels")
             yield image
     except DAMAGE as error:
-        reason = str(error) or type(error).__name__
-        raise DatasetError(
-            f"cannot read the image {name or source}: {reason}. Mend the file or take it away."
-        ) from error
+        raise UnreadableImageError(f"{name or source}", _reason(error)) from error
+
+
+def _reason(error: Exception) -> str:
+    """What is wrong with an image, without what its name or nobody tells."""
+    if isinstance(error, UnidentifiedImageError):
+        return "it is not an image, or of no known kind"
+    return _NOISE.sub("", str(error)) or type(error).__name__
 
 
 def _held(source: ImageSource) -> AbstractContextManager[Image.Image]:

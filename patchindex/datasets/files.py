@@ -3,26 +3,33 @@
 import logging
 import os
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
+from jaxtyping import UInt8
+from numpy import ndarray
 
 from patchindex.choices import Crop
 from patchindex.datasets.decode import (
     IMAGE_SUFFIXES,
     ImageHeader,
+    UnreadableImageError,
     decode_image,
     mixed_sizes,
     read_header,
+    several_broken,
 )
 from patchindex.datasets.resize import Size, report_shapes, stack_resized
 from patchindex.errors import DatasetError
 from patchindex.image_arrays import LoadedImages
 
 logger = logging.getLogger(__name__)
+
+Read = TypeVar("Read")
 
 HIDDEN = (".", "__MACOSX")  # macOS puts a `._photo.jpg` that is no image beside each photo.jpg
 
@@ -38,12 +45,17 @@ def image_files(root: Path) -> list[Path]:
             image is neither a file nor a folder; names it.
     """
     try:
-        files, repeated = _walk(root)
+        files, repeated, others = _walk(root)
     except OSError as error:
         raise DatasetError(
             f"{error.filename} cannot be read ({error.strerror}). "
             "Mend it or change its permissions, or take it out of the folder of images."
         ) from error
+    if others and files:
+        logger.info(
+            "%s: left out by their names: %d files that are no images, such as %s",
+            root, len(others), others[0].relative_to(root),
+        )  # fmt: skip
     if repeated:
         logger.warning(
             "%s: links lead to folders that are read already, %d times, such as %s: "
@@ -53,9 +65,9 @@ def image_files(root: Path) -> list[Path]:
     return sorted(files, key=lambda path: _sort_key(path.relative_to(root)))
 
 
-def _walk(root: Path) -> tuple[list[Path], list[Path]]:
-    """The image files below a folder, and the ways to folders that had been visited before."""
-    files, repeated = [], []
+def _walk(root: Path) -> tuple[list[Path], list[Path], list[Path]]:
+    """Image files below a folder, ways to folders that were visited before, and other files."""
+    files, repeated, others = [], [], []
     seen: set[tuple[int, int]] = set()
     waiting = deque([root])
     while waiting:
@@ -67,12 +79,12 @@ def _walk(root: Path) -> tuple[list[Path], list[Path]]:
         seen.add((status.st_dev, status.st_ino))
         for entry in _visible_entries(folder):
             if not entry.is_dir():
-                files += [Path(entry.path)] if _is_image(entry) else []
+                (files if _is_image(entry) else others).append(Path(entry.path))
             elif entry.is_symlink():  # last, as what it leads to may have a path without links
                 waiting.append(Path(entry.path))
             else:
                 waiting.appendleft(Path(entry.path))
-    return files, repeated
+    return files, repeated, others
 
 
 def _visible_entries(folder: Path) -> list["os.DirEntry[str]"]:
@@ -136,20 +148,54 @@ def load_image_folder(
             images of several sizes and no `size`.
     """
     listing = _limited(list_images(root), limit)
-    headers = [read_header(path) for path in listing.files]
+    broken: dict[Path, UnreadableImageError] = {}
+    read = (_unless_broken(read_header, path, broken) for path in listing.files)
+    headers = [header for header in read if header is not None]
+    if not headers:
+        raise several_broken(root, broken, len(broken))
     shape = _common_shape(headers, size)
     report_shapes(str(root), Counter((file.height, file.width) for file in headers), size, crop)
     _report_animations(root, headers)
     logger.info("%s: decoding %d images of %dx%dx%d", root, len(headers), *shape)
+    pixels = _decoded([header.path for header in headers], shape, crop, broken)
+    if broken:
+        in_order = {path: broken[path] for path in listing.files if path in broken}
+        raise several_broken(root, in_order, len(listing.files))
     return LoadedImages(
-        pixels=stack_resized(
-            listing.files, partial(decode_image, channels=shape[0]), shape=shape, crop=crop
-        ),
+        pixels=pixels,
         labels=np.asarray(listing.labels) if listing.labels else None,
         class_names=listing.class_names,
         names=tuple(path.relative_to(root).as_posix() for path in listing.files),
         name=f"folder:{root}",
     )
+
+
+def _unless_broken(
+    read: Callable[[Path], Read], path: Path, broken: dict[Path, UnreadableImageError]
+) -> Read | None:
+    """What is read of a file; of one that cannot be, nothing, and its error is kept."""
+    try:
+        return read(path)
+    except UnreadableImageError as error:
+        broken[path] = error
+        return None
+
+
+def _decoded(
+    files: Sequence[Path],
+    shape: tuple[int, int, int],
+    crop: Crop,
+    broken: dict[Path, UnreadableImageError],
+) -> UInt8[ndarray, "n c h w"]:
+    """The images, black where one is broken, so that all that are can be named."""
+    black = np.zeros(shape, dtype=np.uint8)
+    decode = partial(decode_image, channels=shape[0])
+
+    def decode_or_note(path: Path) -> UInt8[ndarray, "c h w"]:
+        pixels = _unless_broken(decode, path, broken)
+        return black if pixels is None else pixels
+
+    return stack_resized(files, decode_or_note, shape=shape, crop=crop)
 
 
 def list_images(root: Path) -> ImageListing:

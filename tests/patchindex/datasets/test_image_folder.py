@@ -46,7 +46,7 @@ def test_images_of_different_sizes_need_a_resolution(tmp_path):
     write_png(tmp_path / "b.png", COLOR[:8])
     with pytest.raises(DatasetError, match=r"a\.png is 10x12, .*b\.png is 8x12.*--resolution"):
         ImageSet.load(f"folder:{tmp_path}")
-    with pytest.raises(DatasetError, match="different sizes"):
+    with pytest.raises(DatasetError, match="`native` needs images of one size; give --resolution"):
         ImageSet.load(f"folder:{tmp_path}", resolution="native")
     assert ImageSet.load(f"folder:{tmp_path}", resolution=6).pixels.shape == (2, 3, 6, 6)
     assert ImageSet.load(f"folder:{tmp_path}", resolution="5x7").pixels.shape == (2, 3, 5, 7)
@@ -123,6 +123,45 @@ def test_a_cut_off_image_is_named(tmp_path, rng, suffix, kept):
     path.write_bytes(data[: int(kept * len(data)) if kept < 1 else kept])
     with pytest.raises(DatasetError, match=rf"cannot read the image .*b/broken\.{suffix}: .*Mend"):
         load_image_folder(tmp_path)
+
+
+def test_all_broken_images_are_named_at_once_whatever_breaks_them(tmp_path, rng):
+    for number in range(14):
+        path = tmp_path / f"{number:02}.png"
+        write_png(path, rng.integers(0, 256, (10, 12, 3), dtype=np.uint8))
+        if number % 2:  # no header, and a whole header without all pixels
+            path.write_bytes(b"no image" if number % 4 == 1 else path.read_bytes()[:-100])
+    with pytest.raises(DatasetError) as caught:
+        load_image_folder(tmp_path)
+    told = str(caught.value)
+    assert told.startswith(f"7 of 14 images in {tmp_path} cannot be read: 01.png (it is not an ")
+    assert told.index("01.png") < told.index("03.png (") < told.index("05.png (it is not")
+    assert "13.png" in told
+    assert "bytes not processed" not in told
+    assert told.endswith("Mend the files or take them away.")
+
+
+def test_of_many_broken_images_ten_are_named(tmp_path):
+    for number in range(12):
+        (tmp_path / f"{number:02}.png").write_bytes(b"no image")
+    with pytest.raises(DatasetError, match=r"12 of 12 .* 09\.png \([^,]*, [^,]*\), and 2 more\. M"):
+        load_image_folder(tmp_path)
+
+
+def test_what_a_broken_file_lacks_is_told_in_words(tmp_path):
+    write_png(tmp_path / "a.png", COLOR)
+    (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:-40])
+    with pytest.raises(DatasetError, match=r"a\.png: image file is truncated\. Mend"):
+        load_image_folder(tmp_path)
+
+
+def test_files_that_are_no_images_are_counted(tmp_path, caplog):
+    write_png(tmp_path / "a.png", GREY)
+    for name in ("notes.txt", "sums.csv", ".hidden"):
+        (tmp_path / name).write_text("text")
+    with caplog.at_level("INFO"):
+        load_image_folder(tmp_path)
+    assert "left out by their names: 2 files that are no images, such as notes.txt" in caplog.text
 
 
 def test_sixteen_bit_grey_is_scaled_to_eight(tmp_path):
