@@ -18,6 +18,19 @@ from cli.console import echo_json
 
 HELP_NAMES = {"help_option_names": ["-h", "--help"]}
 _JSON = "as_json"
+# how other programs, and other commands of ours, call what ours have; the first that there is
+OTHER_NAMES = {
+    "--num-samples": ("--num",),
+    "--num-images": ("--num", "--limit"),
+    "--samples": ("--num",),
+    "--n": ("--num",),
+    "--output": ("--out",),
+    "--output-dir": ("--out",),
+    "--steps": ("--gradient-steps", "--network-steps"),
+    "--network": ("--architecture",),
+    "--model": ("--network", "--architecture"),
+    "--data": ("--dataset",),
+}
 
 
 class Option(click.Option):
@@ -111,8 +124,22 @@ class Command(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """See `click.Command`; a file of options is read meanwhile, and must know what wins."""
-        ctx.meta[ON_THE_LINE] = frozenset(self.make_parser(ctx).parse_args(list(args))[0])
+        try:
+            given, _, _ = self.make_parser(ctx).parse_args(list(args))
+        except click.NoSuchOption as error:
+            raise self._meant(error) from None
+        ctx.meta[ON_THE_LINE] = frozenset(given)
         return super().parse_args(ctx, args)
+
+    def _meant(self, error: click.NoSuchOption) -> click.NoSuchOption:
+        """The error with the option that is meant, where another name of it was given."""
+        ours = {name for param in self.params for name in param.opts}
+        names = OTHER_NAMES.get(error.option_name.replace("_", "-"), ())
+        meant = next((name for name in names if name in ours), None)
+        if meant is None:
+            return error
+        told = f"No such option {error.option_name!r}. Did you mean {meant!r}?"
+        return click.NoSuchOption(error.option_name, told, ctx=error.ctx)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Options by section."""

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 from heavy_modules import HEAVY
 
-from cli.commands import Command
+from cli.commands import OTHER_NAMES, Command
 from cli.patchindex import COMMANDS as OF_PATCHINDEX
 from cli.patchindex import main as patchindex
 from cli.sampler import COMMANDS as OF_SAMPLER
@@ -179,3 +179,33 @@ def test_programs_run_as_modules(program: str) -> None:
     command = [sys.executable, "-m", program, "--version"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.startswith(f"{program}, version ")
+
+
+@pytest.mark.parametrize(
+    ("command", "given", "meant"),
+    [
+        ("run", "--num-samples", "--num"),
+        ("run", "--num_samples", "--num"),
+        ("compare", "--samples", "--num"),
+        ("denoise", "--n", "--num"),
+        ("run", "--output", "--out"),
+        ("train", "--steps", "--gradient-steps"),
+        ("train", "--network", "--architecture"),
+        ("calibrate", "--model", "--network"),
+        ("explain", "--data", "--dataset"),
+    ],
+)
+def test_other_names_of_options_are_known(command: str, given: str, meant: str) -> None:
+    result = CliRunner().invoke(sampler, [command, given, "4"])
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1] == (
+        f"Error: No such option '{given}'. Did you mean '{meant}'?"
+    )
+
+
+def test_names_that_nobody_knows_get_the_nearest_ones() -> None:
+    result = CliRunner().invoke(sampler, ["run", "--nun", "4"])
+    assert "Did you mean" in result.stderr
+    assert "--num" in result.stderr
+    ours = {name for _, command in COMMANDS for option in command.params for name in option.opts}
+    assert all(ours.issuperset(names) for names in OTHER_NAMES.values())
