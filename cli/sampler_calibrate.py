@@ -11,7 +11,7 @@ from cli.console import progress_bars, seconds_so_far
 from cli.devices import with_device
 from cli.given import device_given, index_given, sigmas_given
 from cli.options import IMAGE_SETTINGS
-from cli.training_set import open_training_set
+from cli.training_set import check_whose, open_training_set
 from patchindex.crew import Crew
 from patchindex.device import Device
 from patchindex.loaded import set_threads
@@ -43,6 +43,7 @@ def calibrate(
     """Find scales; leaves scales.yaml, calibrate.json, scales.png and receptive_field.png."""
     names = ("index_path", "dataset", *IMAGE_SETTINGS)
     which = {name: settings.pop(name) for name in names}
+    check_whose(network, which["index_path"], which["dataset"])
     training_set = open_training_set(**which, device=device, crew=crew)
     config = CalibrateConfig(
         sampling=SamplerConfig(**settings),

@@ -9,7 +9,7 @@ from cli.cluster import with_crew
 from cli.console import progress_bars, seconds_so_far
 from cli.devices import with_device
 from cli.options import IMAGE_SETTINGS
-from cli.training_set import load_images, open_training_set
+from cli.training_set import check_whose, load_images, open_training_set
 from patchindex.crew import Crew
 from patchindex.device import Device
 from patchindex.loaded import set_threads
@@ -41,6 +41,7 @@ def denoise(
 ) -> DenoiseResult:
     """Print errors on held-out images by noise level; leaves denoise.json and denoise.png."""
     which = {name: settings.pop(name) for name in ("index_path", "dataset", *IMAGE_SETTINGS)}
+    check_whose(network, which["index_path"], which["dataset"])
     training_set = open_training_set(**which, device=device, crew=crew)
     config = DenoiseConfig(
         sampling=SamplerConfig(**settings, sigmas=parse_sigmas(sigmas)),

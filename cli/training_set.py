@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from cli.console import watched_bar
+from cli.options import network_names
 from patchindex import ImageSet, PatchIndex
 from patchindex.crew import LOCAL, Crew
 from patchindex.device import Device
@@ -16,6 +17,8 @@ from patchindex.index import folder_changes
 from patchindex.paths import finished_indices
 from sampler.attribution.run_folder import RunFolder
 from sampler.errors import SamplerConfigError
+
+MOST_LISTED = 3  # indices, where one was not found
 
 
 def load_images(source: str, **settings: Any) -> ImageSet:
@@ -62,6 +65,31 @@ def open_training_set(
     )
 
 
+def check_whose(network: str | None, index_path: Path | None, dataset: str | None) -> None:
+    """Refuse the newest index for a network of the user's own, which was trained on its own images.
+
+    Raises:
+        SamplerConfigError: the network is not a bundled one, and nothing names its images.
+    """
+    if network is None or network in network_names():
+        return
+    if index_path is None and dataset is None:
+        raise SamplerConfigError(
+            f"the images that {one_line(network)} was trained on are not known. Give --index PATH "
+            f"or --dataset NAME.{_some_indices()}"
+        )
+
+
+def _some_indices() -> str:
+    """The newest indices of this user, in a sentence, or nothing."""
+    finished = finished_indices()
+    if not finished:
+        return ""
+    named = ", ".join(one_line(str(path)) for path in finished[:MOST_LISTED])
+    more = f" and {len(finished) - MOST_LISTED} more" if len(finished) > MOST_LISTED else ""
+    return f" Indices there are: {named}{more}."
+
+
 def open_index(
     path: Path | None,
     otherwise: str = "give --index PATH",
@@ -89,7 +117,12 @@ def open_index(
 
 def _shared(path: Path, device: Device | None, crew: Crew) -> PatchIndex:
     """The index at a path, which all of the crew find."""
-    index = PatchIndex.open(path, device=device, crew=crew)
+    try:
+        index = PatchIndex.open(path, device=device, crew=crew)
+    except StoreError as error:
+        if path.exists():
+            raise
+        raise StoreError(f"{error}{_some_indices()}") from error
     crew.admit(index)
     return index
 

@@ -40,8 +40,8 @@ def test_slurm_runs_the_command_it_is_given_or_a_run(
     settings = stand_ins | ({} if given else {"INDEX": "i.zarr", "OUT": "o"})
     script = str(ROOT / "docs" / "cluster" / "slurm.sh")
     done = subprocess.run(
-        ["/bin/bash", script, *given], check=False, env=settings, cwd=tmp_path,
-        capture_output=True, timeout=30,
+        ["/bin/bash", script, *given],
+        check=False, env=settings, cwd=tmp_path, capture_output=True, timeout=30,
     )  # fmt: skip
     assert done.stderr.decode().strip() == ""
     log = (tmp_path / "log").read_text().splitlines()
