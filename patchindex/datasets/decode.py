@@ -138,8 +138,8 @@ def mixed_sizes(one: tuple[str, Size], other: tuple[str, Size]) -> DatasetError:
     (name, (height, width)), (second, (high, wide)) = one, other
     return DatasetError(
         f"the images have different sizes: {name} is {height}x{width}, {second} is {high}x{wide} "
-        "(height x width). `native` needs images of one size; give --resolution 64, say, to resize all "
-        "of them (in Python: resolution=64)."
+        "(height x width). `native` needs images of one size; give --resolution 64, say, to resize "
+        "all of them (in Python: resolution=64)."
     )
 
 

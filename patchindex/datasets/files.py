@@ -67,7 +67,9 @@ def image_files(root: Path) -> list[Path]:
 
 def _walk(root: Path) -> tuple[list[Path], list[Path], list[Path]]:
     """Image files below a folder, ways to folders that were visited before, and other files."""
-    files, repeated, others = [], [], []
+    files: list[Path] = []
+    repeated: list[Path] = []
+    others: list[Path] = []
     seen: set[tuple[int, int]] = set()
     waiting = deque([root])
     while waiting:
