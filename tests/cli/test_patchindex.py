@@ -39,7 +39,6 @@ def test_building_tells_the_plan_and_shows_what_was_built(tmp_path):
         "of disk",
         "of memory",
         "(an estimate)",
-        "scale 7: assign",
         " s left",
         "is complete",
     ):
