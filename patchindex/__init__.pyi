@@ -14,6 +14,7 @@ from . import (
     png,
     progress,
     records,
+    shortage,
     step_store,
 )
 from .choices import Boundary
@@ -51,6 +52,7 @@ __all__ = [
     "png",
     "progress",
     "records",
+    "shortage",
     "step_store",
     "windows_at",
 ]

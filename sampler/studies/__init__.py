@@ -3,7 +3,7 @@
 `verify` holds retrieval against exact sums, `audit` does so for a few pixels, `calibrate` finds
 locality scales, `compare` holds a network against the theory, `denoise` measures all on images that
 none of them holds; `baselines`, `locality_baselines`, `held_out`, `metrics` and `recall` are what
-they measure with.
+they measure with, `trial` is what is told of a network before.
 """
 
 __all__ = [
@@ -16,5 +16,6 @@ __all__ = [
     "locality_baselines",
     "metrics",
     "recall",
+    "trial",
     "verify",
 ]
