@@ -98,6 +98,8 @@ def test_a_list_that_is_none_is_refused_in_a_short_line(text: str) -> None:
     assert len(str(caught.value)) < 150
 
 
-def test_a_folder_is_no_scales(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="are neither a file, nor a list like 3,3,5,9, nor known"):
+def test_a_folder_stands_for_the_scales_in_it(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"there is no scales file .*\. Give the scales\.yaml that"):
         resolve_scales(str(tmp_path))
+    (tmp_path / "scales.yaml").write_text("[3, 5]")
+    assert resolve_scales(str(tmp_path)) == (3, 5)
