@@ -22,7 +22,7 @@ BLOCK_IMAGES = 1024  # read at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class HeldOut:
+class Distinct:
     """Held-out images without those that are no such thing.
 
     Attributes:
@@ -48,7 +48,7 @@ class HeldOut:
 
 def without_overlap(
     others: ImageSet, training: ImageSet, pictures: Float[Tensor, "b c h w"]
-) -> HeldOut:
+) -> Distinct:
     """The held-out images that equal no training image and no asked picture, pixel by pixel.
 
     All are of one size already. What was stored anew in between, as another JPEG, is not equal.
@@ -71,7 +71,7 @@ def without_overlap(
             "pictures that are asked about. Give --held-out pictures that the index does not hold, "
             "or leave it out."
         )
-    return HeldOut(
+    return Distinct(
         images=others if len(kept) == len(others) else _some(others, kept),
         indexed=tuple(others.file_name(place) or f"image {place}" for place in sorted(indexed)),
         asked=tuple(
