@@ -106,7 +106,7 @@ def test_a_list_may_mix_what_it_holds_and_name_classes() -> None:
         (
             [Image.new("L", (3, 3)), Image.new("L", (3, 4))],
             {},
-            r"image 0 is 3x3, image 1 is 4x3 .*\(in Python: resolution=\)",
+            r"image 0 is 3x3, image 1 is 4x3 .*\(in Python: resolution=64\)",
         ),
     ],
 )  # fmt: skip

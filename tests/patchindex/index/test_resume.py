@@ -137,7 +137,7 @@ def test_a_complete_index_is_left_alone(out, caplog):
 def test_an_index_of_another_configuration_is_not_replaced_unasked(out):
     build_small(out)
     with pytest.raises(
-        StoreError, match=r"another configuration. Give another --out, or --overwrite"
+        StoreError, match=r"configuration \(seed 0, not 1\)\. Give another --out, or --overwrite"
     ):
         build_small(out, seed=1)
 
