@@ -126,7 +126,7 @@ def test_a_measurement_that_was_cut_goes_on_and_finds_the_same(
     told = run(tmp_path / "whole", 4, "--repeats", "3")
     assert told.exit_code == 0, told.output
     rows = [json.loads(row) for row in (tmp_path / "whole.jsonl").read_text().splitlines()]
-    assert len(rows) == 2 * (5 + 2 * 2)  # outputs; all over all levels, and ours at each
+    assert len(rows) == 2 * (6 + 2 * 3)  # outputs; all over all levels, and ours at each
     assert all(row["networks"] == 4 and row["repeats"] == 3 for row in rows)
     assert all("--networks 4" in row["command"] for row in rows)
 
