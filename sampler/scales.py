@@ -22,13 +22,7 @@ from patchindex.geometry import check_patch_size, nearest_scale
 from patchindex.paths import data_file, is_file
 from sampler.errors import SamplerConfigError, reason, shown
 from sampler.estimator import NeighborSearch
-from sampler.schedule import (
-    LARGEST_SIGMA,
-    SCHEDULES,
-    SMALLEST_SIGMA,
-    nearest_level,
-    rising_sigmas,
-)
+from sampler.schedule import LARGEST_SIGMA, SCHEDULES, SMALLEST_SIGMA, nearest_level, rising_sigmas
 
 SCALES_FILE = "scales.yaml"  # what a calibration leaves
 LEVELS = 20  # noise levels of a list that is spread here, as many as the published ones have

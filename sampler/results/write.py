@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -28,6 +29,9 @@ from sampler.results.study_results import (
 )
 from sampler.results.trace import TRACE
 from sampler.scales import SCALES_FILE
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SINGLE = "samples"  # the folder of single pictures
 # what other commands make of a run, and what would be wrong beside the next one
@@ -97,15 +101,8 @@ def write_verification(result: VerifyResult, folder: Path) -> None:
     """
     # matplotlib takes most of a second to import, which no other command should wait for
     from sampler.results.study_figures import verification_figure  # noqa: PLC0415
-    from sampler.results.style import save_figure  # noqa: PLC0415
 
-    figure = verification_figure(result)
-    files: dict[str, Callable[[Path], None]] = {
-        "verify.png": lambda path: save_figure(figure, path),
-        "verify.svg": lambda path: save_figure(figure, path),
-        VERIFY_FILE: lambda path: write_json(result, path),
-    }
-    write_whole(files, folder, last=VERIFY_FILE)
+    _write_drawn(result, verification_figure(result), folder, VERIFY_FILE)
 
 
 def write_audit(result: AuditResult, folder: Path) -> None:
@@ -115,15 +112,22 @@ def write_audit(result: AuditResult, folder: Path) -> None:
         OutputError: the disk is full or the folder went away.
     """
     from sampler.results.study_figures import audit_figure  # noqa: PLC0415 - as above
-    from sampler.results.style import save_figure  # noqa: PLC0415
 
-    figure = audit_figure(result)
+    _write_drawn(result, audit_figure(result), folder, AUDIT_FILE)
+
+
+def _write_drawn(
+    result: VerifyResult | AuditResult, figure: "Figure", folder: Path, file: str
+) -> None:
+    """A result and its figure, under one name."""
+    from sampler.results.style import save_figure  # noqa: PLC0415 - as above
+
     files: dict[str, Callable[[Path], None]] = {
-        "audit.png": lambda path: save_figure(figure, path),
-        "audit.svg": lambda path: save_figure(figure, path),
-        AUDIT_FILE: lambda path: write_json(result, path),
+        f"{Path(file).stem}{suffix}": lambda path: save_figure(figure, path)
+        for suffix in (".png", ".svg")
     }
-    write_whole(files, folder, last=AUDIT_FILE)
+    files[file] = lambda path: write_json(result, path)
+    write_whole(files, folder, last=file)
 
 
 def write_calibration(
