@@ -211,10 +211,11 @@ def locked_folder(
 def _acquire(lock: FileLock, file: Path) -> None:
     """Take the lock; raise Timeout if another process has it."""
     for retries_left in reversed(range(RETRIES)):
-        file.parent.mkdir(parents=True, exist_ok=True)
         try:
+            file.parent.mkdir(parents=True, exist_ok=True)
             lock.acquire()
-        except FileNotFoundError:  # the holder before us has just removed its folder
+        # the holder before us has just removed its folder, or between the two looks of `exist_ok`
+        except (FileNotFoundError, FileExistsError):
             if not retries_left:
                 raise
         else:

@@ -121,6 +121,23 @@ def test_holders_take_turns_where_the_folder_is_removed_each_time(folder, tmp_pa
     assert [end(process) for process in processes] == [0, 0, 0]
 
 
+# what the lock's own making of the folder may answer while another process removes it
+@pytest.mark.parametrize("answer", [FileNotFoundError, FileExistsError])
+def test_a_folder_removed_while_it_is_locked_is_made_again(folder, monkeypatch, answer):
+    acquire, refused = FileLock.acquire, []
+
+    def refuse_once(lock, *args, **options):
+        if not refused:
+            refused.append(lock)
+            raise answer
+        return acquire(lock, *args, **options)
+
+    monkeypatch.setattr(FileLock, "acquire", refuse_once)
+    with locked_folder(folder):
+        assert (folder / "lock").exists()
+    assert refused
+
+
 @pytest.mark.parametrize("place", ["/proc/x", "file/x"])
 def test_a_folder_that_cannot_be_made_is_refused_at_once(tmp_path, place):
     (tmp_path / "file").write_text("x")
