@@ -16,14 +16,14 @@ from time import perf_counter, process_time
 import click
 import torch
 
-from benchmarks.phenomena import limbs, locality, memorization, mosaic, two_images
+from benchmarks.phenomena import agreement, limbs, locality, memorization, mosaic, two_images
 from benchmarks.record import RESULTS, append_rows, time_and_commit
 from patchindex.environment import library_versions
 
 FIGURES = Path(__file__).parents[2] / "docs"
 PHENOMENA = {
     module.__name__.rpartition(".")[2]: module
-    for module in (mosaic, memorization, limbs, two_images, locality)
+    for module in (mosaic, memorization, limbs, two_images, locality, agreement)
 }
 
 

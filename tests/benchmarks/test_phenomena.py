@@ -100,8 +100,18 @@ def test_the_best_patch_size_grows_with_noise(tmp_path: Path) -> None:
     assert rows[0]["share_copying"][-1] > 0.9
 
 
+@pytest.mark.slow
+def test_is_and_ls_agree_better_with_els_the_larger_its_windows(tmp_path: Path) -> None:
+    rows = measured("agreement", tmp_path)
+    assert [sum(row["patch_sizes"]) for row in rows[1:]] == [136, 208, 266]
+    for agreement in ("median_r_els_is", "median_r_els_ls"):
+        assert [row[agreement] for row in rows] == sorted(row[agreement] for row in rows)
+    assert rows[0]["median_r_els_is"] < 0.5 < rows[-1]["median_r_els_is"]
+
+
 def test_each_phenomenon_has_a_test_here() -> None:
-    assert set(PHENOMENA) == {"mosaic", "memorization", "limbs", "two_images", "locality"}
+    named = {"mosaic", "memorization", "limbs", "two_images", "locality", "agreement"}
+    assert set(PHENOMENA) == named
 
 
 def test_held_out_images_are_the_last_where_there_is_no_test_split() -> None:
