@@ -19,7 +19,6 @@ from sampler.networks import open_network
 from sampler.results.output import reserve_output
 from sampler.results.run_result import SamplerConfig
 from sampler.results.study_results import CALIBRATE_FILE, CalibrateResult
-from sampler.results.tables import calibration_lines
 from sampler.scales import SCALES_FILE, parse_scales
 from sampler.studies.calibrate import CalibrateConfig
 from sampler.studies.calibrate import calibrate as carry_out
@@ -73,7 +72,6 @@ def calibrate(
             device=device_given(device.place),
         )  # fmt: skip
         finished.write(folder, options=options)
-    for line in calibration_lines(result):
-        click.echo(line)
+    click.echo(finished)
     click.echo(f"{seconds_so_far():.0f} s: {folder / SCALES_FILE}")
     return result

@@ -20,7 +20,6 @@ from sampler.networks import open_network
 from sampler.results.output import reserve_output
 from sampler.results.run_result import SamplerConfig
 from sampler.results.study_results import COMPARE_FILE, CompareResult
-from sampler.results.tables import table_lines
 from sampler.studies.compare import CompareConfig
 from sampler.studies.compare import compare as carry_out
 
@@ -71,7 +70,6 @@ def compare(
             device=device_given(device.place),
         )  # fmt: skip
         finished.write(folder, options=options)
-    for line in table_lines(result):
-        click.echo(line)
+    click.echo(finished)
     click.echo(f"{seconds_so_far():.0f} s: {folder / 'samples.png'}")
     return result

@@ -18,7 +18,6 @@ from sampler.networks import open_network
 from sampler.results.denoise_result import DENOISE_FILE, DenoiseResult
 from sampler.results.output import reserve_output
 from sampler.results.run_result import SamplerConfig
-from sampler.results.tables import denoising_lines
 from sampler.schedule import parse_sigmas
 from sampler.studies.denoise import DenoiseConfig, denoise_held_out
 from sampler.studies.held_out import draw_from, hold_out_of
@@ -67,8 +66,7 @@ def denoise(
             origin=held.origin, on_step=progress, device=device.place,
         )  # fmt: skip
         finished.write(folder)
-    for line in denoising_lines(finished.result):
-        click.echo(line)
+    click.echo(finished)
     if finished.result.network_labels:
         click.echo("the network was told the class of each image; nothing else was")
     click.echo(

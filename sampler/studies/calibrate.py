@@ -34,6 +34,7 @@ from sampler.networks import (
 from sampler.noise import initial_noise
 from sampler.results.run_result import SamplerConfig
 from sampler.results.study_results import CalibrateResult, CalibrateSettings, TimedScale
+from sampler.results.tables import calibration_lines
 from sampler.results.write import write_calibration
 from sampler.run import boundary_of, describe_source, levels_settings, make_machine
 from sampler.scales import are_admitted, checked_scales, published_name
@@ -189,6 +190,10 @@ class CalibrationRun:
     calibration: Calibration
     maps: Float[Tensor, "t h w"] | None
     result: CalibrateResult
+
+    def __str__(self) -> str:
+        """The table, as the command prints it."""
+        return "\n".join(calibration_lines(self.result))
 
     def write(self, folder: Path, *, options: str | None = None) -> None:
         """Put scales.yaml, scales.png, receptive_field.png and calibrate.json into a folder.

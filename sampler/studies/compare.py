@@ -165,6 +165,10 @@ class Comparison:
     def __repr__(self) -> str:
         return f"Comparison({self.result.title}: {len(self.noise):,} samples)"
 
+    def __str__(self) -> str:
+        """The table, as the command prints it."""
+        return "\n".join(table_lines(self.result))
+
     def _repr_html_(self) -> str:
         """The table, and the first images of network and predictors in rows."""
         rows = {f"network, {steps} steps": images for steps, images in self.outputs.items()}

@@ -38,6 +38,7 @@ from sampler.results.json_files import write_json
 from sampler.results.output import write_whole
 from sampler.results.run_result import SamplerConfig
 from sampler.results.source_result import ScalesResult
+from sampler.results.tables import denoising_lines
 from sampler.run import boundary_of, describe_source
 from sampler.schedule import plan_steps
 from sampler.studies.compare import theory
@@ -88,6 +89,10 @@ class DenoiseRun:
 
     errors: Mapping[str, Float[Tensor, "t b"]]
     result: DenoiseResult
+
+    def __str__(self) -> str:
+        """The table, as the command prints it."""
+        return "\n".join(denoising_lines(self.result))
 
     def write(self, folder: Path) -> None:
         """Put denoise.png and denoise.json into a folder.
