@@ -39,14 +39,18 @@ def rescore_kernel(
     found = tl.maximum(wanted, 0)
     image, y, x = found // (HEIGHT * WIDTH), found // WIDTH % HEIGHT, found % WIDTH
     lane = tl.arange(0, LANES)
-    col = (x[:, None] + (lane + (FIRST_COL + WIDTH))[None, :]) % WIDTH
+    # Python's remainder of the constants: a window may begin more than an image before its center,
+    # and on the GPU the remainder of a negative number is negative
+    first_row: tl.constexpr = FIRST_ROW % HEIGHT
+    first_col: tl.constexpr = FIRST_COL % WIDTH
+    col = (x[:, None] + (lane + first_col)[None, :]) % WIDTH
     corner = images + (image * (C * HEIGHT * WIDTH))[:, None] + col
     window = windows + query * (C * ROWS * COLS) + lane
     seen = lane[None, :] < tl.where(wanted >= 0, COLS, 0)[:, None]
     sums = tl.zeros([CANDIDATES, LANES], tl.float32)
     for c in range(C):
         for i in range(ROWS):
-            row = (y + (i + FIRST_ROW + HEIGHT)) % HEIGHT
+            row = (y + (i + first_row)) % HEIGHT
             level = tl.load(corner + ((c * HEIGHT + row) * WIDTH)[:, None], mask=seen, other=0)
             target = tl.load(window + (c * ROWS + i) * COLS, mask=lane < COLS, other=0.0)
             off = target[None, :] - level.to(tl.float32)

@@ -27,9 +27,12 @@ NUM_SCALARS = tl.constexpr(3)  # running sums besides the centers: maximum, weig
 @no_type_check  # a wrapper that checks would hide this module's names from Triton
 def moved(values, lane, step: tl.constexpr, PERIOD: tl.constexpr):
     """Each lane's value from `step` columns to the right, round an axis of PERIOD columns."""
-    if step == 0:
+    # Of a constant the remainder is Python's; on the GPU that of a negative number is negative, and
+    # a window may be wider than the period.
+    right: tl.constexpr = step % PERIOD
+    if right == 0:
         return values
-    return tl.gather(values, (lane + (step + PERIOD)) % PERIOD, 0)
+    return tl.gather(values, (lane + right) % PERIOD, 0)
 
 
 @triton.jit

@@ -18,6 +18,8 @@ CASES = [
     Case(3, 3, 5, 7, 5, "zeros", 0.9, seed=2),
     Case(2, 2, 4, 5, 7, "circular", 0.7, seed=3),
     Case(2, 1, 6, 7, 5, "circular_interior", 0.3, seed=4),
+    Case(2, 1, 9, 3, 9, "circular", 0.7, seed=5),  # sides below the radius, each way
+    Case(2, 1, 3, 9, 9, "circular", 0.7, seed=6),
 ]
 
 

@@ -25,6 +25,8 @@ CASES = [
     Case(1, 3, 6, 6, 3, "zeros", 0.9, seed=3),
     Case(1, 2, 8, 9, 7, "zeros", 0.6, seed=4),
     Case(2, 3, 3, 8, 9, "zeros", 0.9, seed=5),
+    Case(2, 1, 9, 3, 9, "circular", 0.7, seed=10),  # a width, and a height, below the radius
+    Case(2, 1, 3, 9, 9, "circular", 0.7, seed=11),
 ]
 
 
