@@ -374,10 +374,7 @@ class ImageSet:
             return self.with_label(label).tensor
         num_bytes = len(self.label_indices(label)) * self.pixels[0].nbytes
         kept = self.device.at(place).keep(
-            (self, label),
-            num_bytes,
-            lambda: self.with_label(label).tensor.to(place),
-            images=True,
+            (self, label), num_bytes, lambda: self.with_label(label).tensor.to(place), images=True
         )
         return self.with_label(label).tensor if kept is None else kept
 

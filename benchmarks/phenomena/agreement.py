@@ -1,8 +1,7 @@
 """How far IS and LS agree with ELS, by the size of its windows, without any network.
 
-A network that ELS explains cannot agree better with IS or LS than ELS itself does. So what these
-two miss of a network follows from how far it looks, which this measures: machines alone, from the
-same noise, with smaller and larger scales.
+A network that ELS explains should agree with IS and LS about as well as ELS itself does. How well
+that is at smaller and larger scales is measured here, by machines from the same noise.
 """
 
 from dataclasses import dataclass
@@ -16,7 +15,6 @@ from torch import Tensor
 
 from benchmarks.phenomena.fashion import training_images
 from benchmarks.phenomena.panels import show_rows
-from patchindex import ImageSet
 from sampler import ELSMachine, ISMachine, LSMachine
 from sampler.follower import Follower, labels_for
 from sampler.noise import initial_noise
@@ -101,16 +99,11 @@ def samples_of(
     config: Config,
 ) -> Float[Tensor, "b 1 h w"]:
     """The machine's samples, each of its own class, as `sampler compare` makes them."""
-    label = labels_for(len(noise), len(classes_of(machine.images)), label=None, seed=config.seed)
+    classes = machine.images.num_classes
+    label = labels_for(len(noise), classes, label=None, seed=config.seed)
     plan = plan_steps(scales, config.steps, "cosine")
     sizes = {step.sigma: step.patch_size for step in plan}
     return reverse(Follower(machine, label, sizes), noise, plan).clamp(-1, 1)
-
-
-def classes_of(images: ImageSet) -> list[int]:
-    """The labels that there are."""
-    assert images.labels is not None, "the images have no labels"  # noqa: S101
-    return sorted(set(images.labels.tolist()))
 
 
 def median_r(one: Float[Tensor, "b c h w"], other: Float[Tensor, "b c h w"]) -> float:
