@@ -138,8 +138,8 @@ def _sum_found(
     again = pixels.clone()
     again[pixels] = few_left
     found = _search_again(query, number, again, searching, MORE_PROBES)
-    field = torch.full_like(found, NO_PATCH)
-    field[pixels] = sums.nearest
+    field = torch.full((*pixels.shape, sums.nearest.shape[1]), NO_PATCH, device=pixels.device)
+    field[pixels] = sums.nearest  # fewer than k where fewer were met
     field = torch.cat([field, found], dim=-1)
     other_way = replace(searching, forward=not searching.forward)
     return sums.replaced(few_left.nonzero()[:, 0], _sum(query, number, again, field, other_way))

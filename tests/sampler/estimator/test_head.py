@@ -209,6 +209,24 @@ def test_pixels_with_few_patches_left_are_searched_once_more(monkeypatch) -> Non
     assert torch.equal(lists, expected)
 
 
+@dataclass(frozen=True)
+class PoorSearch(BruteSearch):
+    """Finds one patch for each window, as where lists that a tail stands for are left out."""
+
+    def search(self, patch_size, signature, windows, k, **options) -> Tensor:
+        found = super().search(patch_size, signature, windows, k, **options)
+        found[:, 1:] = -1
+        return found
+
+
+def test_pixels_for_which_fewer_than_k_were_found_are_searched_once_more(monkeypatch) -> None:
+    monkeypatch.setattr(head, "FEW_LEFT", 10**6)  # all pixels
+    found = machine(PoorSearch(images())).posterior(states(), ALPHA_BAR, 3).head
+    assert found.ids.shape[-1] == 40
+    assert ((found.ids >= 0).sum(-1) < 40).all()
+    assert nearest_patches(1) <= set(found.ids[0, 4, 5].tolist())
+
+
 def exact() -> list:
     return [posterior(xt.numpy(), ALPHA_BAR, images().pixels, 3) for xt in states()]
 
@@ -249,12 +267,16 @@ def test_a_head_of_another_patch_size_is_dropped() -> None:
 
 def test_a_head_has_the_nearest_patches_of_its_pixels() -> None:
     found = machine(BruteSearch(images())).posterior(states(), ALPHA_BAR, 3).head
+    assert set(found.ids[0, 4, 5].tolist()) == nearest_patches(40)
+
+
+def nearest_patches(count: int) -> set[int]:
+    """Of all, the nearest to the window of pixel (4, 5) of the first state."""
     windows = (states()[0, 0] / ALPHA_BAR**0.5).unfold(0, 3, 1).unfold(1, 3, 1)[3, 4]
     clean = torch.from_numpy(images().pixels[:, 0] / 127.5 - 1)
     dist_sq = (clean.unfold(1, 3, 1).unfold(2, 3, 1) - windows).square().sum((-2, -1))
-    image, row, col = np.unravel_index(dist_sq.flatten().argsort()[:40].numpy(), dist_sq.shape)
-    nearest = {patch_id(*place) for place in zip(image, row + 1, col + 1, strict=True)}
-    assert set(found.ids[0, 4, 5].tolist()) == nearest
+    image, row, col = np.unravel_index(dist_sq.flatten().argsort()[:count].numpy(), dist_sq.shape)
+    return {patch_id(*place) for place in zip(image, row + 1, col + 1, strict=True)}
 
 
 def test_parts_of_a_head_join_to_it() -> None:
