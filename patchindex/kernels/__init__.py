@@ -36,6 +36,7 @@ __all__ = [
     "exact_scan",
     "in_threads",
     "native_backend",
+    "nearest_codes",
     "nearest_in_cells",
     "nearest_rows",
     "patch_distances",

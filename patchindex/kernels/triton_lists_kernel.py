@@ -1,8 +1,14 @@
 """List search as a Triton kernel: a program has some queries of a list, and a share of its codes.
 
-Programs of a list run beside each other, so that its codes come from the cache for all but the
-first. A code is decoded once for all queries of the program. Distances are sums of float32 squares,
-added in the same order whoever the other queries are.
+Ranks follow from products of codes and queries, which tensor cores form: `|v - d|^2` is
+`|a|^2 + |s c|^2 - 2 (a s) . c` for a code c (less 128), the steps s between codes, and the way a
+from code 128 to the query. `|a|^2` is the same for all codes of a query and left out. `-2 a s`
+comes as a high and a low digit of a 24-bit whole number, so that both products are sums of whole
+numbers below 2^24: they are exact, in whichever order they are added, and a code has the same rank
+in any company.
+
+A rank and a code's place make one number of 64 bits: equal ranks are ordered by place, and it does
+not matter in which order programs write.
 """
 
 from typing import no_type_check
@@ -10,95 +16,139 @@ from typing import no_type_check
 import triton
 import triton.language as tl
 
-FEW = tl.constexpr(2)  # queries that a program compares when no more of its tile visit the list
+MIDDLE = tl.constexpr(128)  # codes are taken less this: products are half as large
+# 1024 in float16, whose last 8 bits are ones: a code put there is 1024 more than it was
+SHIFT_BITS, SHIFT = tl.constexpr(0x6400), tl.constexpr(1024)
+LARGEST = tl.constexpr(3.4028234663852886e38)  # of float32: nothing farther is found
 
 
-@triton.jit(do_not_specialize=["patches_per_image", "num_pairs", "width"])
+@triton.jit(do_not_specialize=["patches_per_image", "num_pairs", "capacity", "every"])
 @no_type_check  # a wrapper that checks would hide this module's names from Triton
-def scan_list_tile(
-    vectors,  # float32 [q, R]
-    codes,  # uint8 [p, R]
+def rank_list_tile(
+    codes,  # uint8 [p, STRIDE]
+    norms,  # float32 [p]: |s c|^2
     offsets,  # int64 [lists + 1]
-    code_first,  # float32 [R]
-    code_step,  # float32 [R]: code c stands for code_first + c * code_step
     ids,  # int64 [p]; read if MASKED
     image_mask,  # uint8 [n], 1 for images that count; read if MASKED
     patches_per_image,
-    tile_lists,  # int64 [pairs]: the list where a tile begins, else -1
+    high,  # float16 [q, FIRST_DIMS + MORE_DIMS]
+    low,  # float16 [q, FIRST_DIMS + MORE_DIMS]
+    high_unit,  # float32 [q]
+    low_unit,  # float32 [q]
+    thresholds,  # int64 [q]; read unless ALL
+    tiles,  # int64 [tiles]: pair where each begins, or -1
     lists,  # int64 [pairs], ascending
     queries,  # int64 [pairs]
-    starts,  # int64 [pairs], column of the first code
+    starts,  # int64 [pairs]: column of the first rank; read if ALL
     num_pairs,
-    dist_sq,  # float32 [q, width], written
-    width,
-    R: tl.constexpr,
+    counts,  # int32 [q]: ranks up to the threshold, added to; unless ALL
+    ranks,  # int64 [q, capacity], written
+    capacity,
+    every,  # look at every so many-th code of a list
+    STRIDE: tl.constexpr,
+    FIRST_DIMS: tl.constexpr,
+    MORE_DIMS: tl.constexpr,
     MASKED: tl.constexpr,
+    ALL: tl.constexpr,
     TILE_QUERIES: tl.constexpr,
     TILE_CODES: tl.constexpr,
     LIST_SHARES: tl.constexpr,
 ):
-    """Compare the pairs of one list, from this program's on, with a share of its codes."""
-    pair = tl.program_id(0)
-    number = tl.load(tile_lists + pair)
-    if number >= 0:
+    """Rank a share of the codes of a list for some queries; write all, or those up to thresholds.
+
+    All are written to the columns behind `starts`; others are appended to what a query has found.
+    """
+    pair = tl.load(tiles + tl.program_id(0))
+    if pair >= 0:
+        number = tl.load(lists + pair)
         first = tl.load(offsets + number)
-        size = tl.load(offsets + number + 1) - first
-        if tl.load(lists + pair + FEW, mask=pair + FEW < num_pairs, other=-1) == number:
-            scan_share(
-                vectors, codes + first * R, code_first, code_step, ids + first, image_mask,
-                patches_per_image, lists, queries, starts, num_pairs, dist_sq, width, number, size,
-                R, MASKED, TILE_QUERIES, TILE_CODES, LIST_SHARES,
-            )  # fmt: skip
+        num_looked = tl.cdiv(tl.load(offsets + number + 1) - first, every)
+        mine = pair + tl.arange(0, TILE_QUERIES)
+        here = mine < num_pairs
+        here = here & (tl.load(lists + mine, mask=here, other=-1) == number)
+        query = tl.load(queries + mine, mask=here, other=0)
+        DIMS: tl.constexpr = FIRST_DIMS + MORE_DIMS
+        high_digits = load_digits(high, query, 0, FIRST_DIMS, DIMS)
+        low_digits = load_digits(low, query, 0, FIRST_DIMS, DIMS)
+        if MORE_DIMS:
+            more_high = load_digits(high, query, FIRST_DIMS, MORE_DIMS, DIMS)
+            more_low = load_digits(low, query, FIRST_DIMS, MORE_DIMS, DIMS)
+        high_scale, low_scale = tl.load(high_unit + query), tl.load(low_unit + query)
+        row = ranks + query * capacity
+        if ALL:
+            row += tl.load(starts + mine, mask=here, other=0)
         else:
-            scan_share(
-                vectors, codes + first * R, code_first, code_step, ids + first, image_mask,
-                patches_per_image, lists, queries, starts, num_pairs, dist_sq, width, number, size,
-                R, MASKED, FEW, TILE_CODES, LIST_SHARES,
-            )  # fmt: skip
+            threshold = tl.load(thresholds + query)
+            last_place, whole = threshold & 0xFFFFFFFF, (threshold >> 32).to(tl.int32)
+            limit = ordered(whole).to(tl.float32, bitcast=True)
+            below = ordered(whole - 1).to(tl.float32, bitcast=True)
+        at = tl.arange(0, TILE_CODES)
+        for block in range(tl.program_id(1), tl.cdiv(num_looked, TILE_CODES), LIST_SHARES):
+            begin = block * TILE_CODES  # of 64 bits, as the sizes of lists are
+            inside = begin + at < num_looked
+            place = first + (begin + at) * every
+            some = load_codes(codes, place, inside, 0, FIRST_DIMS, STRIDE)
+            high_sum, low_sum = tl.dot(some, high_digits), tl.dot(some, low_digits)
+            if MORE_DIMS:
+                more = load_codes(codes, place, inside, FIRST_DIMS, MORE_DIMS, STRIDE)
+                high_sum = tl.dot(more, more_high, high_sum)
+                low_sum = tl.dot(more, more_low, low_sum)
+            norm = tl.load(norms + place, mask=inside, other=float("inf"))
+            if MASKED:
+                patch = tl.load(ids + place, mask=inside, other=0)
+                member = tl.load(image_mask + patch // patches_per_image)
+                norm = tl.where(member != 0, norm, float("inf"))
+            key = tl.fma(high_sum, high_scale[None, :], norm[:, None])
+            key = tl.fma(low_sum, low_scale[None, :], key)
+            if ALL:
+                wanted = inside[:, None] & here[None, :] & (key <= LARGEST)
+                tl.store(row[None, :] + (begin + at)[:, None], rank_of(key, place[:, None]),
+                         mask=wanted)  # fmt: skip
+            else:
+                # of those at the threshold, only in blocks that begin before its place
+                most = tl.where(first + begin * every <= last_place, limit, below)
+                most = tl.where(here, tl.minimum(most, LARGEST), float("-inf"))
+                nearest = tl.min(key, axis=0)
+                while tl.max((nearest <= most).to(tl.int32), axis=0) > 0:
+                    near = nearest <= most
+                    of_nearest = tl.where(key == nearest[None, :], at[:, None], TILE_CODES)
+                    chosen = tl.min(of_nearest, axis=0)
+                    slot = tl.atomic_add(counts + query, 1, mask=near, sem="relaxed")
+                    found = first + (begin + chosen) * every
+                    tl.store(row + slot, rank_of(nearest, found), mask=near & (slot < capacity))
+                    key = tl.where(at[:, None] == chosen[None, :], float("inf"), key)
+                    nearest = tl.min(key, axis=0)
 
 
 @triton.jit
 @no_type_check  # a wrapper that checks would hide this module's names from Triton
-def scan_share(
-    vectors,
-    codes,
-    code_first,
-    code_step,
-    ids,
-    image_mask,
-    patches_per_image,
-    lists,
-    queries,
-    starts,
-    num_pairs,
-    dist_sq,
-    width,
-    number,
-    size,
-    R: tl.constexpr,
-    MASKED: tl.constexpr,
-    QUERIES: tl.constexpr,
-    TILE_CODES: tl.constexpr,
-    LIST_SHARES: tl.constexpr,
-):
-    """Write the distances of up to QUERIES queries to every LIST_SHARES-th block of the codes."""
-    mine = tl.program_id(0) + tl.arange(0, QUERIES)
-    here = mine < num_pairs
-    here = here & (tl.load(lists + mine, mask=here, other=-1) == number)
-    query = tl.load(queries + mine, mask=here, other=0)
-    row = query * width + tl.load(starts + mine, mask=here, other=0)
-    for block in range(tl.program_id(1), tl.cdiv(size, TILE_CODES), LIST_SHARES):
-        place = block * TILE_CODES + tl.arange(0, TILE_CODES)
-        inside = place < size
-        sums = tl.zeros([QUERIES, TILE_CODES], tl.float32)
-        for r in range(R):
-            code = tl.load(codes + place * R + r, mask=inside, other=0).to(tl.float32)
-            decoded = tl.fma(code, tl.load(code_step + r), tl.load(code_first + r))
-            diff = tl.load(vectors + query * R + r)[:, None] - decoded[None, :]
-            sums = tl.fma(diff, diff, sums)
-        if MASKED:
-            patch = tl.load(ids + place, mask=inside, other=0)
-            member = tl.load(image_mask + patch // patches_per_image)
-            sums = tl.where((member != 0)[None, :], sums, float("inf"))
-        at = dist_sq + row[:, None] + place[None, :]
-        tl.store(at, sums, mask=here[:, None] & inside[None, :])
+def load_digits(digits, query, FIRST: tl.constexpr, COUNT: tl.constexpr, DIMS: tl.constexpr):
+    """Some dimensions of the digits of these queries, dimension by query."""
+    dim = FIRST + tl.arange(0, COUNT)
+    return tl.load(digits + query[None, :] * DIMS + dim[:, None])
+
+
+@triton.jit
+@no_type_check  # a wrapper that checks would hide this module's names from Triton
+def load_codes(codes, place, inside, FIRST: tl.constexpr, COUNT: tl.constexpr,
+               STRIDE: tl.constexpr):  # fmt: skip
+    """Some dimensions of the codes at these places, less MIDDLE, in float16; exact."""
+    dim = FIRST + tl.arange(0, COUNT)
+    there = inside[:, None] & (dim < STRIDE)[None, :]
+    bits = tl.load(codes + place[:, None] * STRIDE + dim[None, :], mask=there, other=0)
+    shifted = (bits.to(tl.int16) | SHIFT_BITS).to(tl.float16, bitcast=True)
+    return shifted - (SHIFT + MIDDLE)
+
+
+@triton.jit
+@no_type_check  # a wrapper that checks would hide this module's names from Triton
+def rank_of(key, place):
+    """The key in order, in 32 bits, and behind it the place."""
+    return (ordered(key.to(tl.int32, bitcast=True)).to(tl.int64) << 32) | place
+
+
+@triton.jit
+@no_type_check  # a wrapper that checks would hide this module's names from Triton
+def ordered(bits):
+    """Whole numbers in the order of the float32 values with these bits, and back."""
+    return bits ^ ((bits >> 31) & 0x7FFFFFFF)

@@ -1,8 +1,7 @@
-"""List search on a GPU: lists stay there or pass through; Triton compares, torch selects.
+"""List search on a GPU: lists stay there or pass through; Triton ranks their codes.
 
 Of equal distances the patch that lies first on disk is nearer, which in a list is the one with the
-smaller id. Where equal ones are cut off at k, it is up to `torch.topk` which are taken: its CUDA
-kernels take the first of a row in every run, though its documentation promises nothing.
+smaller id. Rank and place are one number, so that no two are equal and every run finds the same.
 """
 
 from collections.abc import Iterator
@@ -18,9 +17,19 @@ from torch import Tensor
 from patchindex.device import Device, PendingCopy
 from patchindex.index.scale import IndexLists, ScaleArrays
 from patchindex.index.trained import CODE_LEVELS
-from patchindex.kernels.triton_lists import DeviceLists, Visits, list_distances
+from patchindex.kernels.nearest_codes import nearest_ranks
+from patchindex.kernels.triton_lists import (
+    MIDDLE,
+    MOST_PLACES,
+    NONE,
+    DeviceLists,
+    ListQueries,
+    QueryDigits,
+    aligned,
+    code_norms,
+)
 
-ID_BYTES = 8
+ID_BYTES, NORM_BYTES = 8, 4
 LOAD_BYTES = 2**26  # pinned at once on the way to stay
 GROUP_BYTES = 2**28  # of lists that pass through, but for the last list; two groups are there
 
@@ -43,9 +52,11 @@ def groups_on_device(
     arrays: ScaleArrays, lists: Int[Tensor, "q nprobe"], device: Device
 ) -> Iterator[ListGroup]:
     """Every visited list, where the visits lie: all at once, or in groups in the order of lists."""
-    whole = device.keep(
-        (arrays, "lists"), list_bytes(arrays), lambda: whole_lists(arrays, lists.device)
-    )
+    whole = None
+    if arrays.offsets[-1] < MOST_PLACES:
+        whole = device.keep(
+            (arrays, "lists"), list_bytes(arrays), lambda: whole_lists(arrays, lists.device)
+        )
     if whole is None:
         yield from passing_groups(arrays, lists)
     elif lists.numel():
@@ -56,22 +67,45 @@ def groups_on_device(
 def list_bytes(arrays: ScaleArrays) -> int:
     """What all lists of a scale take on a device, with ids of 8 bytes."""
     members, nlist = int(arrays.offsets[-1]), len(arrays.count)
-    return members * (len(arrays.pca) + ID_BYTES) + ID_BYTES * (nlist + 1)
+    return members * code_bytes(arrays) + ID_BYTES * (nlist + 1)
+
+
+def code_bytes(arrays: ScaleArrays) -> int:
+    """What a code takes on a device, with its norm and id."""
+    return aligned(len(arrays.pca)) + NORM_BYTES + ID_BYTES
 
 
 def whole_lists(arrays: ScaleArrays, device: torch.device) -> DeviceLists:
     """All lists of a scale, of which some at a time are read and copied."""
-    members = int(arrays.offsets[-1])
+    members, dims = int(arrays.offsets[-1]), len(arrays.pca)
     ids = torch.empty(members, dtype=torch.int64, device=device)
-    codes = torch.empty((members, len(arrays.pca)), dtype=torch.uint8, device=device)
+    codes = torch.zeros((members, aligned(dims)), dtype=torch.uint8, device=device)
     for numbers in list_groups(arrays, np.arange(len(arrays.count)), LOAD_BYTES):
         place = slice(int(arrays.offsets[numbers[0]]), int(arrays.offsets[numbers[-1] + 1]))
-        for target, values in zip((ids, codes), arrays.read_lists(numbers), strict=True):
+        parts = zip((ids, codes[:, :dims]), arrays.read_lists(numbers), strict=True)
+        for target, values in parts:
             source = torch.from_numpy(values)
             on_gpu = device.type == "cuda"
             target[place].copy_(source.pin_memory() if on_gpu else source, non_blocking=True)
+    return device_lists(arrays, codes, ids, on(arrays.offsets, device))
+
+
+def device_lists(
+    arrays: ScaleArrays,
+    codes: UInt8[Tensor, "p stride"],
+    ids: Int[Tensor, " p"],
+    offsets: Int[Tensor, " lists_plus_1"],
+) -> DeviceLists:
+    """Lists of a scale that lie on a device, and what their codes stand for."""
+    span = arrays.code_span.astype(np.float64)
+    step = on(span / CODE_LEVELS, codes.device)
     return DeviceLists(
-        codes=codes, ids=ids, offsets=on(arrays.offsets, device), **code_values(arrays, device)
+        codes=codes,
+        norms=code_norms(codes, step),
+        ids=ids,
+        offsets=offsets,
+        code_middle=on(arrays.code_min + (MIDDLE + 0.5) / CODE_LEVELS * span, codes.device),
+        code_step=step,
     )
 
 
@@ -79,7 +113,7 @@ def list_groups(
     arrays: ScaleArrays, lists: Int[ndarray, " m"], most_bytes: int
 ) -> list[Int[ndarray, " _"]]:
     """The lists in groups of at most so many bytes, but for the last list of each."""
-    bytes_each = arrays.count[lists] * (len(arrays.pca) + ID_BYTES)
+    bytes_each = arrays.count[lists] * code_bytes(arrays)
     starts = np.flatnonzero(np.diff((bytes_each.cumsum() - bytes_each) // most_bytes)) + 1
     return np.split(lists, starts) if len(lists) else []
 
@@ -113,24 +147,14 @@ class PassingLists:
         lists = np.where(self._numbers[at] == visits, at, -1)
         sizes = self._arrays.count[self._numbers]
         width = np.where(lists >= 0, sizes[lists], 0).sum(axis=1).max()
+        codes = self._codes.tensor()
+        filled = torch.nn.functional.pad(codes, (0, aligned(codes.shape[1]) - codes.shape[1]))
+        offsets = on(np.concatenate([[0], sizes.cumsum()]), self._device)
         return ListGroup(
-            inverted=DeviceLists(
-                codes=self._codes.tensor(),
-                ids=self._ids.tensor(),
-                offsets=on(np.concatenate([[0], sizes.cumsum()]), self._device),
-                **code_values(self._arrays, self._device),
-            ),
+            inverted=device_lists(self._arrays, filled, self._ids.tensor(), offsets),
             lists=on(lists, self._device),
             width=int(width),
         )
-
-
-def code_values(arrays: ScaleArrays, device: torch.device) -> dict[str, Float[Tensor, " r"]]:
-    """What code 0 stands for, and how far the next is."""
-    span = arrays.code_span.astype(np.float64)
-    first = (arrays.code_min + span / (2 * CODE_LEVELS)).astype(np.float32)
-    step = (span / CODE_LEVELS).astype(np.float32)
-    return {"code_first": on(first, device), "code_step": on(step, device)}
 
 
 def on(array: ndarray, device: torch.device) -> Tensor:
@@ -138,30 +162,29 @@ def on(array: ndarray, device: torch.device) -> Tensor:
     return torch.from_numpy(array).to(device)
 
 
-# Of a device's memory, for the distances of a block of queries: the more queries there are in a
-# block, the more of them share a list and what it takes to read and decode it.
-WORK_SHARE = 1 / 16
+WORK_SHARE = 1 / 16  # of a device's memory, for what is found for a block of queries
 LEAST_WORK_BYTES = 2**28  # on the processor, too
 CACHED_LABELS = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Found:
-    """The nearest so far, nearest first; behind the last, infinity and id -1."""
+    """The nearest so far, nearest first.
 
-    dist_sq: Float[Tensor, "q m"]
-    ids: Int[Tensor, "q m"]
+    Attributes:
+        keys: ascend as distances do; the same for all groups of lists.
+        ids: -1 behind the last.
+    """
 
-    @classmethod
-    def nothing(cls, vectors: Float[Tensor, "q r"]) -> "Found":
-        """No neighbor at all."""
-        dist_sq = vectors[:, :0]
-        return cls(dist_sq=dist_sq, ids=dist_sq.long())
+    keys: Int[Tensor, "q k"]
+    ids: Int[Tensor, "q k"]
 
-    def with_more(self, more: "Found", k: int) -> "Found":
+    def with_more(self, more: "Found") -> "Found":
         """The k nearest of both; of equal ones first those that were there."""
-        dist_sq, at = smallest(torch.cat([self.dist_sq, more.dist_sq], dim=1), k)
-        return Found(dist_sq=dist_sq, ids=torch.cat([self.ids, more.ids], dim=1).gather(1, at))
+        k = self.keys.shape[1]
+        keys, order = torch.cat([self.keys, more.keys], dim=1).sort(dim=1, stable=True)
+        ids = torch.cat([self.ids, more.ids], dim=1).gather(1, order[:, :k])
+        return Found(keys=keys[:, :k], ids=ids)
 
 
 class TritonListSearch:
@@ -182,58 +205,39 @@ class TritonListSearch:
         """See `ListSearch`."""
         images = self._index.images
         device = images.device.at(vectors.device)
-        image_mask = None if label is None else self._image_mask(label, vectors.device)
-        found = Found.nothing(vectors)
+        found: Found | None = None
         for group in groups_on_device(self._index.scales[patch_size], lists, device):
-            more = nearest_in_group(group, vectors, k, image_mask, images.height * images.width)
-            found = found.with_more(more, k) if found.ids.shape[1] else more
-        return torch.nn.functional.pad(found.ids, (0, k - found.ids.shape[1]), value=-1)
+            asked = ListQueries(
+                digits=QueryDigits.of(vectors, group.inverted),
+                visits=group.lists,
+                image_mask=None if label is None else self._image_mask(label, vectors.device),
+                patches_per_image=images.height * images.width,
+            )
+            more = nearest_in_group(group, asked, k)
+            found = more if found is None else found.with_more(more)
+        if found is None:
+            return torch.full((len(vectors), k), -1, device=vectors.device)
+        return found.ids
 
     def _flag_images(self, label: int, device: torch.device) -> UInt8[Tensor, " n"]:
         return torch.from_numpy(self._index.has_label(label)).to(device, torch.uint8)
 
 
-def nearest_in_group(
-    group: ListGroup,
-    vectors: Float[Tensor, "q r"],
-    k: int,
-    image_mask: UInt8[Tensor, " n"] | None,
-    patches_per_image: int,
-) -> Found:
-    """The k nearest in these lists, or all if they are fewer; some queries at a time."""
+def nearest_in_group(group: ListGroup, asked: ListQueries, k: int) -> Found:
+    """The k nearest in these lists."""
+    inverted = group.inverted
     if not group.width:
-        return Found.nothing(vectors)
-    inverted, blocks = group.inverted, []
-    visits = Visits.of(group.lists, inverted.offsets)
-    step = max(1, work_bytes(vectors.device) // (4 * group.width))
-    for start in range(0, len(vectors), step):
-        rows = slice(start, start + step)
-        all_dist_sq = list_distances(
-            inverted, vectors[rows], visits[rows], group.width,
-            image_mask=image_mask, patches_per_image=patches_per_image,
-        )  # fmt: skip
-        dist_sq, columns = smallest(all_dist_sq, k)
-        ids = inverted.ids[visits[rows].places(columns, inverted.offsets)]
-        blocks.append(Found(dist_sq=dist_sq, ids=ids.where(dist_sq < torch.inf, -1)))
-    return Found(
-        dist_sq=torch.cat([block.dist_sq for block in blocks]),
-        ids=torch.cat([block.ids for block in blocks]),
-    )
+        none = torch.full((len(asked), k), -1, device=inverted.ids.device)
+        return Found(keys=torch.full_like(none, NONE >> 32), ids=none)
+    memory = work_bytes(inverted.ids.device)
+    ranks = nearest_ranks(inverted, asked, k, width=group.width, memory=memory)
+    places = (ranks & (MOST_PLACES - 1)).clamp(max=len(inverted.ids) - 1)
+    return Found(keys=ranks >> 32, ids=inverted.ids[places].where(ranks < NONE, -1))
 
 
 def work_bytes(device: torch.device) -> int:
-    """For the distances of a block of queries; a longer row of one query takes what it takes."""
+    """For what is found for a block of queries; one query takes what it takes."""
     if device.type != "cuda":
         return LEAST_WORK_BYTES
     total = torch.cuda.get_device_properties(device).total_memory
     return max(LEAST_WORK_BYTES, int(WORK_SHARE * total))
-
-
-def smallest(
-    dist_sq: Float[Tensor, "q columns"], k: int
-) -> tuple[Float[Tensor, "q m"], Int[Tensor, "q m"]]:
-    """The k smallest of each row, or all, ascending, and their columns; equal ones by column."""
-    count = min(k, dist_sq.shape[1])
-    columns = dist_sq.topk(count, largest=False, sorted=False).indices.sort(dim=1).values
-    values, order = dist_sq.gather(1, columns).sort(dim=1, stable=True)
-    return values, columns.gather(1, order)

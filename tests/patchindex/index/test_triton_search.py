@@ -8,8 +8,9 @@ from patchindex import ImageSet, device
 
 pytest.importorskip("triton")
 from patchindex.index.list_search import triton as triton_search
-from patchindex.index.list_search.triton import TritonListSearch, smallest
+from patchindex.index.list_search.triton import TritonListSearch
 from patchindex.index.scale import IndexLists, ListShard, ScaleArrays
+from patchindex.kernels import nearest_codes, triton_lists
 
 DEVICE = torch.empty(0, device="cuda" if torch.cuda.is_available() else "cpu").device
 PER_IMAGE = 10
@@ -24,10 +25,18 @@ def memory(request, monkeypatch):
     return request.param
 
 
+@pytest.fixture(autouse=True)
+def small_buffers(monkeypatch):
+    """Thresholds for few codes, too, of which the interpreter ranks but some thousands a second."""
+    monkeypatch.setattr(nearest_codes, "LEAST_CAPACITY", 64)
+    monkeypatch.setattr(nearest_codes, "LEAST_EVERY", 4)
+    monkeypatch.setattr(triton_lists, "LIST_SHARES", 2)
+
+
 class Lists:
     """A scale of random codes, in lists of very different sizes, some of them empty."""
 
-    def __init__(self, dims, seed, *, levels=256, sizes=(0, 1, 7, 129, 700), first_id=0):
+    def __init__(self, dims, seed, *, levels=256, sizes=(0, 1, 7, 70, 300), first_id=0):
         self.rng = rng = np.random.default_rng(seed)
         self.arrays = ScaleArrays(
             shards=[self.shard(dims, levels, sizes, first_id + at) for at in (0, 40_000)],
@@ -164,9 +173,3 @@ def test_no_list_and_no_query_have_no_neighbors(memory):
     vectors, probes = lists.queries(3, 2)
     assert (lists.search(vectors, probes * 0 - 1, 5) == -1).all()
     assert lists.search(vectors[:0], probes[:0], 5).shape == (0, 5)
-
-
-def test_the_smallest_of_fewer_are_all():
-    values, columns = smallest(torch.tensor([[2.0, 1.0, 1.0]]), 5)
-    assert values.tolist() == [[1, 1, 2]]
-    assert columns.tolist() == [[1, 2, 0]]
