@@ -80,8 +80,7 @@ def rank_list_tile(
         else:
             threshold = tl.load(thresholds + query)
             last_place, whole = threshold & 0xFFFFFFFF, (threshold >> 32).to(tl.int32)
-            limit = ordered(whole).to(tl.float32, bitcast=True)
-            below = ordered(whole - 1).to(tl.float32, bitcast=True)
+            limit, below = key_of(whole), key_of(whole - 1)
         at = tl.arange(0, TILE_CODES)
         for block in range(tl.program_id(1), tl.cdiv(num_looked, TILE_CODES), LIST_SHARES):
             begin = block * TILE_CODES  # of 64 bits, as the sizes of lists are
@@ -144,11 +143,12 @@ def load_codes(codes, place, inside, FIRST: tl.constexpr, COUNT: tl.constexpr,
 @no_type_check  # a wrapper that checks would hide this module's names from Triton
 def rank_of(key, place):
     """The key in order, in 32 bits, and behind it the place."""
-    return (ordered(key.to(tl.int32, bitcast=True)).to(tl.int64) << 32) | place
+    bits = key.to(tl.int32, bitcast=True)
+    return ((bits ^ ((bits >> 31) & 0x7FFFFFFF)).to(tl.int64) << 32) | place
 
 
 @triton.jit
 @no_type_check  # a wrapper that checks would hide this module's names from Triton
-def ordered(bits):
-    """Whole numbers in the order of the float32 values with these bits, and back."""
-    return bits ^ ((bits >> 31) & 0x7FFFFFFF)
+def key_of(whole):
+    """The key whose rank has this in front."""
+    return (whole ^ ((whole >> 31) & 0x7FFFFFFF)).to(tl.float32, bitcast=True)

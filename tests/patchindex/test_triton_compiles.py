@@ -17,16 +17,19 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from patchindex import PatchGeometry
 from patchindex.kernels.tiles import TILES, ScanTile
-from patchindex.kernels.triton_lists_kernel import scan_list_tile
+from patchindex.kernels.triton_lists import (LIST_SHARES, NUM_WARPS, TILE_CODES, TILE_QUERIES,
+                                             aligned, dot_dims)
+from patchindex.kernels.triton_lists_kernel import rank_list_tile
 from patchindex.kernels.triton_rescore_kernel import rescore_kernel
 from patchindex.kernels.triton_scan import col_ranges, constants
 from patchindex.kernels.triton_scan_kernel import scan_kernel
 
 CUOBJDUMP = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
 
-def compiled(kernel, types, constants, warps):
+def compiled(kernel, types, constants, warps, attrs=None):
     names = [name for name in kernel.arg_names if name not in constants]
-    source = ASTSource(kernel, dict(zip(names, types.split(), strict=True)), constexprs=constants)
+    kinds = dict(zip(names, types.split(), strict=True))
+    source = ASTSource(kernel, kinds, constexprs=constants, attrs=attrs or {})
     options = {"num_warps": warps, "enable_fp_fusion": True}
     binary = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options)
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
@@ -73,11 +76,22 @@ def rescore():
              "COLS": 15, "CANDIDATES": 64, "LANES": 16}
     return compiled(rescore_kernel, "*u8 *fp32 *i64 *fp32 i32 i32", shape, 4)
 
+LIST_TYPES = ("*u8 *fp32 *i64 *i64 *u8 i32 *fp16 *fp16 *fp32 *fp32 *i64 *i64 *i64 *i64 *i64 i32"
+              " *i32 *i64 i32 i32")
+
 def lists():
-    shape = {"R": 40, "MASKED": False, "TILE_QUERIES": 8, "TILE_CODES": 512,
-             "LIST_SHARES": 16}
-    types = "*fp32 *u8 *i64 *fp32 *fp32 *i64 *i64 i32 *i64 *i64 *i64 *i64 i32 *fp32 i32"
-    return compiled(scan_list_tile, types, shape, 4)
+    used = []
+    # of pointers that torch allocates, as a launch tells the compiler
+    attrs = {(place,): [["tt.divisibility", 16]]
+             for place, kind in enumerate(LIST_TYPES.split()) if kind[0] == "*"}
+    for dims in (9, 40, 64):
+        for masked, everything in ((False, False), (True, False), (False, True)):
+            first, more = dot_dims(dims)
+            shape = {"STRIDE": aligned(dims), "FIRST_DIMS": first, "MORE_DIMS": more,
+                     "MASKED": masked, "ALL": everything, "TILE_QUERIES": TILE_QUERIES,
+                     "TILE_CODES": TILE_CODES, "LIST_SHARES": LIST_SHARES}
+            used.append(compiled(rank_list_tile, LIST_TYPES, shape, NUM_WARPS, attrs))
+    return max(used, key=lambda usage: (usage["spilled"], usage["registers"]))
 
 print(json.dumps(globals()[sys.argv[1]]()))
 """

@@ -1,5 +1,7 @@
 """A search that stays on a device, against the processor's; and who searches lists there."""
 
+from contextlib import nullcontext
+
 import faiss
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ pytest.importorskip("triton")
 from patchindex.index import search
 from patchindex.index.list_search import faiss as faiss_search
 from patchindex.index.list_search import triton as triton_search
+from patchindex.kernels import triton_lists
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 EVERY = 10**6
@@ -26,6 +29,13 @@ EVERY = 10**6
 @pytest.fixture(scope="module")
 def index(tmp_path_factory):
     return build_small(tmp_path_factory.mktemp("built") / "small.zarr")
+
+
+@pytest.fixture(autouse=True)
+def few_programs(monkeypatch):
+    """The interpreter takes a millisecond for each."""
+    monkeypatch.setattr(triton_lists, "LIST_SHARES", 1)
+    monkeypatch.setattr(triton_lists, "TILE_CODES", 256)
 
 
 @pytest.fixture
@@ -121,15 +131,14 @@ def test_nothing_of_a_search_leaves_the_device(index, monkeypatch, memory_bytes)
     def held(tree):
         return torch.utils._pytree.tree_map(lambda x: getattr(x, "held", x), tree)
 
-    def launch(inverted, vectors, visits, width, **options):
-        parts = [
-            type(x)(**{name: held(getattr(x, name)) for name in x.__slots__})
-            for x in (inverted, visits)
-        ]
-        return GpuTensor(distances(parts[0], held(vectors), parts[1], width, **held(options)))
+    kernel = triton_lists.rank_list_tile
 
-    distances = triton_search.list_distances
-    monkeypatch.setattr(triton_search, "list_distances", launch)
+    class Launched:
+        def __getitem__(self, grid):
+            return lambda *arguments, **options: kernel[grid](*held(arguments), **options)
+
+    monkeypatch.setattr(triton_lists, "rank_list_tile", Launched())
+    monkeypatch.setattr(torch.cuda, "device_of", lambda _: nullcontext())
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor)
     monkeypatch.setattr(triton_search, "PendingCopy", Arrived)
     monkeypatch.setattr(triton_search, "GROUP_BYTES", 2**12)
