@@ -47,7 +47,7 @@ class Setting:
     varied: str
     value: str
     machine: dict[str, Any]
-    list_search: ListSearchKind = "kernels"
+    list_search: ListSearchKind = "triton"
     neighbors: bool = True
 
 
@@ -134,9 +134,9 @@ def measure(
     index_path: Path, states: list[dict[str, Any]], batch: int
 ) -> tuple[float, list[dict[str, Any]]]:
     """Seconds of the exact scan of a state; errors and seconds of every setting over all states."""
-    kinds: tuple[ListSearchKind, ...] = ("kernels", "faiss")
+    kinds: tuple[ListSearchKind, ...] = ("triton", "faiss")
     indices = {kind: PatchIndex.open(index_path, list_search=kind) for kind in kinds}
-    exact = ELSMachine(indices["kernels"].images, indices["kernels"].boundary)
+    exact = ELSMachine(indices["triton"].images, indices["triton"].boundary)
     exact_seconds: list[float] = []
     errors: list[list[float]] = [[] for _ in SETTINGS]
     seconds: list[list[float]] = [[] for _ in SETTINGS]

@@ -15,10 +15,14 @@ GIGABYTE = 1e9
 
 
 def with_device(work: Callable[..., Any]) -> Callable[..., Any]:
-    """The work, given the `Device` in place of both options."""
+    """The work, given the `Device` in place of the options.
+
+    Where an index is opened, `list_search_given` asks for the third of them.
+    """
 
     @wraps(work)
     def opened(*, device: str, device_memory: float | None, **settings: Any) -> Any:
+        settings.pop("list_search", None)
         memory = None if device_memory is None else memory_bytes(device_memory)
         return work(device=open_device(device, memory=memory, kernels=True), **settings)
 

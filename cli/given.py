@@ -6,6 +6,7 @@ import click
 from click.core import ParameterSource
 
 from cli.config_file import was_given
+from patchindex.choices import ListSearchKind
 from sampler.errors import SamplerConfigError
 from sampler.schedule import parse_sigmas
 
@@ -45,6 +46,13 @@ def index_given(opened: str | None) -> Path | str | None:
     """The index of a result as an option gives it: by its address, if it was copied from one."""
     asked: Path | str | None = click.get_current_context().params.get("index_path")
     return asked if isinstance(asked, str) else opened
+
+
+def list_search_given() -> ListSearchKind:
+    """Who searches inverted lists, as an option says; `auto` where there is none."""
+    context = click.get_current_context(silent=True)
+    asked: ListSearchKind = "auto" if context is None else context.params.get("list_search", "auto")
+    return asked
 
 
 def device_given(place: object) -> str:

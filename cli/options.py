@@ -11,7 +11,13 @@ import yaml
 
 from cli.commands import Option
 from cli.config_file import read_config
-from patchindex.choices import CLUSTER_VARIABLE, DEFAULT_NPROBE, Boundary, Crop
+from patchindex.choices import (
+    CLUSTER_VARIABLE,
+    DEFAULT_NPROBE,
+    Boundary,
+    Crop,
+    ListSearchKind,
+)
 from patchindex.paths import data_file, data_root
 from sampler.choices import (
     DEFAULT_K,
@@ -229,6 +235,11 @@ DEVICE_OPTIONS = (
         "--device-memory", type=float, metavar="GB",
         help="Images and lists that may stay on the GPU; the rest is streamed. "
         "[default: 70 % of what is free]",
+    ),
+    Option(
+        "--list-search", choices=get_args(ListSearchKind), default="auto", show_default=True,
+        help="Who compares windows with the codes of an index: FAISS where it can, or our own "
+        "kernels, in Triton on a GPU and in C++ on the processor.",
     ),
 )  # fmt: skip
 THREADS = Option("--threads", type=int, metavar="N", help="Processor threads. [default: all cores]")

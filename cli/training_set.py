@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from cli.console import watched_bar
+from cli.given import list_search_given
 from cli.options import network_names
 from patchindex import ImageSet, PatchIndex
 from patchindex.crew import LOCAL, Crew
@@ -118,7 +119,7 @@ def open_index(
 def _shared(path: Path, device: Device | None, crew: Crew) -> PatchIndex:
     """The index at a path, which all of the crew find."""
     try:
-        index = PatchIndex.open(path, device=device, crew=crew)
+        index = PatchIndex.open(path, list_search=list_search_given(), device=device, crew=crew)
     except StoreError as error:
         if path.exists():
             raise

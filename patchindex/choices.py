@@ -8,6 +8,9 @@ from typing import Literal
 
 Boundary = Literal["zeros", "circular", "circular_interior"]
 Crop = Literal["none", "center"]
+# who compares queries with inverted lists: FAISS, or our own kernels, which are in Triton on a GPU
+# and in C++ on the processor; one word for these, so that the same asks for both
+ListSearchKind = Literal["auto", "faiss", "triton"]
 
 SCALES = (3, 5, 9, 15)
 DEFAULT_BOUNDARY: Boundary = "zeros"

@@ -2,13 +2,13 @@
 
 import torch  # noqa: F401 - before faiss: the second OpenMP runtime to load must be that of faiss
 
+from patchindex.choices import ListSearchKind
 from patchindex.index.build import build_index
 from patchindex.index.config import IndexConfig
 from patchindex.index.folder_changes import folder_changes
 from patchindex.index.info import IndexInfo
 from patchindex.index.patch_index import PatchIndex, Pickled, reopen
 from patchindex.index.plan import plan_build
-from patchindex.index.search import ListSearchKind
 from patchindex.index.store import (
     chunk_path,
     crc32c,

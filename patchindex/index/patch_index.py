@@ -4,14 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import faiss
 import numpy as np
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from patchindex.choices import DEFAULT_NPROBE, Boundary
+from patchindex.choices import DEFAULT_NPROBE, Boundary, ListSearchKind
 from patchindex.crew import LOCAL, Crew
 from patchindex.device import Device, default_device
 from patchindex.errors import IndexConfigError, StoreError
@@ -22,7 +22,7 @@ from patchindex.index.as_faiss import as_faiss
 from patchindex.index.audit import verify_index
 from patchindex.index.info import IndexInfo, describe_index
 from patchindex.index.scale import IndexLists, ScaleArrays
-from patchindex.index.search import IndexSearch, ListSearchKind
+from patchindex.index.search import IndexSearch
 from patchindex.index.snapshot import Snapshot, open_snapshot
 from patchindex.progress import Progress, telling
 
@@ -71,16 +71,23 @@ class PatchIndex:
         Lists, codes and images are compared with their checksums when they are first used.
 
         Args:
-            list_search: `kernels` takes ours, which read each list once for all queries of a
-                search; `faiss` takes FAISS where it can; `auto` takes what is faster, as
+            list_search: `triton` takes our own kernels, which read each list once for all queries
+                of a search: in Triton on a GPU, in C++ on the processor; `faiss` takes FAISS where
+                it can; `auto` takes what is faster, as
                 `patchindex.index.search.choose_list_search` says.
             device: where copies of images and lists may stay; None keeps as many as there is room
                 for by default wherever states lie.
             crew: who does the work of machines over it, see `patchindex.cluster`.
 
         Raises:
+            IndexConfigError: nothing searches lists by this name.
             StoreError: there is none, or it is incomplete, damaged, or of another schema.
         """
+        if list_search not in get_args(ListSearchKind):
+            known = ", ".join(get_args(ListSearchKind))
+            raise IndexConfigError(
+                f"list search is {list_search!r:.99}. Give one of these: {known}."
+            )
         return cls(open_snapshot(Path(path).absolute()), list_search, device=device, crew=crew)
 
     def __repr__(self) -> str:

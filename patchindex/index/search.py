@@ -9,14 +9,17 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from patchindex.choices import ListSearchKind
 from patchindex.index.list_search import faiss
 from patchindex.index.scale import IndexLists, ScaleArrays
 from patchindex.kernels import nearest_rows
 from patchindex.kernels.backend import BACKEND, on_device
 from patchindex.loaded import faiss_obstacle
 
-ListSearchKind = Literal["auto", "kernels", "faiss"]
 ListSearchName = Literal["native", "faiss", "triton", "faiss_gpu"]
+# what `auto` takes on a GPU where FAISS can do what is asked: to be the faster one, once both were
+# measured there (`python -m benchmarks.device`)
+FIRST_ON_GPU: ListSearchName = "faiss_gpu"
 CACHED_SCALES = 64  # some MB each, mostly centroids
 
 
@@ -53,9 +56,10 @@ def choose_list_search(
 ) -> ListSearchName:
     """FAISS or our kernels, by what was asked for, the queries' device, and FAISS's limits.
 
-    On the processor `auto` and `kernels` take `native`, and `faiss` takes `faiss`; where the C++
-    kernels were not built, `auto` takes `faiss`, too. On a GPU `kernels` takes `triton`, and `auto`
-    and `faiss` take `faiss_gpu` where it can do what is asked, else `triton`.
+    `triton` asks for our own kernels, `faiss` for FAISS. On the processor `auto` and `triton` take
+    `native`, and `faiss` takes `faiss`; where the C++ kernels were not built, `auto` takes `faiss`,
+    too. On a GPU `triton` takes `triton`, and `faiss` takes `faiss_gpu` where it can do what is
+    asked, else `triton`; `auto` takes FIRST_ON_GPU in the same way.
 
     FAISS's GPU index takes no label and no k or nprobe over 2048, and must have all lists of the
     scale in the GPU's memory. `native` and `triton` read a list once for all queries, `faiss` goes
@@ -67,11 +71,13 @@ def choose_list_search(
         fits: whether FAISS's copy of the lists has room on the GPU.
     """
     if not on_device(queries):
-        by_kernels = kind == "kernels" or (kind == "auto" and BACKEND == "native")
+        by_kernels = kind == "triton" or (kind == "auto" and BACKEND == "native")
         return "native" if by_kernels else "faiss"
+    if kind == "triton" or (kind == "auto" and FIRST_ON_GPU == "triton"):
+        return "triton"
     within_limits = label is None and max(k, nprobe) <= faiss.MOST_SELECTED and len(queries) > 0
     faiss_can = within_limits and fits and faiss_obstacle(queries.device) is None
-    return "faiss_gpu" if faiss_can and kind != "kernels" else "triton"
+    return "faiss_gpu" if faiss_can else "triton"
 
 
 class IndexSearch:

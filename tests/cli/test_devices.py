@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -15,7 +16,7 @@ from cli.devices import memory_bytes, open_device, with_device
 from cli.options import DEVICE_OPTIONS
 from cli.patchindex import main as patchindex
 from cli.sampler import main as sampler
-from patchindex import UserError
+from patchindex import PatchIndex, UserError
 from patchindex.device import Device
 
 CPU = torch.device("cpu")
@@ -44,7 +45,9 @@ def run(out: Path, *arguments: object) -> Result:
     ids=lambda command: command.name,
 )
 def test_every_command_that_samples_or_searches_can_be_told_where(command: click.Command) -> None:
-    assert {"device", "device_memory"} <= {parameter.name for parameter in command.params}
+    assert {"device", "device_memory", "list_search"} <= {
+        parameter.name for parameter in command.params
+    }
 
 
 def test_a_run_says_where_it_was_computed(tmp_path: Path) -> None:
@@ -152,3 +155,35 @@ def test_other_errors_of_torch_are_bugs_and_show_their_traceback() -> None:
         raise RuntimeError("a bug")
 
     assert isinstance(CliRunner().invoke(group, ["broken"]).exception, RuntimeError)
+
+
+@pytest.mark.parametrize("kind", ["auto", "faiss", "triton"])
+def test_an_index_is_searched_as_the_command_line_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    path = tmp_path / "index.zarr"
+    few = ["--dataset", "sample", "--limit", "8", "--resolution", "8", "--scales", "3"]
+    assert CliRunner().invoke(patchindex, ["build", *few, "--out", str(path)]).exit_code == 0
+    asked, opened = [], PatchIndex.open
+
+    def noted(path: Path, *, list_search: str = "unasked", **settings: Any) -> PatchIndex:
+        asked.append(list_search)
+        return opened(path, list_search=list_search, **settings)
+
+    monkeypatch.setattr(PatchIndex, "open", noted)
+    options = ["--index", str(path), "--num", "1", "--steps", "1", "--retrieve"]
+    told = CliRunner().invoke(
+        sampler, ["run", *options, "--out", str(tmp_path / "run"), "--list-search", kind]
+    )
+    assert told.exit_code == 0, told.output
+    assert asked == [kind]
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_an_unknown_list_search_is_refused(tmp_path: Path) -> None:
+    told = CliRunner().invoke(
+        sampler, ["run", "--index", str(tmp_path / "no.zarr"), "--list-search", "toaster"]
+    )
+    assert told.exit_code == 1
+    expected = "Error: list search is 'toaster'. Give one of these: auto, faiss, triton.\n"
+    assert told.output == expected

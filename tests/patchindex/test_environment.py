@@ -20,7 +20,8 @@ GPU_BUILD, CPU_BUILD = "OPTIMIZE AVX2 GPU ", "OPTIMIZE AVX2 "
 def machine(monkeypatch):
     """A function that pretends: so many GPUs, FAISS built so, Triton or none."""
 
-    def pretend(num_gpus, build, *, faiss_gpus=None, triton=True):
+    def pretend(num_gpus, build, *, faiss_gpus=None, triton=True, capability=(9, 0)):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
         monkeypatch.setattr(torch.cuda, "is_available", lambda: num_gpus > 0)
         monkeypatch.setattr(torch.cuda, "device_count", lambda: num_gpus)
         monkeypatch.setattr(torch.cuda, "get_device_name", lambda i: f"card {i}")
@@ -58,6 +59,31 @@ def test_gpus_are_named_and_so_is_what_searches_there(machine):
 def test_where_faiss_cannot_search_info_says_why(machine, build, faiss_gpus, why):
     found = machine(1, build, faiss_gpus=faiss_gpus)
     assert found.search == f"Triton list search on cuda:0: {why}"
+
+
+@pytest.mark.parametrize(
+    ("package", "capability", "searches"),
+    [
+        ("1.14 (faiss-gpu)", (10, 0), False),
+        ("1.14 (faiss-gpu)", (6, 1), False),
+        ("1.14 (faiss-gpu)", (7, 0), True),
+        ("1.14 (faiss-gpu)", (8, 9), True),
+        ("1.14 (faiss)", (12, 0), True),  # built by someone who knows the card
+    ],
+)
+def test_a_card_that_the_package_has_no_code_for_is_left_to_triton(
+    machine, monkeypatch, package, capability, searches
+):
+    monkeypatch.setattr(loaded, "library_versions", lambda: {"faiss": package})
+    found = machine(1, GPU_BUILD, capability=capability)
+    if searches:
+        assert found.search.startswith("FAISS on cuda:0")
+        return
+    here = ".".join(map(str, capability))
+    assert found.search == (
+        "Triton list search on cuda:0: the faiss-gpu package is for compute capability 7.0 to 9.0, "
+        f"cuda:0 has {here}"
+    )
 
 
 def test_without_triton_nothing_searches_on_a_gpu(machine):

@@ -1,12 +1,13 @@
 """List search by FAISS: query by query on the processor, and on a GPU.
 
 Everything that is asked of FAISS's GPU classes is in this file. Their search takes no filter by
-label, and selects at most MOST_SELECTED lists or neighbors.
+label, selects at most MOST_SELECTED lists or neighbors, and is asked for MOST_QUERIES at once.
 """
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
+from itertools import pairwise
 from typing import Any
 
 import faiss
@@ -16,6 +17,7 @@ from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 from torch import Tensor
 
+from patchindex.environment import main_memory
 from patchindex.errors import KernelInputError, StoreError
 from patchindex.index.scale import IndexLists, ListShard, ScaleArrays
 
@@ -110,15 +112,19 @@ class ScaleSearcher:
         self.arrays.check(lists)
         wanted = np.unique(lists[lists >= 0])
         for number in wanted[~self.filled[wanted]].tolist():
+            # once, so that no list grows with every shard, and has room for more than it holds
+            self.index.invlists.resize(number, int(self.arrays.count[number]))
+            place = 0
             for shard in self.arrays.shards:
                 first, end = shard.offsets[number : number + 2].tolist()
                 ids = shard.ids[first:end].astype(np.int64) + shard.first_id
                 codes = np.ascontiguousarray(shard.codes[first:end])
                 if end > first:
-                    self.index.invlists.add_entries(
-                        number, end - first, faiss.swig_ptr(ids), faiss.swig_ptr(codes)
+                    self.index.invlists.update_entries(
+                        number, place, end - first, faiss.swig_ptr(ids), faiss.swig_ptr(codes)
                     )
-                self.index.ntotal += end - first
+                place += end - first
+            self.index.ntotal += place
             self.filled[number] = True
 
     @property
@@ -186,6 +192,12 @@ def check_queries(
 
 
 MOST_SELECTED = 2048  # GPU_MAX_SELECTION_K of FAISS
+# Where a list is -1, its scan of interleaved codes leaves the results of later queries unwritten.
+MOST_QUERIES = 65_535
+# FAISS copies lists to a GPU from an index in main memory, whose lists it reads to the last before
+# it lets go of one. A scale that takes more than this share there is copied part by part.
+HOST_SHARE = 1 / 4
+LEAST_HOST_BYTES = 2**30
 
 
 class FaissGpuListSearch:
@@ -213,10 +225,18 @@ class FaissGpuListSearch:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class GpuLists:
-    """The lists of a scale in a FAISS index on a GPU."""
+class GpuPart:
+    """A run of a scale's lists in a FAISS index on a GPU."""
 
     index: Any
+    lists: range
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GpuLists:
+    """The lists of a scale in FAISS indices on a GPU: in one, unless main memory is small."""
+
+    parts: Sequence[GpuPart]
     resources: Any
     device: torch.device
 
@@ -224,31 +244,58 @@ class GpuLists:
         self, vectors: Float[Tensor, "q r"], lists: Int[Tensor, "q nprobe"], k: int
     ) -> Int[Tensor, "q k"]:
         """Ids of the k nearest codes in each query's lists, -1 where there are fewer."""
-        q, nprobe = lists.shape
-        if vectors.shape != (q, self.index.d) or k < 1:
+        q, dims = len(lists), self.parts[0].index.d
+        if vectors.shape != (q, dims) or k < 1:
             raise KernelInputError(
-                f"vectors are {tuple(vectors.shape)} and k is {k}. Give {q} of {self.index.d}, as "
+                f"vectors are {tuple(vectors.shape)} and k is {k}. Give {q} of {dims}, as "
                 f"there are {q} rows of lists, and a k of at least 1."
             )
         # FAISS takes addresses, and knows neither types nor devices
         vectors = vectors.to(self.device, torch.float32).contiguous()
-        lists = lists.to(self.device, torch.int64).contiguous()
-        coarse = torch.zeros(q, nprobe, device=self.device)  # unused: codes are not residuals
-        dist_sq = torch.empty(q, k, device=self.device)
-        found = torch.empty(q, k, dtype=torch.int64, device=self.device)
+        lists = lists.to(self.device, torch.int64)
         stream = torch.cuda.current_stream(self.device).cuda_stream
         self.resources.setDefaultStream(
             self.device.index or 0, faiss.cast_integer_to_cudastream_t(stream)
         )
-        self.index.nprobe = nprobe
-        self.index.search_preassigned_c(
-            q, faiss.cast_integer_to_float_ptr(vectors.data_ptr()), k,
-            faiss.cast_integer_to_idx_t_ptr(lists.data_ptr()),
-            faiss.cast_integer_to_float_ptr(coarse.data_ptr()),
-            faiss.cast_integer_to_float_ptr(dist_sq.data_ptr()),
-            faiss.cast_integer_to_idx_t_ptr(found.data_ptr()), False,
-        )  # fmt: skip
+        found = torch.full((q, k), -1, device=self.device)
+        for start in range(0, q, MOST_QUERIES):
+            rows = slice(start, start + MOST_QUERIES)
+            found[rows] = self._nearest_of(vectors[rows], lists[rows], k)
         return found
+
+    def _nearest_of(
+        self, vectors: Float[Tensor, "q r"], lists: Int[Tensor, "q nprobe"], k: int
+    ) -> Int[Tensor, "q k"]:
+        """The nearest of no more queries than FAISS takes; of equal ones those of earlier parts."""
+        dist_sq, found = zip(
+            *(_nearest_in_part(part, vectors, lists, k) for part in self.parts), strict=True
+        )
+        nearest: Tensor = torch.cat(found, dim=1)
+        if len(found) == 1:
+            return nearest
+        order = torch.cat(dist_sq, dim=1).sort(dim=1, stable=True).indices[:, :k]
+        return nearest.gather(1, order)
+
+
+def _nearest_in_part(
+    part: GpuPart, vectors: Float[Tensor, "q r"], lists: Int[Tensor, "q nprobe"], k: int
+) -> tuple[Float[Tensor, "q k"], Int[Tensor, "q k"]]:
+    """Squared distances to the k nearest codes in these lists of a part, and their ids."""
+    q, nprobe = lists.shape
+    first, end = part.lists.start, part.lists.stop
+    own = lists.masked_fill((lists < first) | (lists >= end), -1).contiguous()
+    coarse = torch.zeros(q, nprobe, device=lists.device)  # unused: codes are not residuals
+    dist_sq = torch.empty(q, k, device=lists.device)
+    found = torch.empty(q, k, dtype=torch.int64, device=lists.device)
+    part.index.nprobe = nprobe
+    part.index.search_preassigned_c(
+        q, faiss.cast_integer_to_float_ptr(vectors.data_ptr()), k,
+        faiss.cast_integer_to_idx_t_ptr(own.data_ptr()),
+        faiss.cast_integer_to_float_ptr(coarse.data_ptr()),
+        faiss.cast_integer_to_float_ptr(dist_sq.data_ptr()),
+        faiss.cast_integer_to_idx_t_ptr(found.data_ptr()), False,
+    )  # fmt: skip
+    return dist_sq, found
 
 
 def gpu_key(arrays: ScaleArrays) -> Hashable:
@@ -262,12 +309,31 @@ def list_bytes(arrays: ScaleArrays) -> int:
 
 
 def load_lists(arrays: ScaleArrays, place: torch.device) -> GpuLists:
-    """All lists of a scale on a GPU."""
-    searcher = ScaleSearcher(arrays)
-    searcher.fill(np.arange(len(arrays.count))[None])
+    """All lists of a scale on a GPU, of which no more than HOST_SHARE is in main memory at once."""
     torch.cuda.empty_cache()  # FAISS allocates by itself, and cannot have what torch keeps
-    index, resources = index_on_gpu(searcher.index, place)
-    return GpuLists(index, resources, place)
+    parts = []
+    for lists in host_parts(arrays, host_bytes()):
+        searcher = ScaleSearcher(arrays)  # of all lists: FAISS visits no more than it has
+        searcher.fill(np.asarray(lists)[None])
+        parts.append(GpuPart(index_on_gpu(searcher.index, place)[0], lists))
+    return GpuLists(parts, shared_resources(), place)
+
+
+def host_bytes() -> int:
+    """Bytes of main memory for lists on their way to a GPU."""
+    return max(LEAST_HOST_BYTES, int(HOST_SHARE * (main_memory() or 0)))
+
+
+def host_parts(arrays: ScaleArrays, most_bytes: int) -> list[range]:
+    """Runs of lists that take no more than so many bytes in FAISS, or are a single list."""
+    bytes_each = arrays.count * (len(arrays.pca) + FAISS_ID_BYTES)
+    starts, taken = [0], 0
+    for number, num_bytes in enumerate(bytes_each.tolist()):
+        if taken and taken + num_bytes > most_bytes:
+            starts.append(number)
+            taken = 0
+        taken += num_bytes
+    return [range(*ends) for ends in pairwise([*starts, len(bytes_each)])]
 
 
 def index_on_gpu(index: faiss.Index, device: torch.device) -> tuple[Any, Any]:

@@ -1,6 +1,7 @@
 """A search that stays on a device, against the processor's; and who searches lists there."""
 
 from contextlib import nullcontext
+from types import SimpleNamespace
 
 import faiss
 import numpy as np
@@ -11,7 +12,7 @@ from small_index import build_small, merged_lists
 
 from patchindex import PatchIndex, windows_at
 from patchindex.device import Device
-from patchindex.errors import DatasetError
+from patchindex.errors import DatasetError, KernelInputError
 from patchindex.images import to_unit
 from patchindex.kernels import backend
 from patchindex.loaded import faiss_obstacle
@@ -143,7 +144,7 @@ def test_nothing_of_a_search_leaves_the_device(index, monkeypatch, memory_bytes)
     monkeypatch.setattr(triton_search, "PendingCopy", Arrived)
     monkeypatch.setattr(triton_search, "GROUP_BYTES", 2**12)
     monkeypatch.setattr(triton_search, "work_bytes", lambda _: 2**20)
-    opened = PatchIndex.open(index.path, list_search="kernels")
+    opened = PatchIndex.open(index.path, list_search="triton")
     windows = noisy_windows(index, 7, 4, 2)
     expected = opened.search(7, 4, windows, 20, nprobe=2)
     with simulated_gpu(memory_bytes) as gpu:
@@ -179,7 +180,12 @@ def test_faiss_on_a_gpu_is_asked_within_its_limits_only(chosen, kind):
 
 
 def test_our_kernels_search_on_a_gpu_if_they_are_asked_for(chosen):
-    assert chosen("kernels") == "triton"
+    assert chosen("triton") == "triton"
+
+
+def test_what_was_measured_faster_is_taken_first(chosen, monkeypatch):
+    monkeypatch.setattr(search, "FIRST_ON_GPU", "triton")
+    assert (chosen("auto"), chosen("faiss")) == ("triton", "faiss_gpu")
 
 
 @pytest.mark.parametrize("changes", [{}, *BEYOND])
@@ -188,7 +194,7 @@ def test_our_kernels_search_on_a_gpu_if_they_are_asked_for(chosen):
     [
         ("auto", "native", "native"),
         ("auto", "torch", "faiss"),
-        ("kernels", "native", "native"),
+        ("triton", "native", "native"),
         ("faiss", "native", "faiss"),
     ],
 )
@@ -220,6 +226,94 @@ def test_faiss_indices_on_gpus_share_one_workspace(monkeypatch: pytest.MonkeyPat
     assert first is second
 
 
+class Resources:
+    """What FAISS computes with on a GPU, of which there is none."""
+
+    def setDefaultStream(self, device, stream):  # noqa: N802 - as FAISS calls it
+        pass
+
+
+@pytest.fixture
+def faiss_on_gpu(monkeypatch):
+    """FAISS's indices as they are on the processor, where it takes addresses, too.
+
+    Returns:
+        Of each search the queries that it was asked for; and of each index the codes in it.
+    """
+    asked, loaded = [], []
+    for name in ("float_ptr", "idx_t_ptr"):
+        assert hasattr(faiss, f"cast_integer_to_{name}")
+    monkeypatch.setattr(faiss, "cast_integer_to_cudastream_t", int, raising=False)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda _: SimpleNamespace(cuda_stream=0))
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    monkeypatch.setattr(faiss_search, "shared_resources", Resources)
+
+    class Noted:
+        def __init__(self, index):
+            self.index, self.d = index, index.d
+
+        def search_preassigned_c(self, num, *arguments):
+            asked.append(num)
+            self.index.nprobe = self.nprobe
+            self.index.search_preassigned_c(num, *arguments)
+
+    def copied(index, place):
+        loaded.append(index.ntotal)
+        return Noted(index), Resources()
+
+    monkeypatch.setattr(faiss_search, "index_on_gpu", copied)
+    return asked, loaded
+
+
+@pytest.mark.parametrize("host_bytes", [2**40, 20_000])
+def test_faiss_is_asked_block_by_block_and_copies_lists_part_by_part(
+    index, monkeypatch, faiss_on_gpu, host_bytes
+):
+    asked, loaded = faiss_on_gpu
+    monkeypatch.setattr(faiss_search, "MOST_QUERIES", 3)
+    monkeypatch.setattr(faiss_search, "host_bytes", lambda: host_bytes)
+    arrays = index.arrays(7)
+    rng = np.random.default_rng(3)
+    vectors = rng.normal(0, 1, (8, len(arrays.pca))).astype(np.float32)
+    lists = np.stack([rng.permutation(len(arrays.count))[:9] for _ in range(8)])
+    lists[2, 3:], lists[5] = -1, -1
+    kept = faiss_search.load_lists(arrays, DEVICE)
+    found = kept.nearest(torch.from_numpy(vectors), torch.from_numpy(lists), 40)
+    parts = len(kept.parts)
+    assert (parts > 1) == (host_bytes < 2**40)
+    assert asked == [3] * parts + [3] * parts + [2] * parts
+    assert [n for part in kept.parts for n in part.lists] == list(range(len(arrays.count)))
+    code = len(arrays.pca) + 8
+    assert sum(loaded) == arrays.offsets[-1]
+    assert max(loaded) * code <= max(host_bytes, arrays.count.max() * code)
+    expected = faiss_search.ScaleSearcher(arrays).search(vectors, lists, 40, None)
+    ids, codes = merged_lists(index, 7)
+    at = {number: place for place, number in enumerate(ids.tolist())}
+    decoded = arrays.code_min + (codes + 0.5) / 255 * arrays.code_span.astype(float)
+    for vector, got, wanted in zip(vectors, found.tolist(), expected.tolist(), strict=True):
+        assert got.count(-1) == wanted.count(-1)
+        near, nearest = (
+            np.square(decoded[[at[n] for n in numbers if n >= 0]] - vector).sum(1)
+            for numbers in (got, wanted)
+        )
+        np.testing.assert_allclose(near, nearest, rtol=1e-5)
+
+
+def test_faiss_on_a_gpu_refuses_vectors_of_another_length(index, faiss_on_gpu):
+    kept = faiss_search.load_lists(index.arrays(3), DEVICE)
+    with pytest.raises(KernelInputError, match=r"vectors are \(2, 5\) and k is 3\. Give 2 of"):
+        kept.nearest(torch.zeros(2, 5), torch.zeros(2, 1, dtype=torch.int64), 3)
+
+
+def test_lists_of_faiss_take_no_more_than_their_codes(index):
+    searcher = faiss_search.ScaleSearcher(index.arrays(7))
+    searcher.fill(np.arange(searcher.index.nlist)[None])
+    lists = faiss.downcast_InvertedLists(searcher.index.invlists)
+    for number, size in enumerate(index.arrays(7).count.tolist()):
+        assert lists.list_size(number) == size
+    assert searcher.index.ntotal == index.arrays(7).offsets[-1]
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(
     not torch.cuda.is_available() or faiss_obstacle(torch.device("cuda", 0)) is not None,
@@ -234,7 +328,7 @@ def test_faiss_on_a_gpu_finds_neighbors_as_near_as_our_kernels(index, patch_size
         PatchIndex.open(index.path, list_search=kind).search(
             patch_size, 4, windows.to(gpu), 40, nprobe=3
         )
-        for kind in ("faiss", "kernels")
+        for kind in ("faiss", "triton")
     )
     near, nearest = (
         code_distances(index, patch_size, windows, ids.cpu().numpy())

@@ -18,7 +18,7 @@ from patchindex.kernels.backend import BACKEND
 EVERY = 10**6
 
 
-KINDS = ["faiss"] if BACKEND == "torch" else ["kernels", "faiss"]
+KINDS = ["faiss"] if BACKEND == "torch" else ["triton", "faiss"]
 
 
 @pytest.fixture(scope="module")

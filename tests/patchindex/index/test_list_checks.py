@@ -14,7 +14,7 @@ from patchindex.index.scale import list_checksums
 from patchindex.index.store import chunk_path, crc32c
 from patchindex.kernels.backend import BACKEND, has_triton
 
-KINDS = ["faiss"] if BACKEND == "torch" else ["kernels", "faiss"]
+KINDS = ["faiss"] if BACKEND == "torch" else ["triton", "faiss"]
 CENTER, EVERY = 4, 10**6  # the signature of the image's middle
 
 
