@@ -1,7 +1,7 @@
 """Measure the GPU path in one command, in less than eight minutes on an H200.
 
     python -m benchmarks.device                  # all parts, on the GPU if there is one
-    python -m benchmarks.device --predict        # without a GPU: what the scan should take
+    python -m benchmarks.device --predict        # without a GPU: what scan and search should take
     python -m benchmarks.device --tune           # first choose the scan's tiles for this GPU
 
 Appends a JSON line per row to benchmarks/results/device.jsonl and prints the table. On the
@@ -19,6 +19,7 @@ import click
 import torch
 
 from benchmarks.device.chip import H200, Chip, chip_of
+from benchmarks.device.list_prediction import ListCall, predict_lists
 from benchmarks.device.photographs import enough_images, images_at_hand
 from benchmarks.device.precompile import Key, Shape, compile_all
 from benchmarks.device.prediction import ScanCost, predict
@@ -42,6 +43,12 @@ FORMS = {
         "{lane_pairs:.2f} lane-pairs a pair; {num_images:,} images take at least "
         "{least_seconds:.4f} s"
     ),
+    "predict lists": (
+        "lists of {dims} dims: {registers} registers, {stack_bytes} bytes spilled, {per_pair:.1f} "
+        "instructions a (query, code), {per_pair_before:.0f} before; {num_queries:,} queries in "
+        "{nprobe} lists of {num_patches:,} patches: {gigabytes:.0f} GB, {gigabytes_before:.0f} "
+        "before; at least {issue_seconds:.4f} s to issue, {issue_seconds_before:.4f} s before"
+    ),
     "tune": "P {patch_size:2d}: tile {tile} of {seconds}",
     "scan": (
         "P {patch_size:2d}, {states} states: {seconds_per_image:.4f} s a step per image, "
@@ -61,7 +68,9 @@ FORMS = {
     "all": "all in {seconds:.0f} s",
 }
 MOST_SECONDS = 8 * 60  # the build makes do with what is left
-PREDICTED = "3x3x32,9x3x32,17x3x32,3x1x32,9x1x32,17x1x32,15x3x64"
+PREDICTED = "3x3x32,9x3x32,17x3x32,3x1x32,9x1x32,17x1x32,15x3x64,lists40,lists64"
+# four states of 64 x 64 pixels at patch size 15, of which nothing is known yet
+PREDICTED_CALL = {"num_patches": 200_000 * 50**2, "num_queries": 4 * 50**2, "nprobe": 64, "k": 256}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +109,7 @@ QUICK = Sizes(
 @click.option("--dataset", help="Source of the images. [default: the first that is at hand]")
 @click.option("--tune", is_flag=True, help="Measure the scan's tiles and keep the fastest.")
 @click.option("--predict", "predicted", is_flag=False, flag_value=PREDICTED,
-              metavar="[PxCxSIDE,...]", help="Count machine code; needs no GPU.")  # fmt: skip
+              metavar="[PxCxSIDE|listsN,...]", help="Count machine code, on no GPU.")  # fmt: skip
 @click.option("--scratch", type=click.Path(path_type=Path, exists=True, file_okay=False),
               default=tempfile.gettempdir(), help="Folder of the index.")  # fmt: skip
 @click.option(
@@ -141,8 +150,12 @@ def record(rows: Iterator[dict[str, Any]], out: Path, about: dict[str, Any]) -> 
 
 
 def predicted_rows(keys: str, num_images: int) -> Iterator[dict[str, Any]]:
-    """What the scan should take on an H200."""
+    """What the scan, or the search of lists with codes of so many bytes, should take on an H200."""
     for key in keys.split(","):
+        if key.startswith("lists"):
+            dims = int(key.removeprefix("lists"))
+            yield predict_lists(dims).row(ListCall(dims=dims, **PREDICTED_CALL), H200)
+            continue
         patch_size, channels, side = map(int, key.split("x"))
         yield predict(patch_size, channels, side).row(num_images, H200)
 

@@ -55,19 +55,31 @@ class LoopCost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compiled:
-    """A kernel for the chip: registers and spilled bytes of a thread, and its inner loop."""
+    """A kernel for the chip: registers and spilled bytes of a thread, and its inner loop.
+
+    Attributes:
+        around: the loop around that one, without it; None where there is none.
+    """
 
     registers: int
     stack_bytes: int
     shared_bytes: int
     loop: LoopCost
+    around: LoopCost | None
 
 
-def compiled(kernel: Any, constants: Mapping[str, Any], *, num_warps: int) -> Compiled:
+def compiled(
+    kernel: Any,
+    constants: Mapping[str, Any],
+    *,
+    num_warps: int,
+    types: Mapping[str, str] | None = None,
+) -> Compiled:
     """Compile a Triton kernel for the chip, and count its inner loop.
 
     Args:
-        constants: what the kernel is compiled for; of its other arguments the first three are
+        constants: what the kernel is compiled for.
+        types: of its other arguments, by name. None for those of the scan: the first three are
             pointers to float32, `exponent` is a float32, and the rest are 32-bit integers.
     """
     if os.environ.get(INTERPRETER) == "1":
@@ -76,12 +88,15 @@ def compiled(kernel: Any, constants: Mapping[str, Any], *, num_warps: int) -> Co
     from triton.compiler import ASTSource  # noqa: PLC0415 - a GPU build's
 
     names = [name for name in kernel.arg_names if name not in constants]
-    kinds = {name: "*fp32" if i < 3 else "i32" for i, name in enumerate(names)}
-    kinds["exponent"] = "fp32"
+    if types is None:
+        kinds = {name: "*fp32" if i < 3 else "i32" for i, name in enumerate(names)}
+        kinds["exponent"] = "fp32"
+    else:
+        kinds = {name: types[name] for name in names}
     aligned = {
         (kernel.arg_names.index(name),): [["tt.divisibility", 16]]
         for name, kind in kinds.items()
-        if kind == "*fp32"
+        if kind.startswith("*")
     }
     made = triton.compile(
         ASTSource(kernel, kinds, constexprs=dict(constants), attrs=aligned),
@@ -91,11 +106,14 @@ def compiled(kernel: Any, constants: Mapping[str, Any], *, num_warps: int) -> Co
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         Path(file.name).write_bytes(made.asm["cubin"])
         usage, code = (dumped(option, file.name) for option in ("-res-usage", "-sass"))
+    listed = list(instructions(code))
+    outer = loop_around(listed)
     return Compiled(
         registers=number_after("REG:", usage),
         stack_bytes=number_after("STACK:", usage),
         shared_bytes=int(made.metadata.shared),
-        loop=loop_cost(innermost_loop(list(instructions(code)))),
+        loop=loop_cost(innermost_loop(listed)),
+        around=loop_cost(outer) if outer else None,
     )
 
 
@@ -122,18 +140,40 @@ def instructions(code: str) -> Iterable[Instruction]:
 
 def innermost_loop(code: list[Instruction]) -> list[str]:
     """The instructions of the longest loop that holds no other."""
+    inner = _innermost(_loops(code))
+    return [text for address, text in code if address in inner]
+
+
+def loop_around(code: list[Instruction]) -> list[str]:
+    """The instructions of the loop around that one, without it; none where there is none."""
+    loops = _loops(code)
+    inner = _innermost(loops)
+    around = [loop for loop in loops if loop != inner and _holds(loop, inner)]
+    outer = min(around, key=len, default=range(0))
+    return [text for address, text in code if address in outer and address not in inner]
+
+
+def _loops(code: list[Instruction]) -> list[range]:
+    """Addresses between each jump back and where it leads."""
     loops = []
     for address, text in code:
         jump = re.search(r"\bBRA\b.*?(0x[0-9a-f]+)", text)
         if jump and int(jump[1], 16) < address:
             loops.append(range(int(jump[1], 16), address + 1))
+    return loops
+
+
+def _innermost(loops: list[range]) -> range:
+    """The longest loop that holds no other; an empty one where there is none."""
     innermost = [
-        loop
-        for loop in loops
-        if not any(other != loop and other.start in loop and other[-1] in loop for other in loops)
+        loop for loop in loops if not any(other != loop and _holds(loop, other) for other in loops)
     ]
-    bodies = [[text for address, text in code if address in loop] for loop in innermost]
-    return max(bodies, key=len, default=[])
+    return max(innermost, key=len, default=range(0))
+
+
+def _holds(loop: range, other: range) -> bool:
+    """Whether a loop, which is not empty, lies within another."""
+    return bool(other) and other.start in loop and other[-1] in loop
 
 
 def loop_cost(body: list[str]) -> LoopCost:

@@ -19,7 +19,13 @@ from benchmarks.device.retrieval import build_within, fitting
 from patchindex import ImageSet, PatchGeometry
 
 triton_scan = pytest.importorskip("patchindex.kernels.triton_scan")
-from benchmarks.device.machine_code import innermost_loop, instructions, loop_cost  # noqa: E402
+from benchmarks.device.list_prediction import ListCall  # noqa: E402
+from benchmarks.device.machine_code import (  # noqa: E402
+    innermost_loop,
+    instructions,
+    loop_around,
+    loop_cost,
+)
 from benchmarks.device.prediction import lane_pairs, legal_pairs  # noqa: E402
 from patchindex.kernels.tiles import TILES, ScanTile  # noqa: E402
 
@@ -209,3 +215,32 @@ def test_the_least_time_of_a_scan_is_predicted_without_a_gpu(tmp_path: Path) -> 
     per_image = H200.slots_per_second * row["least_seconds"] / row["num_images"]
     assert per_image == pytest.approx(row["warp_slots"])
     assert "P  3 x 1 x 8" in done.stdout
+
+
+def test_the_loop_around_another_is_counted_without_it() -> None:
+    code = list(instructions(CODE))
+    assert [text.split()[0] for text in loop_around(code)] == ["FADD", "@P2"]
+    assert loop_around(code[:5]) == []
+
+
+def test_a_search_reads_each_list_once_in_a_call_and_writes_no_matrix() -> None:
+    call = ListCall(num_patches=500_000_000, num_queries=10_000, nprobe=64, k=256, dims=40)
+    once = call.num_patches * 44
+    assert once < call.bytes_now(H200) < 1.3 * once
+    assert call.bytes_before(H200) > 7 * 4 * call.num_queries * call.width
+
+
+@pytest.mark.slow
+def test_the_list_search_is_predicted_without_a_gpu(tmp_path: Path) -> None:
+    environment = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
+    out = tmp_path / "device.jsonl"
+    command = [sys.executable, "-m", "benchmarks.device", "--predict", "lists40", "--out", str(out)]
+    done = subprocess.run(
+        command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True,
+        env=environment,
+    )  # fmt: skip
+    (row,) = [json.loads(line) for line in out.read_text().splitlines()]
+    assert row["stack_bytes"] == 0
+    assert row["per_pair"] < 25 < row["per_pair_before"]
+    assert row["gigabytes"] < row["gigabytes_before"] / 10
+    assert "lists of 40 dims" in done.stdout
