@@ -17,6 +17,7 @@ from patchindex.choices import (
     Boundary,
     Crop,
     ListSearchKind,
+    Precision,
 )
 from patchindex.paths import data_file, data_root
 from sampler.choices import (
@@ -240,6 +241,10 @@ DEVICE_OPTIONS = (
         "--list-search", choices=get_args(ListSearchKind), default="auto", show_default=True,
         help="Who compares windows with the codes of an index: FAISS where it can, or our own "
         "kernels, in Triton on a GPU and in C++ on the processor.",
+    ),
+    Option(
+        "--precision", choices=get_args(Precision), default="auto", show_default=True,
+        help="Of exact scans on a GPU; auto takes its tensor cores where means stay within 1e-4.",
     ),
 )  # fmt: skip
 THREADS = Option("--threads", type=int, metavar="N", help="Processor threads. [default: all cores]")

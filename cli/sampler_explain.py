@@ -39,7 +39,13 @@ OF_PICTURES = (
     "out", "overwrite", *OF_COPIES,
 )  # fmt: skip
 
-WHERE = ("device", "device_memory", "cluster", "mixed")  # a page of a run computes nothing
+WHERE = (
+    "device",
+    "device_memory",
+    "precision",
+    "cluster",
+    "mixed",
+)  # a page of a run computes nothing
 
 
 @with_crew

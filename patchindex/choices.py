@@ -11,6 +11,7 @@ Crop = Literal["none", "center"]
 # who compares queries with inverted lists: FAISS, or our own kernels, which are in Triton on a GPU
 # and in C++ on the processor; one word for these, so that the same asks for both
 ListSearchKind = Literal["auto", "faiss", "triton"]
+Precision = Literal["auto", "float32"]  # of exact scans on a GPU
 
 SCALES = (3, 5, 9, 15)
 DEFAULT_BOUNDARY: Boundary = "zeros"

@@ -9,12 +9,13 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor
 
+from patchindex.choices import Precision
 from patchindex.errors import KernelError
 
 CPU = torch.device("cpu")
@@ -60,9 +61,11 @@ class Device:
         memory: bytes of images and lists that may stay there; None for 70 % of what is free when
             it is first used, and for nothing on the processor, whose memory holds them already.
         sharing: torch devices that all take part in exact scans for states on any of them.
+        precision: `float32` keeps exact scans on a GPU from its tensor cores; see
+            `patchindex.kernels.exact_scan`.
 
     Raises:
-        KernelError: memory is negative.
+        KernelError: memory is negative, or there is no such precision.
     """
 
     def __init__(
@@ -71,12 +74,17 @@ class Device:
         *,
         memory: int | None = None,
         sharing: Sequence[torch.device] = (),
+        precision: Precision = "auto",
     ) -> None:
         if memory is not None and memory < 0:
             raise KernelError(
                 f"device memory is {memory} bytes. Give 0, to keep nothing there, or more."
             )
-        self.place = _numbered(torch.device(place))
+        if precision not in get_args(Precision):
+            raise KernelError(
+                f"precision is {precision!r}. Give one of {', '.join(get_args(Precision))}."
+            )
+        self.place, self.precision = _numbered(torch.device(place)), precision
         self._memory, self._sharing = memory, tuple(sharing)
         self._kept: OrderedDict[Hashable, _Resident] = OrderedDict()
         self._places = {self.place: self}  # of this and of all that were made by `at`
@@ -88,13 +96,18 @@ class Device:
         """Pickle what it is, not what is kept there."""
         if self is default_device():
             return default_device, ()
-        return partial(Device, memory=self._memory, sharing=self._sharing), (self.place,)
+        settings = partial(
+            Device, memory=self._memory, sharing=self._sharing, precision=self.precision
+        )
+        return settings, (self.place,)
 
     def at(self, place: torch.device) -> "Device":
         """The device where these states lie: itself, or one with the same settings."""
         place = _numbered(place)
         if place not in self._places:
-            other = Device(place, memory=self._memory, sharing=self._sharing)
+            other = Device(
+                place, memory=self._memory, sharing=self._sharing, precision=self.precision
+            )
             other._places = self._places
             self._places[place] = other
         return self._places[place]

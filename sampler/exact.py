@@ -216,7 +216,7 @@ def _sum_branch(
                 elif places is not None:
                     record = scan_at(part, y, places, sigma, geometry)
                 else:
-                    record = exact_scan(part, y, sigma, geometry)
+                    record = exact_scan(part, y, sigma, geometry, precision=images.device.precision)
             yield record
 
     record = PosteriorRecord.merged_tree(records())

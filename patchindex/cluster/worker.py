@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from patchindex.choices import Precision
 from patchindex.cluster.staging import Stage
 from patchindex.cluster.wire import Packed, pack, unpack
 from patchindex.device import CPU, Device, describe_device
@@ -137,15 +138,19 @@ def place_here() -> torch.device:
 
 def _open_index(stage: Stage | None, pickled: Pickled) -> PatchIndex:
     """The index, opened once; its classes, where it is asked for with others."""
-    opened = _opened(pickled.path, pickled.digest, pickled.list_search, _Same(stage))
+    search = pickled.list_search, pickled.precision
+    opened = _opened(pickled.path, pickled.digest, search, _Same(stage))
     return opened if pickled.labels is None else _relabelled(opened, pickled.labels.tobytes())
 
 
 @lru_cache(OPEN_INDICES)
-def _opened(path: str, digest: str, list_search: ListSearchKind, stage: "_Same") -> PatchIndex:
+def _opened(
+    path: str, digest: str, search: tuple[ListSearchKind, Precision], stage: "_Same"
+) -> PatchIndex:
     place = path if stage.value is None else stage.value.place_of(path, digest)
-    where = Pickled(path=place, digest=digest, list_search=list_search, labels=None)
-    return reopen(where, Device(place_here()))
+    kind, precision = search
+    where = Pickled(path=place, digest=digest, list_search=kind, precision=precision, labels=None)
+    return reopen(where, Device(place_here(), precision=precision))
 
 
 @lru_cache(OPEN_INDICES)

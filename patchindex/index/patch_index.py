@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from patchindex.choices import DEFAULT_NPROBE, Boundary, ListSearchKind
+from patchindex.choices import DEFAULT_NPROBE, Boundary, ListSearchKind, Precision
 from patchindex.crew import LOCAL, Crew
 from patchindex.device import Device, default_device
 from patchindex.errors import IndexConfigError, StoreError
@@ -118,6 +118,7 @@ class PatchIndex:
             path=str(self.path),
             digest=self.digest,
             list_search=self._list_search,
+            precision=self.device.precision,
             labels=self._labels,
         )
 
@@ -305,12 +306,14 @@ class Pickled:
     """Where an index lies and which it is.
 
     Attributes:
+        precision: of exact scans where it is opened.
         labels: of its images, where they are others than the stored ones.
     """
 
     path: str
     digest: str
     list_search: ListSearchKind
+    precision: Precision
     labels: Int[np.ndarray, " n"] | None
 
 

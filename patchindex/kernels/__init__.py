@@ -14,6 +14,7 @@ copied as they are needed. Results lie beside the queries. The modules `native_b
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
+from patchindex.choices import Precision
 from patchindex.geometry import BorderSignature, PatchGeometry
 from patchindex.kernels.backend import backend_for
 from patchindex.kernels.bounds import NeighborAxis
@@ -58,6 +59,8 @@ def exact_scan(
     sigma: float,
     geometry: PatchGeometry,
     groups: PairGroups | None = None,
+    *,
+    precision: Precision = "auto",
 ) -> PosteriorRecord:
     """Sum every legal patch of every image for every pixel of `y`; fields are [b, h, w].
 
@@ -71,12 +74,16 @@ def exact_scan(
         sigma: noise in the same units.
         groups: of (image, displacement) pairs; each is summed apart, and fields are [g, b, h, w].
             None sums all pairs together.
+        precision: `float32` keeps a GPU from its tensor cores, which serve where `auto` knows that
+            means stay within 1e-4. The processor always computes in float32.
 
     Raises:
         KernelInputError: sigma or y out of range, or a group of images that are not there.
         KernelError: y is where none of our kernels computes.
     """
-    record: PosteriorRecord = backend_for(y).exact_scan(pixels, y, sigma, geometry, groups)
+    record: PosteriorRecord = backend_for(y).exact_scan(
+        pixels, y, sigma, geometry, groups, precision=precision
+    )
     return record
 
 

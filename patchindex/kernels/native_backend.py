@@ -16,6 +16,7 @@ from numpy import ndarray
 from numpy.typing import NDArray
 from torch import Tensor
 
+from patchindex.choices import Precision
 from patchindex.errors import KernelInputError
 from patchindex.geometry import BorderSignature, PatchGeometry
 from patchindex.kernels import _native
@@ -44,6 +45,7 @@ def exact_scan(
     geometry: PatchGeometry,
     groups: PairGroups | None = None,
     *,
+    precision: Precision = "auto",  # noqa: ARG001 - float32 is all there is
     threads: int | None = None,
 ) -> PosteriorRecord:
     """See `patchindex.kernels`; the sums do not depend on the number of threads."""

@@ -20,6 +20,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 from torch.nn.functional import pad
 
+from patchindex.choices import Precision
 from patchindex.geometry import PatchGeometry
 from patchindex.images import to_unit
 from patchindex.kernels.bounds import check_groups, check_states
@@ -62,6 +63,7 @@ def exact_scan(
     geometry: PatchGeometry,
     groups: PairGroups | None = None,
     *,
+    precision: Precision = "auto",  # noqa: ARG001 - float32 is all there is
     chunk_bytes: int = CHUNK_BYTES,
 ) -> PosteriorRecord:
     """See `patchindex.kernels`; each thread keeps about six maps of `chunk_bytes`."""

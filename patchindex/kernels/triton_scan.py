@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from math import e, inf, log, log2
 from typing import Any
 
@@ -12,13 +13,15 @@ from jaxtyping import Float, Int, Int32, UInt8
 from torch import Tensor
 from torch.nn.functional import pad
 
+from patchindex.choices import Precision
 from patchindex.device import blocks_on, chosen_on
 from patchindex.geometry import AxisSignature, PatchGeometry
 from patchindex.images import HALF_RANGE
+from patchindex.kernels import triton_flash
 from patchindex.kernels.bounds import check_groups, check_states
 from patchindex.kernels.groups import NO_SHARE, PairGroups
 from patchindex.kernels.tiles import ScanTile, num_lanes, scan_tile, tile_tops
-from patchindex.kernels.triton_scan_kernel import MODES, OUTSIDE, scan_kernel
+from patchindex.kernels.triton_scan_kernel import LOWEST, MODES, OUTSIDE, scan_kernel
 from patchindex.records import PosteriorRecord
 from patchindex.windows import wrapped
 
@@ -29,6 +32,7 @@ IMAGES_PER_PROGRAM = 32
 BLOCK_BYTES = 2**28  # of the images of a launch, as float32; blocks do not depend on the states
 SUMS_BYTES = 2**28  # of all programs of a launch
 MOST_SPLITS = 2**16 - 1  # CUDA's limit for the third axis of a grid
+GEOMETRIES = 64  # whose numbers of patches stay on a device; a map of 64 x 64 has 32 KiB
 
 
 def exact_scan(
@@ -37,6 +41,8 @@ def exact_scan(
     sigma: float,
     geometry: PatchGeometry,
     groups: PairGroups | None = None,
+    *,
+    precision: Precision = "auto",
 ) -> PosteriorRecord:
     """See `patchindex.kernels`.
 
@@ -46,21 +52,59 @@ def exact_scan(
     if groups is not None:
         return _scan_groups(pixels, y, sigma, geometry, groups)
     c, height, width = pixels.shape[1:]
+    flash = triton_flash.serves(geometry, c, sigma, precision) and triton_flash.has_tensor_cores(
+        y.device
+    )
     program_bytes = 4 * c * height * width * IMAGES_PER_PROGRAM
     num_programs = min(max(1, BLOCK_BYTES // program_bytes), MOST_SPLITS)
     block_size = min(num_programs * IMAGES_PER_PROGRAM, len(pixels))
+    if flash:
+        block_size = min(block_size, triton_flash.most_images(geometry, c))
     state_bytes = 4 * (3 + c) * height * width * len(col_ranges(geometry)) * num_programs
     num_states = max(1, SUMS_BYTES // state_bytes)
     states = y.split(num_states)
+    sums_of = _flash_sums if flash else _sums
     parts = []
     for block in blocks_on(pixels, y.device, block_size):
-        totals = [_merged(launch(block, some, sigma, geometry).flatten(1, 2)) for some in states]
+        totals = [sums_of(block, some, sigma, geometry) for some in states]
         parts.append((torch.cat(totals, dim=1), len(block)))
-    per_image = torch.from_numpy(geometry.centers_per_pixel).to(y.device)
+    per_image = _centers_per_pixel(geometry, y.device)
     # records wait for the device, so none is made before it has all its work
     return PosteriorRecord.merged(
         [as_record(total, num_images * per_image) for total, num_images in parts]
     )
+
+
+@lru_cache(GEOMETRIES)
+def _centers_per_pixel(geometry: PatchGeometry, device: torch.device) -> Int[Tensor, "h w"]:
+    """Legal patches per image of each pixel, copied once: the host waits for such a copy."""
+    return torch.from_numpy(geometry.centers_per_pixel).to(device)
+
+
+def _sums(
+    block: UInt8[Tensor, "n c h w"],
+    y: Float[Tensor, "b c h w"],
+    sigma: float,
+    geometry: PatchGeometry,
+) -> Float[Tensor, "fields b h w"]:
+    """The merged sums over all legal pairs, in float32 arithmetic."""
+    return _merged(launch(block, y, sigma, geometry).flatten(1, 2))
+
+
+def _flash_sums(
+    block: UInt8[Tensor, "n c h w"],
+    y: Float[Tensor, "b c h w"],
+    sigma: float,
+    geometry: PatchGeometry,
+) -> Float[Tensor, "fields b h w"]:
+    """The same, with whole windows compared by tensor cores, and those at borders as ever."""
+    inner = _merged(triton_flash.flash_sums(block, y, sigma, geometry))
+    if inner.shape[2:] == y.shape[2:]:
+        return inner
+    sums = _merged(launch(block, y, sigma, geometry, edges_only=True).flatten(1, 2))
+    rows, cols = triton_flash.query_rows(geometry), triton_flash.query_cols(geometry)
+    sums[:, :, rows.start : rows.stop, cols.start : cols.stop] = inner
+    return sums
 
 
 def _scan_groups(
@@ -127,37 +171,112 @@ def launch(
     sigma: float,
     geometry: PatchGeometry,
     groups: PairGroups | None = None,
+    *,
+    edges_only: bool = False,
 ) -> Float[Tensor, "fields parts splits b h w"]:
     """The sums of IMAGES_PER_PROGRAM each over parts of the displacements, see `scan_kernel`.
 
     With groups, the block is their images in order, and no program has images of two of them.
+    If `edges_only`, pixels of whole windows have sums over some of their patches only.
     """
     (n, c, height, width), b = block.shape, len(y)
-    tile, parts = scan_tile(geometry, c, y.device), col_ranges(geometry)
+    parts = scan_parts(geometry, scan_tile(geometry, c, y.device), edges_only=edges_only)
     num_groups = 1 if groups is None else len(groups)
     splits = num_groups * -(-n // num_groups // IMAGES_PER_PROGRAM)
-    shape = constants(geometry, c, tile)
-    if groups is not None:
-        shape |= {
-            "SHARED": True,
-            "image_shares": groups.image_shares.contiguous(),
-            # a round of moves may begin at the last one
-            "move_shares": pad(
-                _shares_of_moves(groups, geometry), (0, 0, 0, tile.moves), value=NO_SHARE
-            ),
-        }
     sums = torch.empty(3 + c, len(parts), splits, b, height, width, device=y.device)
+    if edges_only:  # not all rows have a tile
+        sums.zero_()[0] = LOWEST.value
     # converted once: in the kernel it would cost as much as the differences
     queries, images = _with_border(y, geometry), block.float().contiguous()
     with torch.cuda.device(y.device) if y.is_cuda else nullcontext():
-        for number, (first_col, end_col) in enumerate(parts):
-            scan_kernel[(len(tile_tops(geometry, tile)), b, splits)](
+        for number, part in enumerate(parts):
+            shape = constants(geometry, c, part.tile) | _share_constants(groups, geometry, part)
+            scan_kernel[(part.num_tiles, b, splits)](
                 queries, images, sums, n // num_groups, IMAGES_PER_PROGRAM, b,
-                len(parts) * splits, number * splits, -log2(e) / (2 * (sigma * HALF_RANGE) ** 2),
-                **shape, FIRST_COL=first_col, END_COL=end_col,
+                len(parts) * splits, number * splits,
+                part.first_top, part.tiles_above, part.rows_between,
+                -log2(e) / (2 * (sigma * HALF_RANGE) ** 2),
+                **shape, FIRST_COL=part.cols.start, END_COL=part.cols.stop,
                 num_warps=1, enable_fp_fusion=True,
             )  # fmt: skip
     return sums
+
+
+def _share_constants(
+    groups: PairGroups | None, geometry: PatchGeometry, part: "ScanPart"
+) -> dict[str, Any]:
+    """What the kernel is told of groups."""
+    if groups is None:
+        return {}
+    shares = _shares_of_moves(groups, geometry)
+    return {
+        "SHARED": True,
+        "image_shares": groups.image_shares.contiguous(),
+        # a round of moves may begin at the last one
+        "move_shares": pad(shares, (0, 0, 0, part.tile.moves), value=NO_SHARE),
+    }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScanPart:
+    """One launch of the kernel: some displacements along the rows, of some rows of the query.
+
+    Attributes:
+        cols: the displacements, modulo the width.
+        num_tiles: of rows.
+        first_top: row where the first of them begins.
+        tiles_above: how many follow one another from there.
+        rows_between: rows that are left out before the others.
+    """
+
+    cols: range
+    tile: ScanTile
+    num_tiles: int
+    first_top: int
+    tiles_above: int
+    rows_between: int = 0
+
+    @property
+    def tops(self) -> list[int]:
+        """The first row of each tile."""
+        gaps = [0 if at < self.tiles_above else self.rows_between for at in range(self.num_tiles)]
+        return [self.first_top + at * self.tile.rows + gap for at, gap in enumerate(gaps)]
+
+
+def scan_parts(
+    geometry: PatchGeometry, tile: ScanTile, *, edges_only: bool = False
+) -> list[ScanPart]:
+    """The launches of a scan.
+
+    Args:
+        edges_only: rows where windows are whole take part at displacement 0 alone, which is where
+            windows that cross a border along the rows find theirs.
+    """
+    parts = []
+    for first, end in col_ranges(geometry):
+        if edges_only and first > 0:
+            parts.append(_edge_part(geometry, tile, range(first, end)))
+            continue
+        tops = tile_tops(geometry, tile)
+        parts.append(
+            ScanPart(
+                cols=range(first, end), tile=tile, num_tiles=len(tops), first_top=tops.start,
+                tiles_above=len(tops),
+            )
+        )  # fmt: skip
+    return parts
+
+
+def _edge_part(geometry: PatchGeometry, tile: ScanTile, cols: range) -> ScanPart:
+    """The rows whose windows cross the upper or the lower border; these do not move down."""
+    radius = geometry.radius
+    rows = min(tile.rows, 1 << (radius - 1).bit_length())
+    above = -(-radius // rows)
+    return ScanPart(
+        cols=cols, tile=ScanTile(rows=rows, moves=1), num_tiles=2 * above,
+        first_top=radius - above * rows, tiles_above=above,
+        rows_between=geometry.height - 2 * radius,
+    )  # fmt: skip
 
 
 def col_ranges(geometry: PatchGeometry) -> list[tuple[int, int]]:
@@ -183,7 +302,6 @@ def constants(geometry: PatchGeometry, channels: int, tile: ScanTile) -> dict[st
         "R": geometry.radius,
         "MODE": MODES[geometry.boundary if stays_inside else "circular"],
         "MOVES_ROWS": geometry.equivariant,
-        "FIRST_TOP": tile_tops(geometry, tile).start,
         "LANES": num_lanes(geometry),
         "ROWS": tile.rows,
         "MOVES": tile.moves,

@@ -19,7 +19,10 @@ NOTHING = tl.constexpr(-2e30)  # added to the log weight of pairs that are not l
 # away that the pair weighs nothing. So the boundary rule costs nothing down the columns.
 OUTSIDE = tl.constexpr(1e15)
 # compiled once for all of them, as a variant of the kernel takes half a minute
-COUNTS = ["num_images", "images_per_program", "num_states", "num_sums", "first_sum"]
+COUNTS = [
+    "num_images", "images_per_program", "num_states", "num_sums", "first_sum",
+    "first_top", "tiles_above", "rows_between",
+]  # fmt: skip
 NUM_SCALARS = tl.constexpr(3)  # running sums besides the centers: maximum, weights, their squares
 
 
@@ -150,6 +153,9 @@ def scan_kernel(
     num_states,
     num_sums,  # of this launch and of others
     first_sum,  # of this launch
+    first_top,  # row of the query where the first tile begins
+    tiles_above,  # the first tiles; behind them
+    rows_between,  # are left out
     exponent,  # log2 weight per squared gray level, negative
     image_shares,  # int32 [groups * num_images], or None if not SHARED
     move_shares,  # int32 [2 * HEIGHT - 1 + MOVES, 2 * WIDTH], displacement 0 at [HEIGHT - 1, WIDTH]
@@ -159,7 +165,6 @@ def scan_kernel(
     R: tl.constexpr,
     MODE: tl.constexpr,
     MOVES_ROWS: tl.constexpr,
-    FIRST_TOP: tl.constexpr,
     FIRST_COL: tl.constexpr,
     END_COL: tl.constexpr,
     LANES: tl.constexpr,
@@ -173,7 +178,9 @@ def scan_kernel(
 
     If SHARED, an image is compared only at the displacements that have its share.
     """
-    top = FIRST_TOP + tl.program_id(0) * ROWS  # rows before the first and behind the last are idle
+    tile = tl.program_id(0)
+    # rows before the first and behind the last are idle
+    top = first_top + tile * ROWS + tl.where(tile < tiles_above, 0, rows_between)
     state, split = tl.program_id(1), tl.program_id(2)
     lane = tl.arange(0, LANES)
     PERIOD: tl.constexpr = WIDTH if MODE else LANES  # what lies round the border is not used

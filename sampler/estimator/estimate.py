@@ -324,7 +324,7 @@ def _scan_pairs(query: Query, region: Region, draws: PairDraws) -> PosteriorReco
 def _scan_all(query: Query, region: Region) -> PosteriorRecord:
     """The sums over all patches for the region's pixels [q]."""
     pixels, y = region.seen_of(query.admitted_pixels), region.seen_of(query.y)
-    sums = exact_scan(pixels, y, query.sigma, region.geometry)
+    sums = exact_scan(pixels, y, query.sigma, region.geometry, precision=query.precision)
     return sums.map(lambda field: region.own(field).flatten(0, 2))
 
 

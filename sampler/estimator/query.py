@@ -16,6 +16,7 @@ from patchindex import (
     PosteriorRecord,
     windows_at,
 )
+from patchindex.choices import Precision
 from sampler.exact import sum_exactly
 
 # Lists with a larger share of a dictionary than 1 / LONGEST_SHARE are of plain patches: a tail
@@ -100,6 +101,11 @@ class Query:
     def label_indices(self) -> Int[ndarray, " n"]:
         """The images that the label admits."""
         return self.index.images.label_indices(self.label)
+
+    @property
+    def precision(self) -> Precision:
+        """Of exact scans on a GPU."""
+        return self.index.images.device.precision
 
     @property
     def num_pixels(self) -> int:

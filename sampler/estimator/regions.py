@@ -159,7 +159,7 @@ def corner_record(query: Query) -> tuple[Int[Tensor, " m"], PosteriorRecord]:
     thin = min(height, width) <= query.geometry.patch_size
     if thin or (4 * r) ** 2 >= height * width:  # the blocks are no smaller than the image
         same_place = index_geometry(query.index, query.geometry.patch_size, equivariant=False)
-        whole = exact_scan(pixels, query.y, query.sigma, same_place)
+        whole = exact_scan(pixels, query.y, query.sigma, same_place, precision=query.precision)
         corner = corner.to(device)
         return places[:, corner].flatten(), whole.map(lambda sums: sums[:, corner].flatten(0, 1))
     block = PatchGeometry(
@@ -170,7 +170,7 @@ def corner_record(query: Query) -> tuple[Int[Tensor, " m"], PosteriorRecord]:
         y, y_corner = (slice(2 * r), slice(r)) if top else (slice(-2 * r, None), slice(r, None))
         x, x_corner = (slice(2 * r), slice(r)) if left else (slice(-2 * r, None), slice(r, None))
         cut_pixels, cut_y = pixels[:, :, y, x].contiguous(), query.y[:, :, y, x]
-        sums = exact_scan(cut_pixels, cut_y, query.sigma, block)
+        sums = exact_scan(cut_pixels, cut_y, query.sigma, block, precision=query.precision)
         records.append(sums.map(partial(_part_of, y=y_corner, x=x_corner)))
         found.append(_part_of(places[:, y, x], y_corner, x_corner))
     return torch.cat(found), PosteriorRecord.joined(records)

@@ -199,7 +199,10 @@ def _extrapolated_seconds(
     geometry = plan.index.geometry(checked_patch_size(step.patch_size))
     few = pixels[:_TIMED_IMAGES]
     start = perf_counter()
-    exact_scan(few, _data_units(done.xt, step), noise_level(step.alpha_bar), geometry)
+    exact_scan(
+        few, _data_units(done.xt, step), noise_level(step.alpha_bar), geometry,
+        precision=plan.index.device.precision,
+    )  # fmt: skip
     wait_for(place)
     return (perf_counter() - start) * len(pixels) / len(few)
 

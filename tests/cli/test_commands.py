@@ -73,7 +73,7 @@ def test_the_work_takes_what_the_options_give(program: str, command: Command) ->
     if "crew" in taken:
         given -= {"cluster", "mixed", "stage"}
     if {"device", "device_memory"} & taken.keys() == {"device"}:
-        given -= {"device_memory"}
+        given -= {"device_memory", "precision"} - taken.keys()
     named = {name for name, each in taken.items() if each.kind is not each.VAR_KEYWORD}
     assert named - {"crew"} <= given
     if len(named) == len(taken):
@@ -121,6 +121,7 @@ def options_of(command: click.Command) -> Iterator[click.Option]:
 
 # what an option of one name may hold besides, and why
 METAVARS = {
+    "--precision": {"auto|float32", "auto|float32|bfloat16"},  # of scans, of training
     "--out": {"DIR", "PATH", "FILE"},  # a folder of results, an index, one picture or report
     "--num": {"SAMPLES", "IMAGES"},  # made, or denoised
     "--scales": {"NAME|FILE|P,P,...", "P,P,..."},  # by noise level, or all that an index holds

@@ -45,7 +45,7 @@ def run(out: Path, *arguments: object) -> Result:
     ids=lambda command: command.name,
 )
 def test_every_command_that_samples_or_searches_can_be_told_where(command: click.Command) -> None:
-    assert {"device", "device_memory", "list_search"} <= {
+    assert {"device", "device_memory", "list_search", "precision"} <= {
         parameter.name for parameter in command.params
     }
 
@@ -62,6 +62,7 @@ def test_a_run_says_where_it_was_computed(tmp_path: Path) -> None:
         (["--device", "cuda:99"], r"^Error: device cuda:99 was asked for, but torch finds"),
         (["--device-memory", "-1"], r"^Error: device memory is -1 GB\. Give 0, to keep nothing"),
         (["--device-memory", "nan"], r"^Error: device memory is nan GB\. Give 0"),
+        (["--precision", "half"], r"^Error: precision is 'half'\. Give one of auto, float32\.\n"),
         (["--device-memory", "lots"], r"Invalid value for '--device-memory'"),
     ],
 )
@@ -84,14 +85,15 @@ def test_the_command_is_given_the_device_with_its_memory() -> None:
 
     @with_device
     def work(*, device: Device, num: int) -> None:
-        told.append((device.place, device.budget, num))
+        told.append((device.place, device.budget, device.precision, num))
 
     options = [*DEVICE_OPTIONS, click.Option(["--num"], type=int)]
     command = click.Command("work", callback=work, params=options)
 
     arguments = ["--device", "cpu", "--device-memory", "1.5", "--num", "3"]
-    assert CliRunner().invoke(command, arguments).exit_code == 0
-    assert told == [(CPU, 1_500_000_000, 3)]
+    for precision in ([], ["--precision", "float32"]):
+        assert CliRunner().invoke(command, [*arguments, *precision]).exit_code == 0
+    assert told == [(CPU, 1_500_000_000, name, 3) for name in ("auto", "float32")]
 
 
 def test_auto_takes_no_gpu_that_our_kernels_cannot_use(monkeypatch: pytest.MonkeyPatch) -> None:

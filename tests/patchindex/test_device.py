@@ -83,22 +83,25 @@ def test_images_stay_on_a_device_within_the_budget_and_else_on_the_host() -> Non
 
 def test_states_may_lie_elsewhere_with_the_same_settings() -> None:
     images = ImageSet.from_array(np.zeros((2, 1, 3, 3), dtype=np.uint8))
-    device = images.with_device(Device("cuda", memory=18, sharing=[ELSEWHERE, CPU])).device
+    device = Device("cuda", memory=18, sharing=[ELSEWHERE, CPU], precision="float32")
+    device = images.with_device(device).device
     assert device.place == torch.device("cuda", 0)
     assert device.at(device.place) is device.at(torch.device("cuda")) is device
     other = device.at(ELSEWHERE)
     assert (other.place, other.budget, other.scanning) == (ELSEWHERE, 18, (ELSEWHERE, CPU))
+    assert other.precision == "float32"
     assert other.at(device.place) is device
     assert device.at(ELSEWHERE) is other
     assert device.scanning == (device.place,)
 
 
 def test_a_device_is_pickled_without_what_is_kept_there() -> None:
-    device = Device(ELSEWHERE, memory=10, sharing=[ELSEWHERE, CPU])
+    device = Device(ELSEWHERE, memory=10, sharing=[ELSEWHERE, CPU], precision="float32")
     assert kept(device, "images", 4)
     copy = pickle.loads(pickle.dumps(device))  # noqa: S301 - our own
     assert (copy.place, copy.budget, copy.scanning) == (ELSEWHERE, 10, (ELSEWHERE, CPU))
     assert copy.used == 0
+    assert copy.precision == "float32"
 
 
 def test_what_is_given_no_device_shares_one_budget() -> None:
@@ -118,3 +121,8 @@ def test_a_processor_keeps_nothing_twice() -> None:
 def test_a_negative_budget_is_refused() -> None:
     with pytest.raises(KernelError, match=r"device memory is -1 bytes. Give 0, to keep nothing"):
         Device(memory=-1)
+
+
+def test_a_precision_that_is_none_is_refused(unchecked: None) -> None:
+    with pytest.raises(KernelError, match=r"precision is 'half'\. Give one of auto, float32\."):
+        Device(precision="half")

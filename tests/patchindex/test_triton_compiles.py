@@ -21,7 +21,9 @@ from patchindex.kernels.triton_lists import (LIST_SHARES, NUM_WARPS, TILE_CODES,
                                              aligned, dot_dims)
 from patchindex.kernels.triton_lists_kernel import rank_list_tile
 from patchindex.kernels.triton_rescore_kernel import rescore_kernel
-from patchindex.kernels.triton_scan import col_ranges, constants
+from patchindex.kernels.triton_flash import flash_constants, flash_tile
+from patchindex.kernels.triton_flash_kernel import flash_kernel
+from patchindex.kernels.triton_scan import col_ranges, constants, scan_parts
 from patchindex.kernels.triton_scan_kernel import scan_kernel
 
 CUOBJDUMP = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
@@ -39,17 +41,32 @@ def compiled(kernel, types, constants, warps, attrs=None):
     registers, stack, local = map(int, found.groups())
     return {"registers": registers, "spilled": stack + local}
 
-TYPES = "*fp32 *fp32 *fp32 i32 i32 i32 i32 i32 fp32"
+TYPES = "*fp32 *fp32 *fp32 i32 i32 i32 i32 i32 i32 i32 i32 fp32"
 
-def scan_of(geometry, tile):
+FLASH_TYPES = "*fp16 *fp16 *fp32 *fp32 *fp32 i32 i32 i32 i32 i32"
+
+def scan_of(geometry, tile, edges_only=False):
     used = []
-    for first, end in col_ranges(geometry):
-        shape = constants(geometry, 1, tile) | {"FIRST_COL": first, "END_COL": end}
+    for part in scan_parts(geometry, tile, edges_only=edges_only):
+        shape = constants(geometry, 1, part.tile)
+        shape |= {"FIRST_COL": part.cols.start, "END_COL": part.cols.stop}
         used.append(compiled(scan_kernel, TYPES, shape, 1))
     return max(used, key=lambda usage: (usage["spilled"], usage["registers"]))
 
 def scan():
     return scan_of(PatchGeometry(height=32, width=32, patch_size=5), TILES[0])
+
+def edges():
+    return scan_of(PatchGeometry(height=32, width=32, patch_size=9), TILES[0], edges_only=True)
+
+def flash():
+    used = []
+    for patch_size, channels in ((3, 1), (3, 3), (9, 3), (17, 3)):
+        geometry = PatchGeometry(height=32, width=32, patch_size=patch_size)
+        tile = flash_tile(geometry, channels)
+        shape = flash_constants(geometry, channels, tile)
+        used.append(compiled(flash_kernel, FLASH_TYPES, shape, tile.warps))
+    return max(used, key=lambda usage: (usage["spilled"], usage["registers"]))
 
 def shares():
     geometry = PatchGeometry(height=32, width=32, patch_size=5)
@@ -98,7 +115,9 @@ print(json.dumps(globals()[sys.argv[1]]()))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kernel", ["scan", "shares", "rules", "rescore", "lists"])
+@pytest.mark.parametrize(
+    "kernel", ["scan", "edges", "flash", "shares", "rules", "rescore", "lists"]
+)
 def test_kernels_compile_for_a_gpu_and_spill_nothing(kernel: str) -> None:
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
     told = subprocess.run(

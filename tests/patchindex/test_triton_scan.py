@@ -1,5 +1,7 @@
 """The scan kernel for GPUs against brute force, in Triton's interpreter where there is no GPU."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -123,6 +125,18 @@ def test_a_state_has_the_same_sums_in_any_batch() -> None:
     both, alone = scanned(case, images, states), scanned(case, images, states[1:])
     assert both.sum_w[1].equal(alone.sum_w[0])
     assert both.sum_wc[1].equal(alone.sum_wc[0])
+
+
+def test_numbers_of_patches_are_copied_to_a_device_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The host waits for such a copy, and would after every scan."""
+    copied = []
+    there = torch.Tensor.to
+    monkeypatch.setattr(torch.Tensor, "to", lambda *args: copied.append(args) or there(*args))
+    geometry = PatchGeometry(height=6, width=11, patch_size=3)
+    for _ in range(2):
+        triton_scan._centers_per_pixel(geometry, torch.device("cpu"))
+        triton_scan._centers_per_pixel(replace(geometry), torch.device("cpu"))
+    assert len(copied) == 1
 
 
 @pytest.mark.parametrize("sigma", [1e-3, 40.0])

@@ -1,0 +1,292 @@
+"""Exact sums over all windows that lie inside images, or wrap round, on a GPU's tensor cores.
+
+These are the pixels that compare whole windows: the interior where images end in zeros, all pixels
+elsewhere. `triton_scan` serves the others, and what is not served here.
+"""
+
+from contextlib import nullcontext
+from dataclasses import dataclass
+from math import e, log2
+from typing import Any
+
+import torch
+from einops import rearrange
+from jaxtyping import Float, Float16, Float64, UInt8
+from torch import Tensor
+from torch.nn.functional import pad
+
+from patchindex.choices import Precision
+from patchindex.geometry import PatchGeometry
+from patchindex.images import HALF_RANGE
+from patchindex.kernels.triton_flash_kernel import WEIGHT_BITS, flash_kernel
+from patchindex.windows import windows_at, wrapped
+
+# So many patches of a program have float32 sums, and few enough that a launch has several programs
+# for each place of a multiprocessor, so that these are done at about the same time. The number does
+# not depend on the states: a state has the same sums in any batch.
+KEYS_PER_PROGRAM = 2**14
+NO_KEY = 1e30  # energy of keys behind the last image: they weigh nothing
+OLDEST_CAPABILITY = (8, 0)  # of GPUs whose tensor cores add float16 products in float32
+# Sums of products are as long as the norm of a window, and their rounding is of that size: above
+# this many cells per squared noise it could move a mean by 1e-4 (docs/gpu.md has the errors).
+MOST_CELLS_PER_VARIANCE = 3e4
+RESIDENT_BYTES = 96 * 2**10  # of a tile of queries that stays in shared memory, of 227 KiB
+MOST_NUMBERS = 2**30  # of a launch's images
+VECTOR = 4  # numbers that a lane loads at once, 8 bytes
+LARGEST_HIGH = 13  # the largest number of a state is below 2 to this as float16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlashTile:
+    """What a program of the flash scan multiplies at once.
+
+    Attributes:
+        queries, keys: of a product; powers of two.
+        depth: numbers of a window that are multiplied at once.
+        resident: whether the queries stay in shared memory while all keys go by.
+        warps: of a program.
+        stages: loads that are under way while one is multiplied, and that one.
+    """
+
+    queries: int
+    keys: int
+    depth: int
+    resident: bool
+    warps: int
+    stages: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowLayout:
+    """How a window's numbers lie in the images, so that a lane loads VECTOR of them at once.
+
+    Images are records, one for each pixel: its channels, filled up with zeros. A gray image has
+    in each the pixel and those to the right of it, and a window every fourth.
+
+    Attributes:
+        record: numbers of a record.
+        cells: records of a row of a window.
+        step: pixels from one of them to the next.
+        rows: of a window.
+    """
+
+    record: int
+    cells: int
+    step: int
+    rows: int
+
+    @classmethod
+    def of(cls, geometry: PatchGeometry, channels: int) -> "WindowLayout":
+        """The layout for windows of such images."""
+        size = geometry.patch_size
+        if channels == 1:
+            return cls(record=VECTOR, cells=-(-size // VECTOR), step=VECTOR, rows=size)
+        return cls(record=-(-channels // VECTOR) * VECTOR, cells=size, step=1, rows=size)
+
+    @property
+    def numbers(self) -> int:
+        """Of a window."""
+        return self.rows * self.cells * self.record
+
+    def chunks(self, depth: int) -> int:
+        """How often so many numbers at once make a window."""
+        return -(-self.numbers // depth)
+
+
+def serves(geometry: PatchGeometry, channels: int, sigma: float, precision: Precision) -> bool:
+    """Whether sums are within 1e-4 of the mean here, and are what is asked for.
+
+    Where the device has tensor cores: see `has_tensor_cores`.
+    """
+    inside = geometry.query_wraps or geometry.patch_size <= min(geometry.height, geometry.width)
+    num_cells = channels * geometry.patch_size**2
+    return (
+        precision == "auto"
+        and geometry.equivariant
+        and inside
+        and num_cells <= MOST_CELLS_PER_VARIANCE * sigma**2
+    )
+
+
+def has_tensor_cores(device: torch.device) -> bool:
+    """Whether the device multiplies matrices of float16, and adds in float32."""
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= OLDEST_CAPABILITY
+
+
+def flash_tile(geometry: PatchGeometry, channels: int) -> FlashTile:
+    """Tiles that fill the tensor cores of an H100, and keep to its registers."""
+    layout = WindowLayout.of(geometry, channels)
+    num_queries = len(query_rows(geometry)) * len(query_cols(geometry))
+    # the least that is multiplied, where that leaves less to fill up
+    depth = min((32, 16), key=lambda depth: layout.chunks(depth) * depth)
+    queries = 128 if num_queries > 64 else 64  # rows of a warp group
+    resident = 4 * queries * layout.chunks(depth) * depth <= RESIDENT_BYTES
+    return FlashTile(
+        queries=queries, keys=128, depth=depth, resident=resident, warps=queries // 16, stages=3
+    )
+
+
+def query_rows(geometry: PatchGeometry) -> range:
+    """Rows of the pixels that are served."""
+    return _served(geometry, geometry.height)
+
+
+def query_cols(geometry: PatchGeometry) -> range:
+    """Columns of the pixels that are served."""
+    return _served(geometry, geometry.width)
+
+
+def _served(geometry: PatchGeometry, size: int) -> range:
+    return range(size) if geometry.query_wraps else range(geometry.radius, size - geometry.radius)
+
+
+def flash_constants(geometry: PatchGeometry, channels: int, tile: FlashTile) -> dict[str, Any]:
+    """What the kernel is compiled for."""
+    layout = WindowLayout.of(geometry, channels)
+    height, width = _padded_size(geometry)
+    radius = geometry.radius
+    return {
+        "HEIGHT": height,
+        "WIDTH": width,
+        "KEY_ROWS": height - 2 * radius,
+        "KEY_COLS": width - 2 * radius,
+        "C": channels,
+        "RECORD": layout.record,
+        "CELLS": layout.cells,
+        "STEP": layout.step,
+        "CENTER": (radius * width + radius) * layout.record,
+        "VALUES": max(16, 1 << channels.bit_length()),
+        "CHUNKS": layout.chunks(tile.depth),
+        "DEPTH": tile.depth,
+        "QUERIES": tile.queries,
+        "KEYS": tile.keys,
+        "RESIDENT": tile.resident,
+        "STAGES": tile.stages,
+    }
+
+
+def _padded_size(geometry: PatchGeometry) -> tuple[int, int]:
+    """Height and width of an image in which windows that wrap lie inside."""
+    more = 2 * geometry.radius if geometry.training_wraps else 0
+    return geometry.height + more, geometry.width + more
+
+
+def most_images(geometry: PatchGeometry, channels: int) -> int:
+    """Of a launch, in which places in the images are numbers of 32 bits."""
+    height, width = _padded_size(geometry)
+    return max(1, MOST_NUMBERS // (height * width * WindowLayout.of(geometry, channels).record))
+
+
+def flash_sums(
+    block: UInt8[Tensor, "n c h w"],
+    y: Float[Tensor, "b c h w"],
+    sigma: float,
+    geometry: PatchGeometry,
+) -> Float64[Tensor, "fields splits b rows cols"]:
+    """The sums of KEYS_PER_PROGRAM each for the pixels of `query_rows` and `query_cols`.
+
+    In order: the largest log2 weight, and over the weights divided by it, their sum, that of their
+    squares, and those of weights times gray levels.
+    """
+    b, c = y.shape[:2]
+    tile = flash_tile(geometry, c)
+    rows, cols = query_rows(geometry), query_cols(geometry)
+    num_queries = len(rows) * len(cols)
+    num_tiles = -(-num_queries // tile.queries)
+    queries, scale, norms = _queries(y, geometry, tile)
+    images, energies = _records(block, geometry, tile), _energies(block, geometry)
+    exponent = (log2_per_product(sigma) / scale).float()
+    num_keys = energies.numel()
+    splits = -(-num_keys // KEYS_PER_PROGRAM)
+    sums = torch.empty(3 + c, splits, b, num_queries, device=y.device)
+    with torch.cuda.device(y.device) if y.is_cuda else nullcontext():
+        flash_kernel[(num_tiles, b, splits)](
+            queries, images, pad(energies.flatten(), (0, -num_keys % tile.keys), value=NO_KEY),
+            torch.stack([scale.float(), exponent]), sums,
+            num_keys, KEYS_PER_PROGRAM, b, num_queries, num_tiles,
+            **flash_constants(geometry, c, tile), num_warps=tile.warps,
+        )  # fmt: skip
+    found = sums.double()
+    found[0] += WEIGHT_BITS.value - norms * log2_per_product(sigma)
+    found[3:] += HALF_RANGE * found[1]
+    return rearrange(found, "f s b (rows cols) -> f s b rows cols", rows=len(rows))
+
+
+def log2_per_product(sigma: float) -> float:
+    """Log2 weight per product of gray levels; per squared gray level it is minus half of that."""
+    return log2(e) / (sigma * HALF_RANGE) ** 2
+
+
+def _queries(
+    y: Float[Tensor, "b c h w"], geometry: PatchGeometry, tile: FlashTile
+) -> tuple[Float16[Tensor, "2 b padded_q depth"], Float64[Tensor, " b"], Float64[Tensor, "b q"]]:
+    """Windows of gray levels less 127.5 as sums of two float16, times a power of two a state.
+
+    Returns:
+        Both parts, the powers, and half of the windows' squared norms without them.
+    """
+    layout, (b, channels) = WindowLayout.of(geometry, y.shape[1]), y.shape[:2]
+    levels = y.double() * HALF_RANGE
+    largest = levels.abs().amax((1, 2, 3)).clamp(min=1.0)
+    scale = (LARGEST_HIGH - largest.log2().ceil()).exp2()
+    scaled = levels * scale[:, None, None, None]
+    high = scaled.half()
+    parts = torch.cat([high, (scaled - high.double()).half()])
+    rows, cols = query_rows(geometry), query_cols(geometry)
+    windows = rearrange(windows_at(parts, rows, cols, geometry), "n h w c i j -> n (h w) i j c")
+    width = layout.cells * layout.step
+    filled = pad(windows, (0, layout.record - channels, 0, 0)) if channels > 1 else windows
+    filled = pad(filled, (0, 0, 0, width - geometry.patch_size)).flatten(2)
+    num_queries, numbers = filled.shape[1:]
+    missing = -num_queries % tile.queries, layout.chunks(tile.depth) * tile.depth - numbers
+    padded = pad(filled, (0, missing[1], 0, missing[0])).unflatten(0, (2, b)).contiguous()
+    squares = levels.square().sum(1, keepdim=True)
+    norms = windows_at(squares, rows, cols, geometry).sum((3, 4, 5)).flatten(1) / 2
+    return padded, scale, norms
+
+
+def _records(
+    block: UInt8[Tensor, "n c h w"], geometry: PatchGeometry, tile: FlashTile
+) -> Float16[Tensor, " numbers"]:
+    """Gray levels less 127.5, all exact, as `WindowLayout` says, and zeros behind.
+
+    Windows are filled up with numbers from rows below, which the queries have as zeros.
+    """
+    layout = WindowLayout.of(geometry, block.shape[1])
+    wide = _wide(block, geometry).half() - HALF_RANGE
+    n, channels, height, width = wide.shape
+    num_numbers = n * height * width * layout.record
+    last_row = layout.chunks(tile.depth) * tile.depth // (layout.record * layout.cells)
+    flat = wide.new_zeros(num_numbers + (last_row + 1) * width * layout.record)
+    records = flat[:num_numbers].view(n, height, width, layout.record)
+    if channels == 1:
+        for right in range(min(layout.record, width)):
+            records[:, :, : width - right, right] = wide[:, 0, :, right:]
+    else:
+        records[..., :channels] = rearrange(wide, "n c h w -> n h w c")
+    return flat
+
+
+def _wide(block: UInt8[Tensor, "n c h w"], geometry: PatchGeometry) -> UInt8[Tensor, "n c H W"]:
+    """The images; where windows wrap round, with what they see beyond the border."""
+    if not geometry.training_wraps:
+        return block
+    rows, cols = (
+        wrapped(size, geometry.radius, block.device) for size in (geometry.height, geometry.width)
+    )
+    return block[:, :, rows][..., cols]
+
+
+def _energies(
+    block: UInt8[Tensor, "n c h w"], geometry: PatchGeometry
+) -> Float[Tensor, "n key_rows key_cols"]:
+    """Half the squared norm of each window of gray levels less 127.5.
+
+    Sums of whole numbers, rounded once: to 2^-24 of their size.
+    """
+    twice = 2 * _wide(block, geometry).to(torch.int32) - 255
+    squares = twice.square_().sum(1, dtype=torch.int32)
+    size = geometry.patch_size
+    exact = torch.int32 if size**2 * block.shape[1] * 255**2 < 2**31 else torch.int64
+    of_rows = squares.unfold(2, size, 1).sum(-1, dtype=exact)
+    return of_rows.unfold(1, size, 1).sum(-1, dtype=exact).float() / 8
