@@ -19,6 +19,7 @@ import click
 import torch
 
 from benchmarks.device.chip import H200, Chip, chip_of
+from benchmarks.device.flash_prediction import FlashCost, predict_flash
 from benchmarks.device.list_prediction import ListCall, predict_lists
 from benchmarks.device.photographs import enough_images, images_at_hand
 from benchmarks.device.precompile import Key, Shape, compile_all
@@ -28,6 +29,7 @@ from benchmarks.device.retrieval import Limits, retrieval_rows
 from benchmarks.device.scan import agreement_row, scan_row, tune_row
 from benchmarks.record import RESULTS, append_rows, time_and_commit
 from cli.devices import open_device
+from patchindex.choices import Precision
 from patchindex.environment import first_version
 from patchindex.kernels.tiles import TILES, ScanTile
 from patchindex.loaded import describe_environment
@@ -50,11 +52,20 @@ FORMS = {
         "before; at least {issue_seconds:.4f} s to issue, {issue_seconds_before:.4f} s before"
     ),
     "tune": "P {patch_size:2d}: tile {tile} of {seconds}",
-    "scan": (
-        "P {patch_size:2d}, {states} states: {seconds_per_image:.4f} s a step per image, "
-        "{pairs_per_second:.3g} pairs/s, share of the limit {share:.2f}"
+    "predict flash": (
+        "P {patch_size:2d} x {channels} x {side}: tile {queries}x{keys}x{depth}, {registers} "
+        "registers, {stack_bytes} bytes spilled, {per_pair:.1f} instructions a pair on tensor "
+        "cores; {num_images:,} images take at least {least_seconds:.4f} s, bound by {busiest}"
     ),
-    "agreement": "P {patch_size:2d}: the processor's mean is {largest_difference:.1e} away at most",
+    "scan": (
+        "P {patch_size:2d}, {states} states, {precision}: "
+        "{seconds_per_image:.4f} s a step per image, {pairs_per_second:.3g} pairs/s, share of "
+        "the limit {share:.2f}"
+    ),
+    "agreement": (
+        "P {patch_size:2d}, {precision}: the processor's mean is {largest_difference:.1e} away "
+        "at most"
+    ),
     "rescore": (
         "rescore P {patch_size}: {seconds:.4f} s; share of the memory's "
         "{bytes_per_second:.3g} B/s: cells {cell_share:.2f}, sectors {sector_share:.2f}"
@@ -158,6 +169,7 @@ def predicted_rows(keys: str, num_images: int) -> Iterator[dict[str, Any]]:
             continue
         patch_size, channels, side = map(int, key.split("x"))
         yield predict(patch_size, channels, side).row(num_images, H200)
+        yield predict_flash(patch_size, channels, side).row(num_images, H200)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,7 +219,7 @@ class Run:
         for patch_size in sizes:
             yield tune_row(pixels, patch_size, self.sizes.repeats)
 
-    def _compile(self, shape: Shape, parts: list[str]) -> dict[Key, ScanCost]:
+    def _compile(self, shape: Shape, parts: list[str]) -> dict[Key, tuple[ScanCost, FlashCost]]:
         """Compile side by side what is measured later; costs of the scan's kernels."""
         sizes = self.sizes
         keys: list[Key] = []
@@ -223,16 +235,21 @@ class Run:
         return compile_all(scans, keys, self.device)
 
     def _scans(
-        self, pixels: torch.Tensor, chip: Chip | None, costs: dict[Key, ScanCost]
+        self, pixels: torch.Tensor, chip: Chip | None, costs: dict[Key, tuple[ScanCost, FlashCost]]
     ) -> Iterator[dict[str, Any]]:
         for patch_size in self.sizes.patch_sizes:
             key = patch_size, pixels.shape[1], pixels.shape[2]
-            limit = None if chip is None else (chip, costs[key])
-            for states in self.sizes.states:
-                yield scan_row(pixels, patch_size, states, self.sizes.repeats, limit)
-            if limit is not None:
-                yield limit[1].row(len(pixels), limit[0])
-            yield agreement_row(pixels, patch_size, self.sizes.agreement_images)
+            # a processor has one precision
+            kinds: tuple[Precision, ...] = ("float32",) if chip is None else ("float32", "auto")
+            for number, precision in enumerate(kinds):
+                limit = None if chip is None else (chip, costs[key][number])
+                for states in self.sizes.states:
+                    yield scan_row(
+                        pixels, patch_size, states, self.sizes.repeats, limit, precision=precision
+                    )
+                if limit is not None:
+                    yield limit[1].row(len(pixels), limit[0])
+                yield agreement_row(pixels, patch_size, self.sizes.agreement_images, precision)
 
     def _retrieval(self, source: Any) -> Iterator[dict[str, Any]]:
         left = self.end - perf_counter()

@@ -10,6 +10,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ RATES: dict[str, tuple[float, tuple[str, ...]]] = {
     "memory": (32, ("SHFL", "LDG", "STG", "LDS", "STS", "LDL", "STL", "LD", "ST")),
     "convert": (16, ("I2F", "F2I", "F2F", "I2FP", "F2FP")),
 }  # fmt: skip
+PRODUCT = "HGMMA"  # of matrices, by a group of four warps
+MULTIPLIED = 2048  # float16 a clock of a multiprocessor of H100 and H200
 ISSUED = 128  # lanes a clock of a multiprocessor
 
 Instruction = tuple[int, str]  # address and text
@@ -55,17 +58,13 @@ class LoopCost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compiled:
-    """A kernel for the chip: registers and spilled bytes of a thread, and its inner loop.
-
-    Attributes:
-        around: the loop around that one, without it; None where there is none.
-    """
+    """A kernel for the chip: registers and spilled bytes of a thread, its inner loop, its code."""
 
     registers: int
     stack_bytes: int
     shared_bytes: int
     loop: LoopCost
-    around: LoopCost | None
+    code: list[Instruction]
 
 
 def compiled(
@@ -73,14 +72,13 @@ def compiled(
     constants: Mapping[str, Any],
     *,
     num_warps: int,
-    types: Mapping[str, str] | None = None,
+    types: Mapping[str, str],
 ) -> Compiled:
     """Compile a Triton kernel for the chip, and count its inner loop.
 
     Args:
         constants: what the kernel is compiled for.
-        types: of its other arguments, by name. None for those of the scan: the first three are
-            pointers to float32, `exponent` is a float32, and the rest are 32-bit integers.
+        types: of its other arguments, by name; a 32-bit integer where none is given.
     """
     if os.environ.get(INTERPRETER) == "1":
         raise click.UsageError(f"Unset {INTERPRETER}: under the interpreter nothing is compiled.")
@@ -88,11 +86,7 @@ def compiled(
     from triton.compiler import ASTSource  # noqa: PLC0415 - a GPU build's
 
     names = [name for name in kernel.arg_names if name not in constants]
-    if types is None:
-        kinds = {name: "*fp32" if i < 3 else "i32" for i, name in enumerate(names)}
-        kinds["exponent"] = "fp32"
-    else:
-        kinds = {name: types[name] for name in names}
+    kinds = {name: types.get(name, "i32") for name in names}
     aligned = {
         (kernel.arg_names.index(name),): [["tt.divisibility", 16]]
         for name, kind in kinds.items()
@@ -106,14 +100,13 @@ def compiled(
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         Path(file.name).write_bytes(made.asm["cubin"])
         usage, code = (dumped(option, file.name) for option in ("-res-usage", "-sass"))
-    listed = list(instructions(code))
-    outer = loop_around(listed)
+    listing = list(instructions(code))
     return Compiled(
         registers=number_after("REG:", usage),
         stack_bytes=number_after("STACK:", usage),
         shared_bytes=int(made.metadata.shared),
-        loop=loop_cost(innermost_loop(listed)),
-        around=loop_cost(outer) if outer else None,
+        loop=loop_cost(innermost_loop(listing)),
+        code=listing,
     )
 
 
@@ -140,21 +133,50 @@ def instructions(code: str) -> Iterable[Instruction]:
 
 def innermost_loop(code: list[Instruction]) -> list[str]:
     """The instructions of the longest loop that holds no other."""
-    inner = _innermost(_loops(code))
+    inner = _innermost(loops_of(code))
     return [text for address, text in code if address in inner]
 
 
 def loop_around(code: list[Instruction]) -> list[str]:
     """The instructions of the loop around that one, without it; none where there is none."""
-    loops = _loops(code)
+    loops = loops_of(code)
     inner = _innermost(loops)
     around = [loop for loop in loops if loop != inner and _holds(loop, inner)]
     outer = min(around, key=len, default=range(0))
     return [text for address, text in code if address in outer and address not in inner]
 
 
-def _loops(code: list[Instruction]) -> list[range]:
-    """Addresses between each jump back and where it leads."""
+def product_loop(code: list[Instruction], rounds: int) -> list[str]:
+    """The instructions of one pass of the longest loop, with those of loops of products inside.
+
+    Args:
+        rounds: of a loop of products that was not unrolled.
+    """
+    loops = loops_of(code)
+    longest = max(loops, key=len)
+    inside = [
+        loop
+        for loop in loops
+        if loop != longest
+        and loop.start in longest
+        and any(PRODUCT in text for address, text in code if address in loop)
+    ]
+    body = []
+    for address, text in code:
+        if address in longest:
+            body += [text] * (rounds if any(address in loop for loop in inside) else 1)
+    return body
+
+
+def product_slots(body: list[str]) -> float:
+    """Issue slots of a warp group in which the tensor cores do their products, and no less."""
+    shapes = [re.search(r"\.(\d+)x(\d+)x(\d+)\b", text) for text in body if PRODUCT in text]
+    multiplied = sum(prod(map(int, shape.groups())) for shape in shapes if shape)
+    return multiplied / MULTIPLIED * ISSUED / WARP
+
+
+def loops_of(code: list[Instruction]) -> list[range]:
+    """The addresses between each jump back and where it leads."""
     loops = []
     for address, text in code:
         jump = re.search(r"\bBRA\b.*?(0x[0-9a-f]+)", text)

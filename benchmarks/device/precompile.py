@@ -5,11 +5,14 @@ import tempfile
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from typing import get_args
 
 import torch
 
+from benchmarks.device.flash_prediction import FlashCost, predict_flash
 from benchmarks.device.prediction import ScanCost, predict
 from benchmarks.device.scan import geometry_of
+from patchindex.choices import Precision
 from patchindex.kernels import exact_scan
 from patchindex.kernels.tiles import ScanTile, keep_tile
 
@@ -21,7 +24,7 @@ def compile_all(
     shapes: Iterable[tuple[Shape, int, int, ScanTile | None]],
     keys: Iterable[Key],
     device: torch.device,
-) -> dict[Key, ScanCost]:
+) -> dict[Key, tuple[ScanCost, FlashCost]]:
     """The costs of the kernels with these keys, once all shapes are compiled.
 
     Args:
@@ -29,11 +32,14 @@ def compile_all(
     """
     workers = max(1, (os.cpu_count() or 1) - 1)
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        costs = {key: pool.submit(predict, *key, device) for key in keys}
+        costs = {
+            key: (pool.submit(predict, *key, device), pool.submit(predict_flash, *key))
+            for key in keys
+        }
         scans = [pool.submit(scan_once, *shape, device) for shape in shapes]
         for done in scans:
             done.result()
-        return {key: cost.result() for key, cost in costs.items()}
+        return {key: (scan.result(), flash.result()) for key, (scan, flash) in costs.items()}
 
 
 def scan_once(
@@ -47,4 +53,5 @@ def scan_once(
         if tile is not None:
             os.environ["PATCHINDEX_HOME"] = other_home
             keep_tile(tile, geometry, shape[1], device)
-        exact_scan(pixels, y, 1.0, geometry)
+        for precision in get_args(Precision):
+            exact_scan(pixels, y, 1.0, geometry, precision=precision)

@@ -5,11 +5,13 @@ from dataclasses import asdict, dataclass
 import torch
 
 from benchmarks.device.chip import Chip
-from benchmarks.device.machine_code import WARP, compiled
+from benchmarks.device.machine_code import WARP, Compiled, compiled
 from patchindex import PatchGeometry
-from patchindex.kernels.tiles import ScanTile, num_lanes, num_rounds, scan_tile, tile_tops
-from patchindex.kernels.triton_scan import col_ranges, constants
+from patchindex.kernels.tiles import num_lanes, num_rounds, scan_tile
+from patchindex.kernels.triton_scan import ScanPart, constants, scan_parts
 from patchindex.kernels.triton_scan_kernel import scan_kernel
+
+TYPES = {"queries": "*fp32", "images": "*fp32", "sums": "*fp32", "exponent": "fp32"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,11 +59,9 @@ def predict(
     tile = scan_tile(geometry, channels, device or torch.device("cpu"))
     lanes = 1 << (side - 1).bit_length()
     per_pass = tile.rows * tile.moves * lanes
-    made, pairs = [], []
-    for first, end in col_ranges(geometry):
-        shape = constants(geometry, channels, tile) | {"FIRST_COL": first, "END_COL": end}
-        made.append(compiled(scan_kernel, shape, num_warps=1))
-        pairs.append(lane_pairs(geometry, tile, (first, end)))
+    parts_of_scan = scan_parts(geometry, tile)
+    made = [compiled_part(geometry, channels, part) for part in parts_of_scan]
+    pairs = [lane_pairs(geometry, part) for part in parts_of_scan]
     parts = list(zip(made, pairs, strict=True))
     return ScanCost(
         patch_size=patch_size,
@@ -79,20 +79,24 @@ def predict(
     )  # fmt: skip
 
 
+def compiled_part(geometry: PatchGeometry, channels: int, part: ScanPart) -> Compiled:
+    """The kernel as one launch has it."""
+    cols = {"FIRST_COL": part.cols.start, "END_COL": part.cols.stop}
+    shape = constants(geometry, channels, part.tile) | cols
+    return compiled(scan_kernel, shape, num_warps=1, types=TYPES)
+
+
 def legal_pairs(geometry: PatchGeometry) -> int:
     """Pairs of a pixel and one of its legal patches, of one state and one image."""
     return int(geometry.centers_per_pixel.sum())
 
 
-def lane_pairs(geometry: PatchGeometry, tile: ScanTile, part: tuple[int, int]) -> int:
+def lane_pairs(geometry: PatchGeometry, part: ScanPart) -> int:
     """Pairs that the lanes of a part of a launch go through, of one state and one image.
 
     Tiles reach beyond the image, rows of a tile share their displacements, whose number is
     rounded up, and a lane goes through displacements that are not legal at its column.
-
-    Args:
-        part: first displacement along the rows and the one behind the last, see `col_ranges`.
     """
-    lanes = num_lanes(geometry)
-    rounds = sum(num_rounds(geometry, tile, top) for top in tile_tops(geometry, tile))
-    return rounds * tile.moves * tile.rows * lanes * (part[1] - part[0])
+    tile = part.tile
+    rounds = sum(num_rounds(geometry, tile, top) for top in part.tops)
+    return rounds * tile.moves * tile.rows * num_lanes(geometry) * len(part.cols)

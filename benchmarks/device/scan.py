@@ -9,9 +9,11 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from benchmarks.device.chip import Chip, seconds_of
+from benchmarks.device.flash_prediction import FlashCost
 from benchmarks.device.photographs import noisy
 from benchmarks.device.prediction import ScanCost, legal_pairs
 from patchindex import PatchGeometry
+from patchindex.choices import Precision
 from patchindex.images import to_unit
 from patchindex.kernels import exact_scan
 from patchindex.kernels.tiles import TILES, ScanTile, keep_tile, measured_tiles, scan_tile
@@ -42,13 +44,15 @@ def scan_row(
     patch_size: int,
     num_states: int,
     repeats: int,
-    limit: tuple[Chip, ScanCost] | None,
+    limit: tuple[Chip, ScanCost | FlashCost] | None,
+    *,
+    precision: Precision,
 ) -> dict[str, Any]:
     """Seconds a step and image of so many states at once, over images that lie on the device."""
     geometry, (y, sigma) = (
         geometry_of(pixels, patch_size), states_of(pixels, num_states, patch_size)
     )  # fmt: skip
-    run = lambda: exact_scan(pixels, y, sigma, geometry)  # noqa: E731
+    run = lambda: exact_scan(pixels, y, sigma, geometry, precision=precision)  # noqa: E731
     first = seconds_of(run, pixels.device, 1)[0]  # compiles
     seconds = [total / num_states for total in seconds_of(run, pixels.device, repeats)]
     pairs = legal_pairs(geometry) * len(pixels)
@@ -57,6 +61,7 @@ def scan_row(
         "shape": list(pixels.shape),
         "patch_size": patch_size,
         "states": num_states,
+        "precision": precision,
         "first_call_seconds": first,
         "seconds_per_image": median(seconds),
         "spread": max(seconds) - min(seconds),
@@ -70,20 +75,21 @@ def scan_row(
 
 
 def agreement_row(
-    pixels: UInt8[Tensor, "n c h w"], patch_size: int, num_images: int
+    pixels: UInt8[Tensor, "n c h w"], patch_size: int, num_images: int, precision: Precision
 ) -> dict[str, Any]:
     """Largest difference between the means here and on the processor, over some images."""
     chosen = torch.randperm(len(pixels), generator=torch.Generator().manual_seed(1))[:num_images]
     some = pixels[chosen.to(pixels.device)]
     geometry, (y, sigma) = geometry_of(pixels, patch_size), states_of(pixels, 1, patch_size)
-    here = exact_scan(some, y, sigma, geometry).mean.cpu()
+    here = exact_scan(some, y, sigma, geometry, precision=precision).mean.cpu()
     scan = exact_scan if pixels.is_cuda else scan_in_torch
     there = scan(some.cpu(), y.cpu(), sigma, geometry).mean
     largest = float((here - there).abs().max())
     if largest > TOLERANCE:
         logger.error("P %d: the device's mean is off by %.2g", patch_size, largest)
     return {
-        "part": "agreement", "patch_size": patch_size, "num_images": num_images,
+        "part": "agreement", "patch_size": patch_size, "precision": precision,
+        "num_images": num_images,
         "largest_difference": largest, "within_tolerance": largest <= TOLERANCE,
     }  # fmt: skip
 
@@ -96,7 +102,7 @@ def tune_row(pixels: UInt8[Tensor, "n c h w"], patch_size: int, repeats: int) ->
     try:
         for tile in TILES:
             keep_tile(tile, geometry, channels, device)
-            run = lambda: exact_scan(pixels, y, sigma, geometry)  # noqa: E731
+            run = lambda: exact_scan(pixels, y, sigma, geometry, precision="float32")  # noqa: E731
             seconds_of(run, device, 1)  # compiles
             seconds[tile] = median(seconds_of(run, device, repeats))
         best = min(seconds, key=lambda tile: seconds[tile])

@@ -30,7 +30,9 @@ OLDEST_CAPABILITY = (8, 0)  # of GPUs whose tensor cores add float16 products in
 # Sums of products are as long as the norm of a window, and their rounding is of that size: above
 # this many cells per squared noise it could move a mean by 1e-4 (docs/gpu.md has the errors).
 MOST_CELLS_PER_VARIANCE = 3e4
-RESIDENT_BYTES = 96 * 2**10  # of a tile of queries that stays in shared memory, of 227 KiB
+# Of a window, so many that queries may stay in shared memory beside the keys that are on their way:
+# together 87 KiB at most, which any GPU has that is served.
+RESIDENT_NUMBERS = 64
 MOST_NUMBERS = 2**30  # of a launch's images
 VECTOR = 4  # numbers that a lane loads at once, 8 bytes
 LARGEST_HIGH = 13  # the largest number of a state is below 2 to this as float16
@@ -117,13 +119,19 @@ def flash_tile(geometry: PatchGeometry, channels: int) -> FlashTile:
     """Tiles that fill the tensor cores of an H100, and keep to its registers."""
     layout = WindowLayout.of(geometry, channels)
     num_queries = len(query_rows(geometry)) * len(query_cols(geometry))
-    # the least that is multiplied, where that leaves less to fill up
-    depth = min((32, 16), key=lambda depth: layout.chunks(depth) * depth)
-    queries = 128 if num_queries > 64 else 64  # rows of a warp group
-    resident = 4 * queries * layout.chunks(depth) * depth <= RESIDENT_BYTES
+    # a chunk costs about as many instructions as 8 numbers more, and may be partly empty
+    depth = min((32, 16), key=lambda depth: layout.chunks(depth) * (depth + 8))
+    # twice as many queries read each key half as often, which is worth 8 % that are none
+    queries = 64 if 1.08 * _rounded_up(num_queries, 64) < _rounded_up(num_queries, 128) else 128
+    resident = layout.chunks(depth) * depth <= RESIDENT_NUMBERS
     return FlashTile(
         queries=queries, keys=128, depth=depth, resident=resident, warps=queries // 16, stages=3
     )
+
+
+def _rounded_up(number: int, step: int) -> int:
+    """The next multiple of the step."""
+    return -(-number // step) * step
 
 
 def query_rows(geometry: PatchGeometry) -> range:

@@ -25,6 +25,9 @@ from benchmarks.device.machine_code import (  # noqa: E402
     instructions,
     loop_around,
     loop_cost,
+    opcode,
+    product_loop,
+    product_slots,
 )
 from benchmarks.device.prediction import lane_pairs, legal_pairs  # noqa: E402
 from patchindex.kernels.tiles import TILES, ScanTile  # noqa: E402
@@ -32,12 +35,13 @@ from patchindex.kernels.tiles import TILES, ScanTile  # noqa: E402
 CPU = torch.device("cpu")
 COMPILE = """
 from benchmarks.device.machine_code import compiled
+from benchmarks.device.prediction import TYPES
 from patchindex import PatchGeometry
 from patchindex.kernels.tiles import ScanTile
 from patchindex.kernels.triton_scan import constants
 from patchindex.kernels.triton_scan_kernel import scan_kernel
 shape = constants(PatchGeometry(height=8, width=8, patch_size=3), 1, ScanTile(2, 2))
-made = compiled(scan_kernel, shape | {"FIRST_COL": 1, "END_COL": 8}, num_warps=1)
+made = compiled(scan_kernel, shape | {"FIRST_COL": 1, "END_COL": 8}, num_warps=1, types=TYPES)
 print(made.registers, made.stack_bytes, made.loop.instructions, made.loop.opcodes["MUFU"])
 """
 CODE = """
@@ -117,8 +121,8 @@ def test_lane_pairs_are_those_of_the_kernels_loops_and_hold_each_legal_pair_once
         equivariant=equivariant,
     )  # fmt: skip
     every, legal = walked(geometry, tile)
-    parts = triton_scan.col_ranges(geometry)
-    assert sum(lane_pairs(geometry, tile, part) for part in parts) == every
+    parts = triton_scan.scan_parts(geometry, tile)
+    assert sum(lane_pairs(geometry, part) for part in parts) == every
     assert legal == legal_pairs(geometry) == geometry.centers_per_pixel.sum()
 
 
@@ -129,6 +133,20 @@ def test_the_innermost_loop_is_found_and_its_units_weighed() -> None:
     # a multiprocessor issues 128 lanes a clock, of which 16 can be exponentials
     assert (cost.instructions, cost.slots, cost.busiest) == (3, 8.0, "mufu")
     assert cost.opcodes == {"FFMA": 1, "MUFU": 1, "BRA": 1}
+
+
+def test_loops_of_products_are_counted_as_often_as_they_are_gone_through() -> None:
+    code = """
+        /*0000*/                   MOV R1, R2 ;
+        /*0010*/                   FADD R2, R1, R3 ;
+        /*0020*/                   HGMMA.64x128x16.F32 R24, gdesc[UR40], R24 ;
+        /*0030*/               @P1 BRA 0x20 ;
+        /*0040*/                   HGMMA.64x16x16.F32 R24, R4, gdesc[UR40], R24 ;
+        /*0050*/               @P2 BRA 0x10 ;
+    """
+    body = product_loop(list(instructions(code)), 3)
+    assert sorted(map(opcode, body)) == ["BRA"] * 4 + ["FADD"] + ["HGMMA"] * 4
+    assert product_slots(body) == pytest.approx(4 * (3 * 64 * 128 * 16 + 64 * 16 * 16) / 2048)
 
 
 @pytest.mark.slow
@@ -206,7 +224,12 @@ def test_the_least_time_of_a_scan_is_predicted_without_a_gpu(tmp_path: Path) -> 
         command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True,
         env=environment,
     )  # fmt: skip
-    (row,) = [json.loads(line) for line in out.read_text().splitlines()]
+    row, flash = [json.loads(line) for line in out.read_text().splitlines()]
+    assert (flash["patch_size"], flash["stack_bytes"], flash["queries"]) == (3, 0, 64)
+    assert 8 < flash["per_pair"] < 30
+    # of 16 numbers in two halves, and two halves of the weights with 16 values
+    clocks = 36 / 128 * (2 * 64 * 128 * 16 + 2 * 64 * 16 * 128) / 2048
+    assert flash["product_slots"] == pytest.approx(4 * clocks)
     assert (row["patch_size"], row["channels"], row["side"]) == (3, 1, 8)
     assert row["stack_bytes"] == 0
     # a lane-pair more than each legal pair, as rounds are rounded up; some dozen instructions each

@@ -184,7 +184,7 @@ def test_programs_and_blocks_are_merged(monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.mark.parametrize(
     "change",
-    [{"resident": False}, {"queries": 16, "keys": 32}, {"depth": 64}],
+    [{"resident": True}, {"queries": 16, "keys": 32}, {"depth": 64}],
     ids="-".join,
 )
 def test_the_tile_changes_nothing(monkeypatch: pytest.MonkeyPatch, change: dict) -> None:
