@@ -6,7 +6,7 @@ elsewhere. `triton_scan` serves the others, and what is not served here.
 
 from contextlib import nullcontext
 from dataclasses import dataclass
-from math import e, log2
+from math import e, gcd, log2
 from typing import Any
 
 import torch
@@ -62,33 +62,36 @@ class FlashTile:
 class WindowLayout:
     """How a window's numbers lie in the images, so that a lane loads VECTOR of them at once.
 
-    Images are records, one for each pixel: its channels, filled up with zeros. A gray image has
-    in each the pixel and those to the right of it, and a window every fourth.
+    The numbers of a row of an image follow one another, pixel by pixel. A record is VECTOR of them,
+    and there is one at each number from which a lane may read.
 
     Attributes:
-        record: numbers of a record.
-        cells: records of a row of a window.
-        step: pixels from one of them to the next.
+        pixel: records from one pixel to the next.
+        step: records from one that a window reads to the next.
+        cells: records that it reads of a row.
         rows: of a window.
     """
 
-    record: int
-    cells: int
+    pixel: int
     step: int
+    cells: int
     rows: int
 
     @classmethod
     def of(cls, geometry: PatchGeometry, channels: int) -> "WindowLayout":
         """The layout for windows of such images."""
-        size = geometry.patch_size
-        if channels == 1:
-            return cls(record=VECTOR, cells=-(-size // VECTOR), step=VECTOR, rows=size)
-        return cls(record=-(-channels // VECTOR) * VECTOR, cells=size, step=1, rows=size)
+        size, apart = geometry.patch_size, gcd(channels, VECTOR)
+        return cls(
+            pixel=channels // apart,
+            step=VECTOR // apart,
+            cells=-(-channels * size // VECTOR),
+            rows=size,
+        )
 
     @property
     def numbers(self) -> int:
         """Of a window."""
-        return self.rows * self.cells * self.record
+        return self.rows * self.cells * VECTOR
 
     def chunks(self, depth: int) -> int:
         """How often so many numbers at once make a window."""
@@ -155,14 +158,15 @@ def flash_constants(geometry: PatchGeometry, channels: int, tile: FlashTile) -> 
     radius = geometry.radius
     return {
         "HEIGHT": height,
-        "WIDTH": width,
+        "WIDTH": width * layout.pixel,
         "KEY_ROWS": height - 2 * radius,
         "KEY_COLS": width - 2 * radius,
         "C": channels,
-        "RECORD": layout.record,
+        "RECORD": VECTOR,
+        "PIXEL": layout.pixel,
         "CELLS": layout.cells,
         "STEP": layout.step,
-        "CENTER": (radius * width + radius) * layout.record,
+        "CENTER": (radius * width + radius) * layout.pixel * VECTOR,
         "VALUES": max(16, 1 << channels.bit_length()),
         "CHUNKS": layout.chunks(tile.depth),
         "DEPTH": tile.depth,
@@ -182,7 +186,8 @@ def _padded_size(geometry: PatchGeometry) -> tuple[int, int]:
 def most_images(geometry: PatchGeometry, channels: int) -> int:
     """Of a launch, in which places in the images are numbers of 32 bits."""
     height, width = _padded_size(geometry)
-    return max(1, MOST_NUMBERS // (height * width * WindowLayout.of(geometry, channels).record))
+    records = height * width * WindowLayout.of(geometry, channels).pixel
+    return max(1, MOST_NUMBERS // (VECTOR * records))
 
 
 def flash_sums(
@@ -233,7 +238,7 @@ def _queries(
     Returns:
         Both parts, the powers, and half of the windows' squared norms without them.
     """
-    layout, (b, channels) = WindowLayout.of(geometry, y.shape[1]), y.shape[:2]
+    layout, b = WindowLayout.of(geometry, y.shape[1]), len(y)
     levels = y.double() * HALF_RANGE
     largest = levels.abs().amax((1, 2, 3)).clamp(min=1.0)
     scale = (LARGEST_HIGH - largest.log2().ceil()).exp2()
@@ -241,10 +246,8 @@ def _queries(
     high = scaled.half()
     parts = torch.cat([high, (scaled - high.double()).half()])
     rows, cols = query_rows(geometry), query_cols(geometry)
-    windows = rearrange(windows_at(parts, rows, cols, geometry), "n h w c i j -> n (h w) i j c")
-    width = layout.cells * layout.step
-    filled = pad(windows, (0, layout.record - channels, 0, 0)) if channels > 1 else windows
-    filled = pad(filled, (0, 0, 0, width - geometry.patch_size)).flatten(2)
+    windows = rearrange(windows_at(parts, rows, cols, geometry), "n h w c i j -> n (h w) i (j c)")
+    filled = pad(windows, (0, layout.cells * VECTOR - windows.shape[-1])).flatten(2)
     num_queries, numbers = filled.shape[1:]
     missing = -num_queries % tile.queries, layout.chunks(tile.depth) * tile.depth - numbers
     padded = pad(filled, (0, missing[1], 0, missing[0])).unflatten(0, (2, b)).contiguous()
@@ -258,20 +261,16 @@ def _records(
 ) -> Float16[Tensor, " numbers"]:
     """Gray levels less 127.5, all exact, as `WindowLayout` says, and zeros behind.
 
-    Windows are filled up with numbers from rows below, which the queries have as zeros.
+    Windows are filled up with numbers from their right or from rows below, where queries are zero.
     """
     layout = WindowLayout.of(geometry, block.shape[1])
     wide = _wide(block, geometry).half() - HALF_RANGE
-    n, channels, height, width = wide.shape
-    num_numbers = n * height * width * layout.record
-    last_row = layout.chunks(tile.depth) * tile.depth // (layout.record * layout.cells)
-    flat = wide.new_zeros(num_numbers + (last_row + 1) * width * layout.record)
-    records = flat[:num_numbers].view(n, height, width, layout.record)
-    if channels == 1:
-        for right in range(min(layout.record, width)):
-            records[:, :, : width - right, right] = wide[:, 0, :, right:]
-    else:
-        records[..., :channels] = rearrange(wide, "n c h w -> n h w c")
+    channels, width = wide.shape[1], wide.shape[3]
+    rows = pad(rearrange(wide, "n c h w -> n h (w c)"), (0, VECTOR - 1))
+    records = rows.unfold(2, VECTOR, channels // layout.pixel)
+    read_below = layout.chunks(tile.depth) * tile.depth // (VECTOR * layout.cells) + 1
+    flat = wide.new_zeros(records.numel() + read_below * width * layout.pixel * VECTOR)
+    flat[: records.numel()].view(records.shape).copy_(records)
     return flat
 
 

@@ -56,7 +56,8 @@ def split_off(weights):
 @no_type_check  # a wrapper that checks would hide this module's names from Triton
 def flash_kernel(
     queries,  # float16 [2, b, num_tiles * QUERIES, CHUNKS * DEPTH]: high and low parts
-    images,  # float16 [n, HEIGHT, WIDTH, RECORD], and some numbers more: gray levels less 127.5
+    images,  # float16 [n, HEIGHT, WIDTH, RECORD], and some numbers more: gray levels less 127.5;
+    # WIDTH counts records, and from one pixel to the next there are PIXEL
     energies,  # float32 [n * KEY_ROWS * KEY_COLS], and some more for keys that are none
     scales,  # float32 [2, b]: what energies are multiplied by, log2 weight per product
     sums,  # float32 [3 + C, splits, b, num_queries]: see the end
@@ -71,6 +72,7 @@ def flash_kernel(
     KEY_COLS: tl.constexpr,
     C: tl.constexpr,
     RECORD: tl.constexpr,
+    PIXEL: tl.constexpr,
     CELLS: tl.constexpr,
     STEP: tl.constexpr,
     CENTER: tl.constexpr,
@@ -84,8 +86,8 @@ def flash_kernel(
 ):
     """The sums of a tile of QUERIES over some of the keys.
 
-    A window has rows of CELLS records of the image, STEP pixels apart; CENTER is where its center
-    lies from its first number. If RESIDENT, the queries stay on the multiprocessor.
+    A window has rows of CELLS records of the image, STEP apart; CENTER is where its center lies
+    from its first number. If RESIDENT, the queries stay on the multiprocessor.
     """
     tile, state, split = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     query = tile * QUERIES + tl.arange(0, QUERIES)
@@ -106,6 +108,7 @@ def flash_kernel(
     first = split * keys_per_program
     end = tl.minimum(first + keys_per_program, num_keys)
     value = tl.arange(0, VALUES)
+    center = CENTER + value // RECORD * (STEP * RECORD) + value % RECORD
     largest = tl.full([QUERIES], LOWEST, tl.float32)
     sum_w2 = tl.zeros([QUERIES], tl.float32)
     sum_wv = tl.zeros([QUERIES, VALUES], tl.float32)
@@ -114,7 +117,7 @@ def flash_kernel(
         energy = tl.load(energies + key) * energy_scale
         key = tl.minimum(key, num_keys - 1)
         image, row = key // (KEY_ROWS * KEY_COLS), key // KEY_COLS % KEY_ROWS
-        corner = (image * HEIGHT + row) * WIDTH + key % KEY_COLS
+        corner = (image * HEIGHT + row) * WIDTH + key % KEY_COLS * PIXEL
         windows = images + (corner * RECORD)[:, None]
         products = tl.zeros([QUERIES, KEYS], tl.float32)
         if RESIDENT:
@@ -135,7 +138,7 @@ def flash_kernel(
         grown = tl.maximum(largest, tl.max(products, 1) * exponent - WEIGHT_BITS)
         shrink = tl.exp2(largest - grown)
         weights = tl.exp2(products * exponent - grown[:, None])
-        centers = tl.load(windows + (CENTER + value)[None, :], mask=value[None, :] < C, other=1.0)
+        centers = tl.load(windows + center[None, :], mask=value[None, :] < C, other=1.0)
         high_weights = split_off(weights)
         low_weights = (weights - high_weights).to(tl.float16)
         summed = tl.dot(low_weights, centers, tl.dot(high_weights.to(tl.float16), centers))

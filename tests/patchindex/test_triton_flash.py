@@ -28,6 +28,8 @@ CASES = [
     Case(2, 3, 5, 6, 3, "circular_interior", 0.8, seed=7),
     Case(3, 1, 9, 10, 9, "circular_interior", 0.1, seed=8),
     Case(2, 5, 4, 5, 1, "zeros", 0.5, seed=9),  # two vectors a pixel, no border
+    Case(2, 2, 4, 5, 3, "zeros", 0.5, seed=11),  # vectors begin at every second number
+    Case(1, 6, 5, 4, 3, "circular", 0.3, seed=12),  # and a center lies in two of them
     Case(2, 1, 5, 6, 5, "circular", 0.3, seed=10),  # a row of the window is two vectors
 ]
 
@@ -209,15 +211,15 @@ def test_queries_are_kept_to_22_bits() -> None:
     assert parts[0].abs().amax((1, 2)).tolist() == pytest.approx([2**12.5] * 2, rel=0.5)
     windows = parts.double().sum(0) / scale[:, None, None]
     # the window of the first pixel begins in the last row and column
-    numbers = windows[:, 0, :36].reshape(2, 3, 3, 4)
+    numbers = windows[:, 0, :36].reshape(2, 3, 12)
     around = torch.tensor([3, 0, 1])
-    expected = 127.5 * y.double()[:, :, around][..., around].permute(0, 2, 3, 1)
-    bound = expected.abs().amax((1, 2, 3), keepdim=True) * 2**-21
-    assert ((numbers[..., :3] - expected).abs() <= bound).all()
-    assert (numbers[..., 3] == 0).all()
+    expected = 127.5 * y.double()[:, :, around][..., around].permute(0, 2, 3, 1).flatten(2)
+    bound = expected.abs().amax((1, 2), keepdim=True) * 2**-21
+    assert ((numbers[..., :9] - expected).abs() <= bound).all()
+    assert (numbers[..., 9:] == 0).all()
     assert (windows[:, 16:] == 0).all()  # of no pixel
     assert (windows[:, :, 36:] == 0).all()
-    assert norms[:, 0].allclose(expected.square().sum((1, 2, 3)) / 2)
+    assert norms[:, 0].allclose(expected.square().sum((1, 2)) / 2)
 
 
 @pytest.mark.parametrize("patch_size", [1, 5, 103])
