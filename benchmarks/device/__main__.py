@@ -22,16 +22,15 @@ from benchmarks.device.chip import H200, Chip, chip_of
 from benchmarks.device.flash_prediction import FlashCost, predict_flash
 from benchmarks.device.list_prediction import ListCall, predict_lists
 from benchmarks.device.photographs import enough_images, images_at_hand
-from benchmarks.device.precompile import Key, Shape, compile_all
+from benchmarks.device.precompile import Key, Scan, Shape, compile_all
 from benchmarks.device.prediction import ScanCost, predict
 from benchmarks.device.rescoring import rescore_row
 from benchmarks.device.retrieval import Limits, retrieval_rows
-from benchmarks.device.scan import agreement_row, scan_row, tune_row
+from benchmarks.device.scan import agreement_row, candidate_tiles, geometry_of, scan_row, tune_row
 from benchmarks.record import RESULTS, append_rows, time_and_commit
 from cli.devices import open_device
 from patchindex.choices import Precision
 from patchindex.environment import first_version
-from patchindex.kernels.tiles import TILES, ScanTile
 from patchindex.loaded import describe_environment
 
 PARTS = ("scan", "rescore", "retrieval")
@@ -51,7 +50,7 @@ FORMS = {
         "{nprobe} lists of {num_patches:,} patches: {gigabytes:.0f} GB, {gigabytes_before:.0f} "
         "before; at least {issue_seconds:.4f} s to issue, {issue_seconds_before:.4f} s before"
     ),
-    "tune": "P {patch_size:2d}: tile {tile} of {seconds}",
+    "tune": "P {patch_size:2d}, {precision}: tile {tile} of {seconds}",
     "predict flash": (
         "P {patch_size:2d} x {channels} x {side}: tile {queries}x{keys}x{depth}, {registers} "
         "registers, {stack_bytes} bytes spilled, {per_pair:.1f} instructions a pair on tensor "
@@ -172,6 +171,11 @@ def predicted_rows(keys: str, num_images: int) -> Iterator[dict[str, Any]]:
         yield predict_flash(patch_size, channels, side).row(num_images, H200)
 
 
+def precisions(device: torch.device) -> tuple[Precision, ...]:
+    """Of the scans that are measured there: a processor has one."""
+    return ("float32", "auto") if device.type == "cuda" else ("float32",)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """One run of all parts.
@@ -213,17 +217,24 @@ class Run:
     def _tunings(self, pixels: torch.Tensor) -> Iterator[dict[str, Any]]:
         """Tiles for this GPU, from now on."""
         shape, sizes = tuple(pixels.shape), self.sizes.patch_sizes
+        kinds = {size: candidate_tiles(geometry_of(pixels, size), shape[1]) for size in sizes}
         if pixels.is_cuda:
-            compile_all([(shape, size, 1, tile) for size in sizes for tile in TILES], [],
-                        self.device)  # fmt: skip
+            scans = [
+                (shape, size, 1, tile)
+                for size in sizes
+                for tiles in kinds[size].values()
+                for tile in tiles
+            ]
+            compile_all(scans, [], self.device)
         for patch_size in sizes:
-            yield tune_row(pixels, patch_size, self.sizes.repeats)
+            for precision in precisions(pixels.device):
+                yield tune_row(pixels, patch_size, precision, self.sizes.repeats)
 
     def _compile(self, shape: Shape, parts: list[str]) -> dict[Key, tuple[ScanCost, FlashCost]]:
         """Compile side by side what is measured later; costs of the scan's kernels."""
         sizes = self.sizes
         keys: list[Key] = []
-        scans: list[tuple[Shape, int, int, ScanTile | None]] = []
+        scans: list[Scan] = []
         if "scan" in parts:
             _, channels, side, _ = shape
             keys = [(patch_size, channels, side) for patch_size in sizes.patch_sizes]
@@ -239,9 +250,7 @@ class Run:
     ) -> Iterator[dict[str, Any]]:
         for patch_size in self.sizes.patch_sizes:
             key = patch_size, pixels.shape[1], pixels.shape[2]
-            # a processor has one precision
-            kinds: tuple[Precision, ...] = ("float32",) if chip is None else ("float32", "auto")
-            for number, precision in enumerate(kinds):
+            for number, precision in enumerate(precisions(pixels.device)):
                 limit = None if chip is None else (chip, costs[key][number])
                 for states in self.sizes.states:
                     yield scan_row(

@@ -79,7 +79,7 @@ class FlashCost:
 def predict_flash(patch_size: int, channels: int, side: int) -> FlashCost:
     """Compile the kernels for such images, whose boundary is zeros, and count."""
     geometry = PatchGeometry(height=side, width=side, patch_size=patch_size)
-    tile = flash_tile(geometry, channels)
+    tile = flash_tile(geometry, channels, CPU)
     constants = flash_constants(geometry, channels, tile)
     made = compiled(flash_kernel, constants, num_warps=tile.warps, types=TYPES)
     body = product_loop(made.code, WindowLayout.of(geometry, channels).chunks(tile.depth))

@@ -1,12 +1,14 @@
 """The exact scan on a device: seconds, pairs a second, share of the chip's limit, agreement."""
 
 import logging
+from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Any
 
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
+from triton.runtime.errors import OutOfResources
 
 from benchmarks.device.chip import Chip, seconds_of
 from benchmarks.device.flash_prediction import FlashCost
@@ -16,13 +18,22 @@ from patchindex import PatchGeometry
 from patchindex.choices import Precision
 from patchindex.images import to_unit
 from patchindex.kernels import exact_scan
-from patchindex.kernels.tiles import TILES, ScanTile, keep_tile, measured_tiles, scan_tile
+from patchindex.kernels.tiles import (
+    TILES,
+    FlashTile,
+    Tile,
+    keep_tile,
+    measured_tiles,
+    scan_tile,
+)
 from patchindex.kernels.torch_scan import exact_scan as scan_in_torch
+from patchindex.kernels.triton_flash import flash_tile, flash_tiles
 
 logger = logging.getLogger(__name__)
 
 ALPHA_BARS = {3: 0.99, 9: 0.43, 17: 0.01}  # as the published scales pair patch size and noise
 TOLERANCE = 1e-4
+CHOSEN: dict[Precision, Callable[..., Tile]] = {"float32": scan_tile, "auto": flash_tile}
 
 
 def geometry_of(pixels: UInt8[Tensor, "n c h w"], patch_size: int) -> PatchGeometry:
@@ -94,26 +105,48 @@ def agreement_row(
     }  # fmt: skip
 
 
-def tune_row(pixels: UInt8[Tensor, "n c h w"], patch_size: int, repeats: int) -> dict[str, Any]:
+def candidate_tiles(geometry: PatchGeometry, channels: int) -> dict[Precision, Sequence[Tile]]:
+    """What `--tune` compares for such images, by the precision of the scans that use it."""
+    return {"float32": TILES, "auto": flash_tiles(geometry, channels)}
+
+
+def tune_row(
+    pixels: UInt8[Tensor, "n c h w"], patch_size: int, precision: Precision, repeats: int
+) -> dict[str, Any]:
     """Seconds with each tile; the fastest is kept for this model of GPU."""
     geometry, (y, sigma) = geometry_of(pixels, patch_size), states_of(pixels, 1, patch_size)
     channels, device = pixels.shape[1], pixels.device
-    best, seconds = scan_tile(geometry, channels, device), {}
+    best = rule = CHOSEN[precision](geometry, channels, device)
+    run = lambda: exact_scan(pixels, y, sigma, geometry, precision=precision)  # noqa: E731
+    seconds: dict[Tile, float] = {}
     try:
-        for tile in TILES:
+        for tile in {rule, *candidate_tiles(geometry, channels)[precision]}:
             keep_tile(tile, geometry, channels, device)
-            run = lambda: exact_scan(pixels, y, sigma, geometry, precision="float32")  # noqa: E731
-            seconds_of(run, device, 1)  # compiles
-            seconds[tile] = median(seconds_of(run, device, repeats))
+            if fits(run):
+                seconds[tile] = median(seconds_of(run, device, repeats))
         best = min(seconds, key=lambda tile: seconds[tile])
     finally:
         keep_tile(best, geometry, channels, device)
     return {
         "part": "tune", "shape": list(pixels.shape), "patch_size": patch_size,
-        "tile": told(best), "seconds": {told(tile): took for tile, took in seconds.items()},
+        "precision": precision, "tile": told(best),
+        "seconds": {told(tile): took for tile, took in seconds.items()},
         "kept": len(measured_tiles(device)),
     }  # fmt: skip
 
 
-def told(tile: ScanTile) -> str:
+def fits(scan: Callable[[], object]) -> bool:
+    """Scan once, which compiles: whether the device has what the chosen tile takes."""
+    try:
+        scan()
+    except OutOfResources as error:
+        logger.info("not measured: %s", error)
+        return False
+    return True
+
+
+def told(tile: Tile) -> str:
+    """`64x128x32x3` of a flash tile, without what follows from these numbers."""
+    if isinstance(tile, FlashTile):
+        return f"{tile.queries}x{tile.keys}x{tile.depth}x{tile.stages}"
     return f"{tile.rows}x{tile.moves}"

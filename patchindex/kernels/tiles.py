@@ -1,6 +1,7 @@
-"""How much a program of the scan holds in registers: by a rule, or as it was measured on a GPU.
+"""How much a program of a scan holds: by a rule, or as it was measured on a GPU.
 
-`python -m benchmarks.device --tune` measures, and leaves its choices in the user's home.
+`python -m benchmarks.device --tune` measures, and leaves its choices in the user's home. A copy of
+that file in the repository's `data/tiles/` serves everyone with such a GPU.
 """
 
 import json
@@ -9,11 +10,12 @@ import os
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
 from patchindex.geometry import PatchGeometry
-from patchindex.paths import home
+from patchindex.paths import data_root, home
 
 logger = logging.getLogger(__name__)
 
@@ -33,12 +35,35 @@ class ScanTile:
     moves: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlashTile:
+    """What a program of the flash scan multiplies at once.
+
+    Attributes:
+        queries, keys: of a product; powers of two.
+        depth: numbers of a window that are multiplied at once.
+        resident: whether the queries stay in shared memory while all keys go by.
+        warps: of a program.
+        stages: loads that are under way while one is multiplied, and that one.
+    """
+
+    queries: int
+    keys: int
+    depth: int
+    resident: bool
+    warps: int
+    stages: int
+
+
+Tile = ScanTile | FlashTile
+SomeTile = TypeVar("SomeTile", ScanTile, FlashTile)
+KINDS: dict[str, type[Tile]] = {"scan": ScanTile, "flash": FlashTile}
 TILES = (ScanTile(8, 4), ScanTile(8, 2), ScanTile(4, 4), ScanTile(4, 2))
 
 
 def scan_tile(geometry: PatchGeometry, channels: int, device: torch.device) -> ScanTile:
     """The measured tile for such images and this device, else the largest that fits registers."""
-    measured = measured_tiles(device).get(tile_key(geometry, channels))
+    measured = measured_tile(ScanTile, geometry, channels, device)
     if measured is not None:
         return measured
     fitting = (tile for tile in TILES if num_registers(tile, geometry, channels) <= REGISTERS)
@@ -89,29 +114,40 @@ def row_moves(geometry: PatchGeometry, row: int) -> range:
     return range(1)
 
 
-def tile_key(geometry: PatchGeometry, channels: int) -> str:
-    """Name of a shape in the file of measured tiles."""
+def measured_tile(
+    kind: type[SomeTile], geometry: PatchGeometry, channels: int, device: torch.device
+) -> SomeTile | None:
+    """The tile of this kind that was fastest for such images on this model of GPU."""
+    tile = measured_tiles(device).get(tile_key(kind, geometry, channels))
+    return tile if isinstance(tile, kind) else None
+
+
+def tile_key(kind: type[Tile], geometry: PatchGeometry, channels: int) -> str:
+    """Name of a tile in the file of measured ones."""
     shape = (channels, geometry.height, geometry.width, geometry.patch_size)
-    return "x".join(map(str, shape))
+    name = next(name for name, known in KINDS.items() if known is kind)
+    return f"{name} {'x'.join(map(str, shape))}"
 
 
 @cache
-def measured_tiles(device: torch.device) -> dict[str, ScanTile]:
-    """Tiles by shape, as they were measured on this model of GPU."""
-    try:
-        tiles = json.loads(tiles_path(device).read_text(encoding="utf-8"))
-        return {key: ScanTile(**fields) for key, fields in tiles.items()}
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        logger.warning("%s is not used: %s", tiles_path(device), error)
-        return {}
+def measured_tiles(device: torch.device) -> dict[str, Tile]:
+    """Tiles by kind and shape, as they were measured here, or by us on this model of GPU."""
+    found: dict[str, Tile] = {}
+    for path in (data_root() / "tiles" / tiles_path(device).name, tiles_path(device)):
+        try:
+            tiles = json.loads(path.read_text(encoding="utf-8"))
+            found |= {key: KINDS[key.split()[0]](**fields) for key, fields in tiles.items()}
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError, TypeError, AttributeError, LookupError) as error:
+            logger.warning("%s is not used: %s", path, error)
+    return found
 
 
-def keep_tile(tile: ScanTile, geometry: PatchGeometry, channels: int, device: torch.device) -> None:
-    """Let `scan_tile` choose this tile from now on."""
+def keep_tile(tile: Tile, geometry: PatchGeometry, channels: int, device: torch.device) -> None:
+    """Let scans of such images use this tile from now on."""
     path = tiles_path(device)
-    tiles = measured_tiles(device) | {tile_key(geometry, channels): tile}
+    tiles = measured_tiles(device) | {tile_key(type(tile), geometry, channels): tile}
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps({key: asdict(value) for key, value in tiles.items()}, indent=2)
     written = path.with_name(f"{path.name}.{os.getpid()}")

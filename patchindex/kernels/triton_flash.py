@@ -6,6 +6,7 @@ elsewhere. `triton_scan` serves the others, and what is not served here.
 
 from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import product
 from math import e, gcd, log2
 from typing import Any
 
@@ -18,6 +19,7 @@ from torch.nn.functional import pad
 from patchindex.choices import Precision
 from patchindex.geometry import PatchGeometry
 from patchindex.images import HALF_RANGE
+from patchindex.kernels.tiles import FlashTile, measured_tile
 from patchindex.kernels.triton_flash_kernel import WEIGHT_BITS, flash_kernel
 from patchindex.windows import windows_at, wrapped
 
@@ -36,26 +38,6 @@ RESIDENT_NUMBERS = 64
 MOST_NUMBERS = 2**30  # of a launch's images
 VECTOR = 4  # numbers that a lane loads at once, 8 bytes
 LARGEST_HIGH = 13  # the largest number of a state is below 2 to this as float16
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FlashTile:
-    """What a program of the flash scan multiplies at once.
-
-    Attributes:
-        queries, keys: of a product; powers of two.
-        depth: numbers of a window that are multiplied at once.
-        resident: whether the queries stay in shared memory while all keys go by.
-        warps: of a program.
-        stages: loads that are under way while one is multiplied, and that one.
-    """
-
-    queries: int
-    keys: int
-    depth: int
-    resident: bool
-    warps: int
-    stages: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,18 +100,38 @@ def has_tensor_cores(device: torch.device) -> bool:
     return device.type == "cuda" and torch.cuda.get_device_capability(device) >= OLDEST_CAPABILITY
 
 
-def flash_tile(geometry: PatchGeometry, channels: int) -> FlashTile:
-    """Tiles that fill the tensor cores of an H100, and keep to its registers."""
+def flash_tile(geometry: PatchGeometry, channels: int, device: torch.device) -> FlashTile:
+    """The measured tile, else one that fills the tensor cores of an H100 within its registers."""
+    measured = measured_tile(FlashTile, geometry, channels, device)
+    if measured is not None:
+        return measured
     layout = WindowLayout.of(geometry, channels)
     num_queries = len(query_rows(geometry)) * len(query_cols(geometry))
     # a chunk costs about as many instructions as 8 numbers more, and may be partly empty
     depth = min((32, 16), key=lambda depth: layout.chunks(depth) * (depth + 8))
     # twice as many queries read each key half as often, which is worth 8 % that are none
     queries = 64 if 1.08 * _rounded_up(num_queries, 64) < _rounded_up(num_queries, 128) else 128
+    return _tile(layout, queries=queries, keys=128, depth=depth, stages=3)
+
+
+def flash_tiles(geometry: PatchGeometry, channels: int) -> list[FlashTile]:
+    """Those that are worth measuring for such images."""
+    layout = WindowLayout.of(geometry, channels)
+    choices = product((64, 128), (64, 128), (16, 32, 64), (2, 3, 4))
+    return [
+        _tile(layout, queries=queries, keys=keys, depth=depth, stages=stages)
+        for queries, keys, depth, stages in choices
+        if depth <= max(16, layout.numbers)
+    ]
+
+
+def _tile(layout: WindowLayout, *, queries: int, keys: int, depth: int, stages: int) -> FlashTile:
+    """A group of four warps for each 64 queries, which stay on the multiprocessor if they fit."""
     resident = layout.chunks(depth) * depth <= RESIDENT_NUMBERS
     return FlashTile(
-        queries=queries, keys=128, depth=depth, resident=resident, warps=queries // 16, stages=3
-    )
+        queries=queries, keys=keys, depth=depth, resident=resident, warps=queries // 16,
+        stages=stages,
+    )  # fmt: skip
 
 
 def _rounded_up(number: int, step: int) -> int:
@@ -202,7 +204,7 @@ def flash_sums(
     squares, and those of weights times gray levels.
     """
     b, c = y.shape[:2]
-    tile = flash_tile(geometry, c)
+    tile = flash_tile(geometry, c, y.device)
     rows, cols = query_rows(geometry), query_cols(geometry)
     num_queries = len(rows) * len(cols)
     num_tiles = -(-num_queries // tile.queries)

@@ -1,11 +1,14 @@
 """Tiles of the scan kernel: as large as registers allow, or as they were measured."""
 
 import logging
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from patchindex import PatchGeometry
+from patchindex.kernels import tiles
 from patchindex.kernels.tiles import (
     REGISTERS,
     TILES,
@@ -54,7 +57,45 @@ def test_a_measured_tile_is_kept_for_its_shape_alone() -> None:
     assert list(tiles_path(CPU).parent.iterdir()) == [tiles_path(CPU)]
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"3x32x32x3": {"rows": 2}}', '{"3x32x32x3": 5}'])
+def test_tiles_of_both_kinds_are_kept_side_by_side() -> None:
+    flash = pytest.importorskip("patchindex.kernels.triton_flash")
+    shape = geometry(32, 9)
+    rule = flash.flash_tile(shape, 3, CPU)
+    assert rule in flash.flash_tiles(shape, 3)
+    chosen = replace(rule, keys=64, stages=2)
+    keep_tile(ScanTile(2, 7), shape, 3, CPU)
+    keep_tile(chosen, shape, 3, CPU)
+    measured_tiles.cache_clear()  # as in another process
+    assert scan_tile(shape, 3, CPU) == ScanTile(2, 7)
+    assert flash.flash_tile(shape, 3, CPU) == chosen
+    assert flash.flash_tile(geometry(32, 3), 3, CPU) != chosen
+
+
+def test_ours_serve_a_model_of_which_nothing_was_measured_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep_tile(ScanTile(2, 7), geometry(32, 3), 3, CPU)
+    keep_tile(ScanTile(4, 1), geometry(32, 5), 3, CPU)
+    (tmp_path / "tiles").mkdir()
+    tiles_path(CPU).rename(tmp_path / "tiles" / tiles_path(CPU).name)
+    monkeypatch.setattr(tiles, "data_root", lambda: tmp_path)
+    measured_tiles.cache_clear()
+    assert scan_tile(geometry(32, 3), 3, CPU) == ScanTile(2, 7)
+    keep_tile(ScanTile(8, 2), geometry(32, 3), 3, CPU)  # and are of no account once something was
+    assert scan_tile(geometry(32, 3), 3, CPU) == ScanTile(8, 2)
+    assert scan_tile(geometry(32, 5), 3, CPU) == ScanTile(4, 1)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[]",
+        '{"scan 3x32x32x3": {"rows": 2}}',
+        '{"scan 3x32x32x3": 5}',
+        '{"3x32x32x3": {"rows": 2, "moves": 7}}',
+    ],
+)
 def test_a_damaged_file_is_told_of_and_not_used(
     text: str, caplog: pytest.LogCaptureFixture
 ) -> None:

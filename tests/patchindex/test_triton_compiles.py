@@ -16,6 +16,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from patchindex import PatchGeometry
+from patchindex.device import CPU
 from patchindex.kernels.tiles import TILES, ScanTile
 from patchindex.kernels.triton_lists import (LIST_SHARES, NUM_WARPS, TILE_CODES, TILE_QUERIES,
                                              aligned, dot_dims)
@@ -64,7 +65,7 @@ def flash():
     used = []
     for patch_size, channels in ((3, 1), (3, 3), (9, 1), (9, 3), (17, 3)):
         geometry = PatchGeometry(height=32, width=32, patch_size=patch_size)
-        tile = flash_tile(geometry, channels)
+        tile = flash_tile(geometry, channels, CPU)
         shape = flash_constants(geometry, channels, tile)
         used.append(compiled(flash_kernel, FLASH_TYPES, shape, tile.warps))
     return {name: max(usage[name] for usage in used) for name in used[0]}

@@ -193,7 +193,7 @@ def test_the_tile_changes_nothing(monkeypatch: pytest.MonkeyPatch, change: dict)
     case = CASES[7]
     images, y = torch.from_numpy(case.images()).to(DEVICE), state_of(case, case.states(1))
     geometry = geometry_of(case)
-    tile = triton_flash.flash_tile(geometry, case.channels)
+    tile = triton_flash.flash_tile(geometry, case.channels, torch.device(DEVICE))
     expected = merged(triton_flash.flash_sums(images, y, sigma_of(case), geometry))
     assert getattr(tile, next(iter(change))) != next(iter(change.values()))
     monkeypatch.setattr(triton_flash, "flash_tile", lambda *_: replace(tile, **change))
@@ -206,7 +206,7 @@ def test_queries_are_kept_to_22_bits() -> None:
     geometry = PatchGeometry(height=4, width=4, patch_size=3, boundary="circular")
     y = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(2))
     y[1] *= 300
-    tile = triton_flash.flash_tile(geometry, 3)
+    tile = triton_flash.flash_tile(geometry, 3, torch.device(DEVICE))
     parts, scale, norms = triton_flash._queries(y, geometry, tile)
     assert parts[0].abs().amax((1, 2)).tolist() == pytest.approx([2**12.5] * 2, rel=0.5)
     windows = parts.double().sum(0) / scale[:, None, None]
