@@ -32,6 +32,9 @@ IMAGES_PER_PROGRAM = 32
 BLOCK_BYTES = 2**28  # of the images of a launch, as float32; blocks do not depend on the states
 SUMS_BYTES = 2**28  # of all programs of a launch
 MOST_SPLITS = 2**16 - 1  # CUDA's limit for the third axis of a grid
+# The largest tile at displacement 0, if that has a part of its own: so few pairs that larger tiles
+# gain nothing, while Triton takes up to a minute for them.
+LONE = ScanTile(4, 2)
 GEOMETRIES = 64  # whose numbers of patches stay on a device; a map of 64 x 64 has 32 KiB
 
 
@@ -252,15 +255,18 @@ def scan_parts(
         edges_only: rows where windows are whole take part at displacement 0 alone, which is where
             windows that cross a border along the rows find theirs.
     """
+    ranges = col_ranges(geometry)
     parts = []
-    for first, end in col_ranges(geometry):
+    for first, end in ranges:
         if edges_only and first > 0:
             parts.append(_edge_part(geometry, tile, range(first, end)))
             continue
-        tops = tile_tops(geometry, tile)
+        alone = end - first == 1 and len(ranges) > 1
+        own = ScanTile(min(tile.rows, LONE.rows), min(tile.moves, LONE.moves)) if alone else tile
+        tops = tile_tops(geometry, own)
         parts.append(
             ScanPart(
-                cols=range(first, end), tile=tile, num_tiles=len(tops), first_top=tops.start,
+                cols=range(first, end), tile=own, num_tiles=len(tops), first_top=tops.start,
                 tiles_above=len(tops),
             )
         )  # fmt: skip
