@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cli.console import echo_lines
+from patchindex.datasets import card_names, load_card
 from patchindex.environment import Installation, describe_installation
 from patchindex.errors import UserError
 
@@ -39,8 +40,6 @@ def _loaded(path: Path | None) -> "IndexInfo | Environment":
 
 def datasets() -> "Sequence[DatasetCard]":
     """List the named datasets."""
-    from patchindex.datasets import card_names, load_card  # noqa: PLC0415 - imports torch
-
     cards = [load_card(name) for name in card_names()]
     for card in cards:
         shape = f"{card.num_images:,} x {card.channels} x {card.height} x {card.width}"

@@ -1,29 +1,8 @@
-"""Images from files, archives and hubs, those named by a card, and those that a program has."""
+"""Images from files, archives and hubs, those named by a card, and those that a program has.
 
-from patchindex.datasets.cards import DatasetCard, card_names, load_card
-from patchindex.datasets.decode import decode_image
-from patchindex.datasets.hugging_face import is_hugging_face, load_hugging_face
-from patchindex.datasets.in_memory import ValueRange, load_given, load_map
-from patchindex.datasets.load import checked_limit, download_files, find_files, load_images
-from patchindex.datasets.named import read_idx_images
-from patchindex.datasets.resize import parse_crop, parse_resolution, resize_images
+Names are imported when they are first asked for, as `__init__.pyi` says: cards need no torch.
+"""
 
-__all__ = [
-    "DatasetCard",
-    "ValueRange",
-    "card_names",
-    "checked_limit",
-    "decode_image",
-    "download_files",
-    "find_files",
-    "is_hugging_face",
-    "load_card",
-    "load_given",
-    "load_hugging_face",
-    "load_images",
-    "load_map",
-    "parse_crop",
-    "parse_resolution",
-    "read_idx_images",
-    "resize_images",
-]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
