@@ -17,9 +17,6 @@ LIBRARIES = {
     "torch": ("torch",),
     "zarr": ("zarr",),
 }
-# of the faiss-gpu package: it has machine code for GPUs from the first to the last, and nothing
-# that a driver could compile for others
-FAISS_CAPABILITIES = (7, 0), (9, 0)
 PROCESS, GROUPS = Path("/proc/self"), Path("/sys/fs/cgroup")  # of Linux
 _KERNELS = Path(__file__).parent / "kernels"
 _NVML = ("libnvidia-ml.so.1", "nvml.dll")  # the part of NVIDIA's driver that tells of its devices

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch  # isort: skip - before faiss: its OpenMP runtime must be the first to load
 import faiss
 
-from patchindex.environment import FAISS_CAPABILITIES, first_version, library_versions
+from patchindex.environment import first_version, library_versions
 from patchindex.errors import KernelError
 from patchindex.kernels.backend import BACKEND, has_triton
 
@@ -103,19 +103,7 @@ def faiss_obstacle(device: torch.device) -> str | None:
         return "FAISS has no GPU build"
     if faiss.get_num_gpus() <= (device.index or 0):
         return f"FAISS does not find {device}"
-    return _unknown_capability(device)
-
-
-def _unknown_capability(device: torch.device) -> str | None:
-    """Why FAISS's wheel has no machine code for this GPU; None if it has, or is another build."""
-    if "faiss-gpu" not in library_versions()["faiss"]:
-        return None
-    least, most = FAISS_CAPABILITIES
-    capability = torch.cuda.get_device_capability(device)
-    if least <= capability <= most:
-        return None
-    first, last, here = (".".join(map(str, each)) for each in (least, most, capability))
-    return f"the faiss-gpu package is for compute capability {first} to {last}, {device} has {here}"
+    return None
 
 
 def set_threads(count: int) -> None:
