@@ -66,7 +66,7 @@ class Selection:
 
     def blocks(self, num_queries: int) -> list[slice]:
         """The queries in blocks whose buffers fit; at least one query in each."""
-        columns = self.sampled + self.capacity
+        columns = max(self.sampled, self.capacity)  # the sample goes before the buffer comes
         step = min(self.memory // (RANK_BYTES * columns), (MOST_ELEMENTS - 1) // columns)
         starts = range(0, num_queries, max(1, step))
         return [slice(start, start + starts.step) for start in starts]
@@ -95,8 +95,8 @@ def _selected(lists: DeviceLists, asked: ListQueries, plan: Selection) -> Int[Te
     """The k first ranks of some queries, in buffers that fit."""
     if not plan.every:
         return _smallest(rank_some(lists, asked, plan.capacity, every=1), plan.k)
-    sample = rank_some(lists, asked, plan.sampled, every=plan.every)
-    thresholds = _smallest(sample, plan.rank)[:, -1].clamp(max=EVERY_CODE)
+    first = _smallest(rank_some(lists, asked, plan.sampled, every=plan.every), plan.rank)
+    thresholds = first[:, -1].clamp(max=EVERY_CODE)
     return _up_to(lists, asked, thresholds, plan)
 
 

@@ -106,7 +106,8 @@ def rank_list_tile(
             else:
                 # of those at the threshold, only in blocks that begin before its place
                 most = tl.where(first + begin * every <= last_place, limit, below)
-                most = tl.where(here, tl.minimum(most, LARGEST), float("-inf"))
+                # up to what is no number there is nothing, not even what overflowed
+                most = tl.where(here, tl.minimum(most, LARGEST), float("nan"))
                 nearest = tl.min(key, axis=0)
                 while tl.max((nearest <= most).to(tl.int32), axis=0) > 0:
                     near = nearest <= most

@@ -1,5 +1,6 @@
 """Ranks of codes against float64 distances to what codes stand for, and the first of them."""
 
+import weakref
 from dataclasses import replace
 from itertools import pairwise
 
@@ -245,6 +246,38 @@ def test_queries_that_are_not_numbers_find_nothing(rng, plans):
     assert (nearest_ranks(lists, asked, 3, width=320, memory=MEMORY) == NONE).all()
 
 
+@pytest.mark.filterwarnings("ignore:overflow encountered", "ignore:invalid value encountered")
+def test_a_query_finds_nothing_in_lists_of_others_though_its_distances_overflow(rng, plans):
+    """Its digits stand in for those of queries that a tile lacks."""
+    lists = lists_of(rng.integers(0, 256, (300, 9), dtype=np.uint8), [150, 150])
+    plans(rank=1, capacity=64)
+    vectors = np.array([[1e38] * 9, [0.0] * 9], np.float32)
+    ranks = nearest_ranks(lists, asking(lists, vectors, [[0], [1]]), 7, width=150, memory=MEMORY)
+    places = places_of(ranks)
+    assert places[0].max() < 150
+    assert places[1].min() >= 150
+
+
+def test_buffers_that_are_there_together_keep_to_the_memory_when_queries_are_asked_again(
+    rng, plans, monkeypatch
+):
+    there, most, buffer = [], [], triton_lists._buffer
+
+    def noted(num_queries, columns, device):
+        made = buffer(num_queries, columns, device)
+        there.append(weakref.ref(made))
+        most.append(sum(8 * each().numel() for each in there if each() is not None))
+        return made
+
+    monkeypatch.setattr(triton_lists, "_buffer", noted)
+    launches = plans(rank=1, capacity=64)
+    lists, vectors = some_lists(rng)
+    memory = 8 * 320
+    nearest_ranks(lists, asking(lists, vectors, VISITS), 7, width=320, memory=memory)
+    assert max(capacity for _, capacity, _ in launches) == 320
+    assert max(most) <= memory
+
+
 def test_buffers_keep_to_the_memory(rng, plans, monkeypatch):
     sizes, buffer = [], triton_lists._buffer
 
@@ -260,11 +293,11 @@ def test_buffers_keep_to_the_memory(rng, plans, monkeypatch):
     plan = Selection.of(3, 320, 2, MEMORY)
     assert max(sizes) == 8 * 5 * max(plan.sampled, plan.capacity)
     sizes.clear()
-    memory = 2 * 8 * (plan.sampled + plan.capacity)
+    memory = 2 * 8 * max(plan.sampled, plan.capacity)
     parts = nearest_ranks(lists, asked, 3, width=320, memory=memory)
     assert torch.equal(parts, whole)
     assert len(sizes) == 6
-    assert all(a + b <= memory for a, b in zip(sizes[::2], sizes[1::2], strict=True))
+    assert max(sizes) <= memory
 
 
 @pytest.mark.parametrize("memory", [2**33, 2**40])
@@ -274,7 +307,7 @@ def test_no_block_has_more_elements_than_32_bits_count(width, memory):
     rows = plan.blocks(3_000_000)
     assert (rows[0].start, rows[-1].stop >= 3_000_000) == (0, True)
     assert all(before.stop == after.start for before, after in pairwise(rows))
-    largest = (rows[0].stop - rows[0].start) * (plan.sampled + plan.capacity)
+    largest = (rows[0].stop - rows[0].start) * max(plan.sampled, plan.capacity)
     assert largest < 2**31
     assert largest * 8 <= memory
 
