@@ -24,7 +24,9 @@ TYPES = {
     "counts": "*i32", "ranks": "*i64",
 }  # fmt: skip
 NORM_BYTES = 4
-PASSES = 4  # over buffers of ranks: filled, written, read twice to select
+# Over buffers of ranks: filled, written, and read nine times by `topk`, which looks at eight of the
+# 64 bits at a time and then gathers
+PASSES = 11
 WORK_SHARE = 1 / 16  # of the memory, for the buffers of a block of queries
 # The kernel before this one, counted in the same way when it was replaced: eight queries and 512
 # codes a program of 128 threads, in float32 without tensor cores. It wrote all distances, and
