@@ -65,11 +65,12 @@ def code_norms(
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class QueryDigits:
-    """Queries as the products with codes take them: two digits of a 24-bit number a dimension.
+    """Queries as the products with codes take them: two digits of a whole number a dimension.
 
     With w = -2 (query - code_middle) * code_step, `high * high_unit + low * low_unit` is w but for
-    less than the query's largest |w| * 2^-23. Sums of either digit times codes are whole numbers
-    below 2^24, and so exact in float32.
+    less than the query's largest |w| * 2^-23, with at most 64 dimensions; each doubling of them
+    takes a bit of either digit, so that the bound is four times as large. Sums of either digit
+    times codes are whole numbers of at most 2^24, and so exact in float32.
 
     Attributes:
         high, low: whole numbers; dimensions are filled up with zeros to what `dot_dims` says.
