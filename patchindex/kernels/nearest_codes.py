@@ -17,6 +17,7 @@ from patchindex.kernels.triton_lists import (
     EVERY_CODE,
     MOST_ELEMENTS,
     NONE,
+    TILE_QUERIES,
     DeviceLists,
     ListQueries,
     append_near,
@@ -68,6 +69,8 @@ class Selection:
         """The queries in blocks whose buffers fit; at least one query in each."""
         columns = max(self.sampled, self.capacity)  # the sample goes before the buffer comes
         step = min(self.memory // (RANK_BYTES * columns), (MOST_ELEMENTS - 1) // columns)
+        # whole tiles: what is read of a block's first query is aligned, as it was compiled
+        step -= step % TILE_QUERIES if step > TILE_QUERIES else 0
         starts = range(0, num_queries, max(1, step))
         return [slice(start, start + starts.step) for start in starts]
 
