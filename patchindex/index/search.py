@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from patchindex.choices import ListSearchKind
+from patchindex.errors import KernelError
 from patchindex.index.list_search import faiss
 from patchindex.index.scale import IndexLists, ScaleArrays
 from patchindex.kernels import nearest_rows
@@ -133,10 +134,16 @@ class IndexSearch:
 
     def _make_list_search(self, name: ListSearchName) -> ListSearch:
         if name == "native":
-            from patchindex.index.list_search.native import (  # noqa: PLC0415 - may not be built
-                NativeListSearch,
-            )
-
+            try:
+                from patchindex.index.list_search.native import (  # noqa: PLC0415 - may not be built
+                    NativeListSearch,
+                )
+            except ImportError as error:
+                raise KernelError(
+                    "list search triton was asked for, which on the processor takes the C++ "
+                    "kernels, but they were not built. Install a C++ compiler and install "
+                    "patchindex again, or give faiss or auto."
+                ) from error
             return NativeListSearch(self._index)
         if name == "triton":
             from patchindex.index.list_search.triton import (  # noqa: PLC0415 - imports Triton

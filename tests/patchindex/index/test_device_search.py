@@ -1,5 +1,6 @@
 """A search that stays on a device, against the processor's; and who searches lists there."""
 
+import sys
 from contextlib import nullcontext
 from types import SimpleNamespace
 
@@ -12,7 +13,7 @@ from small_index import build_small, merged_lists
 
 from patchindex import PatchIndex, windows_at
 from patchindex.device import Device
-from patchindex.errors import DatasetError, KernelInputError
+from patchindex.errors import DatasetError, KernelError, KernelInputError
 from patchindex.images import to_unit
 from patchindex.kernels import backend
 from patchindex.loaded import faiss_obstacle
@@ -204,6 +205,13 @@ def test_on_the_processor_faiss_serves_where_the_kernels_do_not(
     monkeypatch.setattr(search, "BACKEND", built)
     monkeypatch.setattr(backend, "BACKEND", built)
     assert chosen(kind, torch.zeros(2, 3), **changes) == name
+
+
+def test_our_kernels_are_refused_in_a_line_where_they_were_not_built(index, monkeypatch):
+    monkeypatch.setitem(sys.modules, "patchindex.index.list_search.native", None)
+    opened = PatchIndex.open(index.path, list_search="triton")
+    with pytest.raises(KernelError, match=r"C\+\+ kernels, but they were not built\. Install a C"):
+        opened.search(7, 4, noisy_windows(index, 7, 4, 2), 20, nprobe=2)
 
 
 def test_the_names_that_faiss_is_asked_for_are_there():
