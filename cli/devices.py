@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import torch
 
-from patchindex.choices import Precision
+from patchindex.choices import ListSearchKind, Precision
 from patchindex.device import Device
 from patchindex.kernels.backend import has_triton
 from sampler.errors import SamplerConfigError
@@ -23,7 +23,7 @@ def with_device(work: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(work)
     def opened(*, device: str, device_memory: float | None, precision: str, **settings: Any) -> Any:
-        settings.pop("list_search", None)
+        check_list_search(settings.pop("list_search", "auto"))
         memory = None if device_memory is None else memory_bytes(device_memory)
         chosen = checked_precision(precision)
         opened = open_device(device, memory=memory, precision=chosen, kernels=True)
@@ -83,6 +83,19 @@ def checked_precision(name: str) -> Precision:
     raise SamplerConfigError(
         f"precision is {name!r}. Give one of {', '.join(get_args(Precision))}."
     )
+
+
+def check_list_search(name: str) -> None:
+    """Refuse what searches no lists, also where a command opens no index.
+
+    Raises:
+        SamplerConfigError: there is none that is called so.
+    """
+    if name not in get_args(ListSearchKind):
+        raise SamplerConfigError(
+            f"list search is {name!r:.99}. Give one of these: "
+            f"{', '.join(get_args(ListSearchKind))}."
+        )
 
 
 def memory_bytes(gigabytes: float) -> int:

@@ -181,10 +181,11 @@ def test_an_index_is_searched_as_the_command_line_says(
     assert asked == [kind]
 
 
+@pytest.mark.parametrize("images", ["--index=no.zarr", "--dataset=sample"])
 @pytest.mark.usefixtures("unchecked")
-def test_an_unknown_list_search_is_refused(tmp_path: Path) -> None:
+def test_an_unknown_list_search_is_refused(tmp_path: Path, images: str) -> None:
     told = CliRunner().invoke(
-        sampler, ["run", "--index", str(tmp_path / "no.zarr"), "--list-search", "toaster"]
+        sampler, ["run", images, "--list-search", "toaster", "--out", str(tmp_path / "run")]
     )
     assert told.exit_code == 1
     expected = "Error: list search is 'toaster'. Give one of these: auto, faiss, triton.\n"
