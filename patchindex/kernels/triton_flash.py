@@ -106,7 +106,7 @@ def flash_tile(geometry: PatchGeometry, channels: int, device: torch.device) -> 
     if measured is not None:
         return measured
     layout = WindowLayout.of(geometry, channels)
-    num_queries = len(query_rows(geometry)) * len(query_cols(geometry))
+    num_queries = _num_queries(geometry)
     # a chunk costs about as many instructions as 8 numbers more, and may be partly empty
     depth = min((32, 16), key=lambda depth: layout.chunks(depth) * (depth + 8))
     # twice as many queries read each key half as often, which is worth 8 % that are none
@@ -185,11 +185,31 @@ def _padded_size(geometry: PatchGeometry) -> tuple[int, int]:
     return geometry.height + more, geometry.width + more
 
 
-def most_images(geometry: PatchGeometry, channels: int) -> int:
-    """Of a launch, in which places in the images are numbers of 32 bits."""
+def most_images(geometry: PatchGeometry, channels: int, sums_bytes: int) -> int:
+    """Of a launch: places in the images are numbers of 32 bits, and sums of a state have room."""
     height, width = _padded_size(geometry)
-    records = height * width * WindowLayout.of(geometry, channels).pixel
-    return max(1, MOST_NUMBERS // (VECTOR * records))
+    numbers = height * width * WindowLayout.of(geometry, channels).pixel * VECTOR
+    programs = sums_bytes // _program_bytes(geometry, channels)
+    num_keys = (height - 2 * geometry.radius) * (width - 2 * geometry.radius)
+    return max(1, min(MOST_NUMBERS // numbers, programs * KEYS_PER_PROGRAM // num_keys))
+
+
+def state_bytes(geometry: PatchGeometry, channels: int, num_images: int) -> int:
+    """Of the windows of a state and its sums over so many images."""
+    height, width = _padded_size(geometry)
+    num_keys = num_images * (height - 2 * geometry.radius) * (width - 2 * geometry.radius)
+    windows = 4 * _num_queries(geometry) * WindowLayout.of(geometry, channels).numbers
+    return windows + -(-num_keys // KEYS_PER_PROGRAM) * _program_bytes(geometry, channels)
+
+
+def _program_bytes(geometry: PatchGeometry, channels: int) -> int:
+    """Of the sums of a state over the patches of a program."""
+    return 4 * (3 + channels) * _num_queries(geometry)
+
+
+def _num_queries(geometry: PatchGeometry) -> int:
+    """Pixels that are served."""
+    return len(query_rows(geometry)) * len(query_cols(geometry))
 
 
 def flash_sums(
@@ -205,8 +225,7 @@ def flash_sums(
     """
     b, c = y.shape[:2]
     tile = flash_tile(geometry, c, y.device)
-    rows, cols = query_rows(geometry), query_cols(geometry)
-    num_queries = len(rows) * len(cols)
+    num_queries = _num_queries(geometry)
     num_tiles = -(-num_queries // tile.queries)
     queries, scale, norms = _queries(y, geometry, tile)
     images, energies = _records(block, geometry, tile), _energies(block, geometry)
@@ -224,7 +243,7 @@ def flash_sums(
     found = sums.double()
     found[0] += WEIGHT_BITS.value - norms * log2_per_product(sigma)
     found[3:] += HALF_RANGE * found[1]
-    return rearrange(found, "f s b (rows cols) -> f s b rows cols", rows=len(rows))
+    return found.unflatten(-1, (-1, len(query_cols(geometry))))
 
 
 def log2_per_product(sigma: float) -> float:

@@ -61,9 +61,10 @@ def exact_scan(
     program_bytes = 4 * c * height * width * IMAGES_PER_PROGRAM
     num_programs = min(max(1, BLOCK_BYTES // program_bytes), MOST_SPLITS)
     block_size = min(num_programs * IMAGES_PER_PROGRAM, len(pixels))
-    if flash:
-        block_size = min(block_size, triton_flash.most_images(geometry, c))
     state_bytes = 4 * (3 + c) * height * width * len(col_ranges(geometry)) * num_programs
+    if flash:
+        block_size = min(block_size, triton_flash.most_images(geometry, c, SUMS_BYTES))
+        state_bytes = max(state_bytes, triton_flash.state_bytes(geometry, c, block_size))
     num_states = max(1, SUMS_BYTES // state_bytes)
     states = y.split(num_states)
     sums_of = _flash_sums if flash else _sums

@@ -176,12 +176,26 @@ def test_programs_and_blocks_are_merged(monkeypatch: pytest.MonkeyPatch) -> None
     sums = triton_flash.flash_sums(images, y, sigma_of(case), geometry_of(case))
     assert sums.shape[1] == 3  # of 324 patches
     monkeypatch.setattr(triton_flash, "MOST_NUMBERS", 4 * 8 * 8 * 4)  # four images to a launch
-    assert triton_flash.most_images(geometry_of(case), 1) == 4
-    monkeypatch.setattr(triton_scan, "SUMS_BYTES", 1)  # for one state
+    assert triton_flash.most_images(geometry_of(case), 1, 2**20) == 4
+    # for two programs of one state
+    monkeypatch.setattr(triton_scan, "SUMS_BYTES", 2 * 4 * 4 * 36)
+    assert triton_flash.most_images(geometry_of(case), 1, triton_scan.SUMS_BYTES) == 4
     parts = scanned(case, 2)
     for name in ("mean", "sum_w2"):
         torch.testing.assert_close(getattr(parts, name), getattr(whole, name), rtol=1e-6, atol=1e-6)
     assert parts.num_scored.equal(whole.num_scored)
+
+
+@pytest.mark.parametrize(("side", "patch_size"), [(28, 3), (64, 15), (256, 3), (512, 9)])
+def test_sums_and_windows_of_a_launch_have_room(side: int, patch_size: int) -> None:
+    geometry = PatchGeometry(height=side, width=side, patch_size=patch_size)
+    num_images = triton_flash.most_images(geometry, 3, 2**28)
+    num_pixels = (side - patch_size + 1) ** 2
+    splits = -(-num_images * num_pixels // triton_flash.KEYS_PER_PROGRAM)
+    sums = torch.empty(6, splits, num_pixels, device="meta")
+    assert sums.nbytes <= 2**28
+    windows = torch.empty(2, num_pixels, patch_size, -(-3 * patch_size // 4) * 4, device="meta", dtype=torch.float16)
+    assert triton_flash.state_bytes(geometry, 3, num_images) == sums.nbytes + windows.nbytes
 
 
 @pytest.mark.parametrize(
