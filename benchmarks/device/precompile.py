@@ -21,6 +21,8 @@ Shape = tuple[int, ...]  # of the images
 Scan = tuple[Shape, int, int, Tile | None]  # with patch size, states, another tile than it has
 Key = tuple[int, int, int]  # patch size, channels, side
 
+NOISE = 10.0  # at which tensor cores serve all patch sizes that are measured
+
 
 def compile_all(
     scans: Iterable[Scan],
@@ -53,4 +55,4 @@ def scan_once(
             keep_tile(tile, geometry, shape[1], device)
         own: tuple[Precision, ...] = ("auto",) if isinstance(tile, FlashTile) else ("float32",)
         for precision in get_args(Precision) if tile is None else own:
-            fits(partial(exact_scan, pixels, y, 1.0, geometry, precision=precision))
+            fits(partial(exact_scan, pixels, y, NOISE, geometry, precision=precision))

@@ -29,15 +29,20 @@ from patchindex.windows import windows_at, wrapped
 KEYS_PER_PROGRAM = 2**14
 NO_KEY = 1e30  # energy of keys behind the last image: they weigh nothing
 OLDEST_CAPABILITY = (8, 0)  # of GPUs whose tensor cores add float16 products in float32
-# Sums of products are as long as the norm of a window, and their rounding is of that size: above
-# this many cells per squared noise it could move a mean by 1e-4 (docs/gpu.md has the errors).
-MOST_CELLS_PER_VARIANCE = 3e4
+# Sums of products are as long as the norm of a window, so that log weights are off by so many cells
+# over sigma^2, times 2^-24 or some. Centers of patches that weigh alike are some sigma apart. Above
+# this many cells over sigma a mean could be moved by 1e-4 (docs/gpu.md has the errors).
+MOST_CELLS_PER_NOISE = 500
 # Of a window, so many that queries may stay in shared memory beside the keys that are on their way:
 # together 87 KiB at most, which any GPU has that is served.
 RESIDENT_NUMBERS = 64
 MOST_NUMBERS = 2**30  # of a launch's images
 VECTOR = 4  # numbers that a lane loads at once, 8 bytes
 LARGEST_HIGH = 13  # the largest number of a state is below 2 to this as float16
+# Log2 weights stay below, where float32 holds them to 1/2: else the largest weight of a state that
+# is thousands of times its noise away would be more than a float16 holds.
+MOST_LOG2 = 2.0**23
+LARGEST_SIGMA = 1e6  # beyond it NO_KEY would come to weigh something
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +96,7 @@ def serves(geometry: PatchGeometry, channels: int, sigma: float, precision: Prec
         precision == "auto"
         and geometry.equivariant
         and inside
-        and num_cells <= MOST_CELLS_PER_VARIANCE * sigma**2
+        and num_cells / MOST_CELLS_PER_NOISE <= sigma <= LARGEST_SIGMA
     )
 
 
@@ -229,7 +234,9 @@ def flash_sums(
     num_tiles = -(-num_queries // tile.queries)
     queries, scale, norms = _queries(y, geometry, tile)
     images, energies = _records(block, geometry, tile), _energies(block, geometry)
-    exponent = (log2_per_product(sigma) / scale).float()
+    per_product = log2_per_product(sigma) / scale
+    largest_product = c * geometry.patch_size**2 * HALF_RANGE * 2.0**LARGEST_HIGH
+    exponent = per_product.clamp(max=MOST_LOG2 / largest_product).float()
     num_keys = energies.numel()
     splits = -(-num_keys // KEYS_PER_PROGRAM)
     sums = torch.empty(3 + c, splits, b, num_queries, device=y.device)
@@ -241,9 +248,10 @@ def flash_sums(
             **flash_constants(geometry, c, tile), num_warps=tile.warps,
         )  # fmt: skip
     found = sums.double()
-    found[0] += WEIGHT_BITS.value - norms * log2_per_product(sigma)
+    found[0] = (found[0] + WEIGHT_BITS.value) * (per_product / exponent)[:, None]
+    found[0] -= norms * log2_per_product(sigma)
     found[3:] += HALF_RANGE * found[1]
-    return found.unflatten(-1, (-1, len(query_cols(geometry))))
+    return rearrange(found, "f s b (rows cols) -> f s b rows cols", cols=len(query_cols(geometry)))
 
 
 def log2_per_product(sigma: float) -> float:

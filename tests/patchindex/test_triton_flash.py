@@ -57,6 +57,7 @@ def state_of(case: Case, states: np.ndarray) -> torch.Tensor:
 
 def scanned(case: Case, num_states: int = 1, **options: str) -> PosteriorRecord:
     images, y = torch.from_numpy(case.images()), state_of(case, case.states(num_states))
+    assert triton_flash.serves(geometry_of(case), case.channels, sigma_of(case), "auto")
     return triton_scan.exact_scan(images, y, sigma_of(case), geometry_of(case), **options)
 
 
@@ -157,6 +158,30 @@ def test_states_far_from_all_images_and_none_at_all_are_summed() -> None:
     torch.testing.assert_close(mean[1], centers.mean().expand(5, 5, 1), rtol=0, atol=1e-6)
 
 
+def test_a_state_that_no_float32_can_weigh_has_the_mean_of_the_nearest_patch() -> None:
+    """Log weights of 2^22 to 2^31, as large as is let through."""
+    case = Case(2, 1, 5, 5, 3, "circular", 0.5, seed=12)
+    images = torch.from_numpy(case.images())
+    sizes = torch.logspace(5, 10, 21)
+    y = sizes[:, None, None, None].expand(-1, 1, 5, 5)
+    mean = triton_scan.exact_scan(images.to(DEVICE), y.to(DEVICE), 1.0, geometry_of(case)).mean
+    # to a state that is all bright the brightest window is the nearest
+    around = images.double()[:, 0]
+    rows, cols = torch.arange(-1, 6) % 5, torch.arange(-1, 6) % 5
+    sums = around[:, rows][..., cols].unfold(1, 3, 1).unfold(2, 3, 1).sum((-1, -2))
+    nearest = around.flatten()[sums.argmax()] / 127.5 - 1
+    torch.testing.assert_close(mean.cpu(), nearest.expand_as(mean), rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("sigma", [1e5, 1e7, 1e18, 1e30])
+def test_no_patch_is_added_however_large_the_noise(sigma: float) -> None:
+    case = Case(2, 1, 5, 5, 3, "circular", 0.5, seed=12)  # of 50 patches, in tiles of 128
+    y = torch.zeros(1, 1, 5, 5, device=DEVICE)
+    images = torch.from_numpy(case.images()).to(DEVICE)
+    record = triton_scan.exact_scan(images, y, sigma, geometry_of(case))
+    torch.testing.assert_close(record.sum_w.cpu(), torch.full_like(record.sum_w.cpu(), 50))
+
+
 def test_a_state_has_the_same_sums_in_any_batch() -> None:
     case = CASES[6]
     images, y = torch.from_numpy(case.images()).to(DEVICE), state_of(case, case.states(2))
@@ -194,7 +219,9 @@ def test_sums_and_windows_of_a_launch_have_room(side: int, patch_size: int) -> N
     splits = -(-num_images * num_pixels // triton_flash.KEYS_PER_PROGRAM)
     sums = torch.empty(6, splits, num_pixels, device="meta")
     assert sums.nbytes <= 2**28
-    windows = torch.empty(2, num_pixels, patch_size, -(-3 * patch_size // 4) * 4, device="meta", dtype=torch.float16)
+    windows = torch.empty(
+        2, num_pixels, patch_size, -(-3 * patch_size // 4) * 4, device="meta", dtype=torch.float16
+    )
     assert triton_flash.state_bytes(geometry, 3, num_images) == sums.nbytes + windows.nbytes
 
 
@@ -252,11 +279,11 @@ def test_norms_of_windows_are_whole_numbers_rounded_once(patch_size: int) -> Non
 
 def test_it_serves_whole_windows_where_sums_are_exact_enough() -> None:
     geometry = PatchGeometry(height=8, width=6, patch_size=5)
-    assert triton_flash.serves(geometry, 3, 0.1, "auto")
-    assert not triton_flash.serves(geometry, 3, 0.1, "float32")
-    # 75 cells: sums of products would be 30,000 times the exponent's unit
-    assert not triton_flash.serves(geometry, 3, 0.0499, "auto")
-    assert triton_flash.serves(geometry, 3, 0.0501, "auto")
+    assert triton_flash.serves(geometry, 3, 0.2, "auto")
+    assert not triton_flash.serves(geometry, 3, 0.2, "float32")
+    # 75 cells, 500 times the noise
+    assert not triton_flash.serves(geometry, 3, 0.1499, "auto")
+    assert triton_flash.serves(geometry, 3, 0.1501, "auto")
     assert not triton_flash.serves(replace(geometry, equivariant=False), 3, 1.0, "auto")
     assert not triton_flash.serves(replace(geometry, patch_size=7), 3, 1.0, "auto")
     around = replace(geometry, patch_size=7, boundary="circular")
@@ -302,9 +329,11 @@ def test_a_gpu_agrees_with_the_processor_on_real_sizes(
     generator = torch.Generator().manual_seed(0)
     shape = (500, channels, 32, 32)
     images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
-    y = images[:2] / 127.5 - 1 + 0.5 * torch.randn(2, *shape[1:], generator=generator)
+    sigma = 2.0 if patch_size == 17 else 0.5
+    y = images[:2] / 127.5 - 1 + sigma * torch.randn(2, *shape[1:], generator=generator)
     geometry = PatchGeometry(height=32, width=32, patch_size=patch_size, boundary=boundary)
-    expected = exact_scan(images, y, 0.5, geometry)
+    assert triton_flash.serves(geometry, channels, sigma, "auto")
+    expected = exact_scan(images, y, sigma, geometry)
     for pixels in (images, images.cuda()):  # streamed, and resident
-        found = exact_scan(pixels, y.cuda(), 0.5, geometry)
+        found = exact_scan(pixels, y.cuda(), sigma, geometry)
         torch.testing.assert_close(found.mean.cpu(), expected.mean, rtol=0, atol=1e-4)
