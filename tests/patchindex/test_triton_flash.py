@@ -307,7 +307,7 @@ def test_rows_at_the_borders_are_in_one_tile_each(
 ) -> None:
     geometry = PatchGeometry(height=height, width=40, patch_size=patch_size)
     every, edges = triton_scan.scan_parts(geometry, tile, edges_only=True)
-    assert every.tops == list(tile_tops(geometry, tile))
+    assert every.tops == list(tile_tops(geometry, every.tile))
     rows = [top + i for top in edges.tops for i in range(edges.tile.rows)]
     r = patch_size // 2
     inside = sorted(row for row in rows if 0 <= row < height)
