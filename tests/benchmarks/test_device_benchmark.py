@@ -71,19 +71,20 @@ def walked(geometry: PatchGeometry, tile: ScanTile) -> tuple[int, int]:
     """Pairs that the loops of the kernel go through, and those that they weigh."""
     height = geometry.height
     lanes, every, legal = triton_scan.constants(geometry, 1, tile)["LANES"], 0, 0
-    for first_col, end_col in triton_scan.col_ranges(geometry):
-        for top in triton_scan.tile_tops(geometry, tile):
+    for part in triton_scan.scan_parts(geometry, tile):
+        own = part.tile
+        for top in triton_scan.tile_tops(geometry, own):
             spans = [
                 legal_moves(
                     min(max(top + i, 0), height - 1), height, geometry, geometry.equivariant
                 )
-                for i in range(tile.rows)
+                for i in range(own.rows)
             ]
             first, last = min(span[0] for span in spans), max(span[1] for span in spans)
-            for across in range(first_col, end_col):
-                for start in range(first, last + 1, tile.moves):
-                    every += tile.moves * tile.rows * lanes
-                    legal += weighed(geometry, tile, (top, start), across, end_col > 1)
+            for across in part.cols:
+                for start in range(first, last + 1, own.moves):
+                    every += own.moves * own.rows * lanes
+                    legal += weighed(geometry, own, (top, start), across, part.cols.stop > 1)
     return every, legal
 
 
