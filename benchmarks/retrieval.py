@@ -18,7 +18,7 @@ from unittest.mock import patch
 
 import click
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from benchmarks.error_time_plot import draw_error_time
@@ -189,10 +189,10 @@ def ask(
 
 
 def without_neighbors(
-    field: Int[Tensor, "b rows cols k"], wanted: Bool[Tensor, "b rows cols"], *_: Any, **__: Any
+    field: Int[Tensor, "b h w k"], at: Int[Tensor, " q"], *_: Any, **__: Any
 ) -> Int[Tensor, "q k"]:
     """What was found for each wanted pixel itself, each id once; -1 for none."""
-    ids = field[wanted].sort(-1).values
+    ids = field.flatten(0, 2)[at].sort(-1).values
     again = ids[:, 1:] == ids[:, :-1]
     ids[:, 1:][again] = NO_PATCH
     return ids.sort(-1, descending=True).values

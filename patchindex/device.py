@@ -7,9 +7,9 @@ top of it, so that a share of the memory is left free.
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from functools import cache, cached_property, partial
-from typing import Any, TypeVar, get_args
+from typing import Any, Generic, TypeVar, get_args
 
 import torch
 from jaxtyping import Int, UInt8
@@ -225,6 +225,52 @@ class PendingCopy:
             user.wait_stream(self._stream)
             self._tensor.record_stream(user)
         return self._tensor
+
+
+class PendingWork(Generic[Kept]):
+    """Work that a device does beside what is queued after it, on a stream of its own.
+
+    Example:
+        >>> sums = PendingWork(lambda: exact_scan(pixels, y, sigma, geometry), y.device)
+        >>> sums.result()  # after other work was queued
+    """
+
+    def __init__(self, work: Callable[[], Kept], device: torch.device) -> None:
+        self._stream: Any = None  # a torch.cuda.Stream
+        if device.type != "cuda":
+            self._done = work()
+            return
+        self._stream, self._device = _work_stream(device), device
+        self._stream.wait_stream(torch.cuda.current_stream(device))
+        with torch.cuda.stream(self._stream):
+            self._done = work()
+
+    def result(self) -> Kept:
+        """What the work gave; work that is queued from now on waits for it."""
+        if self._stream is not None:
+            user = torch.cuda.current_stream(self._device)
+            user.wait_stream(self._stream)
+            for tensor in _tensors_in(self._done):
+                tensor.record_stream(user)
+        return self._done
+
+
+def _tensors_in(held: object) -> Iterator[Tensor]:
+    """All tensors that lists and dataclasses hold."""
+    if isinstance(held, Tensor):
+        yield held
+    elif isinstance(held, list | tuple):
+        for part in held:
+            yield from _tensors_in(part)
+    elif is_dataclass(held):
+        for each in fields(held):
+            yield from _tensors_in(getattr(held, each.name))
+
+
+@cache
+def _work_stream(device: torch.device) -> Any:
+    """The one stream of all work that is done beside other work."""
+    return torch.cuda.Stream(device)
 
 
 @cache

@@ -83,18 +83,18 @@ def answer_by_parts(
 
 
 def _wanted(unit: StatesUnit, retrieval: Retrieval) -> Wanted:
-    return retrieval.wanted(unit.query, retrieval.plans(unit.query), unit.loaded(0))
+    return retrieval.wanted(unit.query, retrieval.plan(unit.query), unit.loaded(0))
 
 
 def _find(unit: tuple[StatesUnit, Wanted, int], retrieval: Retrieval, keep: Path | None) -> Found:
     """What a part of the index has; its ids stay in files, if there is a folder for them."""
     states, wanted, part = unit
     query, known = states.query, states.loaded(part)
-    found = retrieval.find(query, retrieval.plans(query), wanted, known, part=part)
+    found = retrieval.find(query, retrieval.plan(query), wanted, known, part=part)
     if keep is None:
         return found
     states.kept_in(keep, retrieval.parts).write_ids(nearest_of(query, found), part)
-    return [None if sums is None else sums.without_nearest() for sums in found]
+    return None if found is None else found.without_nearest()
 
 
 def _finish(
@@ -102,7 +102,7 @@ def _finish(
 ) -> Posterior:
     """The answer, from what was found in all parts."""
     states, found = unit
-    estimate = retrieval.finish(states.query, retrieval.plans(states.query), found)
+    estimate = retrieval.finish(states.query, retrieval.plan(states.query), found)
     if keep is None:
         return _posterior(states, estimate, retrieval, num_sources, estimate.head)
     kept = states.kept_in(keep, retrieval.parts)

@@ -6,9 +6,9 @@ are those of the processor, so that results can be compared bit by bit.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import fields, is_dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -49,8 +49,11 @@ class GpuTensor(Tensor):
     def __repr__(self) -> str:
         return f"on {GPU}: {self.held}"
 
+    def record_stream(self, _: Any) -> None:
+        """Nothing: no memory is used twice."""
+
     def tolist(self) -> list[Any]:
-        return self.held.tolist()
+        return self.cpu().tolist()
 
     @classmethod
     def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
@@ -114,6 +117,18 @@ def on_gpu(x: Any) -> Any:
     return GpuTensor(x) if isinstance(x, Tensor) else x
 
 
+class SimulatedStream:
+    """Work of a stream is done when it is asked for; notes which other streams it waits for."""
+
+    waits: ClassVar[list[tuple["SimulatedStream", "SimulatedStream"]]] = []
+
+    def __init__(self, _: torch.device) -> None:
+        pass
+
+    def wait_stream(self, other: "SimulatedStream") -> None:
+        self.waits.append((self, other))
+
+
 class DeviceKernels:
     """Our kernels as the simulated GPU has them: the processor's, on what the tensors hold."""
 
@@ -170,6 +185,11 @@ def simulated_gpu(memory_bytes: int) -> Iterator[torch.device]:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(torch.cuda, "_lazy_init", lambda: None)
         patched.setattr(torch.cuda, "synchronize", lambda _: None)
+        current = SimulatedStream(GPU)
+        patched.setattr(torch.cuda, "Stream", SimulatedStream)
+        patched.setattr(torch.cuda, "current_stream", lambda _: current)
+        patched.setattr(torch.cuda, "stream", lambda _: nullcontext())
+        patched.setattr(SimulatedStream, "waits", [])
         patched.setattr(torch.cuda, "get_device_name", lambda _: "simulated")
         share_out(memory_bytes, patched)
         patched.setattr(

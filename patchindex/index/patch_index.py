@@ -176,13 +176,13 @@ class PatchIndex:
     def search(
         self,
         patch_size: int,
-        signature: int,
+        signature: int | Int[Tensor, " q"],
         windows: Float[Tensor, "q d"],
         k: int,
         *,
         nprobe: int = DEFAULT_NPROBE,
         label: int | None = None,
-        longest_list: int | None = None,
+        longest_list: int | Int[Tensor, " signatures"] | None = None,
         skip: int = 0,
     ) -> Int[Tensor, "q k"]:
         """Ids of the k patches nearest by code, nearest first; -1 where fewer were found.
@@ -192,13 +192,13 @@ class PatchIndex:
 
         Args:
             signature: position in `geometry(patch_size).signatures` of the queries' border
-                signature; only its patches are searched.
+                signature, or of each query; only its patches are searched.
             windows: in [-1, 1] data units, zero beyond the border; channel, row, column.
             nprobe: lists visited per query; more than the signature has visits them all.
             label: only patches of images of this class.
             longest_list: leave out lists of more patches than this, such as those of plain patches,
                 which take long to scan and are well sampled; they count as visited. The only list
-                of a signature is never left out.
+                of a signature is never left out. One number, or one for each signature.
             skip: the nearest so many lists are left out, and the `nprobe` behind them visited: what
                 searches before have not seen. Behind the last list nothing is found.
 
@@ -334,7 +334,7 @@ def reopen(pickled: Pickled, device: Device | None = None) -> PatchIndex:
 
 def check_query(
     arrays: ScaleArrays,
-    signature: int,
+    signature: int | Int[Tensor, " q"],
     windows: Float[Tensor, "q d"],
     *,
     k: int,
@@ -342,7 +342,13 @@ def check_query(
     skip: int,
 ) -> None:
     """Raise IndexConfigError unless the scale can be searched so."""
-    check_signature(arrays, signature)
+    if not isinstance(signature, Tensor):
+        check_signature(arrays, signature)
+    elif signature.shape != windows.shape[:1]:
+        raise IndexConfigError(
+            f"there are {len(windows)} windows and signatures for {signature.numel()}. "
+            "Give one for each, or one for all."
+        )
     d = arrays.pca.shape[1]
     if windows.shape[1] != d:
         raise IndexConfigError(

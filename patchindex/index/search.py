@@ -1,20 +1,19 @@
 """The search of an index: rank inverted lists of patch codes, and choose who searches them."""
 
-from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from patchindex.choices import ListSearchKind
 from patchindex.errors import KernelError
+from patchindex.index.device_scale import ScaleTensors, of_signature
 from patchindex.index.list_search import faiss
 from patchindex.index.scale import IndexLists, ScaleArrays
-from patchindex.kernels import nearest_rows
 from patchindex.kernels.backend import BACKEND, on_device
+from patchindex.kernels.by_signature import each_signature
 from patchindex.loaded import faiss_obstacle
 
 ListSearchName = Literal["native", "faiss", "triton", "faiss_gpu"]
@@ -97,35 +96,57 @@ class IndexSearch:
     def search(
         self,
         patch_size: int,
-        signature: int,
+        signature: int | Int[Tensor, " q"],
         windows: Float[Tensor, "q d"],
         k: int,
         *,
         nprobe: int,
         label: int | None,
-        longest_list: int | None,
+        longest_list: int | Int[Tensor, " signatures"] | None,
         skip: int,
     ) -> Int[Tensor, "q k"]:
         """See `PatchIndex.search`."""
         arrays = self._index.scales[patch_size]
-        own_lists = arrays.lists_of(signature)
-        count: Tensor | np.ndarray
-        if on_device(windows):
+        on_gpu = on_device(windows)
+        if on_gpu:
             scale = self._tensors(patch_size, windows.device)
             vectors = scale.project(windows.detach())
-            ranked, count = scale.rank_lists(vectors, own_lists, skip + nprobe), scale.count
+            lists = scale.visited(
+                vectors, signature, nprobe=nprobe, skip=skip, longest_list=longest_list
+            )
+        elif isinstance(signature, Tensor):
+            return self._search_each(
+                patch_size, signature, windows, k,
+                nprobe=nprobe, label=label, longest_list=longest_list, skip=skip,
+            )  # fmt: skip
         else:
             projected = arrays.project(windows.detach().float().numpy())
-            vectors, count = torch.from_numpy(projected), arrays.count
-            ranked = torch.from_numpy(arrays.rank_lists(projected, signature, skip + nprobe))
-        lists = ranked[:, skip:]
-        if longest_list is not None and len(own_lists) > 1:
-            lists = lists.where(torch.as_tensor(count[lists]) <= longest_list, -1)
+            vectors = torch.from_numpy(projected)
+            ranked = arrays.rank_lists(projected, signature, skip + nprobe)
+            lists = torch.from_numpy(ranked)[:, skip:]
+            if longest_list is not None and len(arrays.lists_of(signature)) > 1:
+                longest = of_signature(longest_list, signature)
+                lists = lists.where(torch.as_tensor(arrays.count[lists]) <= longest, -1)
         name = choose_list_search(
             self._kind, vectors, k=k, nprobe=lists.shape[1], label=label,
-            fits=on_device(windows) and self._fits(arrays, windows.device),
+            fits=on_gpu and self._fits(arrays, windows.device),
         )  # fmt: skip
         return self._list_search(name).nearest(patch_size, vectors, lists, k, label)
+
+    def _search_each(
+        self,
+        patch_size: int,
+        signatures: Int[Tensor, " q"],
+        windows: Float[Tensor, "q d"],
+        k: int,
+        **settings: Any,
+    ) -> Int[Tensor, "q k"]:
+        """One signature after another: no list is visited for two of them."""
+        found = torch.full((len(windows), k), -1)
+        num_signatures = len(self._index.scales[patch_size].signature_lists) - 1
+        for number, at in each_signature(signatures, len(windows), num_signatures):
+            found[at] = self.search(patch_size, number, windows[at], k, **settings)
+        return found
 
     def _fits(self, arrays: ScaleArrays, place: torch.device) -> bool:
         """Whether FAISS's copy of the lists is, or can be, in this device's memory."""
@@ -155,37 +176,5 @@ class IndexSearch:
             self._index
         )
 
-    def _load_tensors(self, patch_size: int, place: torch.device) -> "_ScaleTensors":
-        return _ScaleTensors.on(self._index.scales[patch_size], place)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _ScaleTensors:
-    """The small arrays of a scale on a GPU, see `ScaleArrays`."""
-
-    pca: Float[Tensor, "r d"]
-    pca_bias: Float[Tensor, " r"]
-    centroids: Float[Tensor, "nlist lead"]
-    count: Int[Tensor, " nlist"]
-
-    @classmethod
-    def on(cls, arrays: ScaleArrays, device: torch.device) -> "_ScaleTensors":
-        """The arrays on the device; the PCA in float64."""
-        return cls(
-            pca=torch.from_numpy(np.array(arrays.pca, np.float64)).to(device),
-            pca_bias=torch.from_numpy(np.array(arrays.pca_bias, np.float64)).to(device),
-            centroids=torch.from_numpy(np.array(arrays.centroids)).to(device),
-            count=torch.from_numpy(arrays.count).to(device),
-        )
-
-    def project(self, windows: Float[Tensor, "q d"]) -> Float[Tensor, "q r"]:
-        """The vectors that lists and codes see, in float64, rounded to float32."""
-        return (windows.float().double() @ self.pca.T + self.pca_bias).float()
-
-    def rank_lists(
-        self, vectors: Float[Tensor, "q r"], lists: range, nprobe: int
-    ) -> Int[Tensor, "q nprobe"]:
-        """The `nprobe` lists with the nearest centroids, nearest first; all if fewer."""
-        centroids = self.centroids[lists.start : lists.stop]
-        lead = vectors[:, : centroids.shape[1]]
-        return nearest_rows(centroids, lead, min(nprobe, len(lists))) + lists.start
+    def _load_tensors(self, patch_size: int, place: torch.device) -> ScaleTensors:
+        return ScaleTensors.on(self._index.scales[patch_size], place)

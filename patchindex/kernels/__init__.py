@@ -18,7 +18,7 @@ from patchindex.choices import Precision
 from patchindex.geometry import BorderSignature, PatchGeometry
 from patchindex.kernels.backend import backend_for
 from patchindex.kernels.bounds import NeighborAxis
-from patchindex.kernels.groups import GroupMembers, PairGroups, PatchSums
+from patchindex.kernels.groups import GroupMembers, GroupSets, PairGroups, PatchSums
 from patchindex.kernels.pixel_scan import scan_at
 from patchindex.kernels.shares import ScannedShares
 from patchindex.kernels.torch_backend import centers_of, regather, seen_cells
@@ -27,6 +27,7 @@ from patchindex.records import PosteriorRecord
 
 __all__ = [
     "GroupMembers",
+    "GroupSets",
     "NeighborAxis",
     "PairGroups",
     "PatchSums",
@@ -128,15 +129,16 @@ def patch_distances(
     windows: Float[Tensor, "q c s s"],
     ids: Int[Tensor, "q k"] | Int[Tensor, " k"],
     geometry: PatchGeometry,
-    signature: BorderSignature,
+    signature: BorderSignature | Int[Tensor, " q"],
 ) -> Float[Tensor, "q k"]:
     """Squared distances between each query window and given patches; infinite for id -1.
 
     Args:
         pixels: training images.
-        windows: query windows in [-1, 1] data units; all of one signature.
-        ids: legal patches of that signature (`geometry.patch_ids`): those of each query, or one
-            list for all queries, without -1.
+        windows: query windows in [-1, 1] data units.
+        ids: legal patches of that signature (`geometry.patch_ids`): those of each query, or, of one
+            signature, one list for all queries, without -1.
+        signature: of all windows; or that of each, as its position in `geometry.signatures`.
 
     Raises:
         KernelInputError: ids that are no patches of these images and this signature.
@@ -153,19 +155,19 @@ def sum_patches(
     windows: Float[Tensor, "q c s s"],
     ids: Int[Tensor, "q k"],
     geometry: PatchGeometry,
-    signature: BorderSignature,
+    signature: BorderSignature | Int[Tensor, " q"],
     *,
     sigma: float,
-    groups: PairGroups | None = None,
+    groups: PairGroups | GroupSets | None = None,
     query_pixels: Int[Tensor, " q"] | None = None,
     num_nearest: int = 0,
 ) -> PatchSums:
     """Sum given patches for each query window; tell which are in groups, and the nearest.
 
     Args:
-        pixels, windows, ids: as for `patch_distances`.
+        pixels, windows, ids, signature: as for `patch_distances`.
         sigma: noise in data units.
-        groups: of (image, displacement) pairs.
+        groups: of (image, displacement) pairs; several sets where each window has its signature.
         query_pixels: with groups, the pixel y * width + x of each window.
         num_nearest: how many of the nearest patches are returned; at most all.
 

@@ -5,6 +5,7 @@ index is out of bounds. On a GPU they would wait for the device: what lies there
 is loaded.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +13,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from patchindex.errors import KernelInputError
-from patchindex.geometry import BorderSignature, PatchGeometry
+from patchindex.geometry import AxisSignature, BorderSignature, PatchGeometry
 from patchindex.kernels.groups import PairGroups
 
 
@@ -23,32 +24,49 @@ class NeighborAxis:
     Attributes:
         neighbors: places, the own one first; twice the same where there is no other.
         steps: pixels from the neighbor to the place.
-        centers: coordinates that a training center may have.
+        centers: the first coordinate that a training center may have, and the end.
     """
 
     neighbors: Int[Tensor, "places 2"]
     steps: Int[Tensor, "places 2"]
-    centers: range
+    centers: Int[Tensor, "places 2"]
 
     @classmethod
     def beside(
         cls,
-        num_places: int,
-        centers: range,
+        signatures: Sequence[AxisSignature],
         device: torch.device | None = None,
         *,
         forward: bool = True,
     ) -> "NeighborAxis":
-        """The axis of this many places, each with the next one, or the one before it.
+        """The axis of all coordinates, each with the next of its signature, or the one before it.
 
         At the end, where there is none, it takes from the other side.
+
+        Args:
+            signatures: of the axis, in the order of their pixels.
         """
-        own = torch.arange(num_places, device=device)
-        step = 1 if forward else -1
-        inside = (own + step >= 0) & (own + step < num_places)
-        other = torch.where(inside, own + step, own - step).clamp(min=0, max=num_places - 1)
-        neighbors = torch.stack([own, other], dim=1)
-        return cls(neighbors=neighbors, steps=own[:, None] - neighbors, centers=centers)
+        step, neighbors, centers = 1 if forward else -1, [], []
+        for signature in signatures:
+            first, last = signature.pixels[0], signature.pixels[-1]
+            for own in signature.pixels:
+                other = own + step if first <= own + step <= last else own - step
+                neighbors.append((own, min(max(other, first), last)))
+                centers.append((signature.centers.start, signature.centers.stop))
+        places = torch.tensor(neighbors)
+        return cls(
+            neighbors=places.to(device),
+            steps=(places[:, :1] - places).to(device),
+            centers=torch.tensor(centers).to(device),
+        )
+
+    def followed_by(self, other: "NeighborAxis") -> "NeighborAxis":
+        """The places of both, for targets that take from either side of the same coordinates."""
+        return NeighborAxis(
+            neighbors=torch.cat([self.neighbors, other.neighbors]),
+            steps=torch.cat([self.steps, other.steps]),
+            centers=torch.cat([self.centers, other.centers]),
+        )
 
 
 SMALLEST_SIGMA, LARGEST_SIGMA = 1e-10, 1e30

@@ -81,11 +81,121 @@ class PairGroups:
         dy, dx = (self.displacement_shares == share).nonzero(as_tuple=True)
         return frozenset(zip((dy - rows // 2).tolist(), (dx - cols // 2).tolist(), strict=True))
 
+    def group_of(
+        self,
+        num_images: int,
+        image: Int[Tensor, "*q"],
+        dy: Int[Tensor, "*q"],
+        dx: Int[Tensor, "*q"],
+    ) -> Int[Tensor, "*q"]:
+        """The group of each pair of an image of a set and a displacement; -1 for none."""
+        group_of, share_of = self.of_images(num_images)
+        return group_of[image].where(self.shares_at(dy, dx) == share_of[image], NO_GROUP)
+
     def to(self, device: torch.device) -> "PairGroups":
         """The same on a device."""
         return replace(
             self, **{field.name: getattr(self, field.name).to(device) for field in fields(self)}
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class GroupSets:
+    """Groups of pairs for the queries of some border signatures, others for those of others.
+
+    They lie side by side, so that a device gets them, and asks them, all at once.
+
+    Attributes:
+        images, image_shares: of each set; -1 behind the last.
+        displacement_shares: of each set, with displacement 0 in the middle; -1 outside.
+        set_of: of each border signature, the position of its set; -1 for none.
+        sizes: of each set, groups, images in a group, and rows and columns of displacements.
+
+    Example:
+        >>> sets = GroupSets.of([inside, edges], [1, 1, 1, 1, 0, 1, 1, 1, 1])
+        >>> sets.of_signature(4)  # inside
+    """
+
+    images: Int[Tensor, "sets g m"]
+    image_shares: Int32[Tensor, "sets g m"]
+    displacement_shares: Int32[Tensor, "sets rows cols"]
+    set_of: Int[Tensor, " signatures"]
+    sizes: tuple[tuple[int, int, int, int], ...]
+
+    @classmethod
+    def of(cls, sets: Sequence[PairGroups], set_of: Sequence[int]) -> "GroupSets":
+        """These sets, of which there must be one at least; `set_of` as the attribute."""
+        sizes = tuple((*each.images.shape, *each.displacement_shares.shape) for each in sets)
+        groups, members, rows, cols = (max(size) for size in zip(*sizes, strict=True))
+        images = [(each.images, each.image_shares) for each in sets]
+        behind = [(0, members - m, 0, groups - g) for g, m, _, _ in sizes]
+        around = [
+            ((cols - width) // 2,) * 2 + ((rows - height) // 2,) * 2
+            for _, _, height, width in sizes
+        ]
+        return cls(
+            images=torch.stack(
+                [pad(i, by, value=-1) for (i, _), by in zip(images, behind, strict=True)]
+            ),
+            image_shares=torch.stack(
+                [pad(s, by, value=-1) for (_, s), by in zip(images, behind, strict=True)]
+            ),
+            displacement_shares=torch.stack(
+                [
+                    pad(each.displacement_shares, by, value=NO_SHARE)
+                    for each, by in zip(sets, around, strict=True)
+                ]
+            ),
+            set_of=torch.tensor(set_of),
+            sizes=sizes,
+        )
+
+    def __getitem__(self, number: int) -> PairGroups:
+        """One of the sets, as a view."""
+        groups, members, height, width = self.sizes[number]
+        rows, cols = self.displacement_shares.shape[1:]
+        top, left = (rows - height) // 2, (cols - width) // 2
+        return PairGroups(
+            images=self.images[number, :groups, :members],
+            image_shares=self.image_shares[number, :groups, :members],
+            displacement_shares=self.displacement_shares[
+                number, top : top + height, left : left + width
+            ],
+        )
+
+    def of_signature(self, signature: int) -> PairGroups | None:
+        """The set of a border signature."""
+        number = int(self.set_of[signature])
+        return None if number < 0 else self[number]
+
+    def group_of(
+        self,
+        num_images: int,
+        numbers: Int[Tensor, " q"],
+        image: Int[Tensor, "q k"],
+        dy: Int[Tensor, "q k"],
+        dx: Int[Tensor, "q k"],
+    ) -> Int[Tensor, "q k"]:
+        """The group of each pair in the set of its query's signature; -1 for none."""
+        sets, groups, members = self.images.shape
+        device = self.images.device
+        # one place more than there are images, for what only fills up
+        where = self.images.where(self.images >= 0, num_images).flatten(1)
+        group_of = torch.full((sets, num_images + 1), NO_GROUP, device=device)
+        share_of = torch.zeros_like(group_of, dtype=torch.int32)
+        own = torch.arange(groups, device=device)[:, None].expand(groups, members).reshape(1, -1)
+        group_of.scatter_(1, where, own.expand(sets, -1))
+        share_of.scatter_(1, where, self.image_shares.flatten(1))
+        which = self.set_of[numbers][:, None]
+        at, (rows, cols) = which.clamp(min=0), self.displacement_shares.shape[1:]
+        shares = self.displacement_shares[at, dy + rows // 2, dx + cols // 2]
+        member = (which >= 0) & (shares == share_of[at, image])
+        return group_of[at, image].where(member, NO_GROUP)
+
+    def to(self, device: torch.device) -> "GroupSets":
+        """The same on a device."""
+        moved = ("images", "image_shares", "displacement_shares", "set_of")
+        return replace(self, **{name: getattr(self, name).to(device) for name in moved})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -126,9 +236,8 @@ class GroupMembers:
 
     def chosen(self, which: Bool[Tensor, " m"]) -> "GroupMembers":
         """Some of the entries."""
-        return GroupMembers(
-            **{field.name: getattr(self, field.name)[which] for field in fields(self)}
-        )
+        at = which.nonzero()[:, 0]  # once for all fields: on a GPU each mask would be waited for
+        return GroupMembers(**{field.name: getattr(self, field.name)[at] for field in fields(self)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -168,19 +277,45 @@ class PatchSums:
             nearest=torch.cat([part.nearest for part in parts], dim=1),
         )
 
+    @classmethod
+    def of_queries(
+        cls,
+        places: Sequence[Int[Tensor, " _"]],
+        parts: Sequence["PatchSums"],
+        num_nearest: int,
+    ) -> "PatchSums":
+        """Sums for some queries each as those of all, of which every one has a place in a part."""
+        order = torch.cat(list(places)).argsort()
+        members = [
+            replace(part.members, query=at[part.members.query])
+            for at, part in zip(places, parts, strict=True)
+        ]
+        nearest = [
+            pad(part.nearest, (0, num_nearest - part.nearest.shape[1]), value=-1) for part in parts
+        ]
+        record = PosteriorRecord.joined([part.record for part in parts])
+        return cls(
+            record=record.map(lambda field: field[order]),
+            members=GroupMembers.joined(members),
+            nearest=torch.cat(nearest)[order],
+        )
+
     def without_nearest(self) -> "PatchSums":
         """The sums alone."""
         return replace(self, nearest=self.nearest[:, :0])
 
     def replaced(self, at: Int[Tensor, " m"], other: "PatchSums") -> "PatchSums":
         """These with the queries at these places taken from others, which have no more nearest."""
-        taken = torch.zeros(len(self.nearest), dtype=torch.bool, device=at.device)
-        taken[at] = True
-        kept = self.members.chosen(~taken[self.members.query])
         moved = replace(other.members, query=at[other.members.query])
+        members = moved
+        if len(self.members.query):
+            taken = torch.zeros(len(self.nearest), dtype=torch.bool, device=at.device)
+            taken[at] = True
+            kept = self.members.chosen(~taken[self.members.query])
+            members = GroupMembers.joined([kept, moved])
         room = self.nearest.shape[1] - other.nearest.shape[1]
         return PatchSums(
             record=self.record.replaced(at, other.record),
-            members=GroupMembers.joined([kept, moved]),
+            members=members,
             nearest=self.nearest.index_copy(0, at, pad(other.nearest, (0, room), value=-1)),
         )

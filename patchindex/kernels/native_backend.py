@@ -5,8 +5,9 @@ is the fastest one the processor has; PATCHINDEX_ISA forces another, for tests a
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,8 @@ from patchindex.errors import KernelInputError
 from patchindex.geometry import BorderSignature, PatchGeometry
 from patchindex.kernels import _native
 from patchindex.kernels.bounds import NeighborAxis, check_groups, checked_query_pixels
-from patchindex.kernels.groups import GroupMembers, PairGroups, PatchSums
+from patchindex.kernels.by_signature import distances_by_signature, sums_by_signature
+from patchindex.kernels.groups import GroupMembers, GroupSets, PairGroups, PatchSums
 from patchindex.kernels.in_threads import in_threads
 from patchindex.kernels.shares import ScannedShares
 from patchindex.kernels.torch_backend import centers_of
@@ -104,11 +106,15 @@ def patch_distances(
     windows: Float[Tensor, "q c s s"],
     ids: Int[Tensor, "*q k"],
     geometry: PatchGeometry,
-    signature: BorderSignature,
+    signature: BorderSignature | Int[Tensor, " q"],
     *,
     threads: int | None = None,
 ) -> Float[Tensor, "q k"]:
     """See `patchindex.kernels`."""
+    if isinstance(signature, Tensor):
+        return distances_by_signature(
+            partial(patch_distances, threads=threads), pixels, windows, ids, geometry, signature
+        )
     dist_sq = _native.patch_distances(
         _as_array(pixels, np.uint8),
         _as_array(windows, np.float32),
@@ -123,15 +129,21 @@ def sum_patches(  # noqa: PLR0913 - those of `patchindex.kernels`, and threads
     windows: Float[Tensor, "q c s s"],
     ids: Int[Tensor, "*q k"],
     geometry: PatchGeometry,
-    signature: BorderSignature,
+    signature: BorderSignature | Int[Tensor, " q"],
     *,
     sigma: float,
-    groups: PairGroups | None = None,
+    groups: PairGroups | GroupSets | None = None,
     query_pixels: Int[Tensor, " q"] | None = None,
     num_nearest: int = 0,
     threads: int | None = None,
 ) -> PatchSums:
     """See `patchindex.kernels`; distances are not stored."""
+    if isinstance(signature, Tensor):
+        return sums_by_signature(
+            sum_patches, pixels, windows, ids, geometry, signature, groups=groups,
+            query_pixels=query_pixels, num_nearest=num_nearest, sigma=sigma, threads=threads,
+        )  # fmt: skip
+    assert not isinstance(groups, GroupSets)  # noqa: S101 - those are for several signatures
     fields = _native.sum_patches(
         _as_array(pixels, np.uint8),
         _as_array(windows, np.float32),
@@ -201,20 +213,43 @@ def propagate_neighbors(
     width: int,
 ) -> Int[Tensor, "q m"]:
     """See `patchindex.kernels`."""
-    ids = _native.propagate_neighbors(
-        np.sort(_as_array(found, np.int64), axis=-1),  # six times as fast as torch's
-        _as_array(targets, np.int64),
-        row_neighbors=_as_array(rows.neighbors, np.int64),
-        row_steps=_as_array(rows.steps, np.int64),
-        col_neighbors=_as_array(cols.neighbors, np.int64),
-        col_steps=_as_array(cols.steps, np.int64),
-        row_centers=(rows.centers.start, rows.centers.stop),
-        col_centers=(cols.centers.start, cols.centers.stop),
-        height=height,
-        width=width,
-        threads=torch.get_num_threads(),
-    )
+    ordered = np.sort(_as_array(found, np.int64), axis=-1)  # six times as fast as torch's
+    tables = {
+        "row_neighbors": _as_array(rows.neighbors, np.int64),
+        "row_steps": _as_array(rows.steps, np.int64),
+        "col_neighbors": _as_array(cols.neighbors, np.int64),
+        "col_steps": _as_array(cols.steps, np.int64),
+    }
+    wanted = _as_array(targets, np.int64)
+    parts = [
+        (
+            which,
+            _native.propagate_neighbors(
+                ordered, wanted[which], row_centers=row_centers, col_centers=col_centers,
+                height=height, width=width, threads=torch.get_num_threads(), **tables,
+            ),
+        )
+        for row_centers, col_centers, which in _by_centers(wanted, rows, cols)
+    ]  # fmt: skip
+    width_of_all = max((part.shape[1] for _, part in parts), default=0)
+    ids = np.full((len(wanted), width_of_all), -1, dtype=np.int64)
+    for which, part in parts:
+        ids[which, : part.shape[1]] = part
     return torch.from_numpy(ids)
+
+
+def _by_centers(
+    targets: Int[ndarray, "q 3"], rows: NeighborAxis, cols: NeighborAxis
+) -> Iterator[tuple[tuple[int, int], tuple[int, int], Int[ndarray, " m"]]]:
+    """The targets whose patches may have the same centers, in rows and columns."""
+    by_row, by_col = (_as_array(axis.centers, np.int64) for axis in (rows, cols))
+    # a place that the axis does not have is refused with the others of its kind
+    row = np.minimum(targets[:, 1].clip(min=0), len(by_row) - 1)
+    col = np.minimum(targets[:, 2].clip(min=0), len(by_col) - 1)
+    centers = np.concatenate([by_row[row], by_col[col]], axis=1)
+    kinds, kind = np.unique(centers, axis=0, return_inverse=True)
+    for number, (top, bottom, left, right) in enumerate(kinds.tolist()):
+        yield (top, bottom), (left, right), np.flatnonzero(kind.reshape(-1) == number)
 
 
 def _as_array(tensor: Tensor, dtype: type[np.generic]) -> NDArray[Any]:

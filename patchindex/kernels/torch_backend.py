@@ -16,7 +16,8 @@ from patchindex.kernels.bounds import (
     check_sigma,
     checked_query_pixels,
 )
-from patchindex.kernels.groups import NO_GROUP, GroupMembers, PairGroups, PatchSums
+from patchindex.kernels.by_signature import distances_by_signature, sums_by_signature
+from patchindex.kernels.groups import GroupMembers, GroupSets, PairGroups, PatchSums
 from patchindex.kernels.shares import scan_shares
 from patchindex.kernels.torch_scan import exact_scan
 from patchindex.records import PosteriorRecord, shifted_weights
@@ -39,9 +40,11 @@ def patch_distances(
     windows: Float[Tensor, "q c s s"],
     ids: Int[Tensor, "*q k"],
     geometry: PatchGeometry,
-    signature: BorderSignature,
+    signature: BorderSignature | Int[Tensor, " q"],
 ) -> Float[Tensor, "q k"]:
     """See `patchindex.kernels`."""
+    if isinstance(signature, Tensor):
+        return distances_by_signature(patch_distances, pixels, windows, ids, geometry, signature)
     check_patches(ids, pixels, geometry, signature)
     seen = seen_cells(windows, geometry, signature)
     if ids.ndim == 1:  # each patch is cut out once only
@@ -67,15 +70,20 @@ def sum_patches(
     windows: Float[Tensor, "q c s s"],
     ids: Int[Tensor, "q k"],
     geometry: PatchGeometry,
-    signature: BorderSignature,
+    signature: BorderSignature | Int[Tensor, " q"],
     *,
     sigma: float,
-    groups: PairGroups | None = None,
+    groups: PairGroups | GroupSets | None = None,
     query_pixels: Int[Tensor, " q"] | None = None,
     num_nearest: int = 0,
 ) -> PatchSums:
     """See `patchindex.kernels`."""
     check_sigma(sigma)
+    if isinstance(signature, Tensor):
+        return sums_by_signature(
+            sum_patches, pixels, windows, ids, geometry, signature, groups=groups,
+            query_pixels=query_pixels, num_nearest=num_nearest, sigma=sigma,
+        )  # fmt: skip
     dist_sq = patch_distances(pixels, windows, ids, geometry, signature)
     return PatchSums(
         record=weighed(dist_sq, pixels, ids, sigma),
@@ -123,23 +131,31 @@ def members_of(
     pixels: UInt8[Tensor, "n c h w"],
     ids: Int[Tensor, "q k"],
     geometry: PatchGeometry,
-    groups: PairGroups | None,
+    groups: PairGroups | GroupSets | None,
     *,
     sigma: float,
     query_pixels: Int[Tensor, " q"] | None,
+    numbers: Int[Tensor, " q"] | None = None,
 ) -> GroupMembers:
-    """The patches at these distances that are in a group."""
+    """The patches at these distances that are in a group.
+
+    Args:
+        numbers: with sets of groups, the border signature of each query.
+    """
     if groups is None:
         return GroupMembers.none(pixels.shape[1], dist_sq.device)
     num_pixels, width = pixels[0, 0].numel(), pixels.shape[3]
-    check_groups(groups, len(pixels), geometry)
-    group_of, share_of = groups.of_images(len(pixels))
-    image, center = ids.clamp(min=0) // num_pixels, ids.clamp(min=0) % num_pixels
+    there = ids.clamp(min=0)
+    image, center = there // num_pixels, there % num_pixels
     at = checked_query_pixels(query_pixels, len(ids), num_pixels)[:, None]
-    shares = groups.shares_at(center // width - at // width, center % width - at % width)
-    is_member = (ids >= 0) & (shares == share_of[image])
-    group = group_of[image].where(is_member, NO_GROUP)
-    query, place = (group >= 0).nonzero(as_tuple=True)
+    dy, dx = center // width - at // width, center % width - at % width
+    if isinstance(groups, GroupSets):
+        assert numbers is not None  # noqa: S101 - sets are told apart by signatures
+        group = groups.group_of(len(pixels), numbers, image, dy, dx)
+    else:
+        check_groups(groups, len(pixels), geometry)
+        group = groups.group_of(len(pixels), image, dy, dx)
+    query, place = ((group >= 0) & (ids >= 0)).nonzero(as_tuple=True)
     return GroupMembers(
         query=query,
         group=group[query, place],
@@ -252,14 +268,17 @@ def propagate_neighbors(
     """See `patchindex.kernels`."""
     check_neighbors(found, targets, rows, cols)
     state, row, col = targets.unbind(1)
+    row_centers, col_centers = (
+        axis.centers[place, :, None].unbind(1) for axis, place in ((rows, row), (cols, col))
+    )
     parts = []
     for i in range(2):
         for j in range(2):
             ids = found[state, rows.neighbors[row, i], cols.neighbors[col, j]]
             row_step, col_step = rows.steps[row, i, None], cols.steps[col, j, None]
             y, x = ids // width % height + row_step, ids % width + col_step
-            legal = (y >= rows.centers.start) & (y < rows.centers.stop)
-            legal &= (x >= cols.centers.start) & (x < cols.centers.stop)
+            legal = (y >= row_centers[0]) & (y < row_centers[1])
+            legal &= (x >= col_centers[0]) & (x < col_centers[1])
             parts.append((ids + row_step * width + col_step).where((ids >= 0) & legal, -1))
     return _each_once(torch.cat(parts, dim=1))
 

@@ -2,18 +2,17 @@
 
 from collections.abc import Iterator
 from contextlib import nullcontext
-from functools import reduce
+from functools import lru_cache, reduce
 
 import torch
-from einops import rearrange
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int, Int32, UInt8
 from torch import Tensor
 
 from patchindex.device import chosen_on
 from patchindex.geometry import BorderSignature, PatchGeometry
 from patchindex.images import HALF_RANGE
 from patchindex.kernels.bounds import check_patches, check_sigma
-from patchindex.kernels.groups import PairGroups, PatchSums
+from patchindex.kernels.groups import GroupSets, PairGroups, PatchSums
 from patchindex.kernels.shares import scan_shares
 from patchindex.kernels.torch_backend import (
     members_of,
@@ -21,7 +20,6 @@ from patchindex.kernels.torch_backend import (
     nearest_of,
     nearest_rows,
     propagate_neighbors,
-    seen_cells,
     weighed,
 )
 from patchindex.kernels.triton_rescore_kernel import rescore_kernel
@@ -39,6 +37,7 @@ __all__ = [  # torch's own where nothing is gained by more
 ]
 
 CANDIDATES = 64  # of a program
+CACHED_SHAPES = 64  # a kilobyte each
 CENTERS_BYTES = 2**28  # of the weighted centers that are summed at once
 LOADED_BYTES = 2**28  # of images that are copied to the device together: not all may fit
 
@@ -48,14 +47,15 @@ def patch_distances(
     windows: Float[Tensor, "q c s s"],
     ids: Int[Tensor, "*q k"],
     geometry: PatchGeometry,
-    signature: BorderSignature,
+    signature: BorderSignature | Int[Tensor, " q"],
 ) -> Float[Tensor, "q k"]:
-    """See `patchindex.kernels`."""
+    """See `patchindex.kernels`; one launch for the windows of all signatures."""
     rows_of_ids = ids if ids.ndim == 2 else ids[None]
     if not len(windows) or not ids.numel():
         return torch.empty(len(windows), rows_of_ids.shape[1], device=windows.device)
-    check_patches(ids, pixels, geometry, signature)
-    levels = ((seen_cells(windows, geometry, signature).double() + 1) * HALF_RANGE).float()
+    if not isinstance(signature, Tensor):
+        check_patches(ids, pixels, geometry, signature)
+    levels = ((windows.double() + 1) * HALF_RANGE).float()
     parts = (
         _launch(near, levels, near_ids, geometry, signature)
         for near, near_ids in _beside(pixels, rows_of_ids)
@@ -68,10 +68,10 @@ def sum_patches(
     windows: Float[Tensor, "q c s s"],
     ids: Int[Tensor, "q k"],
     geometry: PatchGeometry,
-    signature: BorderSignature,
+    signature: BorderSignature | Int[Tensor, " q"],
     *,
     sigma: float,
-    groups: PairGroups | None = None,
+    groups: PairGroups | GroupSets | None = None,
     query_pixels: Int[Tensor, " q"] | None = None,
     num_nearest: int = 0,
 ) -> PatchSums:
@@ -83,7 +83,14 @@ def sum_patches(
     return PatchSums(
         record=PosteriorRecord.joined([weighed(part, pixels, own, sigma) for part, own in parts]),
         members=members_of(
-            dist_sq, pixels, ids, geometry, groups, sigma=sigma, query_pixels=query_pixels
+            dist_sq,
+            pixels,
+            ids,
+            geometry,
+            groups,
+            sigma=sigma,
+            query_pixels=query_pixels,
+            numbers=signature if isinstance(signature, Tensor) else None,
         ),
         nearest=nearest_of(dist_sq, ids, num_nearest),
     )
@@ -91,25 +98,38 @@ def sum_patches(
 
 def _launch(
     pixels: UInt8[Tensor, "n c h w"],
-    levels: Float[Tensor, "q c o"],
+    levels: Float[Tensor, "q c s s"],
     ids: Int[Tensor, "q_or_1 k"],
     geometry: PatchGeometry,
-    signature: BorderSignature,
+    signature: BorderSignature | Int[Tensor, " q"],
 ) -> Float[Tensor, "q k"]:
     """Distances in squared gray levels, all on one device; infinite for id -1."""
-    (q, c, _), k = levels.shape, ids.shape[1]
-    rows, cols = signature.rows.offsets, signature.cols.offsets
+    (q, c, side, _), k = levels.shape, ids.shape[1]
     dist_sq = torch.empty(q, k, device=levels.device)
+    if isinstance(signature, Tensor):
+        shapes, numbers = _shapes_of(geometry.signatures, levels.device), signature
+    else:
+        shapes = _shapes_of((signature,), levels.device)
+        numbers = torch.zeros(1, dtype=torch.int64, device=levels.device)
     with torch.cuda.device(levels.device) if levels.is_cuda else nullcontext():
         rescore_kernel[(q, -(-k // CANDIDATES))](
-            pixels.contiguous(), rearrange(levels, "q c o -> q (c o)").contiguous(),
-            ids.contiguous(), dist_sq, k, k if len(ids) == q else 0,
+            pixels.contiguous(), levels.contiguous(), ids.contiguous(), dist_sq,
+            shapes, numbers, k, k if len(ids) == q else 0, int(len(numbers) == q), side,
             HEIGHT=geometry.height, WIDTH=geometry.width, C=c,
-            FIRST_ROW=rows.start, ROWS=len(rows), FIRST_COL=cols.start, COLS=len(cols),
-            CANDIDATES=CANDIDATES, LANES=1 << (len(cols) - 1).bit_length(),
+            CANDIDATES=CANDIDATES, LANES=1 << (side - 1).bit_length(),
             num_warps=4, enable_fp_fusion=True,
         )  # fmt: skip
     return dist_sq
+
+
+@lru_cache(maxsize=CACHED_SHAPES)
+def _shapes_of(
+    signatures: tuple[BorderSignature, ...], device: torch.device
+) -> Int32[Tensor, "signatures 4"]:
+    """Rows and columns of windows that lie inside the image, from the center on."""
+    axes = [(each.rows.offsets, each.cols.offsets) for each in signatures]
+    shapes = [(rows.start, rows.stop, cols.start, cols.stop) for rows, cols in axes]
+    return torch.tensor(shapes, dtype=torch.int32).to(device)
 
 
 def _beside(

@@ -6,8 +6,10 @@ A pixel within P // 2 of two borders has one legal patch per image, and these ar
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,16 +18,26 @@ from torch import Tensor
 
 from patchindex import PosteriorRecord
 from patchindex.choices import DEFAULT_NPROBE
+from patchindex.device import PendingWork
 from patchindex.geometry import nearest_scale
 from patchindex.kernels import PatchSums, exact_scan
 from sampler.choices import DEFAULT_K, DEFAULT_TAIL
 from sampler.errors import SamplerConfigError
-from sampler.estimator.head import NO_PATCH, Head, Searching, sum_head
+from sampler.estimator.head import NO_PATCH, Head, sum_head
 from sampler.estimator.parts import of_part
+from sampler.estimator.plan import Kin, Plan, RegionPlan
 from sampler.estimator.query import NeighborSearch, Query, index_geometry
 from sampler.estimator.regions import Region, corner_record, sampled_regions
 from sampler.estimator.settings import check_index, check_numbers
-from sampler.estimator.tail import MOST_GROUPS, PairDraws, draw_pairs, truncated, with_tail
+from sampler.estimator.tail import (
+    MOST_GROUPS,
+    PairDraws,
+    draw_pairs,
+    effective_size,
+    side_by_side,
+    truncated,
+    with_tail,
+)
 
 # with more effective draws than this the tail alone is precise enough, and no search is made
 ENOUGH_DRAWS = 10_000
@@ -35,15 +47,17 @@ EDGE_DIVISOR = 8  # at an edge patches are more alike, and each takes five times
 LARGEST_DRAWN_SHARE = 2  # where half of a dictionary would be drawn, all of it is summed
 FEWEST_IMAGES = 3  # fewer may all be in one group, which has no spread: they are summed, too
 PILOT_DIVISOR, PILOT_GROUPS = 8, 2  # the pilot has an eighth of the tail's patches
+KEPT_PLANS = 2  # of one noise level: with little effort, and with more
 MORE_EFFORT = 4  # times the probes and draws, where a first estimate is not within tolerance
 
 logger = logging.getLogger(__name__)
 
 
-# of each region: the pixels that need a head, and what was found for them; None where all patches
-# are summed
-Wanted = list[Bool[Tensor, "_ _ _"] | None]
-Found = list[PatchSums | None]
+# the pixels that need a head, and what was found for them; None if there are none
+Wanted = Bool[Tensor, "b h w"]
+Found = PatchSums | None
+# of regions that are alike; None where nothing is drawn
+Tails = list[PosteriorRecord | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -94,6 +108,11 @@ class Retrieval:
     seed: int = 0
     strict_scales: bool = False
     parts: int = 1
+    _plans: dict[Any, Plan] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the plans, which are on a device."""
+        return self.__dict__ | {"_plans": {}}
 
     def __post_init__(self) -> None:
         check_numbers(
@@ -114,47 +133,39 @@ class Retrieval:
             effort: probes and draws are multiplied by 4**effort.
             known: what was found for the states before these on their trajectories.
         """
-        plans = self.plans(query, effort)
-        wanted = self.wanted(query, plans, known)
-        found = [self.find(query, plans, wanted, known, part=part) for part in range(self.parts)]
-        return self.finish(query, plans, found)
+        plan = self.plan(query, effort)
+        wanted = self.wanted(query, plan, known)
+        # queued before anything that the search must wait for
+        totals = PendingWork(lambda: _scan_tails(query, plan), query.y.device)
+        found = [self.find(query, plan, wanted, known, part=part) for part in range(self.parts)]
+        return self.finish(query, plan, found, totals)
 
-    def plans(self, query: Query, effort: int = 0) -> "list[RegionPlan]":
-        """How each region is estimated: always the same for the same query."""
-        plans = []
-        for number, region in enumerate(sampled_regions(query.geometry)):
-            rng = np.random.default_rng([*self._entropy(query, effort), number])
-            searching = Searching(
-                k=-(-self.k // self.parts),
-                nprobe=self.nprobe * MORE_EFFORT**effort,
-                forward=bool(rng.integers(2)),
-                phase=(int(rng.integers(2)), int(rng.integers(2))),
-                long_lists=not self.tail,
-            )
-            num_patches, num_images = self._num_patches(region, effort), len(query.label_indices)
-            summed = self.tail > 0 and (
-                num_images < FEWEST_IMAGES
-                or num_patches * LARGEST_DRAWN_SHARE >= num_images * region.num_centers
-            )
-            draws = None
-            if self.tail and not summed:
-                draws = self._draw(query, region, num_patches, rng)
-            plans.append(
-                RegionPlan(
-                    region=region, searching=searching, num_patches=num_patches, draws=draws,
-                    summed=summed, rng=rng,
-                )
-            )  # fmt: skip
-        return plans
+    def plan(self, query: Query, effort: int = 0) -> Plan:
+        """How each region is estimated: always the same for the same noise."""
+        key = (*self._entropy(query, effort), query.geometry, query.y.device)
+        plan = self._plans.get(key)
+        if plan is None:
+            plan = self._make_plan(query, effort)
+            while len(self._plans) >= KEPT_PLANS:
+                self._plans.pop(next(iter(self._plans)), None)
+            self._plans[key] = plan
+        return plan
 
-    def wanted(self, query: Query, plans: "list[RegionPlan]", known: Head | None) -> Wanted:
-        """Which pixels of each region need a head: the first of three parts of an estimate."""
-        return [self._wanted_in(query, plan, known) for plan in plans]
+    def wanted(self, query: Query, plan: Plan, known: Head | None) -> Wanted:
+        """Which pixels need a head: the first of three parts of an estimate."""
+        shape, geometry = query.y[:, 0].shape, query.geometry
+        if not self.tail:
+            return (plan.drawn_share == 0).expand(shape)
+        if not plan.drawn:
+            return torch.zeros(shape, dtype=torch.bool, device=query.y.device)
+        if known is not None and known.patch_size == geometry.patch_size:
+            return known.effective_sample_size * plan.drawn_share < ENOUGH_DRAWS
+        return self._piloted(query, plan) < ENOUGH_DRAWS
 
     def find(
         self,
         query: Query,
-        plans: "list[RegionPlan]",
+        plan: Plan,
         wanted: Wanted,
         known: Head | None,
         *,
@@ -165,81 +176,125 @@ class Retrieval:
         Args:
             known: of which only what is in this part is used.
         """
+        if not plan.searched:
+            return None
         if self.parts > 1:
             query, known = of_part(query, known, part, self.parts)
-        found: Found = []
-        for plan, pixels in zip(plans, wanted, strict=True):
-            if pixels is None:
-                found.append(None)
-                continue
-            groups = None if plan.draws is None else plan.draws.groups
-            searching = replace(plan.searching, known=known if self.tail else None, groups=groups)
-            found.append(sum_head(query, plan.region, pixels, searching))
-        return found
+        searching = replace(plan.searching, known=known if self.tail else None)
+        return sum_head(query, wanted, searching)
 
-    def finish(self, query: Query, plans: "list[RegionPlan]", found: Sequence[Found]) -> Estimate:
-        """The estimate, from what was found in all parts of the index."""
-        shape, channels, device = query.y[:, 0].shape, query.y.shape[1], query.y.device
-        record = PosteriorRecord.empty((shape.numel(),), channels, device)
-        variance = torch.zeros(shape[0], dtype=torch.float64, device=device)
-        for plan, *parts in zip(plans, *found, strict=True):
-            sums = PatchSums.merged([part for part in parts if part is not None])
-            own, spread = self._with_rest(query, plan, sums)
-            record = record.replaced(plan.region.places(query).flatten(), own)
-            variance += spread
-        record = record.replaced(*corner_record(query))
+    def finish(
+        self,
+        query: Query,
+        plan: Plan,
+        found: Sequence[Found],
+        totals: PendingWork[Tails] | None = None,
+    ) -> Estimate:
+        """The estimate, from what was found in all parts of the index.
+
+        Args:
+            totals: sums of the tail's draws, if they were begun before.
+        """
+        shape, device = query.y[:, 0].shape, query.y.device
+        head = PatchSums.merged([part for part in found if part is not None])
+        tails = _scan_tails(query, plan) if totals is None else totals.result()
+        places, records = [], []
+        spreads: dict[int, Float[Tensor, " b"] | float] = {}
+        for kin, tail in zip(plan.kin, tails, strict=True):
+            at = kin.places(shape)
+            record, own = self._with_rest(query, kin, at, head, tail)
+            spreads |= zip(kin.numbers, own, strict=True)
+            places.append(at)
+            records.append(record)
+        corners, corner = corner_record(query)
+        record = PosteriorRecord.joined([*records, corner]).moved_to(torch.cat([*places, corners]))
         record = record.map(lambda sums: sums.unflatten(0, shape))
-        head = Head(
+        ids = [nearest_of(query, part) for part in found]
+        known = Head(
             patch_size=query.geometry.patch_size,
-            ids=torch.cat([nearest_of(query, part) for part in found], dim=-1),
+            ids=torch.cat(ids, dim=-1) if len(ids) > 1 else ids[0],
             effective_sample_size=record.sum_w**2 / record.sum_w2,
             mass=record.sum_head / record.sum_w,
         )
+        variance = torch.zeros(shape[0], dtype=torch.float64, device=device)
+        for number in sorted(spreads):
+            variance = variance + spreads[number]
         deviation = variance.sqrt() / query.y[0].numel()
-        return Estimate(record=record, head=head, mse_deviation=deviation)
+        return Estimate(record=record, head=known, mse_deviation=deviation)
 
-    def _wanted_in(
-        self, query: Query, plan: "RegionPlan", known: Head | None
-    ) -> Bool[Tensor, "b rows cols"] | None:
-        """The pixels of a region that need a head; None if all patches are summed."""
-        if plan.summed:
-            return None
-        if plan.draws is None:
-            return plan.region.own(torch.ones_like(query.y[:, 0]).bool())
-        return self._effective_draws(query, plan, known) < ENOUGH_DRAWS
-
-    def _with_rest(
-        self, query: Query, plan: "RegionPlan", head: PatchSums | None
-    ) -> tuple[PosteriorRecord, Float[Tensor, " b"] | float]:
-        """The record of a region, and the variance of the squared errors of each state."""
-        if head is None:
-            return _scan_all(query, plan.region), 0.0
-        if plan.draws is None:
-            num_all = len(query.label_indices) * plan.region.num_centers
-            return truncated(head.record, head.record.num_scored == num_all), 0.0
-        totals = _scan_pairs(query, plan.region, plan.draws)
-        return with_tail(
-            head.record, totals, head.members, plan.draws,
-            pixel_spread=self.index.images.pixel_spread, num_states=len(query.y),
+    def _make_plan(self, query: Query, effort: int) -> Plan:
+        """The plan, for which the tail is drawn."""
+        regions, ways = [], []
+        num_images = len(query.label_indices)
+        for number, region in enumerate(sampled_regions(query.geometry)):
+            rng = np.random.default_rng([*self._entropy(query, effort), number])
+            ways.append((bool(rng.integers(2)), (int(rng.integers(2)), int(rng.integers(2)))))
+            num_patches = self._num_patches(region, effort)
+            summed = self.tail > 0 and (
+                num_images < FEWEST_IMAGES
+                or num_patches * LARGEST_DRAWN_SHARE >= num_images * region.num_centers
+            )
+            draws = None
+            if self.tail and not summed:
+                draws = self._draw(query, region, num_patches, rng)
+            regions.append(
+                RegionPlan(
+                    region=region, num_patches=num_patches, draws=draws, summed=summed, rng=rng
+                )
+            )
+        return Plan.of(
+            regions, ways, query.geometry, num_images, query.y.device,
+            k=-(-self.k // self.parts), nprobe=self.nprobe * MORE_EFFORT**effort,
+            long_lists=not self.tail,
         )  # fmt: skip
 
-    def _effective_draws(
-        self, query: Query, plan: "RegionPlan", known: Head | None
-    ) -> Float[Tensor, "b rows cols"]:
-        """About how many effective draws the tail will have in each pixel.
+    def _with_rest(
+        self,
+        query: Query,
+        kin: Kin,
+        at: Int[Tensor, " q"],
+        head: PatchSums | None,
+        totals: PosteriorRecord | None,
+    ) -> tuple[PosteriorRecord, list[Float[Tensor, " b"] | float]]:
+        """The record of some regions, and of each the variance of the states' squared errors."""
+        first = kin.regions[0]
+        if first.summed:
+            return _scan_all(query, first.region), [0.0]
+        assert head is not None  # noqa: S101 - what is not summed is searched
+        own = head.record.at(at)
+        if first.draws is None or totals is None:
+            num_all = len(query.label_indices) * first.region.num_centers
+            return truncated(own, own.num_scored == num_all), [0.0]
+        num_states = len(query.y)
+        position = torch.full((query.num_pixels * num_states,), len(at), device=at.device)
+        position[at] = torch.arange(len(at), device=at.device)
+        members = replace(head.members, query=position[head.members.query])
+        record, spread = with_tail(
+            own, totals, members, first.draws,
+            pixel_spread=self.index.images.pixel_spread, num_states=num_states * len(kin.regions),
+        )  # fmt: skip
+        return record, list(spread.unflatten(0, (-1, num_states)))
 
-        That is judged by the states before, or by a pilot: a choice by the tail's own draws would
-        bias it.
+    def _piloted(self, query: Query, plan: Plan) -> Float[Tensor, "b h w"]:
+        """About how many effective draws the tail will have in each pixel, by a few other draws.
+
+        A choice by the tail's own draws would bias it.
         """
-        region, num_patches = plan.region, plan.num_patches
-        if known is not None and known.patch_size == query.geometry.patch_size:
-            num_all = len(query.label_indices) * region.num_centers
-            return region.own_of(known.effective_sample_size) * (num_patches / num_all)
-        few = max(1, num_patches // PILOT_DIVISOR)
-        pilot = self._draw(query, region, few, plan.rng, most_groups=PILOT_GROUPS)
-        sums = PosteriorRecord.merged_over(_scan_pairs(query, region, pilot))
-        effective = sums.sum_w**2 / sums.sum_w2 * (num_patches / few)
-        return effective.reshape(region.places(query).shape)
+        shape, places, sizes = query.y[:, 0].shape, [], []
+        for kin in plan.kin:
+            first, records = kin.regions[0], []
+            if first.draws is None:
+                continue
+            few = max(1, first.num_patches // PILOT_DIVISOR)
+            for each in kin.regions:
+                rng = deepcopy(each.rng)
+                pilot = self._draw(query, each.region, few, rng, most_groups=PILOT_GROUPS)
+                records.append(_scan_pairs(query, each.region, pilot.to(query.y.device)))
+            effective = effective_size(side_by_side(records))
+            sizes.append(effective * (first.num_patches / few))
+            places.append(kin.places(shape))
+        field = torch.full((shape.numel(),), torch.inf, dtype=torch.float64, device=query.y.device)
+        return field.index_copy_(0, torch.cat(places), torch.cat(sizes)).reshape(shape)
 
     def _num_patches(self, region: Region, effort: int) -> int:
         """How many patches each pixel of a region meets in the tail."""
@@ -255,7 +310,7 @@ class Retrieval:
         most_groups: int = MOST_GROUPS,
     ) -> PairDraws:
         """Pairs of the images that the label admits."""
-        draws = draw_pairs(
+        return draw_pairs(
             region,
             query.label_indices,
             self.index.images.brightness,
@@ -263,7 +318,6 @@ class Retrieval:
             rng,
             most_groups=most_groups,
         )
-        return draws.to(query.y.device)
 
     def exact_is_no_slower(self, patch_sizes: Sequence[int], label: int | None = None) -> bool:
         """Whether summing every patch takes no longer than an estimate, over steps of these sizes.
@@ -305,13 +359,23 @@ class Retrieval:
 
 def nearest_of(query: Query, found: Found) -> Int[Tensor, "b h w m"]:
     """The nearest patches of what was found in a part of the index; -1 for none."""
-    shape = query.y[:, 0].shape
-    width = max((sums.nearest.shape[1] for sums in found if sums is not None), default=1)
-    ids = torch.full((shape.numel(), width), NO_PATCH, device=query.y.device)
-    for region, sums in zip(sampled_regions(query.geometry), found, strict=True):
-        if sums is not None:
-            ids[region.places(query).flatten()] = sums.nearest
-    return ids.reshape(*shape, width)
+    shape, device = query.y[:, 0].shape, query.y.device
+    if found is None:
+        return torch.full((*shape, 1), NO_PATCH, device=device)
+    nearest: Int[Tensor, "b h w m"] = found.nearest.unflatten(0, shape)
+    return nearest
+
+
+def _scan_tails(query: Query, plan: Plan) -> Tails:
+    """The sums of each group, of the pixels of all regions that are alike; fields are [g, q]."""
+    return [
+        None
+        if kin.regions[0].draws is None
+        else side_by_side(
+            [_scan_pairs(query, each.region, each.draws) for each in kin.regions if each.draws]
+        )
+        for kin in plan.kin
+    ]
 
 
 def _scan_pairs(query: Query, region: Region, draws: PairDraws) -> PosteriorRecord:
@@ -326,22 +390,3 @@ def _scan_all(query: Query, region: Region) -> PosteriorRecord:
     pixels, y = region.seen_of(query.admitted_pixels), region.seen_of(query.y)
     sums = exact_scan(pixels, y, query.sigma, region.geometry, precision=query.precision)
     return sums.map(lambda field: region.own(field).flatten(0, 2))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class RegionPlan:
-    """How a region is estimated.
-
-    Attributes:
-        num_patches: that each pixel meets in the tail.
-        draws: of the tail; None where there is none.
-        summed: whether all patches are summed.
-        rng: for a pilot.
-    """
-
-    region: Region
-    searching: Searching
-    num_patches: int
-    draws: PairDraws | None
-    summed: bool
-    rng: np.random.Generator

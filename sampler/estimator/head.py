@@ -9,6 +9,7 @@ poor candidate costs time and no bias.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from functools import lru_cache
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -17,14 +18,13 @@ from torch.nn.functional import pad
 
 from patchindex import BorderSignature, PatchGeometry
 from patchindex.kernels import (
+    GroupSets,
     NeighborAxis,
-    PairGroups,
     PatchSums,
     propagate_neighbors,
     sum_patches,
 )
-from sampler.estimator.query import Query, cut
-from sampler.estimator.regions import Region
+from sampler.estimator.query import CACHED_GEOMETRIES, Query
 
 NO_PATCH = -1
 # Where fewer patches than this decide at one noise level, one that was missed may be all at the
@@ -90,8 +90,8 @@ class Searching:
     Attributes:
         k: patches found for a pixel, and kept of all that it met.
         nprobe: lists visited for pixels of which something is known; four times as many otherwise.
-        forward: take candidates from the pixels right and below, not left and above.
-        phase: which pixels are searched again, of those of which something is known.
+        forward: pixels that take candidates from those right and below, not left and above.
+        again: pixels that are searched again, of those of which something is known.
         known: what was found for the states before.
         groups: of pairs, that found patches may be in.
         long_lists: search those, too, for which a tail can stand: where there is no tail.
@@ -99,126 +99,91 @@ class Searching:
 
     k: int
     nprobe: int
-    forward: bool = True
-    phase: tuple[int, int] = (0, 0)
+    forward: Bool[Tensor, "h w"]
+    again: Bool[Tensor, "h w"]
     known: Head | None = None
-    groups: PairGroups | None = None
+    groups: GroupSets | None = None
     long_lists: bool = False
 
 
-def sum_head(
-    query: Query, region: Region, wanted: Bool[Tensor, "b rows cols"], searching: Searching
-) -> PatchSums:
-    """Find patches for the wanted pixels of a region, and sum them.
+def sum_head(query: Query, wanted: Bool[Tensor, "b h w"], searching: Searching) -> PatchSums:
+    """Find patches for the wanted pixels, and sum them; more where few decide.
 
     Returns:
-        Sums of all pixels of the region, empty for those that are not wanted; members by their
-        position among the region's pixels; and the nearest k patches, -1 where there are fewer.
+        Sums of all pixels of the states, empty for those that are not wanted; members by their
+        position in the flattened states; and the nearest k patches, -1 where there are fewer.
     """
-    sums = PatchSums.none(wanted.numel(), query.y.shape[1], searching.k, query.y.device)
-    positions = torch.arange(wanted.numel(), device=query.y.device).reshape(wanted.shape)
-    for number in region.signatures:
-        signature = query.geometry.signatures[number]
-        pixels = region.cut(wanted, signature)
-        if pixels.any():
-            at = region.cut(positions, signature)[pixels]
-            sums = sums.replaced(at, _sum_found(query, number, pixels, searching))
-    return sums
-
-
-def _sum_found(
-    query: Query, number: int, pixels: Bool[Tensor, "b rows cols"], searching: Searching
-) -> PatchSums:
-    """Find patches for some pixels of one border signature, and sum them; more where few decide."""
-    field = _search(query, number, pixels, searching)
-    sums = _sum(query, number, pixels, field, searching)
-    few_left = sums.record.sum_w**2 / sums.record.sum_w2 < FEW_LEFT
-    if not few_left.any():
+    num, channels = wanted.numel(), query.y.shape[1]
+    sums = PatchSums.none(num, channels, searching.k, query.y.device)
+    at = wanted.flatten().nonzero()[:, 0]
+    if not len(at):
         return sums
-    again = pixels.clone()
-    again[pixels] = few_left
-    found = _search_again(query, number, again, searching, MORE_PROBES)
-    field = torch.full((*pixels.shape, sums.nearest.shape[1]), NO_PATCH, device=pixels.device)
-    field[pixels] = sums.nearest  # fewer than k where fewer were met
-    field = torch.cat([field, found], dim=-1)
-    other_way = replace(searching, forward=not searching.forward)
-    return sums.replaced(few_left.nonzero()[:, 0], _sum(query, number, again, field, other_way))
+    first = _sum(query, at, _search(query, at, searching), searching)
+    sums = sums.replaced(at, first)
+    few_left = first.record.sum_w**2 / first.record.sum_w2 < FEW_LEFT
+    again = at[few_left.nonzero()[:, 0]]
+    if not len(again):
+        return sums
+    found = _search_again(query, again, searching, MORE_PROBES)
+    field = torch.cat([sums.nearest, found], dim=-1)
+    other_way = replace(searching, forward=~searching.forward)
+    return sums.replaced(again, _sum(query, again, field, other_way))
 
 
-def _search(
-    query: Query, number: int, pixels: Bool[Tensor, "b rows cols"], searching: Searching
-) -> Int[Tensor, "b rows cols m"]:
-    """Patches that are known or found for some pixels of one border signature; -1 for none."""
-    if searching.known is None:
-        return _search_again(query, number, pixels, searching, MORE_PROBES)
-    signature = query.geometry.signatures[number]
+def _search(query: Query, at: Int[Tensor, " q"], searching: Searching) -> Int[Tensor, "pixels m"]:
+    """Patches that are known of all pixels, and found for those at some places; -1 for none."""
+    known = searching.known
+    if known is None:
+        return _search_again(query, at, searching, MORE_PROBES)
     ids, effective, mass = (
-        cut(field, signature)
-        for field in (
-            searching.known.ids,
-            searching.known.effective_sample_size,
-            searching.known.mass,
-        )
+        field.flatten(0, 2) for field in (known.ids, known.effective_sample_size, known.mass)
     )
     unknown = (ids == NO_PATCH).all(-1) | ((effective < HEAD_HOLDS) & (mass < LEAST_MASS))
-    further = pixels & unknown
-    again = pixels & ~unknown & ((effective < FEW_DECIDE) | _one_in_four(pixels, searching.phase))
-    found = _search_again(query, number, further, searching, MORE_PROBES)
-    return torch.cat([ids, found.maximum(_search_again(query, number, again, searching))], dim=-1)
+    again = (effective < FEW_DECIDE) | searching.again.flatten().repeat(len(query.y))
+    further, others = unknown[at], (again & ~unknown)[at]
+    found = _search_again(query, at[further.nonzero()[:, 0]], searching, MORE_PROBES)
+    more = _search_again(query, at[others.nonzero()[:, 0]], searching)
+    return torch.cat([ids, found.maximum(more)], dim=-1)
 
 
 def _search_again(
-    query: Query,
-    number: int,
-    pixels: Bool[Tensor, "b rows cols"],
-    searching: Searching,
-    times: int = 1,
-) -> Int[Tensor, "b rows cols k"]:
-    """Patches found in so many times the lists for some pixels; -1 elsewhere."""
-    field = torch.full((*pixels.shape, searching.k), NO_PATCH, device=pixels.device)
-    if pixels.any():
-        found = search_pixels(
-            query,
-            number,
-            pixels,
-            k=searching.k,
-            nprobe=times * searching.nprobe,
-            long_lists=searching.long_lists,
-        )
-        field[pixels] = pad(found, (0, searching.k - found.shape[1]), value=NO_PATCH)
-    return field
+    query: Query, at: Int[Tensor, " q"], searching: Searching, times: int = 1
+) -> Int[Tensor, "pixels k"]:
+    """Patches found in so many times the lists for pixels at these places; -1 elsewhere."""
+    num = query.y[:, 0].numel()
+    field = torch.full((num, searching.k), NO_PATCH, device=query.y.device)
+    if not len(at):
+        return field
+    nprobe = times * searching.nprobe
+    found = query.search_at(at, k=searching.k, nprobe=nprobe, long_lists=searching.long_lists)
+    return field.index_copy_(0, at, pad(found, (0, searching.k - found.shape[1]), value=NO_PATCH))
 
 
 def _sum(
-    query: Query,
-    number: int,
-    pixels: Bool[Tensor, "b rows cols"],
-    field: Int[Tensor, "b rows cols m"],
-    searching: Searching,
+    query: Query, at: Int[Tensor, " q"], field: Int[Tensor, "pixels m"], searching: Searching
 ) -> PatchSums:
-    """The sums of what the field has for some pixels, or for those beside them."""
-    signature = query.geometry.signatures[number]
-    ids = with_neighbors(field, pixels, signature, query.geometry, forward=searching.forward)
+    """The sums of what the field has for pixels at these places, or for those beside them."""
+    geometry, pixel = query.geometry, at % query.num_pixels
+    ids = with_neighbors(
+        field.unflatten(0, query.y[:, 0].shape), at, geometry, forward=searching.forward
+    )
     return sum_patches(
         query.pixels,
-        query.windows(number)[pixels],
+        query.windows_at(at),
         ids,
-        query.geometry,
-        signature,
+        geometry,
+        query.signatures_at(at),
         sigma=query.sigma,
         groups=searching.groups,
-        query_pixels=query.places(number)[pixels] % query.num_pixels,
+        query_pixels=pixel,
         num_nearest=searching.k,
     )
 
 
-def _one_in_four(
-    pixels: Bool[Tensor, "b rows cols"], phase: tuple[int, int]
-) -> Bool[Tensor, "rows cols"]:
+def one_in_four(signature: BorderSignature, phase: tuple[int, int]) -> Bool[Tensor, "rows cols"]:
     """One of every four neighboring pixels, which are searched for all of them."""
-    _, num_rows, num_cols = pixels.shape
-    rows = torch.arange(num_rows, device=pixels.device)[:, None]
-    cols = torch.arange(num_cols, device=pixels.device)
+    num_rows, num_cols = len(signature.rows.pixels), len(signature.cols.pixels)
+    rows, cols = torch.arange(num_rows)[:, None], torch.arange(num_cols)
     if min(num_rows, num_cols) == 1:
         return (rows + cols + 2 * phase[0] + phase[1]) % 4 == 0
     return ((rows + phase[0]) % 2 == 0) & ((cols + phase[1]) % 2 == 0)
@@ -243,28 +208,44 @@ def search_pixels(
 
 
 def with_neighbors(
-    field: Int[Tensor, "b rows cols k"],
-    wanted: Bool[Tensor, "b rows cols"],
-    signature: BorderSignature,
+    field: Int[Tensor, "b h w k"],
+    at: Int[Tensor, " q"],
     geometry: PatchGeometry,
     *,
-    forward: bool = True,
+    forward: Bool[Tensor, "h w"],
 ) -> Int[Tensor, "q m"]:
-    """Ids found for each wanted pixel of a signature, or for one beside it, below or across.
+    """Ids found for each wanted pixel, or for one beside it, below or across, of its signature.
 
     Args:
         field: ids found for each pixel; -1 for none.
-        forward: take from the pixels right and below, not left and above.
+        at: positions of the wanted pixels in the flattened states.
+        forward: pixels that take from those right and below, not left and above.
 
     Returns:
         Legal ids, each once and ascending; -1 behind the last.
     """
-    rows, cols = signature.rows, signature.cols
+    height, width = geometry.height, geometry.width
+    rows, cols = _both_ways(geometry, field.device)
+    state, pixel = at // (height * width), at % (height * width)
+    # the places of an axis are there twice, as `_both_ways` says
+    backward = ~forward.flatten()[pixel]
+    row, col = pixel // width + height * backward, pixel % width + width * backward
     return propagate_neighbors(
-        field,
-        wanted.nonzero(),
-        NeighborAxis.beside(len(rows.pixels), rows.centers, field.device, forward=forward),
-        NeighborAxis.beside(len(cols.pixels), cols.centers, field.device, forward=forward),
-        height=geometry.height,
-        width=geometry.width,
+        field, torch.stack([state, row, col], dim=1), rows, cols, height=height, width=width
     )
+
+
+@lru_cache(maxsize=CACHED_GEOMETRIES)
+def _both_ways(geometry: PatchGeometry, device: torch.device) -> tuple[NeighborAxis, NeighborAxis]:
+    """Rows and columns, each first of pixels that look forward, then of those that look back."""
+    axes = (
+        list(dict.fromkeys(signature.rows for signature in geometry.signatures)),
+        list(dict.fromkeys(signature.cols for signature in geometry.signatures)),
+    )
+    rows, cols = (
+        NeighborAxis.beside(axis, device).followed_by(
+            NeighborAxis.beside(axis, device, forward=False)
+        )
+        for axis in axes
+    )
+    return rows, cols

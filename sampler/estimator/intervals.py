@@ -89,8 +89,11 @@ def _fitted_shape(
     x = exceedances / exceedances[-1].where(count > 0, 1.0)
     count = count.clamp(min=1)
     theta = _theta_grid(x, count)
-    # one grid point at a time: all of them together would leave the cache
-    k = torch.stack([_shape_given(point, x, count) for point in theta])
+    # one grid point at a time: all of them together would leave a processor's cache
+    if x.device.type == "cpu":
+        k = torch.stack([_shape_given(point, x, count) for point in theta])
+    else:
+        k = _shape_given(theta, x, count)
     log_likelihood = count * ((-theta / k).log() - k - 1)
     mean_theta = (log_likelihood.softmax(0) * theta).sum(0)
     k_hat = _shape_given(mean_theta, x, count)
@@ -111,15 +114,15 @@ def _theta_grid(x: Float[Tensor, "tail q"], count: Int[Tensor, " q"]) -> Float[T
 
 
 def _shape_given(
-    theta: Float[Tensor, " q"], x: Float[Tensor, "tail q"], count: Int[Tensor, " q"]
-) -> Float[Tensor, " q"]:
-    """The k that is most likely for this theta: the mean of log(1 - theta x)."""
-    terms = (-theta * x).add_(1)
-    whole = len(terms) // FACTORS * FACTORS
+    theta: Float[Tensor, "*points q"], x: Float[Tensor, "tail q"], count: Int[Tensor, " q"]
+) -> Float[Tensor, "*points q"]:
+    """The k that is most likely for this theta, or each: the mean of log(1 - theta x)."""
+    terms = (-theta[..., None, :] * x).add_(1)
+    whole = len(x) // FACTORS * FACTORS
     # a logarithm costs as much as ten products
-    products = terms[:whole].unflatten(0, (FACTORS, -1)).prod(0)
-    log_sum: Float[Tensor, " q"] = products.log().sum(0) + terms[whole:].log().sum(0)
-    return log_sum / count
+    products = terms[..., :whole, :].unflatten(-2, (FACTORS, -1)).prod(-3)
+    log_sum: Float[Tensor, "*points q"] = products.log().sum(-2)
+    return (log_sum + terms[..., whole:, :].log().sum(-2)) / count
 
 
 def widening(influence: Float[Tensor, "g q c"]) -> Float[Tensor, " q"]:

@@ -1,6 +1,7 @@
 """A query: states, the noise in them, and the index whose patches they are compared with."""
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -22,6 +23,7 @@ from sampler.exact import sum_exactly
 # Lists with a larger share of a dictionary than 1 / LONGEST_SHARE are of plain patches: a tail
 # meets so many equal ones that they need no head, and they would take most of the time.
 LONGEST_SHARE, LONGEST_LIST = 1000, 10_000
+CACHED_GEOMETRIES = 64  # a few kilobytes each
 PIXELS_PER_CHUNK = 2**14  # that are asked for at once
 
 
@@ -47,21 +49,21 @@ class NeighborSearch(Protocol):
     def search(
         self,
         patch_size: int,
-        signature: int,
+        signature: int | Int[Tensor, " q"],
         windows: Float[Tensor, "q d"],
         k: int,
         *,
         nprobe: int,
         label: int | None = None,
-        longest_list: int | None = None,
+        longest_list: int | Int[Tensor, " signatures"] | None = None,
     ) -> Int[Tensor, "q k"]:
         """Ids of about the k nearest patches with this border signature; -1 where there are fewer.
 
         Args:
-            signature: position in `PatchGeometry.signatures`.
+            signature: position in `PatchGeometry.signatures`, of all windows or of each.
             windows: full windows in [-1, 1] data units, flattened from [c, s, s].
             nprobe: inverted lists visited per query.
-            longest_list: lists of more patches than this are left out.
+            longest_list: lists of more patches than this are left out; one for each signature.
         """
         ...
 
@@ -177,9 +179,59 @@ class Query:
             longest_list=None if long_lists else max(LONGEST_LIST, num_patches // LONGEST_SHARE),
         )
 
+    def signatures_at(self, places: Int[Tensor, " q"]) -> Int[Tensor, " q"]:
+        """The border signatures of pixels at these positions in the flattened states."""
+        return signature_of_pixels(self.geometry, self.y.device)[places % self.num_pixels]
+
+    def windows_at(self, places: Int[Tensor, " q"]) -> Float[Tensor, "q c s s"]:
+        """The windows of pixels at these positions in the flattened states."""
+        (_, _, height, width), pixel = self.y.shape, places % self.num_pixels
+        every = windows_at(self.y, range(height), range(width), self.geometry)
+        return every[places // self.num_pixels, pixel // width, pixel % width]
+
+    def search_at(
+        self, places: Int[Tensor, " q"], *, k: int, nprobe: int, long_lists: bool = False
+    ) -> Int[Tensor, "q k"]:
+        """Patches found for pixels at these positions in the flattened states, see `search`."""
+        longest = None if long_lists else self._longest_lists()
+        return self.index.search(
+            self.geometry.patch_size,
+            self.signatures_at(places),
+            self.windows_at(places).flatten(1),
+            k,
+            nprobe=nprobe,
+            label=self.label,
+            longest_list=longest,
+        )
+
+    def _longest_lists(self) -> Int[Tensor, " signatures"]:
+        """Of each signature, how many patches a list may have that is worth a search."""
+        return _longest_lists(
+            self.geometry, len(self.label_indices), LONGEST_SHARE, LONGEST_LIST, self.y.device
+        )
+
     def exact_record(self) -> PosteriorRecord:
         """The sums over every legal patch; fields are [b, h, w]."""
         return sum_exactly(self.index.images, self.y, self.sigma, self.geometry, self.label)
+
+
+@lru_cache(maxsize=CACHED_GEOMETRIES)
+def signature_of_pixels(geometry: PatchGeometry, device: torch.device) -> Int[Tensor, " hw"]:
+    """Position in `geometry.signatures` of what each pixel of an image has."""
+    numbers = torch.empty(geometry.height, geometry.width, dtype=torch.int64)
+    for number, signature in enumerate(geometry.signatures):
+        rows, cols = signature.rows.pixels, signature.cols.pixels
+        numbers[rows.start : rows.stop, cols.start : cols.stop] = number
+    return numbers.flatten().to(device)
+
+
+@lru_cache(maxsize=CACHED_GEOMETRIES)
+def _longest_lists(
+    geometry: PatchGeometry, num_images: int, share: int, least: int, device: torch.device
+) -> Int[Tensor, " signatures"]:
+    """The same for so many images: a part of each dictionary, or the least."""
+    sizes = [num_images * signature.num_centers // share for signature in geometry.signatures]
+    return torch.tensor(sizes).clamp(min=least).to(device)
 
 
 def cut(sums: Tensor, signature: BorderSignature) -> Tensor:

@@ -16,7 +16,9 @@ and likewise for w c, are unbiased; mean = N / Z. Anchors: DEANN (arXiv 2107.027
 (arXiv 2510.05688).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from math import gcd
 
 import numpy as np
@@ -134,6 +136,27 @@ def truncated(record: PosteriorRecord, complete: Bool[Tensor, " q"]) -> Posterio
     )
 
 
+def side_by_side(totals: Sequence[PosteriorRecord]) -> PosteriorRecord:
+    """Exact sums of as many groups over different queries as those over all queries [g, q]."""
+    if len(totals) == 1:
+        return totals[0]
+    exact = ("log_max", "sum_w", "sum_wc", "sum_w2", "num_scored")
+    return PosteriorRecord.exact(
+        **{name: torch.cat([getattr(each, name) for each in totals], dim=1) for name in exact}
+    )
+
+
+def effective_size(totals: PosteriorRecord) -> Float[Tensor, " q"]:
+    """Effective sample size of all groups [g, q] together."""
+    log_max, sum_w, sum_w2 = (x.unbind() for x in (totals.log_max, totals.sum_w, totals.sum_w2))
+    top, w, w2 = log_max[0], sum_w[0], sum_w2[0]
+    for other_top, other_w, other_w2 in zip(log_max[1:], sum_w[1:], sum_w2[1:], strict=True):
+        both = torch.maximum(top, other_top)
+        a, b = rescaling(top, both), rescaling(other_top, both)
+        top, w, w2 = both, w * a + other_w * b, w2 * a**2 + other_w2 * b**2
+    return w**2 / w2
+
+
 def with_tail(
     head: PosteriorRecord,
     totals: PosteriorRecord,
@@ -149,7 +172,8 @@ def with_tail(
 
     Args:
         totals: the exact sums of each group over the patches of each query; fields are [g, q].
-        head_in_tail: the patches of the groups that are also in the head.
+        head_in_tail: the patches of the groups that are also in the head; of a query behind the
+            last they count for nothing.
         pixel_spread: standard deviation of the training pixels.
         num_states: that the queries belong to, as many to each.
     """
@@ -207,18 +231,26 @@ def _squared_errors_variance(
     """
     of_states = errors.unflatten(1, (num_states, -1)).movedim(1, 0).flatten(2)
     num_groups = len(errors)
-    itself = torch.eye(num_groups, dtype=torch.bool, device=errors.device)
-    products = (of_states @ of_states.mT)[:, ~itself]
+    products = (of_states @ of_states.mT).flatten(1)[:, _others(num_groups, errors.device)]
     # what draws add is relative to their mean, which shifts the products
     variances: Float[Tensor, " b"] = (products - products.mean(-1, keepdim=True)).square().sum(-1)
     return 2 * num_groups / (num_groups - 1) * variances
+
+
+@lru_cache(maxsize=2 * MOST_GROUPS)
+def _others(num_groups: int, device: torch.device) -> Int[Tensor, " pairs"]:
+    """Positions in a matrix of all groups that are not on its diagonal."""
+    return (~torch.eye(num_groups, dtype=torch.bool)).flatten().nonzero()[:, 0].to(device)
 
 
 def _sums_of(
     head_in_tail: GroupMembers, log_max: Float[Tensor, " q"], shape: torch.Size
 ) -> Float[Tensor, "g q c_plus_2"]:
     """What these patches add to the sums (w, w c, w^2) of their groups."""
-    weights = (head_in_tail.log_weights - log_max[head_in_tail.query]).exp()[:, None]
+    behind = torch.nn.functional.pad(log_max, (0, 1), value=torch.inf)
+    weights = (head_in_tail.log_weights - behind[head_in_tail.query]).exp()[:, None]
     terms = torch.cat([weights, weights * head_in_tail.centers, weights**2], dim=-1)
-    sums = terms.new_zeros(shape)
-    return sums.index_put_((head_in_tail.group, head_in_tail.query), terms, accumulate=True)
+    sums = terms.new_zeros((shape[0], shape[1] + 1, shape[2]))
+    # of a query behind the last, the group may be one that is not here
+    at = (head_in_tail.group.clamp(max=shape[0] - 1), head_in_tail.query)
+    return sums.index_put_(at, terms, accumulate=True)[:, :-1]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from patchindex.errors import KernelInputError
-from patchindex.geometry import PatchGeometry
+from patchindex.geometry import AxisSignature, PatchGeometry
 from patchindex.kernels import PairGroups, torch_backend, torch_scan
 from patchindex.kernels.bounds import NeighborAxis
 
@@ -171,7 +171,10 @@ def test_rows_that_have_no_distance_and_counts_of_none_are_refused():
 
 
 def test_neighbors_that_are_not_there_are_refused():
-    rows, cols = NeighborAxis.beside(3, range(1, 5)), NeighborAxis.beside(4, range(1, 6))
+    rows, cols = (
+        NeighborAxis.beside([AxisSignature(range(num), range(1, num + 2), range(1))])
+        for num in (3, 4)
+    )
     found, targets = torch.zeros(2, 3, 4, 5, dtype=torch.int64), torch.tensor([[1, 2, 3]])
     with pytest.raises(KernelInputError, match=r"was not searched\. Give neighbors 0\.\.1"):
         torch_backend.propagate_neighbors(found[:, :2], targets, rows, cols, height=6, width=7)

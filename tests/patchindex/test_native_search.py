@@ -162,12 +162,17 @@ def test_what_does_not_fit_is_refused():
 
 
 def test_neighbors_are_propagated_as_in_torch():
+    from patchindex.geometry import AxisSignature  # noqa: PLC0415
     from patchindex.kernels import torch_backend  # noqa: PLC0415
     from patchindex.kernels.bounds import NeighborAxis  # noqa: PLC0415
 
     rng = np.random.default_rng(2)
     height, width = 14, 11
-    rows, cols = NeighborAxis.beside(10, range(2, 12)), NeighborAxis.beside(7, range(2, 9))
+    every, offsets = range(2, 12), range(-2, 3)
+    rows = NeighborAxis.beside(
+        [AxisSignature(range(3), range(2, 3), offsets), AxisSignature(range(3, 10), every, offsets)]
+    )
+    cols = NeighborAxis.beside([AxisSignature(range(7), range(2, 9), offsets)], forward=False)
     shape = (3, 10, 7, 50)
     y, x = rng.integers(2, 12, shape), rng.integers(2, 9, shape)
     found = (rng.integers(0, 3, shape) * height + y) * width + x  # few images: many repeats
@@ -182,6 +187,10 @@ def test_neighbors_are_propagated_as_in_torch():
         search.propagate_neighbors(
             arguments[0], targets + 5, rows, cols, height=height, width=width
         )
+    nothing = search.propagate_neighbors(
+        arguments[0], targets[:0], rows, cols, height=height, width=width
+    )
+    assert nothing.shape == (0, 0)
 
 
 def test_the_nearest_rows_are_those_of_float64_in_any_company(isa):

@@ -7,7 +7,7 @@ from reference.samples import Case
 from reference.score_machines import as_unit, padded_windows
 
 from patchindex import BorderSignature, PatchGeometry
-from patchindex.kernels import PairGroups, torch_backend
+from patchindex.kernels import GroupSets, PairGroups, torch_backend
 
 triton_backend = pytest.importorskip("patchindex.kernels.triton_backend")
 
@@ -20,6 +20,8 @@ CASES = [
     Case(2, 1, 6, 7, 5, "circular_interior", 0.3, seed=4),
     Case(2, 1, 9, 3, 9, "circular", 0.7, seed=5),  # sides below the radius, each way
     Case(2, 1, 3, 9, 9, "circular", 0.7, seed=6),
+    Case(2, 1, 9, 3, 15, "circular", 0.7, seed=7),  # narrower than the radius
+    Case(2, 2, 2, 5, 9, "circular", 0.7, seed=8),
 ]
 
 
@@ -65,6 +67,44 @@ def test_distances_equal_brute_force_for_every_signature(case: Case) -> None:
         expected = brute_distances(case, windows, ids)
         expected[0, 0] = np.inf
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_windows_of_all_signatures_are_compared_in_one_launch(case: Case, monkeypatch) -> None:
+    geometry, images = geometry_of(case), torch.from_numpy(case.images())
+    windows, ids, numbers = [], [], []
+    for number, signature in enumerate(geometry.signatures):
+        windows.append(query_windows(case, signature))
+        ids.append(case.rng.choice(legal_ids(case, signature), (len(windows[-1]), 5)))
+        numbers += [number] * len(windows[-1])
+    order = case.rng.permutation(len(numbers))
+    windows, ids, numbers = (np.concatenate(x)[order] for x in (windows, ids, [numbers]))
+    ids[::3, 2] = -1
+    expected = brute_distances(case, windows, ids)
+    expected[::3, 2] = np.inf
+    kernel, grids = triton_backend.rescore_kernel, []
+
+    class Counted:
+        def __getitem__(self, grid):
+            grids.append(grid)
+            return kernel[grid]
+
+    monkeypatch.setattr(triton_backend, "rescore_kernel", Counted())
+    for module, place in (triton_backend, DEVICE), (torch_backend, "cpu"):
+        found = module.patch_distances(
+            images, *(torch.from_numpy(x).to(place) for x in (windows, ids)), geometry,
+            torch.from_numpy(numbers).to(place),
+        )  # fmt: skip
+        np.testing.assert_allclose(found.cpu(), expected, rtol=1e-5, atol=1e-5)
+    assert grids == [(len(numbers), 1)]
+
+
+def test_windows_of_other_shapes_need_no_other_program() -> None:
+    shapes = {"HEIGHT", "WIDTH", "C", "CANDIDATES", "LANES"}
+    kernel = triton_backend.rescore_kernel
+    constant = getattr(kernel, "constexprs", None)
+    names = kernel.arg_names if constant is None else [kernel.arg_names[i] for i in constant]
+    assert {name for name in names if name.isupper()} == shapes
 
 
 def test_shared_patches_have_the_distances_of_single_ones() -> None:
@@ -142,6 +182,53 @@ def test_sums_and_members_are_those_of_the_processor(monkeypatch: pytest.MonkeyP
         assert getattr(members, name).cpu().equal(getattr(listed, name))
     torch.testing.assert_close(members.log_weights.cpu(), listed.log_weights, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(members.centers.cpu(), listed.centers)
+
+
+def test_each_signature_has_its_own_groups() -> None:
+    case = Case(9, 1, 7, 6, 3, "zeros", 0.5, seed=9)
+    geometry, images = geometry_of(case), torch.from_numpy(case.images())
+    numbers = torch.arange(9).repeat_interleave(2)
+    windows = torch.from_numpy(
+        np.concatenate([query_windows(case, s)[[0, -1]] for s in geometry.signatures])
+    )
+    ids = torch.from_numpy(
+        np.stack([case.rng.choice(legal_ids(case, geometry.signatures[n]), 8) for n in numbers])
+    )
+    pixels = torch.tensor([s.rows.pixels[0] * 6 + s.cols.pixels[0] for s in geometry.signatures])
+    inside = PairGroups.whole_images(torch.tensor([[0, 5], [2, 7]]), 7, 6)
+    edges = PairGroups(
+        images=torch.tensor([[1, 3, 5], [2, 0, 8], [4, 6, 7]]),
+        image_shares=torch.tensor([[0, 1, 0], [1, 1, 1], [0, 0, 1]], dtype=torch.int32),
+        displacement_shares=torch.tensor([[0, 1, 0, 1, 0, 1, 0]] * 9, dtype=torch.int32),
+    )
+    sets = GroupSets.of([inside, edges], [-1, 1, -1, 1, 0, 1, -1, 1, -1])
+    options = {"sigma": 0.8, "num_nearest": 3}
+    found = {}
+    for module, place in (
+        (triton_backend, torch.device(DEVICE)),
+        (torch_backend, torch.device("cpu")),
+    ):
+        found[module] = module.sum_patches(
+            images, windows.to(place), ids.to(place), geometry, numbers.to(place),
+            groups=sets.to(place), query_pixels=pixels[numbers].to(place), **options,
+        )  # fmt: skip
+    members = found[triton_backend].members
+    expected = found[torch_backend].members
+    entries = [
+        sorted(zip(m.query.tolist(), m.group.tolist(), m.log_weights.tolist(), strict=True))
+        for m in (members, expected)
+    ]
+    np.testing.assert_allclose(entries[0], entries[1], rtol=1e-5)
+    for number in range(9):
+        mine = numbers == number
+        alone = torch_backend.sum_patches(
+            images, windows[mine], ids[mine], geometry, geometry.signatures[number],
+            groups=sets.of_signature(number), query_pixels=pixels[numbers[mine]], **options,
+        )  # fmt: skip
+        of_it = mine[expected.query]
+        assert torch.equal(expected.group[of_it], alone.members.group)
+        assert torch.equal(found[torch_backend].nearest[mine], alone.nearest)
+    assert set(numbers[expected.query].tolist()) > {4}
 
 
 def test_no_candidate_at_all_weighs_nothing() -> None:

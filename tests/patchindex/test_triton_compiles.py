@@ -91,9 +91,9 @@ def rules():
     return max(used, key=lambda usage: (usage["spilled"], usage["registers"]))
 
 def rescore():
-    shape = {"HEIGHT": 32, "WIDTH": 32, "C": 3, "FIRST_ROW": -7, "ROWS": 15, "FIRST_COL": -7,
-             "COLS": 15, "CANDIDATES": 64, "LANES": 16}
-    return compiled(rescore_kernel, "*u8 *fp32 *i64 *fp32 i32 i32", shape, 4)
+    shape = {"HEIGHT": 32, "WIDTH": 32, "C": 3, "CANDIDATES": 64, "LANES": 16}
+    types = "*u8 *fp32 *i64 *fp32 *i32 *i64 i32 i32 i32 i32"
+    return compiled(rescore_kernel, types, shape, 4)
 
 LIST_TYPES = ("*u8 *fp32 *i64 *i64 *u8 i32 *fp16 *fp16 *fp32 *fp32 *i64 *i64 *i64 *i64 *i64 i32"
               " *i32 *i64 i32 i32")

@@ -25,16 +25,28 @@ class BruteSearch:
     def search(
         self,
         patch_size: int,
-        signature: int,
+        signature: int | Tensor,
         windows: Tensor,
         k: int,
         *,
         nprobe: int,
         label: int | None = None,
-        longest_list: int | None = None,
+        longest_list: int | Tensor | None = None,
     ) -> Tensor:
         """Ids [q, k] of the k nearest legal patches, nearest first; -1 where there are fewer."""
         del nprobe, longest_list
+        if isinstance(signature, Tensor):
+            found = torch.full((len(windows), k), -1, device=windows.device)
+            for number in set(signature.tolist()):
+                mine = (signature == number).nonzero()[:, 0]
+                found[mine] = self.nearest(patch_size, number, windows[mine], k, label)
+            return found
+        return self.nearest(patch_size, signature, windows, k, label)
+
+    def nearest(
+        self, patch_size: int, signature: int, windows: Tensor, k: int, label: int | None
+    ) -> Tensor:
+        """The same for windows of one signature."""
         ids, patches = self.legal_patches(patch_size, signature, label)
         queries = windows.cpu().numpy().astype(np.float64)
         dist_sq = (

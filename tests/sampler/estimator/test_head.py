@@ -10,16 +10,18 @@ from reference.brute_search import BruteSearch
 from reference.samples import noisy_states, random_images
 from reference.score_machines import posterior
 from torch import Tensor
+from torch.nn.functional import pad
 
 from patchindex import ImageSet, PatchGeometry
 from sampler import ELSMachine
 from sampler.estimator import head
-from sampler.estimator.head import Head, Searching, sum_head, with_neighbors
+from sampler.estimator.head import Head, Searching, one_in_four, sum_head, with_neighbors
 from sampler.estimator.query import Query
-from sampler.estimator.regions import sampled_regions
 
 GEOMETRY = PatchGeometry(height=10, width=12, patch_size=3)
 INTERIOR = max(GEOMETRY.signatures, key=lambda signature: signature.num_centers)
+INNER = torch.zeros(10, 12, dtype=torch.bool)
+INNER[1:-1, 1:-1] = True
 # legal centers of the interior are rows 1 to 8 and columns 1 to 10; so are its pixels
 FIELD = (1, 8, 10)
 ALPHA_BAR, K, NPROBE = 0.9, 6, 2
@@ -38,10 +40,11 @@ def propagated(
     """Candidates of every wanted place (row, column of the field), given those that were found."""
     wanted = torch.ones(FIELD, dtype=torch.bool) if wanted is None else wanted
     k = max(map(len, found.values()))
-    field = torch.full((*FIELD, k), -1)
+    field = torch.full((1, 10, 12, k), -1)
     for (row, col), ids in found.items():
-        field[0, row, col, : len(ids)] = torch.tensor(ids)
-    ids = with_neighbors(field, wanted, INTERIOR, GEOMETRY, forward=forward)
+        field[0, 1 + row, 1 + col, : len(ids)] = torch.tensor(ids)
+    at = pad(wanted, (1, 1, 1, 1)).flatten().nonzero()[:, 0]
+    ids = with_neighbors(field, at, GEOMETRY, forward=torch.full((10, 12), forward))
     places = wanted.nonzero()[:, 1:].tolist()
     return {
         tuple(place): row[row >= 0].tolist()
@@ -93,6 +96,19 @@ def test_only_wanted_pixels_take_but_all_give() -> None:
     }
 
 
+def test_pixels_take_nothing_from_those_of_other_border_signatures() -> None:
+    field = torch.arange(120).reshape(1, 10, 12, 1)  # each its own place in the first image
+    rows, cols = torch.arange(120) // 12, torch.arange(120) % 12
+    for forward in (INNER, ~INNER):
+        ids = with_neighbors(field, torch.arange(120), GEOMETRY, forward=forward)
+        # moved by the step from there, all neighbors' candidates are the pixel's own place
+        assert ids.tolist() == (rows * 12 + cols)[:, None].tolist()
+    other = with_neighbors(
+        field + 120 * INNER[None, ..., None], torch.arange(120), GEOMETRY, forward=INNER
+    )
+    assert torch.equal(other[:, 0] >= 120, INNER.flatten())
+
+
 @cache
 def images() -> ImageSet:
     return ImageSet.from_array(random_images(np.random.default_rng(4), 40, 1, 10, 12))
@@ -132,15 +148,18 @@ def known_head(**changes) -> Head:
     return Head(patch_size=3, **(parts | changes))
 
 
-def lists_of_interior(known: Head | None, **settings) -> Tensor:
+def lists_of_interior(known: Head | None, phase: tuple[int, int] = (0, 0)) -> Tensor:
     """The lists visited for each inner pixel of `states()` while a head is summed."""
     search = NotingSearch(images())
     query = Query(
         index=search, y=states() / ALPHA_BAR**0.5, sigma=1.0, geometry=GEOMETRY, label=None
     )
-    region = max(sampled_regions(GEOMETRY), key=lambda region: region.num_centers)
-    wanted = torch.ones(2, 8, 10, dtype=torch.bool)
-    sum_head(query, region, wanted, Searching(k=K, nprobe=NPROBE, known=known, **settings))
+    again = torch.zeros(10, 12, dtype=torch.bool)
+    again[1:-1, 1:-1] = one_in_four(INTERIOR, phase)
+    searching = Searching(
+        k=K, nprobe=NPROBE, known=known, forward=torch.ones_like(INNER), again=again
+    )
+    sum_head(query, INNER.expand(2, -1, -1), searching)
     return search.lists_for(query.y)[:, 1:-1, 1:-1]
 
 
