@@ -8,7 +8,7 @@ their probability, and carry the estimated variance that sampling adds.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import lru_cache, reduce
 
 import torch
 from jaxtyping import Float, Int
@@ -55,11 +55,13 @@ class PosteriorRecord:
         num_scored: Int[Tensor, "*q"],
     ) -> "PosteriorRecord":
         """A record of patches that were all summed: no sampling variance."""
-        none, none_c = torch.zeros_like(sum_w), torch.zeros_like(sum_wc)
+        device = sum_w.device
+        none, none_c = (_constant(0.0, device).expand_as(sums) for sums in (sum_w, sum_wc))
         return cls(
             log_max=log_max, sum_w=sum_w, sum_wc=sum_wc, sum_w2=sum_w2, sum_head=sum_w,
             var_w=none, cov_wc=none_c, var_wc=none_c, num_scored=num_scored,
-            k_hat=none - torch.inf, rounds=torch.zeros_like(num_scored),
+            k_hat=_constant(-torch.inf, device).expand_as(sum_w),
+            rounds=_constant(0, device).expand_as(num_scored),
         )  # fmt: skip
 
     @classmethod
@@ -154,29 +156,18 @@ class PosteriorRecord:
 
     def at(self, places: Int[Tensor, " m"]) -> "PosteriorRecord":
         """The queries [q] at these places, in this order."""
-        return self._with_rows(lambda rows: rows[:, places])
+        rows = self.rows
+        return RecordRows(sums=rows.sums[:, places], counts=rows.counts[:, places]).record
 
-    def moved_to(self, places: Int[Tensor, " q"]) -> "PosteriorRecord":
-        """The queries [q], each at its place; the places are 0 .. q-1 in some order."""
-        return self._with_rows(lambda rows: torch.empty_like(rows).index_copy_(1, places, rows))
-
-    def _with_rows(self, change: Callable[[Tensor], Tensor]) -> "PosteriorRecord":
-        """The record with all fields changed at once, which lie below one another as rows.
-
-        On a GPU an operation for each of eleven fields takes eleven launches.
-        """
+    @property
+    def rows(self) -> "RecordRows":
+        """The fields of queries [q] below one another."""
         sums = [self.log_max, self.sum_w, self.sum_w2, self.sum_head, self.var_w, self.k_hat]
         channels = [self.sum_wc.T, self.cov_wc.T, self.var_wc.T]
-        c = len(channels[0])
-        rows = change(torch.cat([*(field[None] for field in sums), *channels]))
-        num_scored, rounds = change(torch.stack([self.num_scored, self.rounds]))
-        log_max, sum_w, sum_w2, sum_head, var_w, k_hat = rows[:6]
-        sum_wc, cov_wc, var_wc = (part.T for part in rows[6:].split(c))
-        return PosteriorRecord(
-            log_max=log_max, sum_w=sum_w, sum_wc=sum_wc, sum_w2=sum_w2, sum_head=sum_head,
-            var_w=var_w, cov_wc=cov_wc, var_wc=var_wc, num_scored=num_scored, k_hat=k_hat,
-            rounds=rounds,
-        )  # fmt: skip
+        return RecordRows(
+            sums=torch.cat([*(field[None] for field in sums), *channels]),
+            counts=torch.stack([self.num_scored, self.rounds]),
+        )
 
     def merge(self, other: "PosteriorRecord") -> "PosteriorRecord":
         """The record of both sets of patches, which must not overlap."""
@@ -196,6 +187,57 @@ class PosteriorRecord:
             k_hat=torch.maximum(self.k_hat, other.k_hat),
             rounds=torch.maximum(self.rounds, other.rounds),
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RecordRows:
+    """The fields of a record as rows of two tensors, so that all are moved at once.
+
+    On a GPU an operation for each of eleven fields takes eleven launches.
+
+    Attributes:
+        sums: log_max, sum_w, sum_w2, sum_head, var_w, k_hat; of each channel sum_wc, then cov_wc,
+            then var_wc.
+        counts: num_scored, rounds.
+    """
+
+    sums: Float[Tensor, "fields q"]
+    counts: Int[Tensor, "2 q"]
+
+    @classmethod
+    def room(
+        cls, num_queries: int, channels: int, device: torch.device | None = None
+    ) -> "RecordRows":
+        """Of any numbers, to be written to."""
+        return cls(
+            sums=torch.empty(6 + 3 * channels, num_queries, dtype=torch.float64, device=device),
+            counts=torch.empty(2, num_queries, dtype=torch.int64, device=device),
+        )
+
+    @property
+    def record(self) -> PosteriorRecord:
+        """The record, whose fields are views."""
+        log_max, sum_w, sum_w2, sum_head, var_w, k_hat = self.sums[:6]
+        sum_wc, cov_wc, var_wc = (part.T for part in self.sums[6:].chunk(3))
+        num_scored, rounds = self.counts
+        return PosteriorRecord(
+            log_max=log_max, sum_w=sum_w, sum_wc=sum_wc, sum_w2=sum_w2, sum_head=sum_head,
+            var_w=var_w, cov_wc=cov_wc, var_wc=var_wc, num_scored=num_scored, k_hat=k_hat,
+            rounds=rounds,
+        )  # fmt: skip
+
+    def put(self, places: Int[Tensor, " m"], record: PosteriorRecord) -> None:
+        """Write the queries [m] of a record to these places."""
+        rows = record.rows
+        self.sums.index_copy_(1, places, rows.sums)
+        self.counts.index_copy_(1, places, rows.counts)
+
+
+@lru_cache(maxsize=None, typed=True)
+def _constant(value: int | float, device: torch.device) -> Tensor:
+    """One number on a device: fields that are the same everywhere take no memory, and no launch."""
+    dtype = torch.int64 if isinstance(value, int) else torch.float64
+    return torch.full((), value, dtype=dtype, device=device)
 
 
 def rescaling(

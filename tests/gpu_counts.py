@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_leaves
 from patchindex import kernels
 from patchindex.index.search import IndexSearch, ListSearch
 from patchindex.kernels import torch_backend
+from sampler.estimator import estimate, rest
 
 aten = torch.ops.aten
 # these make room, or another look at the same numbers, and start nothing
@@ -77,6 +78,16 @@ class GpuCounts(TorchDispatchMode):
         self.see(func, args, kwargs or {}, found)
         return found
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Nothing is counted."""
+        before, self.stages = self.stages, {}
+        operations, self.operations = self.operations, Counter()
+        try:
+            yield
+        finally:
+            self.stages, self.operations = before, operations
+
     def see(self, func: Any, args: Any, kwargs: dict[str, Any], found: Any) -> None:
         """Count an operation by what it was given and what it left."""
         packet = func.overloadpacket
@@ -129,7 +140,6 @@ class CountedKernels:
     launches that write nothing.
     """
 
-    propagate_neighbors = staticmethod(torch_backend.propagate_neighbors)
     nearest_in_cells = staticmethod(torch_backend.nearest_in_cells)
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
@@ -153,13 +163,14 @@ class CountedKernels:
 class Launches:
     """Stands for a Triton kernel: counts its launches; zeros stand for what it writes."""
 
-    def __init__(self, counts: GpuCounts, written: int) -> None:
+    def __init__(self, counts: GpuCounts, written: int | None = None) -> None:
         self._counts, self._written = counts, written
 
     def __getitem__(self, grid: Any) -> Callable[..., None]:
         def launch(*operands: Any, **_: Any) -> None:
             self._counts.count.launches += 1
-            operands[self._written].held.zero_()
+            if self._written is not None:
+                operands[self._written].held.zero_()
 
         return launch
 
@@ -178,7 +189,8 @@ class CountedListSearch:
 @contextmanager
 def counting_gpu(memory_bytes: int = 2**30) -> Iterator[tuple[torch.device, GpuCounts]]:
     """A simulated GPU, and the counts of what is asked of it."""
-    from patchindex.kernels import triton_backend, triton_scan  # noqa: PLC0415 - imports Triton
+    from patchindex.kernels import triton_backend, triton_patches, triton_scan  # noqa: PLC0415 - imports Triton
+    from sampler.estimator import triton_tail  # noqa: PLC0415 - the same
 
     counts, there = GpuCounts(), CountedKernels()
     make = IndexSearch._make_list_search
@@ -189,10 +201,31 @@ def counting_gpu(memory_bytes: int = 2**30) -> Iterator[tuple[torch.device, GpuC
         )
         patched.setattr(triton_backend, "rescore_kernel", Launches(counts, 3))
         patched.setattr(triton_scan, "scan_kernel", Launches(counts, 2))
+        for name in triton_patches.__dict__:
+            if name.endswith("_kernel"):
+                patched.setattr(triton_patches, name, Launches(counts))
+        patched.setattr(triton_scan, "merge_kernel", Launches(counts, 1))
         patched.setattr(
             IndexSearch,
             "_make_list_search",
             lambda search, _: CountedListSearch(counts, make(search, "native")),
         )
+        patched.setattr(rest, "put_rest", counted_rest(counts, rest.put_rest))
+        patched.setattr(estimate, "put_rest", rest.put_rest)
+        patched.setattr(triton_tail, "tail_kernel", Launches(counts, 18))
+        patched.setattr(triton_tail, "pareto_kernel", Launches(counts, 2))
         with counts:
             yield gpu, counts
+
+
+def counted_rest(counts: GpuCounts, put_rest: Callable[..., Any]) -> Callable[..., Any]:
+    """The tail as a GPU would compute it, and then in torch, which is not counted."""
+
+    def put(*operands: Any) -> Any:
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(rest, "on_device", lambda _: True)
+            put_rest(*operands)
+        with counts.paused():
+            return put_rest(*operands)
+
+    return put

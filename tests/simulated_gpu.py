@@ -155,9 +155,9 @@ class DeviceKernels:
 
 
 def each_tensor(change: Callable[[Any], Any], x: Any) -> Any:
-    """The same with all tensors changed that tuples and dataclasses hold."""
-    if isinstance(x, tuple):
-        return tuple(each_tensor(change, part) for part in x)
+    """The same with all tensors changed that tuples, lists and dataclasses hold."""
+    if isinstance(x, tuple | list):
+        return type(x)(each_tensor(change, part) for part in x)
     if is_dataclass(x) and not isinstance(x, type):
         return replace(
             x, **{part.name: each_tensor(change, getattr(x, part.name)) for part in fields(x)}
@@ -196,6 +196,7 @@ def simulated_gpu(memory_bytes: int) -> Iterator[torch.device]:
             kernels, "backend_for",
             lambda queries: there if isinstance(queries, GpuTensor) else PROCESSOR,
         )  # fmt: skip
+        patched.setattr("sampler.estimator.rest.on_device", lambda _: False)  # in torch, too
         torch._C._set_only_lift_cpu_tensors(True)  # torch.tensor(..., device=...) then comes here
         try:
             with SimulatedGpu():

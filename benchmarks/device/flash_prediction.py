@@ -7,6 +7,7 @@ from benchmarks.device.machine_code import compiled, loop_cost, product_loop, pr
 from benchmarks.device.prediction import compiled_part, lane_pairs
 from patchindex import PatchGeometry
 from patchindex.device import CPU
+from patchindex.kernels.scan_parts import scan_parts
 from patchindex.kernels.tiles import num_lanes, scan_tile
 from patchindex.kernels.triton_flash import (
     WindowLayout,
@@ -16,7 +17,6 @@ from patchindex.kernels.triton_flash import (
     query_rows,
 )
 from patchindex.kernels.triton_flash_kernel import flash_kernel
-from patchindex.kernels.triton_scan import scan_parts
 
 WARPS_OF_GROUP = 4
 TYPES = {

@@ -7,8 +7,9 @@ import torch
 from benchmarks.device.chip import Chip
 from benchmarks.device.machine_code import WARP, Compiled, compiled
 from patchindex import PatchGeometry
+from patchindex.kernels.scan_parts import ScanPart, scan_parts
 from patchindex.kernels.tiles import num_lanes, num_rounds, scan_tile
-from patchindex.kernels.triton_scan import ScanPart, constants, scan_parts
+from patchindex.kernels.triton_scan import constants
 from patchindex.kernels.triton_scan_kernel import scan_kernel
 
 TYPES = {"queries": "*fp32", "images": "*fp32", "sums": "*fp32", "exponent": "fp32"}

@@ -11,6 +11,8 @@ copied as they are needed. Results lie beside the queries. The modules `native_b
 `torch_backend` and `triton_backend` have functions of these names and arguments.
 """
 
+from collections.abc import Sequence
+
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
@@ -18,7 +20,13 @@ from patchindex.choices import Precision
 from patchindex.geometry import BorderSignature, PatchGeometry
 from patchindex.kernels.backend import backend_for
 from patchindex.kernels.bounds import NeighborAxis
-from patchindex.kernels.groups import GroupMembers, GroupSets, PairGroups, PatchSums
+from patchindex.kernels.group_scans import GroupScan, GroupSums
+from patchindex.kernels.groups import (
+    GroupMembers,
+    GroupSets,
+    PairGroups,
+    PatchSums,
+)
 from patchindex.kernels.pixel_scan import scan_at
 from patchindex.kernels.shares import ScannedShares
 from patchindex.kernels.torch_backend import centers_of, regather, seen_cells
@@ -27,12 +35,15 @@ from patchindex.records import PosteriorRecord
 
 __all__ = [
     "GroupMembers",
+    "GroupScan",
     "GroupSets",
+    "GroupSums",
     "NeighborAxis",
     "PairGroups",
     "PatchSums",
     "ScannedShares",
     "backend",
+    "by_signature",
     "centers_of",
     "distances_sq",
     "exact_scan",
@@ -45,6 +56,7 @@ __all__ = [
     "propagate_neighbors",
     "regather",
     "scan_at",
+    "scan_groups",
     "scan_shares",
     "scan_whole",
     "seen_cells",
@@ -86,6 +98,28 @@ def exact_scan(
         pixels, y, sigma, geometry, groups, precision=precision
     )
     return record
+
+
+def scan_groups(
+    pixels: UInt8[Tensor, "n c h w"],
+    y: Float[Tensor, "b c h w"],
+    sigma: float,
+    scans: Sequence[GroupScan],
+) -> GroupSums:
+    """The sums of groups for some pixels each, side by side: as `exact_scan` of each.
+
+    Args:
+        pixels, y, sigma: as for `exact_scan`; each scan has its part of images and states.
+        scans: at least one, with as many groups each.
+
+    Returns:
+        Sums of the wanted pixels of all states, row after row, scan after scan.
+
+    Raises:
+        KernelInputError: as for `exact_scan`.
+    """
+    sums: GroupSums = backend_for(y).scan_groups(pixels, y, sigma, scans)
+    return sums
 
 
 def scan_shares(

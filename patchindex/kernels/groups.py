@@ -239,6 +239,10 @@ class GroupMembers:
         at = which.nonzero()[:, 0]  # once for all fields: on a GPU each mask would be waited for
         return GroupMembers(**{field.name: getattr(self, field.name)[at] for field in fields(self)})
 
+    def of_queries(self, positions: Int[Tensor, " q"]) -> "GroupMembers":
+        """The same entries, of queries that are elsewhere."""
+        return replace(self, query=positions[self.query])
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PatchSums:

@@ -23,6 +23,7 @@ from patchindex.geometry import BorderSignature, PatchGeometry
 from patchindex.kernels import _native
 from patchindex.kernels.bounds import NeighborAxis, check_groups, checked_query_pixels
 from patchindex.kernels.by_signature import distances_by_signature, sums_by_signature
+from patchindex.kernels.group_scans import groups_by_scan
 from patchindex.kernels.groups import GroupMembers, GroupSets, PairGroups, PatchSums
 from patchindex.kernels.in_threads import in_threads
 from patchindex.kernels.shares import ScannedShares
@@ -76,6 +77,9 @@ def exact_scan(
         )
 
     return PosteriorRecord.stacked(in_threads(scan_group, range(len(groups))))
+
+
+scan_groups = partial(groups_by_scan, exact_scan)
 
 
 def scan_shares(

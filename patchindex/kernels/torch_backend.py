@@ -1,5 +1,7 @@
 """The back end in torch, which serves where nothing was built; `torch_scan` is part of it."""
 
+from functools import partial
+
 import torch
 from einops import rearrange
 from jaxtyping import Float, Int, UInt8
@@ -17,6 +19,7 @@ from patchindex.kernels.bounds import (
     checked_query_pixels,
 )
 from patchindex.kernels.by_signature import distances_by_signature, sums_by_signature
+from patchindex.kernels.group_scans import groups_by_scan
 from patchindex.kernels.groups import GroupMembers, GroupSets, PairGroups, PatchSums
 from patchindex.kernels.shares import scan_shares
 from patchindex.kernels.torch_scan import exact_scan
@@ -28,11 +31,14 @@ __all__ = [
     "nearest_rows",
     "patch_distances",
     "propagate_neighbors",
+    "scan_groups",
     "scan_shares",
     "sum_patches",
 ]
 
 CHUNK_BYTES = 2**26
+
+scan_groups = partial(groups_by_scan, exact_scan)
 
 
 def patch_distances(

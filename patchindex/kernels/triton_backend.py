@@ -19,11 +19,11 @@ from patchindex.kernels.torch_backend import (
     nearest_in_cells,
     nearest_of,
     nearest_rows,
-    propagate_neighbors,
     weighed,
 )
+from patchindex.kernels.triton_patches import propagate_neighbors, weighed_in_groups
 from patchindex.kernels.triton_rescore_kernel import rescore_kernel
-from patchindex.kernels.triton_scan import exact_scan
+from patchindex.kernels.triton_scan import exact_scan, scan_groups
 from patchindex.records import PosteriorRecord
 
 __all__ = [  # torch's own where nothing is gained by more
@@ -32,6 +32,7 @@ __all__ = [  # torch's own where nothing is gained by more
     "nearest_rows",
     "patch_distances",
     "propagate_neighbors",
+    "scan_groups",
     "scan_shares",
     "sum_patches",
 ]
@@ -75,25 +76,30 @@ def sum_patches(
     query_pixels: Int[Tensor, " q"] | None = None,
     num_nearest: int = 0,
 ) -> PatchSums:
-    """See `patchindex.kernels`; centers are weighed for some queries at a time."""
+    """See `patchindex.kernels`.
+
+    Centers of images that are on the host are weighed for some queries at a time.
+    """
     check_sigma(sigma)
     dist_sq = patch_distances(pixels, windows, ids, geometry, signature)
-    step = max(1, CENTERS_BYTES // (4 * pixels.shape[1] * ids.shape[1] + 1))
-    parts = zip(dist_sq.split(step), ids.split(step), strict=True)
-    return PatchSums(
-        record=PosteriorRecord.joined([weighed(part, pixels, own, sigma) for part, own in parts]),
-        members=members_of(
-            dist_sq,
-            pixels,
-            ids,
-            geometry,
-            groups,
-            sigma=sigma,
-            query_pixels=query_pixels,
-            numbers=signature if isinstance(signature, Tensor) else None,
-        ),
-        nearest=nearest_of(dist_sq, ids, num_nearest),
-    )
+    nearest = nearest_of(dist_sq, ids, num_nearest)
+    numbers = signature if isinstance(signature, Tensor) else None
+    if pixels.device == dist_sq.device and dist_sq.numel():
+        sets = groups if isinstance(groups, GroupSets) else None
+        record, members = weighed_in_groups(
+            dist_sq, pixels, ids, sigma, sets, query_pixels=query_pixels, numbers=numbers
+        )
+        if groups is sets:
+            return PatchSums(record=record, members=members, nearest=nearest)
+    else:
+        step = max(1, CENTERS_BYTES // (4 * pixels.shape[1] * ids.shape[1] + 1))
+        parts = zip(dist_sq.split(step), ids.split(step), strict=True)
+        record = PosteriorRecord.joined([weighed(part, pixels, own, sigma) for part, own in parts])
+    members = members_of(
+        dist_sq, pixels, ids, geometry, groups,
+        sigma=sigma, query_pixels=query_pixels, numbers=numbers,
+    )  # fmt: skip
+    return PatchSums(record=record, members=members, nearest=nearest)
 
 
 def _launch(

@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from math import e, inf, log, log2
 from typing import Any
 
 import torch
-from einops import rearrange
-from jaxtyping import Float, Int, Int32, UInt8
+from jaxtyping import Float, Float64, Int, Int32, UInt8
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -19,8 +18,11 @@ from patchindex.geometry import AxisSignature, PatchGeometry
 from patchindex.images import HALF_RANGE
 from patchindex.kernels import triton_flash
 from patchindex.kernels.bounds import check_groups, check_states
+from patchindex.kernels.group_scans import GroupScan, GroupSums
 from patchindex.kernels.groups import NO_SHARE, PairGroups
-from patchindex.kernels.tiles import ScanTile, num_lanes, scan_tile, tile_tops
+from patchindex.kernels.scan_parts import ScanPart, col_ranges, scan_parts
+from patchindex.kernels.tiles import ScanTile, num_lanes, scan_tile
+from patchindex.kernels.triton_merge_kernel import merge_kernel
 from patchindex.kernels.triton_scan_kernel import LOWEST, MODES, OUTSIDE, scan_kernel
 from patchindex.records import PosteriorRecord
 from patchindex.windows import wrapped
@@ -31,10 +33,8 @@ from patchindex.windows import wrapped
 IMAGES_PER_PROGRAM = 32
 BLOCK_BYTES = 2**28  # of the images of a launch, as float32; blocks do not depend on the states
 SUMS_BYTES = 2**28  # of all programs of a launch
+MERGED_QUERIES = 128  # of a program that merges
 MOST_SPLITS = 2**16 - 1  # CUDA's limit for the third axis of a grid
-# The largest tile at displacement 0, if that has a part of its own: so few pairs that larger tiles
-# gain nothing, while Triton takes up to a minute for them.
-LONE = ScanTile(4, 2)
 GEOMETRIES = 64  # whose numbers of patches stay on a device; a map of 64 x 64 has 32 KiB
 
 
@@ -61,12 +61,13 @@ def exact_scan(
     program_bytes = 4 * c * height * width * IMAGES_PER_PROGRAM
     num_programs = min(max(1, BLOCK_BYTES // program_bytes), MOST_SPLITS)
     block_size = min(num_programs * IMAGES_PER_PROGRAM, len(pixels))
+    levels = y if flash else to_levels(y)
     state_bytes = 4 * (3 + c) * height * width * len(col_ranges(geometry)) * num_programs
     if flash:
         block_size = min(block_size, triton_flash.most_images(geometry, c, SUMS_BYTES))
         state_bytes = max(state_bytes, triton_flash.state_bytes(geometry, c, block_size))
     num_states = max(1, SUMS_BYTES // state_bytes)
-    states = y.split(num_states)
+    states = levels.split(num_states)
     sums_of = _flash_sums if flash else _sums
     parts = []
     for block in blocks_on(pixels, y.device, block_size):
@@ -87,12 +88,12 @@ def _centers_per_pixel(geometry: PatchGeometry, device: torch.device) -> Int[Ten
 
 def _sums(
     block: UInt8[Tensor, "n c h w"],
-    y: Float[Tensor, "b c h w"],
+    levels: Float[Tensor, "b c h w"],
     sigma: float,
     geometry: PatchGeometry,
 ) -> Float[Tensor, "fields b h w"]:
     """The merged sums over all legal pairs, in float32 arithmetic."""
-    return _merged(launch(block, y, sigma, geometry).flatten(1, 2))
+    return _merged_programs(launch(block, levels, sigma, geometry))
 
 
 def _flash_sums(
@@ -105,10 +106,51 @@ def _flash_sums(
     inner = _merged(triton_flash.flash_sums(block, y, sigma, geometry))
     if inner.shape[2:] == y.shape[2:]:
         return inner
-    sums = _merged(launch(block, y, sigma, geometry, edges_only=True).flatten(1, 2))
+    edges = launch(block, to_levels(y), sigma, geometry, edges_only=True)
+    sums = _merged_programs(edges)
     rows, cols = triton_flash.query_rows(geometry), triton_flash.query_cols(geometry)
     sums[:, :, rows.start : rows.stop, cols.start : cols.stop] = inner
     return sums
+
+
+def scan_groups(
+    pixels: UInt8[Tensor, "n c h w"],
+    y: Float[Tensor, "b c h w"],
+    sigma: float,
+    scans: Sequence[GroupScan],
+) -> GroupSums:
+    """See `patchindex.kernels`; all scans write side by side."""
+    check_states(y, sigma)
+    c, num_groups = y.shape[1], len(scans[0].groups)
+    num_queries = [len(y) * scan.num_own for scan in scans]
+    rows = torch.empty(3 + c, num_groups, sum(num_queries), dtype=torch.float64, device=y.device)
+    levels = to_levels(y)
+    for scan, own in zip(scans, rows.split(num_queries, dim=2), strict=True):
+        check_groups(scan.groups, len(pixels), scan.geometry)
+        seen = (slice(None), slice(None), scan.rows, scan.cols)
+        _scan_into(own, pixels[seen], levels[seen], sigma, scan)
+    return GroupSums(log_max=rows[0], sum_w=rows[1], sum_w2=rows[2], sum_wc=rows[3:].movedim(0, -1))
+
+
+def _scan_into(
+    own: Float[Tensor, "fields g q"],
+    pixels: UInt8[Tensor, "n c h w"],
+    levels: Float[Tensor, "b c h w"],
+    sigma: float,
+    scan: GroupScan,
+) -> None:
+    """The sums of one scan, with as many groups in a launch as there is memory for."""
+    groups, geometry = scan.groups, scan.geometry
+    splits = -(-groups.images.shape[1] // IMAGES_PER_PROGRAM)
+    program_bytes = 4 * (3 + levels.shape[1]) * levels[:, 0].numel()
+    sums_bytes = program_bytes * len(col_ranges(geometry)) * splits
+    step = max(1, min(SUMS_BYTES // sums_bytes, MOST_SPLITS // splits))
+    parts = (part.split(step) for part in (groups.images, groups.image_shares))
+    for into, images, shares in zip(own.split(step, dim=1), *parts, strict=True):
+        some = replace(groups, images=images, image_shares=shares)
+        block = chosen_on(pixels, images.flatten(), levels.device)
+        sums = launch(block, levels, sigma, geometry, some)
+        _merge_into(into, sums, scan.own_rows, scan.own_cols)
 
 
 def _scan_groups(
@@ -118,22 +160,49 @@ def _scan_groups(
     geometry: PatchGeometry,
     groups: PairGroups,
 ) -> PosteriorRecord:
-    """As many groups in a launch as there is memory for."""
-    check_groups(groups, len(pixels), geometry)
-    groups = groups.to(y.device)
-    splits = -(-groups.images.shape[1] // IMAGES_PER_PROGRAM)
-    sums_bytes = 4 * (3 + y.shape[1]) * y[:, 0].numel() * len(col_ranges(geometry)) * splits
-    step = max(1, min(SUMS_BYTES // sums_bytes, MOST_SPLITS // splits))
-    parts = []
-    for images, shares in zip(
-        groups.images.split(step), groups.image_shares.split(step), strict=True
-    ):
-        some = replace(groups, images=images, image_shares=shares)
-        block = chosen_on(pixels, images.flatten(), y.device)
-        sums = launch(block, y, sigma, geometry, some)
-        of_groups = rearrange(sums, "f parts (g s) b h w -> f (parts s) g b h w", s=splits)
-        parts.append(_merged(of_groups))
-    return as_record(torch.cat(parts, dim=1), _num_scored(groups, geometry)[:, None])
+    """The sums of groups for all pixels."""
+    rows, cols = range(geometry.height), range(geometry.width)
+    whole = GroupScan(
+        rows=slice(None), cols=slice(None), geometry=geometry, own_rows=rows, own_cols=cols,
+        groups=groups.to(y.device),
+    )  # fmt: skip
+    sums = scan_groups(pixels, y, sigma, [whole])
+    num_scored = _num_scored(whole.groups, geometry)[:, None]
+    shape = (len(groups), len(y), geometry.height, geometry.width)
+    return PosteriorRecord.exact(
+        **{name: getattr(sums, name).unflatten(1, shape[1:]) for name in GroupSums.__slots__},
+        num_scored=num_scored.expand(shape),
+    )
+
+
+def _merged_programs(
+    sums: Float[Tensor, "fields parts splits b h w"],
+) -> Float[Tensor, "fields b h w"]:
+    """The sums of all programs as one."""
+    fields, _, _, num_states, height, width = sums.shape
+    own = torch.empty(
+        fields, 1, num_states * height * width, dtype=torch.float64, device=sums.device
+    )
+    _merge_into(own, sums, range(height), range(width))
+    return own.view(fields, num_states, height, width)
+
+
+def _merge_into(
+    own: Float[Tensor, "fields g q"],
+    sums: Float[Tensor, "fields parts programs b h w"],
+    rows: range,
+    cols: range,
+) -> None:
+    """The sums of the programs of each group as one, for the pixels in these rows and columns."""
+    num_parts, num_programs, num_states, height, width = sums.shape[1:]
+    num_groups, num_queries = own.shape[1:]
+    with torch.cuda.device(sums.device) if sums.is_cuda else nullcontext():
+        merge_kernel[(-(-num_queries // MERGED_QUERIES), num_groups)](
+            sums, own, num_parts, num_programs // num_groups, num_states, num_groups,
+            rows.start, cols.start, len(rows), len(cols), own.stride(0), own.stride(1),
+            HEIGHT=height, WIDTH=width, C=len(sums) - 3, BLOCK=MERGED_QUERIES,
+            num_warps=4, enable_fp_fusion=False,
+        )  # fmt: skip
 
 
 def _num_scored(groups: PairGroups, geometry: PatchGeometry) -> Int[Tensor, "g h w"]:
@@ -162,16 +231,22 @@ def _legal_moves(
     return first + size - 1, stop + size - 1
 
 
-def _shares_of_moves(groups: PairGroups, geometry: PatchGeometry) -> Int32[Tensor, "dy dx"]:
-    """Shares of displacements from (1 - height, -width) on: all that images can have."""
-    height, width, device = geometry.height, geometry.width, groups.images.device
-    dy = torch.arange(1 - height, height, device=device)
-    return groups.shares_at(dy[:, None], torch.arange(-width, width, device=device))
+def _shares_of_moves(
+    groups: PairGroups, geometry: PatchGeometry, more: int = 0
+) -> Int32[Tensor, "dy dx"]:
+    """Shares of displacements from (1 - height, -width) on: all that images can have, and `more`.
+
+    Of those behind the last row there is none.
+    """
+    shares, height, width = groups.displacement_shares, geometry.height, geometry.width
+    rows, cols = (size // 2 for size in shares.shape)
+    sides = (width - cols, width - 1 - cols, height - 1 - rows, height - 1 - rows + more)
+    return pad(shares, sides, value=NO_SHARE)
 
 
 def launch(
     block: UInt8[Tensor, "n c h w"],
-    y: Float[Tensor, "b c h w"],
+    levels: Float[Tensor, "b c h w"],
     sigma: float,
     geometry: PatchGeometry,
     groups: PairGroups | None = None,
@@ -180,19 +255,20 @@ def launch(
 ) -> Float[Tensor, "fields parts splits b h w"]:
     """The sums of IMAGES_PER_PROGRAM each over parts of the displacements, see `scan_kernel`.
 
-    With groups, the block is their images in order, and no program has images of two of them.
+    States are in gray levels. With groups, the block is their images in order, and no program has
+    images of two of them.
     If `edges_only`, pixels of whole windows have sums over some of their patches only.
     """
-    (n, c, height, width), b = block.shape, len(y)
-    parts = scan_parts(geometry, scan_tile(geometry, c, y.device), edges_only=edges_only)
+    (n, c, height, width), b = block.shape, len(levels)
+    parts = scan_parts(geometry, scan_tile(geometry, c, levels.device), edges_only=edges_only)
     num_groups = 1 if groups is None else len(groups)
     splits = num_groups * -(-n // num_groups // IMAGES_PER_PROGRAM)
-    sums = torch.empty(3 + c, len(parts), splits, b, height, width, device=y.device)
+    sums = torch.empty(3 + c, len(parts), splits, b, height, width, device=levels.device)
     if edges_only:  # not all rows have a tile
         sums.zero_()[0] = LOWEST.value
     # converted once: in the kernel it would cost as much as the differences
-    queries, images = _with_border(y, geometry), block.float().contiguous()
-    with torch.cuda.device(y.device) if y.is_cuda else nullcontext():
+    queries, images = _with_border(levels, geometry), block.float().contiguous()
+    with torch.cuda.device(levels.device) if levels.is_cuda else nullcontext():
         for number, part in enumerate(parts):
             shape = constants(geometry, c, part.tile) | _share_constants(groups, geometry, part)
             scan_kernel[(part.num_tiles, b, splits)](
@@ -207,95 +283,17 @@ def launch(
 
 
 def _share_constants(
-    groups: PairGroups | None, geometry: PatchGeometry, part: "ScanPart"
+    groups: PairGroups | None, geometry: PatchGeometry, part: ScanPart
 ) -> dict[str, Any]:
     """What the kernel is told of groups."""
     if groups is None:
         return {}
-    shares = _shares_of_moves(groups, geometry)
     return {
         "SHARED": True,
         "image_shares": groups.image_shares.contiguous(),
         # a round of moves may begin at the last one
-        "move_shares": pad(shares, (0, 0, 0, part.tile.moves), value=NO_SHARE),
+        "move_shares": _shares_of_moves(groups, geometry, part.tile.moves).contiguous(),
     }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScanPart:
-    """One launch of the kernel: some displacements along the rows, of some rows of the query.
-
-    Attributes:
-        cols: the displacements, modulo the width.
-        num_tiles: of rows.
-        first_top: row where the first of them begins.
-        tiles_above: how many follow one another from there.
-        rows_between: rows that are left out before the others.
-    """
-
-    cols: range
-    tile: ScanTile
-    num_tiles: int
-    first_top: int
-    tiles_above: int
-    rows_between: int = 0
-
-    @property
-    def tops(self) -> list[int]:
-        """The first row of each tile."""
-        gaps = [0 if at < self.tiles_above else self.rows_between for at in range(self.num_tiles)]
-        return [self.first_top + at * self.tile.rows + gap for at, gap in enumerate(gaps)]
-
-
-def scan_parts(
-    geometry: PatchGeometry, tile: ScanTile, *, edges_only: bool = False
-) -> list[ScanPart]:
-    """The launches of a scan.
-
-    Args:
-        edges_only: rows where windows are whole take part at displacement 0 alone, which is where
-            windows that cross a border along the rows find theirs.
-    """
-    ranges = col_ranges(geometry)
-    parts = []
-    for first, end in ranges:
-        if edges_only and first > 0:
-            parts.append(_edge_part(geometry, tile, range(first, end)))
-            continue
-        alone = end - first == 1 and len(ranges) > 1
-        own = ScanTile(min(tile.rows, LONE.rows), min(tile.moves, LONE.moves)) if alone else tile
-        tops = tile_tops(geometry, own)
-        parts.append(
-            ScanPart(
-                cols=range(first, end), tile=own, num_tiles=len(tops), first_top=tops.start,
-                tiles_above=len(tops),
-            )
-        )  # fmt: skip
-    return parts
-
-
-def _edge_part(geometry: PatchGeometry, tile: ScanTile, cols: range) -> ScanPart:
-    """The rows whose windows cross the upper or the lower border; these do not move down."""
-    radius = geometry.radius
-    rows = min(tile.rows, 1 << (radius - 1).bit_length())
-    above = -(-radius // rows)
-    return ScanPart(
-        cols=cols, tile=ScanTile(rows=rows, moves=1), num_tiles=2 * above,
-        first_top=radius - above * rows, tiles_above=above,
-        rows_between=geometry.height - 2 * radius,
-    )  # fmt: skip
-
-
-def col_ranges(geometry: PatchGeometry) -> list[tuple[int, int]]:
-    """Displacements along the rows, modulo the width, in the parts that are summed apart.
-
-    At displacement 0 windows may reach beyond a border of zeros, elsewhere they may not, and no
-    cell has to be looked at for whether it is inside.
-    """
-    if geometry.query_wraps:
-        return [(0, geometry.width if geometry.equivariant else 1)]
-    moves = geometry.equivariant and geometry.patch_size <= geometry.width
-    return [(0, 1), (1, geometry.width)] if moves and geometry.width > 1 else [(0, 1)]
 
 
 def constants(geometry: PatchGeometry, channels: int, tile: ScanTile) -> dict[str, Any]:
@@ -320,31 +318,35 @@ def constants(geometry: PatchGeometry, channels: int, tile: ScanTile) -> dict[st
     }
 
 
+def to_levels(y: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+    """States in gray levels."""
+    return ((y.double() + 1) * HALF_RANGE).float()
+
+
 def _with_border(
-    y: Float[Tensor, "b c h w"], geometry: PatchGeometry
+    levels: Float[Tensor, "b c h w"], geometry: PatchGeometry
 ) -> Float[Tensor, "b c padded_h w"]:
-    """States in gray levels, with the rows that windows see beyond the border."""
-    levels = ((y.double() + 1) * HALF_RANGE).float()
+    """States with the rows that windows see beyond the border."""
     if not geometry.query_wraps:
         return pad(levels, (0, 0, geometry.radius, geometry.radius), value=OUTSIDE.value)
-    return levels[:, :, wrapped(geometry.height, geometry.radius).to(y.device)]
+    return levels[:, :, wrapped(geometry.height, geometry.radius).to(levels.device)].contiguous()
 
 
-def _merged(sums: Float[Tensor, "fields parts *q"]) -> Float[Tensor, "fields *q"]:
-    """The sums of several programs as those of one, in float64."""
+def _merged(sums: Float64[Tensor, "fields parts *q"]) -> Float64[Tensor, "fields *q"]:
+    """The sums of several programs of the flash scan as those of one, see `merge_kernel`."""
     log_max = sums[0].amax(0)
-    scale = (sums[0] - log_max).double().exp2()
-    parts = [log_max.double(), (sums[1] * scale).sum(0), (sums[2] * scale.square()).sum(0)]
-    return torch.stack([*parts, *((field * scale).sum(0) for field in sums[3:])])
+    scale = (sums[0] - log_max).exp2()
+    sum_w, sum_w2 = (sums[1] * scale).sum(0), (sums[2] * scale.square()).sum(0)
+    centers = [(field * scale).sum(0) / HALF_RANGE - sum_w for field in sums[3:]]
+    return torch.stack([(log_max * log(2)).where(sum_w > 0, -inf), sum_w, sum_w2, *centers])
 
 
 def as_record(sums: Float[Tensor, "fields *q"], num_scored: Int[Tensor, "*#q"]) -> PosteriorRecord:
     """The record of the sums over so many patches."""
-    log2_max, sum_w, sum_w2, *sum_levels = sums
     return PosteriorRecord.exact(
-        log_max=(log2_max * log(2)).where(sum_w > 0, -inf),
-        sum_w=sum_w,
-        sum_wc=torch.stack(sum_levels, -1) / HALF_RANGE - sum_w[..., None],
-        sum_w2=sum_w2,
-        num_scored=num_scored.expand(sum_w.shape),
+        log_max=sums[0],
+        sum_w=sums[1],
+        sum_wc=sums[3:].movedim(0, -1),
+        sum_w2=sums[2],
+        num_scored=num_scored.expand(sums.shape[1:]),
     )

@@ -20,23 +20,22 @@ from patchindex import PosteriorRecord
 from patchindex.choices import DEFAULT_NPROBE
 from patchindex.device import PendingWork
 from patchindex.geometry import nearest_scale
-from patchindex.kernels import PatchSums, exact_scan
+from patchindex.kernels import PatchSums
+from patchindex.records import RecordRows
 from sampler.choices import DEFAULT_K, DEFAULT_TAIL
 from sampler.errors import SamplerConfigError
 from sampler.estimator.head import NO_PATCH, Head, sum_head
 from sampler.estimator.parts import of_part
-from sampler.estimator.plan import Kin, Plan, RegionPlan
+from sampler.estimator.plan import Plan, RegionPlan
 from sampler.estimator.query import NeighborSearch, Query, index_geometry
 from sampler.estimator.regions import Region, corner_record, sampled_regions
+from sampler.estimator.rest import Tails, put_rest, scan_drawn, scan_tails
 from sampler.estimator.settings import check_index, check_numbers
 from sampler.estimator.tail import (
     MOST_GROUPS,
     PairDraws,
     draw_pairs,
     effective_size,
-    side_by_side,
-    truncated,
-    with_tail,
 )
 
 # with more effective draws than this the tail alone is precise enough, and no search is made
@@ -56,8 +55,6 @@ logger = logging.getLogger(__name__)
 # the pixels that need a head, and what was found for them; None if there are none
 Wanted = Bool[Tensor, "b h w"]
 Found = PatchSums | None
-# of regions that are alike; None where nothing is drawn
-Tails = list[PosteriorRecord | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -136,7 +133,7 @@ class Retrieval:
         plan = self.plan(query, effort)
         wanted = self.wanted(query, plan, known)
         # queued before anything that the search must wait for
-        totals = PendingWork(lambda: _scan_tails(query, plan), query.y.device)
+        totals = PendingWork(lambda: scan_tails(query, plan), query.y.device)
         found = [self.find(query, plan, wanted, known, part=part) for part in range(self.parts)]
         return self.finish(query, plan, found, totals)
 
@@ -197,18 +194,11 @@ class Retrieval:
         """
         shape, device = query.y[:, 0].shape, query.y.device
         head = PatchSums.merged([part for part in found if part is not None])
-        tails = _scan_tails(query, plan) if totals is None else totals.result()
-        places, records = [], []
-        spreads: dict[int, Float[Tensor, " b"] | float] = {}
-        for kin, tail in zip(plan.kin, tails, strict=True):
-            at = kin.places(shape)
-            record, own = self._with_rest(query, kin, at, head, tail)
-            spreads |= zip(kin.numbers, own, strict=True)
-            places.append(at)
-            records.append(record)
-        corners, corner = corner_record(query)
-        record = PosteriorRecord.joined([*records, corner]).moved_to(torch.cat([*places, corners]))
-        record = record.map(lambda sums: sums.unflatten(0, shape))
+        tails = scan_tails(query, plan) if totals is None else totals.result()
+        rows = RecordRows.room(shape.numel(), query.y.shape[1], device)
+        variance = put_rest(rows, query, plan.kin, head, tails)
+        rows.put(*corner_record(query))
+        record = rows.record.map(lambda sums: sums.unflatten(0, shape))
         ids = [nearest_of(query, part) for part in found]
         known = Head(
             patch_size=query.geometry.patch_size,
@@ -216,9 +206,6 @@ class Retrieval:
             effective_sample_size=record.sum_w**2 / record.sum_w2,
             mass=record.sum_head / record.sum_w,
         )
-        variance = torch.zeros(shape[0], dtype=torch.float64, device=device)
-        for number in sorted(spreads):
-            variance = variance + spreads[number]
         deviation = variance.sqrt() / query.y[0].numel()
         return Estimate(record=record, head=known, mse_deviation=deviation)
 
@@ -248,33 +235,6 @@ class Retrieval:
             long_lists=not self.tail,
         )  # fmt: skip
 
-    def _with_rest(
-        self,
-        query: Query,
-        kin: Kin,
-        at: Int[Tensor, " q"],
-        head: PatchSums | None,
-        totals: PosteriorRecord | None,
-    ) -> tuple[PosteriorRecord, list[Float[Tensor, " b"] | float]]:
-        """The record of some regions, and of each the variance of the states' squared errors."""
-        first = kin.regions[0]
-        if first.summed:
-            return _scan_all(query, first.region), [0.0]
-        assert head is not None  # noqa: S101 - what is not summed is searched
-        own = head.record.at(at)
-        if first.draws is None or totals is None:
-            num_all = len(query.label_indices) * first.region.num_centers
-            return truncated(own, own.num_scored == num_all), [0.0]
-        num_states = len(query.y)
-        position = torch.full((query.num_pixels * num_states,), len(at), device=at.device)
-        position[at] = torch.arange(len(at), device=at.device)
-        members = replace(head.members, query=position[head.members.query])
-        record, spread = with_tail(
-            own, totals, members, first.draws,
-            pixel_spread=self.index.images.pixel_spread, num_states=num_states * len(kin.regions),
-        )  # fmt: skip
-        return record, list(spread.unflatten(0, (-1, num_states)))
-
     def _piloted(self, query: Query, plan: Plan) -> Float[Tensor, "b h w"]:
         """About how many effective draws the tail will have in each pixel, by a few other draws.
 
@@ -282,16 +242,17 @@ class Retrieval:
         """
         shape, places, sizes = query.y[:, 0].shape, [], []
         for kin in plan.kin:
-            first, records = kin.regions[0], []
+            first, drawn = kin.regions[0], []
             if first.draws is None:
                 continue
             few = max(1, first.num_patches // PILOT_DIVISOR)
             for each in kin.regions:
                 rng = deepcopy(each.rng)
                 pilot = self._draw(query, each.region, few, rng, most_groups=PILOT_GROUPS)
-                records.append(_scan_pairs(query, each.region, pilot.to(query.y.device)))
-            effective = effective_size(side_by_side(records))
-            sizes.append(effective * (first.num_patches / few))
+                drawn.append((each.region, pilot.to(query.y.device)))
+            sums = scan_drawn(query, drawn)
+            assert sums is not None  # noqa: S101 - each region has draws
+            sizes.append(effective_size(sums) * (first.num_patches / few))
             places.append(kin.places(shape))
         field = torch.full((shape.numel(),), torch.inf, dtype=torch.float64, device=query.y.device)
         return field.index_copy_(0, torch.cat(places), torch.cat(sizes)).reshape(shape)
@@ -364,29 +325,3 @@ def nearest_of(query: Query, found: Found) -> Int[Tensor, "b h w m"]:
         return torch.full((*shape, 1), NO_PATCH, device=device)
     nearest: Int[Tensor, "b h w m"] = found.nearest.unflatten(0, shape)
     return nearest
-
-
-def _scan_tails(query: Query, plan: Plan) -> Tails:
-    """The sums of each group, of the pixels of all regions that are alike; fields are [g, q]."""
-    return [
-        None
-        if kin.regions[0].draws is None
-        else side_by_side(
-            [_scan_pairs(query, each.region, each.draws) for each in kin.regions if each.draws]
-        )
-        for kin in plan.kin
-    ]
-
-
-def _scan_pairs(query: Query, region: Region, draws: PairDraws) -> PosteriorRecord:
-    """The sums of each group for the region's pixels; fields are [g, q]."""
-    y = region.seen_of(query.y)
-    sums = exact_scan(region.seen_of(query.pixels), y, query.sigma, region.geometry, draws.groups)
-    return sums.map(lambda field: region.own(field, leading=2).flatten(1, 3))
-
-
-def _scan_all(query: Query, region: Region) -> PosteriorRecord:
-    """The sums over all patches for the region's pixels [q]."""
-    pixels, y = region.seen_of(query.admitted_pixels), region.seen_of(query.y)
-    sums = exact_scan(pixels, y, query.sigma, region.geometry, precision=query.precision)
-    return sums.map(lambda field: region.own(field).flatten(0, 2))

@@ -37,6 +37,13 @@ FACTORS = 8
 # an exponential tail is theta = 0, where k / theta is 0 / 0
 SMALLEST_THETA = 1e-9
 NORMAL = 1.959964  # 97.5 % quantile of the normal distribution
+# of 1 / degrees and its powers in the quantile of Student's t
+T_TERMS = (
+    (NORMAL**3 + NORMAL) / 4,
+    (5 * NORMAL**5 + 16 * NORMAL**3 + 3 * NORMAL) / 96,
+    (3 * NORMAL**7 + 19 * NORMAL**5 + 17 * NORMAL**3 - 15 * NORMAL) / 384,
+    (79 * NORMAL**9 + 776 * NORMAL**7 + 1482 * NORMAL**5 - 1920 * NORMAL**3 - 945 * NORMAL) / 92160,
+)
 FEWEST_DEGREES = 2.0  # of freedom, where few draws carry an error
 
 
@@ -64,6 +71,11 @@ def pareto_k_hat(weights: Float[Tensor, "q m"]) -> Float[Tensor, " q"]:
 def tail_length(num_draws: int) -> int:
     """How many of the draws are the tail: the smaller of a fifth and 3 sqrt(m), rounded up."""
     return ceil(min(num_draws / 5, 3 * sqrt(num_draws)))
+
+
+def grid_points(tail: int) -> int:
+    """How many values of theta are tried for so many exceedances."""
+    return 30 + isqrt(tail)
 
 
 def _largest_ascending(weights: Float[Tensor, "q m"], count: int) -> Float[Tensor, "count q"]:
@@ -105,7 +117,7 @@ def _theta_grid(x: Float[Tensor, "tail q"], count: Int[Tensor, " q"]) -> Float[T
 
     The largest x is 1; the quartile of n exceedances is number floor(n/4 + 1/2), ascending.
     """
-    points = 30 + isqrt(len(x))
+    points = grid_points(len(x))
     rank = ((count + 2) // 4).clamp(min=1)
     quartile = x.gather(0, (len(x) - count + rank - 1)[None]).clamp(min=SMALLEST_QUARTILE)
     j = torch.arange(1, points + 1, dtype=x.dtype, device=x.device)
@@ -139,9 +151,5 @@ def widening(influence: Float[Tensor, "g q c"]) -> Float[Tensor, " q"]:
 
 def t_quantile(degrees: Float[Tensor, "*q"]) -> Float[Tensor, "*q"]:
     """97.5 % quantile of Student's t from 2 degrees on (Abramowitz and Stegun, 26.7.5)."""
-    x, n = NORMAL, degrees
-    first = (x**3 + x) / 4
-    second = (5 * x**5 + 16 * x**3 + 3 * x) / 96
-    third = (3 * x**7 + 19 * x**5 + 17 * x**3 - 15 * x) / 384
-    fourth = (79 * x**9 + 776 * x**7 + 1482 * x**5 - 1920 * x**3 - 945 * x) / 92160
-    return x + first / n + second / n**2 + third / n**3 + fourth / n**4
+    n, (first, second, third, fourth) = degrees, T_TERMS
+    return NORMAL + first / n + second / n**2 + third / n**3 + fourth / n**4

@@ -10,13 +10,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from numpy import ndarray
 from torch import Tensor
 
 from patchindex import PatchGeometry
 from patchindex.kernels import GroupSets
 from sampler.estimator.head import Searching, one_in_four
 from sampler.estimator.regions import Region
-from sampler.estimator.tail import PairDraws
+from sampler.estimator.tail import PairDraws, num_met
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -44,17 +45,23 @@ class Kin:
     Attributes:
         numbers: of the regions in the plan.
         pixels: of each region, row after row.
+        num_met: patches that each of them meets in the tail.
     """
 
     numbers: tuple[int, ...]
     regions: tuple[RegionPlan, ...]
     pixels: Int[Tensor, "regions m"]
+    num_met: Int[Tensor, "regions m"]
 
     def places(self, shape: torch.Size) -> Int[Tensor, " q"]:
         """Positions in the flattened states [b, h, w] of its pixels, region after region."""
         per_state = shape[1] * shape[2]
         states = torch.arange(0, shape.numel(), per_state, device=self.pixels.device)
         return (self.pixels[:, None] + states[:, None]).flatten()
+
+    def num_scored(self, num_states: int) -> Int[Tensor, " q"]:
+        """Patches that each of these pixels of so many states meets in the tail."""
+        return self.num_met[:, None].expand(-1, num_states, -1).flatten()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -113,9 +120,10 @@ class Plan:
                 again = one_in_four(signature, phase).double()
                 region.cut(region.own_of(maps[2:]), signature)[...] = again
         drawn_share, forward_at, again_at = maps.to(device)
+        met = [num_met(plan.region, plan.draws) if plan.draws else None for plan in regions]
         sets, placed = _with_sets(regions, len(geometry.signatures), device)
         return cls(
-            kin=tuple(_kin(placed, geometry, device)),
+            kin=tuple(_kin(placed, met, geometry, device)),
             searching=Searching(
                 k=k, nprobe=nprobe, forward=forward_at == 1, again=again_at == 1, groups=sets,
                 long_lists=long_lists,
@@ -146,7 +154,10 @@ def _with_sets(
 
 
 def _kin(
-    regions: Sequence[RegionPlan], geometry: PatchGeometry, device: torch.device
+    regions: Sequence[RegionPlan],
+    met: Sequence[Int[ndarray, " _"] | None],
+    geometry: PatchGeometry,
+    device: torch.device,
 ) -> Iterator[Kin]:
     """The regions in the order of the first of each kind."""
     kinds: dict[tuple[int | float, ...], list[int]] = {}
@@ -159,7 +170,13 @@ def _kin(
     for numbers in kinds.values():
         own = tuple(regions[number] for number in numbers)
         pixels = torch.stack([plan.region.own_of(every).flatten() for plan in own])
-        yield Kin(numbers=tuple(numbers), regions=own, pixels=pixels.to(device))
+        counts = [met[number] for number in numbers]
+        met_here = torch.zeros_like(pixels)
+        for row, count in zip(met_here, counts, strict=True):
+            if count is not None:
+                row.copy_(torch.from_numpy(count))
+        both = torch.stack([pixels, met_here]).to(device)
+        yield Kin(numbers=tuple(numbers), regions=own, pixels=both[0], num_met=both[1])
 
 
 def _kind_of(plan: RegionPlan, number: int) -> tuple[int | float, ...]:

@@ -8,8 +8,8 @@ needs, at a cost in proportion to its pixels. Where windows wrap round, all is i
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import product
 
 import torch
@@ -17,8 +17,8 @@ from jaxtyping import Bool, Int, Shaped
 from torch import Tensor
 
 from patchindex import BorderSignature, PatchGeometry, PosteriorRecord
-from patchindex.kernels import exact_scan
-from sampler.estimator.query import Query, index_geometry
+from patchindex.kernels import GroupScan, PairGroups, exact_scan
+from sampler.estimator.query import CACHED_GEOMETRIES, Query
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +46,16 @@ class Region:
     def seen_of(self, images: Shaped[Tensor, "n c h w"]) -> Shaped[Tensor, "n c rows cols"]:
         """What windows see of images or states; a view."""
         return images[:, :, self.rows, self.cols]
+
+    def scan_of(self, groups: PairGroups) -> GroupScan:
+        """The scan of these groups for its own pixels."""
+        top, left = self.rows.start, self.cols.start
+        rows, cols = self.pixel_rows, self.pixel_cols
+        return GroupScan(
+            rows=self.rows, cols=self.cols, geometry=self.geometry,
+            own_rows=range(rows.start - top, rows.stop - top),
+            own_cols=range(cols.start - left, cols.stop - left), groups=groups,
+        )  # fmt: skip
 
     def own(self, sums: Tensor, leading: int = 1) -> Tensor:
         """Its own pixels of a field over what windows see, behind so many other axes."""
@@ -146,36 +156,38 @@ def is_corner(geometry: PatchGeometry) -> Bool[Tensor, "h w"]:
     return corner
 
 
+@lru_cache(maxsize=CACHED_GEOMETRIES)
+def _corners_of(geometry: PatchGeometry, device: torch.device) -> Int[Tensor, " m"]:
+    """The corner pixels of an image, row after row."""
+    return is_corner(geometry).flatten().nonzero()[:, 0].to(device)
+
+
 def corner_record(query: Query) -> tuple[Int[Tensor, " m"], PosteriorRecord]:
     """Places of all corner pixels in the flattened states, and their exact sums [m]."""
-    corner, device = is_corner(query.geometry), query.y.device
-    b, c, height, width = query.y.shape
-    places = torch.arange(b * height * width, device=device).reshape(b, height, width)
-    r = query.geometry.radius
-    if not corner.any():
-        return places[:0].flatten(), PosteriorRecord.empty((0,), c, device)
-    pixels = query.admitted_pixels  # a copy, where a class does not fit on the device
+    geometry, (b, c, height, width) = query.geometry, query.y.shape
+    corners, device = _corners_of(geometry, query.y.device), query.y.device
+    if not len(corners):
+        return corners, PosteriorRecord.empty((0,), c, device)
+    r, pixels, y = geometry.radius, query.admitted_pixels, query.y
     # where a side has no more than one row of interior, the blocks would not cover it
-    thin = min(height, width) <= query.geometry.patch_size
-    if thin or (4 * r) ** 2 >= height * width:  # the blocks are no smaller than the image
-        same_place = index_geometry(query.index, query.geometry.patch_size, equivariant=False)
-        whole = exact_scan(pixels, query.y, query.sigma, same_place, precision=query.precision)
-        corner = corner.to(device)
-        return places[:, corner].flatten(), whole.map(lambda sums: sums[:, corner].flatten(0, 1))
-    block = PatchGeometry(
-        height=2 * r, width=2 * r, patch_size=query.geometry.patch_size, equivariant=False
+    thin = min(height, width) <= geometry.patch_size
+    if not thin and (4 * r) ** 2 < height * width:
+        # blocks that hold the corners' windows, side by side: a small image with the same corners
+        pixels, y = _ends_of(_ends_of(pixels, 2 * r, 2), 2 * r, 3), _ends_of(query.y, 2 * r, 2)
+        y = _ends_of(y, 2 * r, 3)
+        geometry = replace(geometry, height=4 * r, width=4 * r)
+    same_place = replace(geometry, equivariant=False)
+    sums = exact_scan(pixels, y, query.sigma, same_place, precision=query.precision)
+    own = _corners_of(geometry, device)
+    names = ("log_max", "sum_w", "sum_wc", "sum_w2", "num_scored")
+    record = PosteriorRecord.exact(
+        **{name: getattr(sums, name).flatten(1, 2)[:, own].flatten(0, 1) for name in names}
     )
-    found, records = [], []
-    for top, left in product((True, False), repeat=2):
-        y, y_corner = (slice(2 * r), slice(r)) if top else (slice(-2 * r, None), slice(r, None))
-        x, x_corner = (slice(2 * r), slice(r)) if left else (slice(-2 * r, None), slice(r, None))
-        cut_pixels, cut_y = pixels[:, :, y, x].contiguous(), query.y[:, :, y, x]
-        sums = exact_scan(cut_pixels, cut_y, query.sigma, block, precision=query.precision)
-        records.append(sums.map(partial(_part_of, y=y_corner, x=x_corner)))
-        found.append(_part_of(places[:, y, x], y_corner, x_corner))
-    return torch.cat(found), PosteriorRecord.joined(records)
+    states = torch.arange(0, b * height * width, height * width, device=device)
+    return (states[:, None] + corners).flatten(), record
 
 
-def _part_of(sums: Shaped[Tensor, "b rows cols *c"], y: slice, x: slice) -> Shaped[Tensor, "m *c"]:
-    """Some rows and columns of all states, with one axis for all their pixels."""
-    return sums[:, y, x].flatten(0, 2)
+def _ends_of(images: Shaped[Tensor, "n c h w"], size: int, dim: int) -> Shaped[Tensor, "n c h2 w2"]:
+    """The first and the last rows, or columns, side by side."""
+    count = images.shape[dim]
+    return torch.cat([images.narrow(dim, 0, size), images.narrow(dim, count - size, size)], dim)

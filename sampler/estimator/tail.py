@@ -27,10 +27,12 @@ from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 from torch import Tensor
 
-from patchindex import PosteriorRecord
-from patchindex.kernels import GroupMembers, PairGroups
+from patchindex import PatchGeometry, PosteriorRecord
+from patchindex.geometry import AxisSignature
+from patchindex.kernels import GroupMembers, GroupSums, PairGroups
 from patchindex.records import rescaling
 from sampler.estimator.intervals import pareto_k_hat, widening
+from sampler.estimator.query import CACHED_GEOMETRIES
 from sampler.estimator.regions import Region
 
 IMAGES_PER_BLOCK = 16  # with one share: they fill the registers of the scan
@@ -58,6 +60,28 @@ class PairDraws:
     def to(self, device: torch.device) -> "PairDraws":
         """The same on a device."""
         return replace(self, groups=self.groups.to(device))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class HeadInTail:
+    """Patches of the head that are in groups, by pixel.
+
+    Attributes:
+        members: their query is a position in the flattened states; behind the last for none.
+        order: of the members by query.
+        firsts: the first of each pixel in this order, and the end.
+    """
+
+    members: GroupMembers
+    order: Int[Tensor, " members"]
+    firsts: Int[Tensor, " pixels_plus_1"]
+
+    @classmethod
+    def of(cls, members: GroupMembers, num_pixels: int) -> "HeadInTail":
+        """Sorted by pixel; those of one pixel stay in their order."""
+        query, order = members.query.sort(stable=True)
+        every = torch.arange(num_pixels + 1, device=query.device)
+        return cls(members=members, order=order, firsts=torch.searchsorted(query, every))
 
 
 def draw_pairs(
@@ -124,6 +148,60 @@ def shares_of_displacements(region: Region, num_shares: int) -> Int[ndarray, "ro
     return (shares % num_shares).astype(np.int32)
 
 
+def num_met(region: Region, draws: PairDraws) -> Int[ndarray, " pixels"]:
+    """How many patches of all groups each pixel of the region meets, row after row.
+
+    Args:
+        draws: of the region, on the host.
+    """
+    shares = draws.groups.displacement_shares.numpy()
+    images = np.bincount(draws.groups.image_shares.numpy().reshape(-1))
+    scan = region.scan_of(draws.groups)
+    moves = _moves_of_shares(
+        region.geometry, scan.own_rows, scan.own_cols, shares.shape, shares.tobytes()
+    )
+    # in float64, which adds whole numbers exactly, and by BLAS
+    met: Int[ndarray, " pixels"] = (images @ moves[: len(images)]).astype(np.int64)
+    return met
+
+
+@lru_cache(maxsize=CACHED_GEOMETRIES)
+def _moves_of_shares(
+    geometry: PatchGeometry,
+    rows: range,
+    cols: range,
+    shape: tuple[int, int],
+    displacement_shares: bytes,
+) -> Float[ndarray, "shares pixels"]:
+    """How many legal displacements of each share every pixel has.
+
+    Args:
+        rows, cols: the pixels.
+        shape: of the displacements' shares, int32, which are bytes so that they can be told apart.
+    """
+    shares = np.frombuffer(displacement_shares, np.int32).reshape(shape)
+    with_share = shares == np.arange(shares.max() + 1)[:, None, None]
+    below = np.pad(with_share, ((0, 0), (1, 0), (1, 0))).cumsum(1).cumsum(2)
+    top, bottom = _legal_moves([s.rows for s in geometry.signatures], rows, shape[0] // 2)
+    left, right = _legal_moves([s.cols for s in geometry.signatures], cols, shape[1] // 2)
+    in_rows = below[:, bottom] - below[:, top]
+    moves = in_rows[..., right] - in_rows[..., left]
+    by_pixel: Float[ndarray, "shares pixels"] = moves.reshape(len(moves), -1).astype(np.float64)
+    return by_pixel
+
+
+def _legal_moves(
+    signatures: Sequence[AxisSignature], places: range, farthest: int
+) -> tuple[Int[ndarray, " places"], Int[ndarray, " places"]]:
+    """First displacement from each place to a legal center, and the end; 0 is -farthest."""
+    first = {at: axis.centers.start - at for axis in signatures for at in axis.pixels}
+    stop = {at: axis.centers.stop - at for axis in signatures for at in axis.pixels}
+    return (
+        np.array([first[at] for at in places]) + farthest,
+        np.array([stop[at] for at in places]) + farthest,
+    )
+
+
 def truncated(record: PosteriorRecord, complete: Bool[Tensor, " q"]) -> PosteriorRecord:
     """A head without a tail: its error and its share are unknown unless it is the dictionary."""
     unknown = torch.where(complete, 0.0, torch.nan).double()
@@ -136,17 +214,7 @@ def truncated(record: PosteriorRecord, complete: Bool[Tensor, " q"]) -> Posterio
     )
 
 
-def side_by_side(totals: Sequence[PosteriorRecord]) -> PosteriorRecord:
-    """Exact sums of as many groups over different queries as those over all queries [g, q]."""
-    if len(totals) == 1:
-        return totals[0]
-    exact = ("log_max", "sum_w", "sum_wc", "sum_w2", "num_scored")
-    return PosteriorRecord.exact(
-        **{name: torch.cat([getattr(each, name) for each in totals], dim=1) for name in exact}
-    )
-
-
-def effective_size(totals: PosteriorRecord) -> Float[Tensor, " q"]:
+def effective_size(totals: GroupSums) -> Float[Tensor, " q"]:
     """Effective sample size of all groups [g, q] together."""
     log_max, sum_w, sum_w2 = (x.unbind() for x in (totals.log_max, totals.sum_w, totals.sum_w2))
     top, w, w2 = log_max[0], sum_w[0], sum_w2[0]
@@ -159,23 +227,23 @@ def effective_size(totals: PosteriorRecord) -> Float[Tensor, " q"]:
 
 def with_tail(
     head: PosteriorRecord,
-    totals: PosteriorRecord,
+    totals: GroupSums,
     head_in_tail: GroupMembers,
     draws: PairDraws,
     *,
+    num_scored: Int[Tensor, " q"],
     pixel_spread: float,
-    num_states: int = 1,
-) -> tuple[PosteriorRecord, Float[Tensor, " b"]]:
+) -> tuple[PosteriorRecord, Float[Tensor, "g q c"]]:
     """The head and unbiased sums over all other patches, with the variance that drawing adds.
 
-    Beside them, for each state, the variance of its sum of squared errors over pixels and channels.
+    Beside them, what each draw adds to the errors of the mean.
 
     Args:
         totals: the exact sums of each group over the patches of each query; fields are [g, q].
         head_in_tail: the patches of the groups that are also in the head; of a query behind the
             last they count for nothing.
+        num_scored: patches of all groups that each query meets.
         pixel_spread: standard deviation of the training pixels.
-        num_states: that the queries belong to, as many to each.
     """
     log_max = totals.log_max.amax(0)
     scale = rescaling(totals.log_max, log_max.expand_as(totals.log_max))
@@ -203,9 +271,9 @@ def with_tail(
         var_w=spread * w_off.square().sum(0)[:, 0],
         cov_wc=spread * (w_off * wc_off).sum(0),
         var_wc=spread * wc_off.square().sum(0),
-        num_scored=totals.num_scored.sum(0),
+        num_scored=num_scored,
         k_hat=pareto_k_hat(w[..., 0].T),
-        rounds=torch.zeros_like(totals.num_scored[0]),
+        rounds=torch.zeros_like(num_scored),
     )
     both = head.merge(tail)
     factor = widening(wc - both.mean * w).square()
@@ -217,21 +285,18 @@ def with_tail(
         cov_wc=factor[:, None] * tail.cov_wc,
         var_wc=factor[:, None] * tail.var_wc + one_more.square()[:, None],
     )
-    return head.merge(honest), _squared_errors_variance(errors, num_states)
+    return head.merge(honest), errors
 
 
-def _squared_errors_variance(
-    errors: Float[Tensor, "g q c"], num_states: int
-) -> Float[Tensor, " b"]:
-    r"""Of each state's sum of squared errors, from what each draw adds to the error of a pixel.
+def squared_errors_variance(errors: Float[Tensor, "b g m"]) -> Float[Tensor, " b"]:
+    r"""Of each state's sum of squared errors, from what each draw adds to all its errors.
 
     Pixels share the draws, so that their errors e are correlated: with covariances C of e, which
     are about normal, the variance is 2 \sum_{x, y} C_xy^2. Of what two draws g and h add, the
     products e_g e_h vary by that; those of a draw with itself do not, and would drown it.
     """
-    of_states = errors.unflatten(1, (num_states, -1)).movedim(1, 0).flatten(2)
-    num_groups = len(errors)
-    products = (of_states @ of_states.mT).flatten(1)[:, _others(num_groups, errors.device)]
+    num_groups = errors.shape[1]
+    products = (errors @ errors.mT).flatten(1)[:, _others(num_groups, errors.device)]
     # what draws add is relative to their mean, which shifts the products
     variances: Float[Tensor, " b"] = (products - products.mean(-1, keepdim=True)).square().sum(-1)
     return 2 * num_groups / (num_groups - 1) * variances

@@ -7,7 +7,7 @@ from reference.samples import Case
 from reference.score_machines import as_unit, padded_windows
 
 from patchindex import BorderSignature, PatchGeometry
-from patchindex.kernels import GroupSets, PairGroups, torch_backend
+from patchindex.kernels import GroupSets, NeighborAxis, PairGroups, torch_backend
 
 triton_backend = pytest.importorskip("patchindex.kernels.triton_backend")
 
@@ -229,6 +229,32 @@ def test_each_signature_has_its_own_groups() -> None:
         assert torch.equal(expected.group[of_it], alone.members.group)
         assert torch.equal(found[torch_backend].nearest[mine], alone.nearest)
     assert set(numbers[expected.query].tolist()) > {4}
+
+
+@pytest.mark.parametrize("forward", [True, False])
+def test_neighbors_take_the_ids_that_torch_moves(rng: np.random.Generator, *, forward) -> None:
+    geometry = PatchGeometry(height=7, width=9, patch_size=5)
+    rows, cols = (
+        NeighborAxis.beside(list(dict.fromkeys(axis)), forward=forward)
+        for axis in zip(*((s.rows, s.cols) for s in geometry.signatures), strict=True)
+    )
+    found = torch.from_numpy(rng.integers(-1, 2 * 63, (2, 7, 9, 300)))
+    found[0, 3, 3] = found[0, 3, 3, 0]  # one id, again and again
+    found[1, 2:5] = -1  # nothing near some of the pixels
+    targets = torch.from_numpy(rng.integers(0, [2, 7, 9], (40, 3)))
+    targets[0] = torch.tensor([1, 3, 4])
+    there = [NeighborAxis(**{n: getattr(axis, n).to(DEVICE) for n in axis.__slots__})
+             for axis in (rows, cols)]  # fmt: skip
+    taken = triton_backend.propagate_neighbors(
+        found.to(DEVICE), targets.to(DEVICE), *there, height=7, width=9
+    )
+    expected = torch_backend.propagate_neighbors(found, targets, rows, cols, height=7, width=9)
+    assert taken.cpu().equal(expected)
+    assert (taken[0] == -1).all()
+    none = triton_backend.propagate_neighbors(
+        found.to(DEVICE), targets[:0].to(DEVICE), *there, height=7, width=9
+    )
+    assert len(none) == 0
 
 
 def test_no_candidate_at_all_weighs_nothing() -> None:

@@ -24,7 +24,8 @@ from patchindex.kernels.triton_lists_kernel import rank_list_tile
 from patchindex.kernels.triton_rescore_kernel import rescore_kernel
 from patchindex.kernels.triton_flash import flash_constants, flash_tile
 from patchindex.kernels.triton_flash_kernel import flash_kernel
-from patchindex.kernels.triton_scan import col_ranges, constants, scan_parts
+from patchindex.kernels.scan_parts import col_ranges, scan_parts
+from patchindex.kernels.triton_scan import constants
 from patchindex.kernels.triton_scan_kernel import scan_kernel
 
 CUOBJDUMP = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"

@@ -13,7 +13,7 @@ from patchindex import PatchIndex
 from sampler import ELSMachine
 
 # of all kernels, torch's and ours, and of waits: for first states, and for those of a next step
-LIMITS = {3: ((2600, 12), (2100, 13)), 15: ((2700, 24), (2200, 24))}
+LIMITS = {3: ((420, 8), (500, 13)), 15: ((560, 12), (540, 13))}
 
 
 @pytest.fixture(scope="module")
