@@ -108,6 +108,8 @@ class Posterior:
     @classmethod
     def joined(cls, parts: Sequence["Posterior"]) -> "Posterior":
         """The posteriors of several batches of states as one; all have sources, or none."""
+        if len(parts) == 1:
+            return parts[0]
         named = [part.sources for part in parts if part.sources is not None]
         heads = [part.head for part in parts if isinstance(part.head, Head)]
         kept = [part.head for part in parts if isinstance(part.head, KeptHead)]

@@ -175,6 +175,17 @@ class Launches:
         return launch
 
 
+class Counted:
+    """Counts the launches of a kernel that the interpreter runs."""
+
+    def __init__(self, counts: GpuCounts, kernel: Any) -> None:
+        self._counts, self._kernel = counts, kernel
+
+    def __getitem__(self, grid: Any) -> Callable[..., None]:
+        self._counts.count.launches += 1
+        return self._kernel[grid]
+
+
 class CountedListSearch:
     """The search of lists as one launch: what it takes has a test of its own."""
 
@@ -189,6 +200,7 @@ class CountedListSearch:
 @contextmanager
 def counting_gpu(memory_bytes: int = 2**30) -> Iterator[tuple[torch.device, GpuCounts]]:
     """A simulated GPU, and the counts of what is asked of it."""
+    from patchindex.index import device_scale  # noqa: PLC0415 - imports Triton
     from patchindex.kernels import triton_backend, triton_patches, triton_scan  # noqa: PLC0415 - imports Triton
     from sampler.estimator import triton_tail  # noqa: PLC0415 - the same
 
@@ -201,6 +213,8 @@ def counting_gpu(memory_bytes: int = 2**30) -> Iterator[tuple[torch.device, GpuC
         )
         patched.setattr(triton_backend, "rescore_kernel", Launches(counts, 3))
         patched.setattr(triton_scan, "scan_kernel", Launches(counts, 2))
+        for name in ("take_operands_kernel", "put_lists_kernel"):
+            patched.setattr(device_scale, name, Counted(counts, getattr(device_scale, name)))
         for name in triton_patches.__dict__:
             if name.endswith("_kernel"):
                 patched.setattr(triton_patches, name, Launches(counts))

@@ -129,6 +129,20 @@ class SimulatedStream:
         self.waits.append((self, other))
 
 
+class Interpreted:
+    """A Triton kernel that the interpreter runs on what tensors of the simulated GPU hold."""
+
+    def __init__(self, kernel: Any) -> None:
+        self._kernel = kernel
+
+    def __getitem__(self, grid: Any) -> Callable[..., None]:
+        def launch(*operands: Any, **options: Any) -> None:
+            with torch.utils._python_dispatch._disable_current_modes():
+                self._kernel[grid](*map(unwrapped, operands), **options)
+
+        return launch
+
+
 class DeviceKernels:
     """Our kernels as the simulated GPU has them: the processor's, on what the tensors hold."""
 
@@ -196,6 +210,13 @@ def simulated_gpu(memory_bytes: int) -> Iterator[torch.device]:
             kernels, "backend_for",
             lambda queries: there if isinstance(queries, GpuTensor) else PROCESSOR,
         )  # fmt: skip
+        if backend.has_triton():
+            from patchindex.index import device_scale  # noqa: PLC0415 - imports Triton
+
+            for name in ("take_operands_kernel", "put_lists_kernel"):
+                kernel = Interpreted(getattr(device_scale, name))
+                patched.setattr(device_scale, name, kernel)
+                patched.setattr(torch.cuda, "device", lambda _: nullcontext())
         patched.setattr("sampler.estimator.rest.on_device", lambda _: False)  # in torch, too
         torch._C._set_only_lift_cpu_tensors(True)  # torch.tensor(..., device=...) then comes here
         try:

@@ -6,7 +6,9 @@ for the two hundred signatures of a large patch as for one.
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -15,9 +17,11 @@ from numpy import ndarray
 from torch import Tensor
 
 from patchindex.index.scale import ScaleArrays
+from patchindex.kernels.triton_rank_kernel import put_lists_kernel, take_operands_kernel
 
 # a batch may be padded to so many times what it holds, and to this much in any case
 MOST_PADDING, LEAST_BATCH = 2, 2**20
+LISTS_AT_ONCE = 128  # of a query's, that a program looks at together
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -26,11 +30,11 @@ class ScaleTensors:
 
     Attributes:
         list_ranges: first list of each signature, and the end; on the host.
-        first_list: the same on the device.
+        every_signature: 0 and on, one more than there are.
     """
 
     list_ranges: Int[ndarray, " signatures_plus_1"]
-    first_list: Int[Tensor, " signatures_plus_1"]
+    every_signature: Int[Tensor, " signatures_plus_1"]
     pca: Float[Tensor, "r d"]
     pca_bias: Float[Tensor, " r"]
     centroids: Float[Tensor, "nlist lead"]
@@ -43,17 +47,17 @@ class ScaleTensors:
         centroids = torch.from_numpy(np.array(arrays.centroids, np.float64)).to(device)
         return cls(
             list_ranges=np.asarray(arrays.signature_lists),
-            first_list=torch.from_numpy(np.array(arrays.signature_lists, np.int64)).to(device),
+            every_signature=torch.arange(len(arrays.signature_lists), device=device),
             pca=torch.from_numpy(np.array(arrays.pca, np.float64)).to(device),
             pca_bias=torch.from_numpy(np.array(arrays.pca_bias, np.float64)).to(device),
             centroids=centroids,
             half_norms=centroids.square().sum(1) / 2,
-            count=torch.from_numpy(arrays.count).to(device),
+            count=torch.from_numpy(np.array(arrays.count, np.int64)).to(device),
         )
 
     def project(self, windows: Float[Tensor, "q d"]) -> Float[Tensor, "q r"]:
         """The vectors that lists and codes see, in float64, rounded to float32."""
-        return (windows.float().double() @ self.pca.T + self.pca_bias).float()
+        return torch.addmm(self.pca_bias, windows.float().double(), self.pca.T).float()
 
     def visited(
         self,
@@ -61,88 +65,86 @@ class ScaleTensors:
         signature: int | Int[Tensor, " q"],
         *,
         nprobe: int,
-        skip: int,
-        longest_list: int | Int[Tensor, " signatures"] | None,
+        skip: int = 0,
+        longest_list: int | Int[Tensor, " signatures"] | None = None,
+        probes: Int[Tensor, " q"] | None = None,
     ) -> Int[Tensor, "q m"]:
-        """The lists that each query visits, nearest first; see `PatchIndex.search`."""
-        lists = self.rank_lists(vectors, signature, skip + nprobe)[:, skip:]
-        if longest_list is None:
-            return lists
-        num_lists = self.first_list.diff()[signature]
-        longest = of_signature(longest_list, signature)
-        if isinstance(longest, Tensor):
-            longest = longest[..., None]
-        short = self.count[lists.clamp(min=0)] <= longest
-        return lists.where(short | (num_lists[..., None] == 1), -1)
+        """The lists that each query visits, nearest first and -1 for none.
 
-    def rank_lists(
-        self, vectors: Float[Tensor, "q r"], signature: int | Int[Tensor, " q"], num: int
-    ) -> Int[Tensor, "q m"]:
-        """The `num` lists of each query's signature with the nearest centroids, nearest first.
-
-        No more than the largest signature has; -1 behind the last.
-
-        Args:
-            signature: of all queries, or of each.
+        See `PatchIndex.search`. There are no more columns than the largest signature has lists.
         """
+        device, num_queries = vectors.device, len(vectors)
         num_signatures = len(self.list_ranges) - 1
         if not isinstance(signature, Tensor):
-            order = torch.arange(len(vectors), device=vectors.device)
             counts = np.zeros(num_signatures, np.int64)
-            counts[signature] = len(vectors)
+            counts[signature] = num_queries
+            order = torch.arange(num_queries, device=device)
+            signatures = torch.full_like(order, signature)
         else:
-            order = signature.argsort(stable=True)
-            ends = torch.arange(num_signatures + 1, device=vectors.device)
+            signatures = signature
+            ordered, order = signature.sort(stable=True)
             # not bincount, whose sums a GPU adds in any order and waits for twice
-            firsts = torch.searchsorted(signature[order], ends)
+            firsts = torch.searchsorted(ordered, self.every_signature)
             counts = np.diff(firsts.cpu().numpy())
         num_lists = np.diff(self.list_ranges)
-        batches = alike(counts, num_lists)
-        widest = min(num, int(num_lists[counts > 0].max(initial=0)))
-        # one row more, for what only fills up
-        ranked = torch.full((len(vectors) + 1, widest), -1, device=vectors.device)
+        ranked = min(skip + nprobe, int(num_lists[counts > 0].max(initial=0)))
+        lists = torch.full((num_queries, max(0, ranked - skip)), -1, device=device)
+        if not lists.numel():
+            return lists
+        if isinstance(longest_list, int):
+            longest_list = torch.full((num_signatures,), longest_list, device=device)
         starts = counts.cumsum() - counts
-        for batch in batches:
-            table = np.stack([starts[batch], counts[batch], self.list_ranges[batch]])
+        about = np.stack([starts, counts, self.list_ranges[:-1], num_lists])
+        batches = [np.asarray(batch) for batch in alike(counts, num_lists)]
+        tables = torch.from_numpy(about[:, np.concatenate(batches)]).to(device)
+        parts = tables.split([len(batch) for batch in batches], dim=1)
+        for batch, part in zip(batches, parts, strict=True):
             shape = int(counts[batch].max()), int(num_lists[batch].max())
-            numbers = torch.from_numpy(np.concatenate([table, num_lists[batch][None]]))
-            rows, lists = self._rank_batch(
-                vectors, order, numbers.to(vectors.device), shape, num=widest
-            )
-            ranked[rows, : lists.shape[-1]] = lists
-        return ranked[:-1]
+            table = part.contiguous()
+            queries, near, numbers = self._rank_batch(vectors, order, table, shape, num=ranked)
+            with torch.cuda.device(device) if vectors.is_cuda else nullcontext():
+                put_lists_kernel[(len(batch), shape[0])](
+                    near, numbers, queries, table, self.count,
+                    longest_list, signatures, probes, lists, len(batch), shape[0],
+                    near.shape[-1], num_queries, skip, nprobe, lists.shape[1],
+                    LIMITED=longest_list is not None, OWN_PROBES=probes is not None,
+                    BLOCK=LISTS_AT_ONCE, num_warps=1,
+                )  # fmt: skip
+        return lists
 
     def _rank_batch(
         self,
         vectors: Float[Tensor, "q r"],
         order: Int[Tensor, " q"],
-        numbers: Int[Tensor, "4 s"],
+        table: Int[Tensor, "4 s"],
         shape: tuple[int, int],
         *,
         num: int,
-    ) -> tuple[Int[Tensor, "s most"], Int[Tensor, "s most m"]]:
+    ) -> tuple[Int[Tensor, "s most"], Float[Tensor, "s most m"], Int[Tensor, "s most m"]]:
         """The queries of some signatures, len(vectors) for none, and their nearest lists.
+
+        Of these, in ascending order, a distance and the position in the signature.
 
         Args:
             order: of the queries by signature.
-            numbers: of each signature, the place of its first query in this order, how many there
+            table: of each signature, the place of its first query in this order, how many there
                 are, its first list, and how many there are.
             shape: the most queries and the most lists of these signatures.
         """
-        first_query, num_queries, first_list, num_lists = numbers[:, :, None]
-        place, number = (torch.arange(most, device=vectors.device) for most in shape)
-        here, listed = place < num_queries, number < num_lists
-        rows = order[(first_query + place).clamp(max=len(order) - 1)]
-        own = (first_list + number).clamp(max=len(self.centroids) - 1)
-        lead = vectors[:, : self.centroids.shape[1]][rows].double()
+        (num_queries, num_lists), s, dims = shape, table.shape[1], self.centroids.shape[1]
+        room = partial(torch.empty, dtype=torch.float64, device=vectors.device)
+        queries = torch.empty(s, num_queries, dtype=torch.int64, device=vectors.device)
+        lead, own = room(s, num_queries, dims), room(s, num_lists, dims)
+        half_norms = room(s, num_lists)
+        with torch.cuda.device(vectors.device) if vectors.is_cuda else nullcontext():
+            take_operands_kernel[(s, num_queries + num_lists)](
+                vectors, order, self.centroids, self.half_norms, table, queries, lead, own,
+                half_norms, s, len(vectors), vectors.shape[1], num_queries, num_lists,
+                LEAD=dims, BLOCK=1 << (dims - 1).bit_length(), num_warps=1,
+            )  # fmt: skip
         # less half the square of the vector, which all lists of a query have in common
-        half_dist = torch.baddbmm(
-            self.half_norms[own][:, None], lead, self.centroids[own].mT, alpha=-1
-        )
-        half_dist = half_dist.masked_fill_(~listed[:, None], torch.inf)
-        near = half_dist.topk(min(num, shape[1]), dim=-1, largest=False)
-        lists = (near.indices + first_list[..., None]).where(near.values < torch.inf, -1)
-        return rows.where(here, len(vectors)), lists
+        half_dist = torch.baddbmm(half_norms[:, None], lead, own.mT, alpha=-1)
+        return queries, *half_dist.topk(min(num, num_lists), dim=-1, largest=False)
 
 
 def alike(
@@ -163,10 +165,3 @@ def alike(
         batches[-1].append(number)
         queries, lists, held = more_queries, more_lists, more_held
     return list(batches)
-
-
-def of_signature(
-    values: int | Int[Tensor, " signatures"], signature: int | Int[Tensor, " q"]
-) -> int | Int[Tensor, "*q"]:
-    """The value of a signature, or of each query's, where they are not all the same."""
-    return values[signature] if isinstance(values, Tensor) else values

@@ -184,6 +184,7 @@ class PatchIndex:
         label: int | None = None,
         longest_list: int | Int[Tensor, " signatures"] | None = None,
         skip: int = 0,
+        probes: Int[Tensor, " q"] | None = None,
     ) -> Int[Tensor, "q k"]:
         """Ids of the k patches nearest by code, nearest first; -1 where fewer were found.
 
@@ -201,6 +202,8 @@ class PatchIndex:
                 of a signature is never left out. One number, or one for each signature.
             skip: the nearest so many lists are left out, and the `nprobe` behind them visited: what
                 searches before have not seen. Behind the last list nothing is found.
+            probes: of each query, the lists that it visits; at most `nprobe`, at least one. With
+                a signature for each query.
 
         Raises:
             IndexConfigError: no such scale or signature, k or nprobe is not positive, or skip
@@ -209,9 +212,16 @@ class PatchIndex:
         """
         arrays = self.arrays(patch_size)
         check_query(arrays, signature, windows, k=k, nprobe=nprobe, skip=skip)
+        if probes is not None and not (
+            isinstance(signature, Tensor) and probes.shape == signature.shape
+        ):
+            raise IndexConfigError(
+                f"there are {len(windows)} windows and probes for {probes.numel()}. Give a "
+                "signature and a number of lists for each, or one for all."
+            )
         return self._search.search(
             patch_size, signature, windows, k,
-            nprobe=nprobe, label=label, longest_list=longest_list, skip=skip,
+            nprobe=nprobe, label=label, longest_list=longest_list, skip=skip, probes=probes,
         )  # fmt: skip
 
     def to_faiss(self, patch_size: int, signature: int | None = None) -> faiss.Index:

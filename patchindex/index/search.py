@@ -9,7 +9,6 @@ from torch import Tensor
 
 from patchindex.choices import ListSearchKind
 from patchindex.errors import KernelError
-from patchindex.index.device_scale import ScaleTensors, of_signature
 from patchindex.index.list_search import faiss
 from patchindex.index.scale import IndexLists, ScaleArrays
 from patchindex.kernels.backend import BACKEND, on_device
@@ -104,6 +103,7 @@ class IndexSearch:
         label: int | None,
         longest_list: int | Int[Tensor, " signatures"] | None,
         skip: int,
+        probes: Int[Tensor, " q"] | None = None,
     ) -> Int[Tensor, "q k"]:
         """See `PatchIndex.search`."""
         arrays = self._index.scales[patch_size]
@@ -112,12 +112,15 @@ class IndexSearch:
             scale = self._tensors(patch_size, windows.device)
             vectors = scale.project(windows.detach())
             lists = scale.visited(
-                vectors, signature, nprobe=nprobe, skip=skip, longest_list=longest_list
-            )
+                vectors, signature,
+                nprobe=nprobe, skip=skip, longest_list=longest_list, probes=probes,
+            )  # fmt: skip
         elif isinstance(signature, Tensor):
+            if probes is None:
+                probes = torch.full_like(signature, nprobe)
             return self._search_each(
-                patch_size, signature, windows, k,
-                nprobe=nprobe, label=label, longest_list=longest_list, skip=skip,
+                patch_size, signature, probes, windows, k,
+                label=label, longest_list=longest_list, skip=skip,
             )  # fmt: skip
         else:
             projected = arrays.project(windows.detach().float().numpy())
@@ -125,7 +128,8 @@ class IndexSearch:
             ranked = arrays.rank_lists(projected, signature, skip + nprobe)
             lists = torch.from_numpy(ranked)[:, skip:]
             if longest_list is not None and len(arrays.lists_of(signature)) > 1:
-                longest = of_signature(longest_list, signature)
+                several = isinstance(longest_list, Tensor)
+                longest = longest_list[signature] if several else longest_list
                 lists = lists.where(torch.as_tensor(arrays.count[lists]) <= longest, -1)
         name = choose_list_search(
             self._kind, vectors, k=k, nprobe=lists.shape[1], label=label,
@@ -137,6 +141,7 @@ class IndexSearch:
         self,
         patch_size: int,
         signatures: Int[Tensor, " q"],
+        probes: Int[Tensor, " q"],
         windows: Float[Tensor, "q d"],
         k: int,
         **settings: Any,
@@ -145,7 +150,11 @@ class IndexSearch:
         found = torch.full((len(windows), k), -1)
         num_signatures = len(self._index.scales[patch_size].signature_lists) - 1
         for number, at in each_signature(signatures, len(windows), num_signatures):
-            found[at] = self.search(patch_size, number, windows[at], k, **settings)
+            for nprobe in probes[at].unique().tolist():
+                own = at[probes[at] == nprobe]
+                found[own] = self.search(
+                    patch_size, number, windows[own], k, nprobe=nprobe, **settings
+                )
         return found
 
     def _fits(self, arrays: ScaleArrays, place: torch.device) -> bool:
@@ -176,5 +185,9 @@ class IndexSearch:
             self._index
         )
 
-    def _load_tensors(self, patch_size: int, place: torch.device) -> ScaleTensors:
+    def _load_tensors(self, patch_size: int, place: torch.device) -> Any:
+        from patchindex.index.device_scale import (  # noqa: PLC0415 - imports Triton
+            ScaleTensors,
+        )
+
         return ScaleTensors.on(self._index.scales[patch_size], place)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 import torch
-from jaxtyping import Bool, Float, Int, Int32
+from jaxtyping import Float, Int, Int32
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -203,7 +203,7 @@ class GroupMembers:
     """Patches of queries that are in groups, one entry per patch and query.
 
     Attributes:
-        query, group: positions.
+        query, group: positions; behind the last query for those that count for none.
         log_weights: -distance^2 / (2 sigma^2).
         centers: in [-1, 1].
     """
@@ -233,11 +233,6 @@ class GroupMembers:
                 for field in fields(cls)
             }
         )
-
-    def chosen(self, which: Bool[Tensor, " m"]) -> "GroupMembers":
-        """Some of the entries."""
-        at = which.nonzero()[:, 0]  # once for all fields: on a GPU each mask would be waited for
-        return GroupMembers(**{field.name: getattr(self, field.name)[at] for field in fields(self)})
 
     def of_queries(self, positions: Int[Tensor, " q"]) -> "GroupMembers":
         """The same entries, of queries that are elsewhere."""
@@ -308,18 +303,21 @@ class PatchSums:
         """The sums alone."""
         return replace(self, nearest=self.nearest[:, :0])
 
-    def replaced(self, at: Int[Tensor, " m"], other: "PatchSums") -> "PatchSums":
-        """These with the queries at these places taken from others, which have no more nearest."""
-        moved = replace(other.members, query=at[other.members.query])
-        members = moved
+    def with_queries(self, at: Int[Tensor, " m"], other: "PatchSums") -> "PatchSums":
+        """These with the queries at these places taken from others, which have no more nearest.
+
+        Members that the queries had belong to none then: their query is behind the last.
+        """
+        rows = self.record.rows
+        rows.put(at, other.record)
+        members = replace(other.members, query=at[other.members.query])
         if len(self.members.query):
-            taken = torch.zeros(len(self.nearest), dtype=torch.bool, device=at.device)
-            taken[at] = True
-            kept = self.members.chosen(~taken[self.members.query])
-            members = GroupMembers.joined([kept, moved])
+            # one place more, for those that belong to none already
+            taken = torch.arange(len(self.nearest) + 1, device=at.device)
+            taken = taken.index_fill_(0, at, len(self.nearest))
+            members = GroupMembers.joined([self.members.of_queries(taken), members])
         room = self.nearest.shape[1] - other.nearest.shape[1]
+        nearest = pad(other.nearest, (0, room), value=-1) if room else other.nearest
         return PatchSums(
-            record=self.record.replaced(at, other.record),
-            members=members,
-            nearest=self.nearest.index_copy(0, at, pad(other.nearest, (0, room), value=-1)),
+            record=rows.record, members=members, nearest=self.nearest.index_copy(0, at, nearest)
         )

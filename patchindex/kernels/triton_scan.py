@@ -20,7 +20,7 @@ from patchindex.kernels import triton_flash
 from patchindex.kernels.bounds import check_groups, check_states
 from patchindex.kernels.group_scans import GroupScan, GroupSums
 from patchindex.kernels.groups import NO_SHARE, PairGroups
-from patchindex.kernels.scan_parts import ScanPart, col_ranges, scan_parts
+from patchindex.kernels.scan_parts import col_ranges, scan_parts
 from patchindex.kernels.tiles import ScanTile, num_lanes, scan_tile
 from patchindex.kernels.triton_merge_kernel import merge_kernel
 from patchindex.kernels.triton_scan_kernel import LOWEST, MODES, OUTSIDE, scan_kernel
@@ -268,9 +268,11 @@ def launch(
         sums.zero_()[0] = LOWEST.value
     # converted once: in the kernel it would cost as much as the differences
     queries, images = _with_border(levels, geometry), block.float().contiguous()
+    moves = max(part.tile.moves for part in parts)
+    shares = _share_constants(groups, geometry, moves)
     with torch.cuda.device(levels.device) if levels.is_cuda else nullcontext():
         for number, part in enumerate(parts):
-            shape = constants(geometry, c, part.tile) | _share_constants(groups, geometry, part)
+            shape = constants(geometry, c, part.tile) | shares
             scan_kernel[(part.num_tiles, b, splits)](
                 queries, images, sums, n // num_groups, IMAGES_PER_PROGRAM, b,
                 len(parts) * splits, number * splits,
@@ -283,7 +285,7 @@ def launch(
 
 
 def _share_constants(
-    groups: PairGroups | None, geometry: PatchGeometry, part: ScanPart
+    groups: PairGroups | None, geometry: PatchGeometry, moves: int
 ) -> dict[str, Any]:
     """What the kernel is told of groups."""
     if groups is None:
@@ -292,7 +294,7 @@ def _share_constants(
         "SHARED": True,
         "image_shares": groups.image_shares.contiguous(),
         # a round of moves may begin at the last one
-        "move_shares": _shares_of_moves(groups, geometry, part.tile.moves).contiguous(),
+        "move_shares": _shares_of_moves(groups, geometry, moves).contiguous(),
     }
 
 

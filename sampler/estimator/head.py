@@ -24,7 +24,7 @@ from patchindex.kernels import (
     propagate_neighbors,
     sum_patches,
 )
-from sampler.estimator.query import CACHED_GEOMETRIES, Query
+from sampler.estimator.query import CACHED_GEOMETRIES, AskedPixels, Query
 
 NO_PATCH = -1
 # Where fewer patches than this decide at one noise level, one that was missed may be all at the
@@ -111,71 +111,78 @@ def sum_head(query: Query, wanted: Bool[Tensor, "b h w"], searching: Searching) 
 
     Returns:
         Sums of all pixels of the states, empty for those that are not wanted; members by their
-        position in the flattened states; and the nearest k patches, -1 where there are fewer.
+        position in the flattened states, and behind it for patches that were summed again; and
+        the nearest k patches, -1 where there are fewer.
     """
     num, channels = wanted.numel(), query.y.shape[1]
-    sums = PatchSums.none(num, channels, searching.k, query.y.device)
+    none = PatchSums.none(num, channels, searching.k, query.y.device)
     at = wanted.flatten().nonzero()[:, 0]
     if not len(at):
-        return sums
-    first = _sum(query, at, _search(query, at, searching), searching)
-    sums = sums.replaced(at, first)
-    few_left = first.record.sum_w**2 / first.record.sum_w2 < FEW_LEFT
-    again = at[few_left.nonzero()[:, 0]]
+        return none
+    asked = query.at(at)
+    sums = none.with_queries(at, _sum(query, asked, _search(query, asked, searching), searching))
+    effective = sums.record.sum_w**2 / sums.record.sum_w2
+    again = (effective[at] < FEW_LEFT).nonzero()[:, 0]
     if not len(again):
         return sums
-    found = _search_again(query, again, searching, MORE_PROBES)
+    asked = asked[again]
+    found = _search_again(query, asked, searching, MORE_PROBES * searching.nprobe)
     field = torch.cat([sums.nearest, found], dim=-1)
     other_way = replace(searching, forward=~searching.forward)
-    return sums.replaced(again, _sum(query, again, field, other_way))
+    return sums.with_queries(asked.places, _sum(query, asked, field, other_way))
 
 
-def _search(query: Query, at: Int[Tensor, " q"], searching: Searching) -> Int[Tensor, "pixels m"]:
-    """Patches that are known of all pixels, and found for those at some places; -1 for none."""
-    known = searching.known
+def _search(query: Query, asked: AskedPixels, searching: Searching) -> Int[Tensor, "pixels m"]:
+    """Patches that are known of all pixels, and found for those that are asked; -1 for none."""
+    known, most = searching.known, MORE_PROBES * searching.nprobe
     if known is None:
-        return _search_again(query, at, searching, MORE_PROBES)
-    ids, effective, mass = (
-        field.flatten(0, 2) for field in (known.ids, known.effective_sample_size, known.mass)
-    )
-    unknown = (ids == NO_PATCH).all(-1) | ((effective < HEAD_HOLDS) & (mass < LEAST_MASS))
-    again = (effective < FEW_DECIDE) | searching.again.flatten().repeat(len(query.y))
-    further, others = unknown[at], (again & ~unknown)[at]
-    found = _search_again(query, at[further.nonzero()[:, 0]], searching, MORE_PROBES)
-    more = _search_again(query, at[others.nonzero()[:, 0]], searching)
-    return torch.cat([ids, found.maximum(more)], dim=-1)
+        return _search_again(query, asked, searching, most)
+    unknown = (known.ids == NO_PATCH).all(-1)
+    unknown |= (known.effective_sample_size < HEAD_HOLDS) & (known.mass < LEAST_MASS)
+    again = (known.effective_sample_size < FEW_DECIDE) | searching.again
+    probes = (unknown * most).maximum(again * searching.nprobe).flatten()[asked.places]
+    which = probes.nonzero()[:, 0]
+    found = _search_again(query, asked[which], searching, most, probes[which])
+    return torch.cat([known.ids.flatten(0, 2), found], dim=-1)
 
 
 def _search_again(
-    query: Query, at: Int[Tensor, " q"], searching: Searching, times: int = 1
+    query: Query,
+    asked: AskedPixels,
+    searching: Searching,
+    nprobe: int,
+    probes: Int[Tensor, " q"] | None = None,
 ) -> Int[Tensor, "pixels k"]:
-    """Patches found in so many times the lists for pixels at these places; -1 elsewhere."""
+    """Patches found in so many lists, or fewer, for the asked pixels; -1 elsewhere."""
     num = query.y[:, 0].numel()
     field = torch.full((num, searching.k), NO_PATCH, device=query.y.device)
-    if not len(at):
+    if not len(asked.places):
         return field
-    nprobe = times * searching.nprobe
-    found = query.search_at(at, k=searching.k, nprobe=nprobe, long_lists=searching.long_lists)
-    return field.index_copy_(0, at, pad(found, (0, searching.k - found.shape[1]), value=NO_PATCH))
+    found = query.search_at(
+        asked, k=searching.k, nprobe=nprobe, probes=probes, long_lists=searching.long_lists
+    )
+    room = searching.k - found.shape[1]
+    found = pad(found, (0, room), value=NO_PATCH) if room else found
+    return field.index_copy_(0, asked.places, found)
 
 
 def _sum(
-    query: Query, at: Int[Tensor, " q"], field: Int[Tensor, "pixels m"], searching: Searching
+    query: Query, asked: AskedPixels, field: Int[Tensor, "pixels m"], searching: Searching
 ) -> PatchSums:
-    """The sums of what the field has for pixels at these places, or for those beside them."""
-    geometry, pixel = query.geometry, at % query.num_pixels
+    """The sums of what the field has for the asked pixels, or for those beside them."""
+    geometry = query.geometry
     ids = with_neighbors(
-        field.unflatten(0, query.y[:, 0].shape), at, geometry, forward=searching.forward
+        field.unflatten(0, query.y[:, 0].shape), asked.places, geometry, forward=searching.forward
     )
     return sum_patches(
         query.pixels,
-        query.windows_at(at),
+        asked.windows,
         ids,
         geometry,
-        query.signatures_at(at),
+        asked.signatures,
         sigma=query.sigma,
         groups=searching.groups,
-        query_pixels=pixel,
+        query_pixels=asked.pixels,
         num_nearest=searching.k,
     )
 
@@ -227,12 +234,17 @@ def with_neighbors(
     height, width = geometry.height, geometry.width
     rows, cols = _both_ways(geometry, field.device)
     state, pixel = at // (height * width), at % (height * width)
-    # the places of an axis are there twice, as `_both_ways` says
-    backward = ~forward.flatten()[pixel]
-    row, col = pixel // width + height * backward, pixel % width + width * backward
+    place = _places_of_ways(height, width, field.device)[forward.flatten().long()[pixel], pixel]
     return propagate_neighbors(
-        field, torch.stack([state, row, col], dim=1), rows, cols, height=height, width=width
+        field, torch.cat([state[:, None], place], dim=1), rows, cols, height=height, width=width
     )
+
+
+@lru_cache(maxsize=CACHED_GEOMETRIES)
+def _places_of_ways(height: int, width: int, device: torch.device) -> Int[Tensor, "2 hw 2"]:
+    """Places of the pixels of an image in `_both_ways`, as they look back, and forward."""
+    cells = torch.cartesian_prod(torch.arange(height), torch.arange(width))
+    return torch.stack([cells + torch.tensor([height, width]), cells]).to(device)
 
 
 @lru_cache(maxsize=CACHED_GEOMETRIES)

@@ -1,6 +1,6 @@
 """A query: states, the noise in them, and the index whose patches they are compared with."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from typing import Protocol, runtime_checkable
 
@@ -56,6 +56,7 @@ class NeighborSearch(Protocol):
         nprobe: int,
         label: int | None = None,
         longest_list: int | Int[Tensor, " signatures"] | None = None,
+        probes: Int[Tensor, " q"] | None = None,
     ) -> Int[Tensor, "q k"]:
         """Ids of about the k nearest patches with this border signature; -1 where there are fewer.
 
@@ -64,6 +65,7 @@ class NeighborSearch(Protocol):
             windows: full windows in [-1, 1] data units, flattened from [c, s, s].
             nprobe: inverted lists visited per query.
             longest_list: lists of more patches than this are left out; one for each signature.
+            probes: of each query, the lists that it visits; at most `nprobe`.
         """
         ...
 
@@ -81,6 +83,29 @@ class Candidates:
     geometry: PatchGeometry
     signature: BorderSignature
     num_patches: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class AskedPixels:
+    """Some pixels of the states of a query.
+
+    Attributes:
+        places: positions in the flattened states.
+        pixels: positions in a state.
+        signatures: of the border, positions in `PatchGeometry.signatures`.
+        windows: around them.
+    """
+
+    places: Int[Tensor, " q"]
+    pixels: Int[Tensor, " q"]
+    signatures: Int[Tensor, " q"]
+    windows: Float[Tensor, "q c s s"]
+
+    def __getitem__(self, which: Int[Tensor, " m"]) -> "AskedPixels":
+        """Those at these positions among them."""
+        return AskedPixels(
+            **{field.name: getattr(self, field.name)[which] for field in fields(self)}
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,29 +204,42 @@ class Query:
             longest_list=None if long_lists else max(LONGEST_LIST, num_patches // LONGEST_SHARE),
         )
 
-    def signatures_at(self, places: Int[Tensor, " q"]) -> Int[Tensor, " q"]:
-        """The border signatures of pixels at these positions in the flattened states."""
-        return signature_of_pixels(self.geometry, self.y.device)[places % self.num_pixels]
-
-    def windows_at(self, places: Int[Tensor, " q"]) -> Float[Tensor, "q c s s"]:
-        """The windows of pixels at these positions in the flattened states."""
-        (_, _, height, width), pixel = self.y.shape, places % self.num_pixels
+    def at(self, places: Int[Tensor, " q"]) -> "AskedPixels":
+        """Pixels at these positions in the flattened states, with their windows."""
+        state, pixel = places // self.num_pixels, places % self.num_pixels
+        (_, _, height, width) = self.y.shape
         every = windows_at(self.y, range(height), range(width), self.geometry)
-        return every[places // self.num_pixels, pixel // width, pixel % width]
+        return AskedPixels(
+            places=places,
+            pixels=pixel,
+            signatures=signature_of_pixels(self.geometry, self.y.device)[pixel],
+            windows=every[state, pixel // width, pixel % width],
+        )
 
     def search_at(
-        self, places: Int[Tensor, " q"], *, k: int, nprobe: int, long_lists: bool = False
+        self,
+        asked: "AskedPixels",
+        *,
+        k: int,
+        nprobe: int,
+        probes: Int[Tensor, " q"] | None = None,
+        long_lists: bool = False,
     ) -> Int[Tensor, "q k"]:
-        """Patches found for pixels at these positions in the flattened states, see `search`."""
+        """Patches found for these pixels, see `search`.
+
+        Args:
+            probes: of each pixel, how many lists are visited: at most `nprobe`.
+        """
         longest = None if long_lists else self._longest_lists()
         return self.index.search(
             self.geometry.patch_size,
-            self.signatures_at(places),
-            self.windows_at(places).flatten(1),
+            asked.signatures,
+            asked.windows.flatten(1),
             k,
             nprobe=nprobe,
             label=self.label,
             longest_list=longest,
+            probes=probes,
         )
 
     def _longest_lists(self) -> Int[Tensor, " signatures"]:

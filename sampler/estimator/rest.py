@@ -81,7 +81,8 @@ def _put_drawn(  # noqa: PLR0917 - the same as `_put_fused`
     totals: GroupSums,
 ) -> Float[Tensor, "states g m"]:
     """The records of head and tail at their places; the errors that each draw adds."""
-    position = torch.full((len(head.nearest),), len(at), device=at.device)
+    # one place more, for members that count for no pixel
+    position = torch.full((len(head.nearest) + 1,), len(at), device=at.device)
     position[at] = torch.arange(len(at), device=at.device)
     num_states = len(query.y)
     record, errors = with_tail(

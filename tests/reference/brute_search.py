@@ -32,9 +32,10 @@ class BruteSearch:
         nprobe: int,
         label: int | None = None,
         longest_list: int | Tensor | None = None,
+        probes: Tensor | None = None,
     ) -> Tensor:
         """Ids [q, k] of the k nearest legal patches, nearest first; -1 where there are fewer."""
-        del nprobe, longest_list
+        del nprobe, longest_list, probes
         if isinstance(signature, Tensor):
             found = torch.full((len(windows), k), -1, device=windows.device)
             for number in set(signature.tolist()):

@@ -38,6 +38,8 @@ def _search_on_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
     def search_there(index, patch_size, signature, windows, k, **settings):
         if isinstance(signature, torch.Tensor):
             signature, settings["longest_list"] = signature.cpu(), settings["longest_list"].cpu()
+            if settings["probes"] is not None:
+                settings["probes"] = settings["probes"].cpu()
         found = search(index, patch_size, signature, windows.cpu(), k, **settings)
         return found.to(windows.device)
 

@@ -13,7 +13,7 @@ from patchindex import PatchIndex
 from sampler import ELSMachine
 
 # of all kernels, torch's and ours, and of waits: for first states, and for those of a next step
-LIMITS = {3: ((420, 8), (500, 13)), 15: ((560, 12), (540, 13))}
+LIMITS = {3: ((300, 10), (300, 10)), 15: ((370, 10), (300, 10))}
 
 
 @pytest.fixture(scope="module")

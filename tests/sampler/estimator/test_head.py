@@ -127,9 +127,10 @@ class NotingSearch(BruteSearch):
     asked: dict[float, int] = field(default_factory=dict)
 
     def search(self, patch_size, signature, windows, k, *, nprobe, **options) -> Tensor:
-        middles = windows[:, windows.shape[1] // 2].tolist()
-        for middle in middles:
-            self.asked[middle] = self.asked.get(middle, 0) + nprobe
+        middles, probes = windows[:, windows.shape[1] // 2].tolist(), options.get("probes")
+        each = [nprobe] * len(windows) if probes is None else probes.tolist()
+        for middle, lists in zip(middles, each, strict=True):
+            self.asked[middle] = self.asked.get(middle, 0) + lists
         found = super().search(patch_size, signature, windows, k, nprobe=nprobe, **options)
         return torch.full_like(found, -1) if self.blind else found
 
