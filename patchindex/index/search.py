@@ -128,8 +128,9 @@ class IndexSearch:
             ranked = arrays.rank_lists(projected, signature, skip + nprobe)
             lists = torch.from_numpy(ranked)[:, skip:]
             if longest_list is not None and len(arrays.lists_of(signature)) > 1:
-                several = isinstance(longest_list, Tensor)
-                longest = longest_list[signature] if several else longest_list
+                longest: int | Tensor = longest_list
+                if isinstance(longest_list, Tensor):
+                    longest = longest_list[signature]
                 lists = lists.where(torch.as_tensor(arrays.count[lists]) <= longest, -1)
         name = choose_list_search(
             self._kind, vectors, k=k, nprobe=lists.shape[1], label=label,
