@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from patchindex import kernels
-from patchindex.index.search import IndexSearch, ListSearch
+from patchindex.index.search import IndexSearch
 from patchindex.kernels import torch_backend
 from sampler.estimator import estimate, rest
 
@@ -175,26 +175,29 @@ class Launches:
         return launch
 
 
-class Counted:
-    """Counts the launches of a kernel that the interpreter runs."""
-
-    def __init__(self, counts: GpuCounts, kernel: Any) -> None:
-        self._counts, self._kernel = counts, kernel
-
-    def __getitem__(self, grid: Any) -> Callable[..., None]:
-        self._counts.count.launches += 1
-        return self._kernel[grid]
-
-
 class CountedListSearch:
-    """The search of lists as one launch: what it takes has a test of its own."""
+    """The search of lists as one launch, which finds nothing: its own are not counted."""
 
-    def __init__(self, counts: GpuCounts, native: ListSearch) -> None:
-        self._counts, self._native = counts, native
+    def __init__(self, counts: GpuCounts) -> None:
+        self._counts = counts
 
     def nearest(self, patch_size, vectors, lists, k, label):
+        del patch_size, lists, label
         self._counts.count.launches += 1
-        return on_gpu(self._native.nearest(patch_size, vectors.held, lists.held, k, label))
+        return on_gpu(torch.full((len(vectors), k), -1))
+
+
+def counted_search(search: Callable[..., Any]) -> Callable[..., Any]:
+    """The search of an index as a GPU would make it, with what the processor finds."""
+
+    def found(index_search: IndexSearch, *operands: Any, **settings: Any) -> Any:
+        if not any(isinstance(x, GpuTensor) for x in operands):
+            return search(index_search, *operands, **settings)
+        search(index_search, *operands, **settings)
+        held = {name: unwrapped(x) for name, x in settings.items()}
+        return on_gpu(search(index_search, *map(unwrapped, operands), **held))
+
+    return found
 
 
 @contextmanager
@@ -214,7 +217,7 @@ def counting_gpu(memory_bytes: int = 2**30) -> Iterator[tuple[torch.device, GpuC
         patched.setattr(triton_backend, "rescore_kernel", Launches(counts, 3))
         patched.setattr(triton_scan, "scan_kernel", Launches(counts, 2))
         for name in ("take_operands_kernel", "put_lists_kernel"):
-            patched.setattr(device_scale, name, Counted(counts, getattr(device_scale, name)))
+            patched.setattr(device_scale, name, Launches(counts))
         for name in triton_patches.__dict__:
             if name.endswith("_kernel"):
                 patched.setattr(triton_patches, name, Launches(counts))
@@ -222,8 +225,11 @@ def counting_gpu(memory_bytes: int = 2**30) -> Iterator[tuple[torch.device, GpuC
         patched.setattr(
             IndexSearch,
             "_make_list_search",
-            lambda search, _: CountedListSearch(counts, make(search, "native")),
+            lambda search, name: (
+                CountedListSearch(counts) if name in ("triton", "faiss_gpu") else make(search, name)
+            ),
         )
+        patched.setattr(IndexSearch, "search", counted_search(IndexSearch.search))
         patched.setattr(rest, "put_rest", counted_rest(counts, rest.put_rest))
         patched.setattr(estimate, "put_rest", rest.put_rest)
         patched.setattr(triton_tail, "tail_kernel", Launches(counts, 18))
