@@ -65,15 +65,15 @@ def mark_repeats_kernel(
 ):
     """Each id of a query once."""
     query = tl.program_id(0).to(tl.int64)
-    row, count = ordered + query * num_ids, 0
+    row, count = ordered + query * num_ids, tl.zeros([BLOCK], tl.int64)
     for start in range(0, num_ids, BLOCK):
         at = start + tl.arange(0, BLOCK)
         own = tl.load(row + at, mask=at < num_ids, other=NONE_LAST)
         before = tl.load(row + at - 1, mask=(at > 0) & (at < num_ids), other=-1)
         own = tl.where(own == before, NONE_LAST, own)
         tl.store(marked + query * num_ids + at, own, mask=at < num_ids)
-        count += tl.sum((own < NONE_LAST).to(tl.int64), 0)
-    tl.store(counts + query, count)
+        count += (own < NONE_LAST).to(tl.int64)
+    tl.store(counts + query, tl.sum(count, 0))
 
 
 @triton.jit(do_not_specialize=["num_places", "members"])

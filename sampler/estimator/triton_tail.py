@@ -55,7 +55,7 @@ def put_with_tail(  # noqa: PLR0917 - those of `with_tail` behind where to put i
             num_queries, rows.sums.shape[1], num_queries // num_states, *head.sum_wc.stride(),
             num_pairs, num_images, pixel_spread,
             GROUPS=num_groups, LANES=1 << (num_groups - 1).bit_length(), C=c, QUERIES=QUERIES,
-            num_warps=4, enable_fp_fusion=False,
+            num_warps=8, enable_fp_fusion=False,
         )  # fmt: skip
         put_k_hats(k_hats, places, rests)
     return errors

@@ -22,11 +22,16 @@ from patchindex.kernels.triton_lists import (LIST_SHARES, NUM_WARPS, TILE_CODES,
                                              aligned, dot_dims)
 from patchindex.kernels.triton_lists_kernel import rank_list_tile
 from patchindex.kernels.triton_rescore_kernel import rescore_kernel
+from patchindex.kernels import triton_merge_kernel as merge
+from patchindex.kernels import triton_patches_kernel as patches
+from patchindex.kernels import triton_rank_kernel as rank
 from patchindex.kernels.triton_flash import flash_constants, flash_tile
 from patchindex.kernels.triton_flash_kernel import flash_kernel
 from patchindex.kernels.scan_parts import col_ranges, scan_parts
 from patchindex.kernels.triton_scan import constants
 from patchindex.kernels.triton_scan_kernel import scan_kernel
+
+from sampler.estimator import triton_tail_kernel as tail
 
 CUOBJDUMP = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
 
@@ -113,13 +118,43 @@ def lists():
             used.append(compiled(rank_list_tile, LIST_TYPES, shape, NUM_WARPS, attrs))
     return max(used, key=lambda usage: (usage["spilled"], usage["registers"]))
 
+# letters for the types of what the smaller kernels are given
+LETTERS = {"l": "*i64", "d": "*fp64", "f": "*fp32", "b": "*u8", "n": "*i32", "i": "i32"}
+LETTERS["x"] = "fp32"
+
+def small(kernel, letters, warps=4, **constants):
+    return compiled(kernel, " ".join(LETTERS[each] for each in letters), constants, warps)
+
+def steps():
+    image = {"HEIGHT": 32, "WIDTH": 32}
+    pixels = image | {"C": 3}
+    groups = {"GROUPED": True, "GROUPS": 64, "ROWS": 61, "COLS": 61}
+    alone = {"GROUPED": False, "GROUPS": 1, "ROWS": 1, "COLS": 1} | dict.fromkeys(
+        ("query_pixels", "numbers", "set_of", "groups_of", "displacement_shares", "groups"))
+    used = [
+        small(merge.merge_kernel, "fd" + 10 * "i", **pixels, BLOCK=128),
+        small(patches.propagate_kernel, 9 * "l" + "iii", **image, BLOCK=256),
+        small(patches.mark_repeats_kernel, "llli", BLOCK=256),
+        small(patches.place_images_kernel, "lnnii", GROUPS=64, BLOCK=128),
+        small(patches.weigh_kernel, "flbdlllln" + "nniiix", **pixels, **groups, BLOCK=256),
+        small(patches.weigh_kernel, "flbdliiix", **pixels, **alone, BLOCK=256),
+        small(patches.members_kernel, "lflnbllffiix", **pixels, BLOCK=128),
+        small(rank.take_operands_kernel, "flddllddd" + 5 * "i", 1, LEAD=24, BLOCK=32),
+        small(rank.put_lists_kernel, "d" + 8 * "l" + 7 * "i", 1, LIMITED=True, OWN_PROBES=True,
+              BLOCK=128),
+        small(tail.tail_kernel, 8 * "d" + 4 * "l" + "ffll" + "dldd" + 7 * "i" + "x",
+              8, GROUPS=50, LANES=64, C=3, QUERIES=16),
+        small(tail.pareto_kernel, "dldi", 1, TAIL=12, POINTS=33, QUERIES=32),
+    ]
+    return max(used, key=lambda usage: (usage["spilled"], usage["registers"]))
+
 print(json.dumps(globals()[sys.argv[1]]()))
 """
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "kernel", ["scan", "edges", "flash", "shares", "rules", "rescore", "lists"]
+    "kernel", ["scan", "edges", "flash", "shares", "rules", "rescore", "lists", "steps"]
 )
 def test_kernels_compile_for_a_gpu_and_spill_nothing(kernel: str) -> None:
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}

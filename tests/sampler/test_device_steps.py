@@ -13,7 +13,7 @@ from patchindex import PatchIndex
 from sampler import ELSMachine
 
 # of all kernels, torch's and ours, and of waits: for first states, and for those of a next step
-LIMITS = {3: ((300, 10), (300, 10)), 15: ((370, 10), (300, 10))}
+LIMITS = {3: ((275, 6), (290, 10)), 15: ((330, 9), (290, 10))}
 
 
 @pytest.fixture(scope="module")
@@ -43,5 +43,6 @@ def test_a_step_takes_few_launches_and_waits(index: PatchIndex, patch_size: int)
         found.append(counts)
         assert counts.total.launches >= 10, "a step without a search, or without draws"
     for counts, (kernels, waits) in zip(found, LIMITS[patch_size], strict=True):
+        print(f"P = {patch_size}: {counts.total}")  # noqa: T201 - docs/gpu.md has them
         assert counts.total.kernels + counts.total.launches <= kernels, counts.stages
         assert counts.total.waits <= waits
