@@ -237,7 +237,8 @@ class RecordRows:
 def _constant(value: int | float, device: torch.device) -> Tensor:
     """One number on a device: fields that are the same everywhere take no memory, and no launch."""
     dtype = torch.int64 if isinstance(value, int) else torch.float64
-    return torch.full((), value, dtype=dtype, device=device)
+    # copied, which a device is waited for: streams other than this one may be the next to read it
+    return torch.tensor(value, dtype=dtype).to(device)
 
 
 def rescaling(

@@ -81,7 +81,7 @@ class ScaleTensors:
             order = torch.arange(num_queries, device=device)
             signatures = torch.full_like(order, signature)
         else:
-            signatures = signature
+            signatures = signature.contiguous()
             ordered, order = signature.sort(stable=True)
             # not bincount, whose sums a GPU adds in any order and waits for twice
             firsts = torch.searchsorted(ordered, self.every_signature)

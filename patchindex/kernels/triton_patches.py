@@ -39,7 +39,7 @@ def propagate_neighbors(
         return moved
     with _device_of(found):
         propagate_kernel[(num_queries, 4)](
-            found.contiguous(), targets, rows.neighbors, rows.steps, rows.centers,
+            found.contiguous(), targets.contiguous(), rows.neighbors, rows.steps, rows.centers,
             cols.neighbors, cols.steps, cols.centers, moved, num_ids, *found.shape[1:3],
             HEIGHT=height, WIDTH=width, BLOCK=IDS_AT_ONCE, num_warps=4,
         )  # fmt: skip
@@ -71,6 +71,7 @@ def weighed_in_groups(
     """
     (num_queries, num_ids), (n, c, height, width) = dist_sq.shape, pixels.shape
     device, pixels = dist_sq.device, pixels.contiguous()
+    dist_sq, ids = dist_sq.contiguous(), ids.contiguous()
     sums = torch.empty(3 + c, num_queries, dtype=torch.float64, device=device)
     num_scored = torch.empty(num_queries, dtype=torch.int64, device=device)
     options = {"HEIGHT": height, "WIDTH": width, "C": c, "num_warps": 4}
@@ -78,9 +79,10 @@ def weighed_in_groups(
     grouped: dict[str, object] = {"GROUPED": False, "GROUPS": 1, "ROWS": 1, "COLS": 1}
     tables: tuple[Tensor | None, ...] = (None,) * 5
     if groups is not None:
-        at = checked_query_pixels(query_pixels, num_queries, height * width)
+        assert numbers is not None  # noqa: S101 - sets are told apart by signatures
+        at = checked_query_pixels(query_pixels, num_queries, height * width).contiguous()
         group_of = torch.empty(num_queries, num_ids, dtype=torch.int32, device=device)
-        tables = (at, numbers, groups.set_of, _groups_of_images(groups, n))
+        tables = (at, numbers.contiguous(), groups.set_of, _groups_of_images(groups, n))
         tables = (*tables, groups.displacement_shares.contiguous())
         rows, cols = groups.displacement_shares.shape[1:]
         grouped = {"GROUPED": True, "GROUPS": groups.images.shape[1], "ROWS": rows, "COLS": cols}
