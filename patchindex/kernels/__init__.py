@@ -63,6 +63,7 @@ __all__ = [
     "sum_patches",
     "tiles",
     "triton_lists",
+    "triton_rank_kernel",
 ]
 
 
