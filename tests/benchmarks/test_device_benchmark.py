@@ -198,6 +198,7 @@ def test_an_index_is_as_large_as_the_disk_admits(tmp_path: Path) -> None:
     assert fitting(10**12, 16, 5, tmp_path) < 10**12
 
 
+@pytest.mark.slow
 def test_every_part_runs_on_the_processor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(program, "QUICK", program.replace(program.QUICK, patch_sizes=(3,)))
     out = tmp_path / "device.jsonl"

@@ -73,6 +73,7 @@ def test_growth_has_a_row_for_each_index_and_draws_them(tmp_path: Path, monkeypa
     assert_drawn(tmp_path / "growth.png")
 
 
+@pytest.mark.slow
 def test_error_against_time_is_drawn_of_the_committed_rows(tmp_path: Path) -> None:
     lines = (RESULTS / "retrieval.jsonl").read_text().splitlines()
     rows = [json.loads(line) for line in lines]

@@ -119,6 +119,7 @@ def test_the_newest_index_is_named_so_that_a_newer_one_changes_nothing(tmp_path,
     assert (tmp_path / "a/samples.npy").read_bytes() == (tmp_path / "b/samples.npy").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options", "file"),
     [

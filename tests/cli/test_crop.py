@@ -65,6 +65,7 @@ def test_an_unknown_crop_is_one_line(crop: str) -> None:
     assert f"crop is {crop!r}. Give none or center." in result.output
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="needs names of bytes")
 def test_a_folder_whose_name_is_not_utf8_serves_every_command(tmp_path: Path) -> None:
     photos = tmp_path / os.fsdecode(b"caf\xe9")

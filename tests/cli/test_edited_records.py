@@ -128,6 +128,7 @@ def test_any_edit_of_a_verification_is_refused_in_a_line_or_served(verified, tmp
         checked(invoke("plot", folder))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("at", "value", "told"),
     [

@@ -96,6 +96,7 @@ def test_the_table_and_the_picture_of_a_query_take_any_name(
     assert_drawn(tmp_path / "sources.png")
 
 
+@pytest.mark.slow
 def test_a_run_names_the_files_of_its_samples(folder: Path, finished: Path) -> None:
     account = json.loads((finished / "run.json").read_text(encoding="utf-8"))
     named = [image for sample in account["trace"]["attribution"] for image in sample["images"]]
@@ -120,6 +121,7 @@ def test_the_page_names_the_files_and_holds_no_markup_of_theirs(folder: Path, ru
     assert "<script>window" not in html
 
 
+@pytest.mark.slow
 def test_leave_out_names_what_was_left_out(folder: Path, run: Path) -> None:
     printed = invoke(sampler, "leave-out", run, "--sample", 1, "--top", 7).stdout
     assert_one_screen(printed)
@@ -132,6 +134,7 @@ def test_leave_out_names_what_was_left_out(folder: Path, run: Path) -> None:
     invoke(sampler, "explain", run)  # which reads it back
 
 
+@pytest.mark.slow
 def test_plots_are_drawn_again_with_names_and_pictures_and_without_them(
     index: Path, run: Path, tmp_path: Path
 ) -> None:
@@ -146,6 +149,7 @@ def test_plots_are_drawn_again_with_names_and_pictures_and_without_them(
     assert (run / "attribution.png").read_bytes() != with_pictures
 
 
+@pytest.mark.slow
 def test_a_run_of_a_version_that_told_no_names_is_read(run: Path) -> None:
     account = json.loads((run / "run.json").read_text(encoding="utf-8"))
     for sample in account["trace"]["attribution"]:

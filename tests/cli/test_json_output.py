@@ -88,6 +88,7 @@ def test_a_pixel_and_a_whole_picture(work: Path) -> None:
     assert found == json.loads((out / "attribution.json").read_text())
 
 
+@pytest.mark.slow
 def test_what_is_made_of_a_run(work: Path) -> None:
     run = work / "run"
     page = document(sampler, "explain", run)
@@ -98,6 +99,7 @@ def test_what_is_made_of_a_run(work: Path) -> None:
     assert all(Path(file).exists() for file in document(sampler, "plot", run)["files"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "arguments", "file"),
     [
@@ -112,6 +114,7 @@ def test_studies_of_an_index_print_their_file(work: Path, tmp_path, name, argume
     assert found["schema_version"] >= 1
 
 
+@pytest.mark.slow
 def test_a_training_and_studies_of_its_network_print_their_files(tmp_path: Path) -> None:
     net = tmp_path / "net"
     training = ["train", *FEW, "--gradient-steps", "2", "--batch-size", "4", "--device", "cpu"]

@@ -120,6 +120,7 @@ def test_a_trace_lies_beside_the_samples_and_changes_nothing(
     assert not list((tmp_path / "traced").glob(".*"))
 
 
+@pytest.mark.slow
 def test_a_trace_goes_with_the_run_that_it_is_of(index: Path, tmp_path: Path) -> None:
     run(index, tmp_path, "--trace")
     run(index, tmp_path, "--trace", "--seed", 1, "--overwrite")

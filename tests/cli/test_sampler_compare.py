@@ -70,6 +70,7 @@ def test_a_comparison_prints_the_papers_table_and_leaves_its_files(
     }
 
 
+@pytest.mark.slow
 def test_equal_seeds_give_equal_comparisons(network: Path, tmp_path: Path) -> None:
     for name in ("one", "two"):
         assert compare(network, tmp_path / name, "--seed", 3).exit_code == 0
@@ -77,6 +78,7 @@ def test_equal_seeds_give_equal_comparisons(network: Path, tmp_path: Path) -> No
         assert all(np.array_equal(one[key], two[key]) for key in one)
 
 
+@pytest.mark.slow
 def test_a_calibration_leaves_scales_that_the_sampler_reads(network: Path, tmp_path: Path) -> None:
     result = calibrate(tmp_path / "out", "--network", network)
     assert result.exit_code == 0, result.output
@@ -185,6 +187,7 @@ def test_a_network_of_the_users_own_is_compared_at_noise_levels_asked_for(hers: 
     assert "both --sigmas and --network-steps were given" in refused.stderr
 
 
+@pytest.mark.slow
 def test_scales_by_sigma_are_written_and_read(hers: str) -> None:
     result = calibrate(Path("found"), "--network", hers, "--schedule", "edm")
     assert result.exit_code == 0, result.output

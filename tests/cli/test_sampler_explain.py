@@ -161,6 +161,7 @@ def test_the_images_of_one_pixel_may_be_left_out(run_dir: Path) -> None:
     assert "the pixel was" in result.output
 
 
+@pytest.mark.slow
 def test_exact_twins_are_held_against_an_exact_sample(run_dir: Path, images: ImageSet) -> None:
     index = json.loads((run_dir / "run.json").read_text())["source"]["index"]
     rough = ["--index", index, "--steps", 2, "--num", 1, "--scales", 3, "--k", 4, "--tail", 16]
@@ -175,6 +176,7 @@ def test_exact_twins_are_held_against_an_exact_sample(run_dir: Path, images: Ima
         assert check[distance] == pytest.approx(np.sqrt(np.square(moved).mean()), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_checks_are_kept_one_for_each_place_and_shown(run_dir: Path) -> None:
     for arguments in (["--sample", 2], ["--sample", 0], ["--sample", 2, "--top", 1]):
         assert invoke("leave-out", run_dir, "--top", 2, *arguments).exit_code == 0
@@ -236,6 +238,7 @@ def test_what_cannot_be_is_told_in_a_line(run_dir: Path, arguments, message) -> 
     assert re.search(message, result.output)
 
 
+@pytest.mark.slow
 def test_a_new_run_takes_nothing_over_from_the_old_one(run_dir: Path) -> None:
     assert invoke("leave-out", run_dir, "--top", 1).exit_code == 0
     assert invoke("explain", run_dir).exit_code == 0

@@ -47,6 +47,7 @@ def region_of(rows: object) -> ndarray:
     return region
 
 
+@pytest.mark.slow
 def test_the_file_tells_what_the_library_finds(made: Path) -> None:
     result = read_pictures(made / "answer" / "attribution.json")
     index = PatchIndex.open(made / "few.zarr")
@@ -99,6 +100,7 @@ def test_the_page_shows_the_pictures_themselves(made: Path) -> None:
     assert ["Noise", "seed 0, 2 draws at each level, averaged"] in header["facts"]
 
 
+@pytest.mark.slow
 def test_a_report_for_machines_has_the_sources_of_every_pixel(made: Path, tmp_path: Path) -> None:
     out = tmp_path / "report.json"
     asked = query("--image", made / "copy.png", "--index", made / "few.zarr", "--all", "--out", out)
@@ -118,6 +120,7 @@ def test_a_report_for_machines_has_the_sources_of_every_pixel(made: Path, tmp_pa
             assert sources.weight[pixel] == pytest.approx(weights)
 
 
+@pytest.mark.slow
 def test_a_report_for_people_is_the_page(made: Path, tmp_path: Path) -> None:
     out = tmp_path / "report.html"
     asked = query("--image", made / "copy.png", "--index", made / "few.zarr", "--all", "--out", out)
@@ -128,6 +131,7 @@ def test_a_report_for_people_is_the_page(made: Path, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir() if path != out] in ([], ["home"])
 
 
+@pytest.mark.slow
 def test_an_array_of_several_is_several_pictures(made: Path, tmp_path: Path) -> None:
     np.save(tmp_path / "two.npy", few_images().pixels[[4, 9]])
     result = explain_one(made, tmp_path / "two.npy", tmp_path / "out")
@@ -143,6 +147,7 @@ def explain_one(made: Path, image: Path, out: Path, *more: object) -> Result:
     return invoke("explain", "--image", image, "--index", index, *fast, "--out", out, *more)
 
 
+@pytest.mark.slow
 def test_every_level_is_asked_at_the_patch_sizes_that_are_given(made: Path, tmp_path: Path) -> None:
     small, large = PatchIndex.open(made / "few.zarr").scales
     sizes = ["--scale", large, "--scale", small, "--sigmas", "0.4,0.2"]
@@ -164,6 +169,7 @@ def test_every_level_is_asked_at_the_patch_sizes_that_are_given(made: Path, tmp_
     assert {level.patch_size for level in read_pictures(out).levels} == {large}
 
 
+@pytest.mark.slow
 def test_another_size_is_refused_and_resized_on_request(made: Path, tmp_path: Path) -> None:
     wide = tmp_path / "wide.png"
     Image.fromarray(few_images().pixels[TRAINING, 0]).resize((40, 20)).save(wide)
@@ -183,6 +189,7 @@ def test_another_size_is_refused_and_resized_on_request(made: Path, tmp_path: Pa
     assert explain_one(made, tmp_path / "tall.npy", tmp_path / "x", "--resize").exit_code == 0
 
 
+@pytest.mark.slow
 def test_a_folder_is_all_pictures_in_it_in_the_order_of_their_names(
     made: Path, tmp_path: Path
 ) -> None:
@@ -213,6 +220,7 @@ def test_a_pixel_of_a_resized_picture_may_be_asked_for(made: Path, tmp_path: Pat
     assert first.split()[:3] == [str(TRAINING), "8", "8"]
 
 
+@pytest.mark.slow
 def test_an_answer_is_replaced_on_request_alone(folder: Path) -> None:
     image, out = folder / "copy.png", folder / "answer"
     result = explain_one(folder, image, out)

@@ -90,6 +90,7 @@ def test_a_run_is_drawn_beside_its_account(results: Path, drawn: Result) -> None
     }
 
 
+@pytest.mark.slow
 def test_equal_accounts_give_equal_files(
     results: Path, drawn: Result, run: Path, tmp_path: Path
 ) -> None:
@@ -102,6 +103,7 @@ def test_equal_accounts_give_equal_files(
     assert {path.name for path in run.iterdir()} == {"run.json", "samples.npy"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("folder", "name"), [("verification", "verify"), ("audit", "audit")])
 def test_a_verification_is_drawn_again_as_it_was(
     folder: str, name: str, results: Path, tmp_path: Path
@@ -112,6 +114,7 @@ def test_a_verification_is_drawn_again_as_it_was(
         assert (tmp_path / "again" / file).read_bytes() == (results / folder / file).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_run_and_a_verification_in_one_folder_are_both_drawn(results: Path, run: Path) -> None:
     shutil.copy(results / "verification" / "verify.json", run)
     change(run / "run.json", lambda account: account.update(trace=None))

@@ -114,6 +114,7 @@ def test_the_scales_in_an_account_repeat_the_run(index: Path, tmp_path: Path) ->
     np.testing.assert_array_equal(first, again)
 
 
+@pytest.mark.slow
 def test_a_run_of_whole_images_says_so_everywhere(index: Path, tmp_path: Path) -> None:
     result = sample(index, tmp_path, "--machine", "is", "--trace", "--scales", "5,9")
     account = read(tmp_path)
@@ -148,6 +149,7 @@ def test_a_folder_of_pictures_gets_no_scales_of_another_set(tmp_path: Path) -> N
     ) in result.stderr
 
 
+@pytest.mark.slow
 def test_a_verification_follows_the_same_rule(index: Path, tmp_path: Path) -> None:
     result = invoke(
         "verify", "--index", index, "--num", 1, "--steps", 2, "--k", 16, "--tail", 64,

@@ -24,6 +24,7 @@ def invoke(index: Path, out: Path, *arguments: object) -> Result:
     return CliRunner().invoke(main, ["verify", *map(str, given)])
 
 
+@pytest.mark.slow
 def test_a_verification_prints_its_table_and_leaves_three_files(
     index: Path, tmp_path: Path
 ) -> None:
@@ -96,6 +97,7 @@ def invoke_audit(index: Path, out: Path, *arguments: object) -> Result:
     return CliRunner().invoke(main, ["verify", *map(str, given)])
 
 
+@pytest.mark.slow
 def test_an_audit_prints_its_table_and_leaves_three_files(index: Path, tmp_path: Path) -> None:
     out = tmp_path / "audit"
     result = invoke_audit(index, out, "--pixels", 30)
@@ -117,6 +119,7 @@ def test_an_audit_prints_its_table_and_leaves_three_files(index: Path, tmp_path:
     assert account["config"]["pixels"] == 30
 
 
+@pytest.mark.slow
 def test_an_audit_of_more_pixels_than_there_are_takes_all(index: Path, tmp_path: Path) -> None:
     result = invoke_audit(index, tmp_path / "audit", "--pixels", 10**9, "--label", 3)
     assert result.exit_code == 0, result.output

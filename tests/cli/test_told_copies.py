@@ -29,6 +29,7 @@ def copies(folder: Path) -> list[CopiesReport]:
     return told
 
 
+@pytest.mark.slow
 def test_the_file_tells_what_the_library_finds(made: Path) -> None:
     index = PatchIndex.open(made / "few.zarr")
     null = held_out(index, num=HELD_OUT, keep=False)

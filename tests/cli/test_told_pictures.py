@@ -43,6 +43,7 @@ def told(answer: Path, *copies: CopyReport, held_out: int = 200) -> list[str]:
     )
 
 
+@pytest.mark.slow
 def test_no_copy_is_said_before_the_shares_which_prove_nothing(answer: Path) -> None:
     first, shares, note = told(answer, region(3, 40, 0.6))
     assert first == (

@@ -213,6 +213,7 @@ def test_equal_codes_overflow_no_buffer_and_the_first_are_found(plans):
     assert len(launches) == 1
 
 
+@pytest.mark.slow
 def test_codes_that_come_nearer_and_nearer_are_asked_for_with_larger_buffers(plans):
     """The worst order: what is in the buffer first is farthest."""
     codes = np.repeat(np.arange(199, -1, -1, dtype=np.uint8)[:, None], 3, axis=1)
@@ -246,6 +247,7 @@ def test_queries_that_are_not_numbers_find_nothing(rng, plans):
     assert (nearest_ranks(lists, asked, 3, width=320, memory=MEMORY) == NONE).all()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:overflow encountered", "ignore:invalid value encountered")
 def test_a_query_finds_nothing_in_lists_of_others_though_its_distances_overflow(rng, plans):
     """Its digits stand in for those of queries that a tile lacks."""
@@ -258,6 +260,7 @@ def test_a_query_finds_nothing_in_lists_of_others_though_its_distances_overflow(
     assert places[1].min() >= 150
 
 
+@pytest.mark.slow
 def test_buffers_that_are_there_together_keep_to_the_memory_when_queries_are_asked_again(
     rng, plans, monkeypatch
 ):

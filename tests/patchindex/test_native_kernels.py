@@ -350,6 +350,7 @@ def test_ids_outside_the_images_or_of_other_borders_are_refused():
             )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="sends a POSIX signal")
 def test_ctrl_c_ends_a_long_scan():
     program = """

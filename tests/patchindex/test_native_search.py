@@ -222,6 +222,7 @@ def in_cells(rng, num_cells, dims):
     return (torch.from_numpy(x) for x in (centers, rows.astype(np.float32), offsets))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("num_cells", "num_visits"), [(1, 1), (7, 3), (150, 64)])
 def test_the_row_found_is_the_nearest_of_the_nearest_cells(isa, num_cells, num_visits):
     from patchindex.kernels import torch_backend  # noqa: PLC0415

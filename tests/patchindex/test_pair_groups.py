@@ -155,6 +155,7 @@ def test_groups_of_several_blocks_have_the_sums_of_their_pairs(name: str, pairs:
     assert_sums_agree(scanned(name, pairs), pairs, pixels)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", back_ends())
 def test_groups_of_whole_images_have_the_sums_of_these_images(name: str) -> None:
     case = Case(5, 2, 4, 5, 3, "zeros", 0.5, seed=4)

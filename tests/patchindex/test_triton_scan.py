@@ -106,6 +106,7 @@ def test_tiles_may_begin_before_the_first_row(monkeypatch: pytest.MonkeyPatch) -
     assert_equals_brute_force(scanned(case, images, states), case, images, states, "ELS")
 
 
+@pytest.mark.slow
 def test_programs_and_blocks_are_merged(monkeypatch: pytest.MonkeyPatch) -> None:
     case = Case(3, 1, 4, 4, 3, "zeros", 0.6, seed=8)
     images, states = case.images(), case.states(2)
@@ -119,6 +120,7 @@ def test_programs_and_blocks_are_merged(monkeypatch: pytest.MonkeyPatch) -> None
     assert parts.num_scored.equal(whole.num_scored)
 
 
+@pytest.mark.slow
 def test_a_state_has_the_same_sums_in_any_batch() -> None:
     case = Case(3, 1, 4, 4, 3, "zeros", 0.6, seed=9)
     images, states = case.images(), case.states(2)

@@ -140,6 +140,7 @@ def test_a_stroke_in_the_middle_takes_back_what_was_asked_for(crew) -> None:
     assert crew.run(slow_square, [3], 0) == [9]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "every", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["one", "all"]
 )
@@ -222,6 +223,7 @@ def processes() -> dict[int, tuple[str, int, int]]:
     return found
 
 
+@pytest.mark.slow
 def test_a_run_on_a_cluster_is_the_run_without_one(path, tmp_path) -> None:
     assert invoke("--index", path, *COMMON, "--out", tmp_path / "one").exit_code == 0
     before = children()
@@ -300,6 +302,7 @@ def test_what_is_no_index_is_told(tmp_path) -> None:
     assert str(tmp_path) in done.stderr.splitlines()[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("address", "line"),
     [

@@ -112,6 +112,7 @@ def test_estimates_are_those_of_the_processor(gpu, images, xt, way, label) -> No
     assert_same(next_one, expected, gpu)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [FEW, {"tail": 6}], ids=["few", "many"])
 @pytest.mark.parametrize(
     ("boundary", "patch_size"), [("zeros", 5), ("circular", 5), ("circular_interior", 5)]
@@ -123,6 +124,7 @@ def test_estimates_at_any_boundary(gpu, images, xt, settings, boundary, patch_si
     assert_same(machine.posterior(xt.to(gpu), 0.5, patch_size), expected, gpu)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "make",
     [

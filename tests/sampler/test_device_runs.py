@@ -97,6 +97,7 @@ def test_a_verification(index, gpu) -> None:
             assert getattr(row, name) == pytest.approx(getattr(expected, name), rel=1e-5), name
 
 
+@pytest.mark.slow
 def test_an_audit(index, gpu) -> None:
     config = AuditConfig(sampling=RETRIEVAL, pixels=30)
     ours, theirs = audit(plan_audit(index, config, gpu)), audit(plan_audit(index, config))

@@ -95,6 +95,7 @@ def test_what_parts_have_found_is_there_after_an_interruption(index, noise, tmp_
     assert torch.equal(going_on[-1].reached, whole[-1].reached)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keep", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_the_crew_changes_no_bit(index, noise, tmp_path, keep):
     alone = samples(index, noise, 3)

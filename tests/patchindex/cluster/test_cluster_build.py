@@ -86,6 +86,7 @@ class OtherRun(ThisProcess):
         self.admit, self.begin, self.run = crew.admit, crew.begin, run
 
 
+@pytest.mark.slow
 def test_processes_build_the_same_bits_and_tell_of_shards(out, built, crew, heard, caplog):
     caplog.set_level(logging.INFO, "patchindex")
     here = []
@@ -168,6 +169,7 @@ def test_a_folder_that_workers_do_not_see_is_refused(tmp_path, crew, monkeypatch
         checksums(theirs / "small.zarr", crew)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["rename", "replace"])
 def test_a_worker_killed_in_the_middle_of_a_shard_changes_no_bit(
     out, built, crew, tmp_path, change

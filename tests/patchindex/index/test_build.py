@@ -108,6 +108,7 @@ def test_pixels_of_small_windows_are_their_own_codes(tmp_path):
     assert (found[:, 9:] == found[0, 9]).all(), "what fills the lanes must not move distances"
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bits_and_another_does_not(tmp_path):
     first, again, other = (
         array_checksums(build_small(tmp_path / f"{name}.zarr", seed=seed))
@@ -117,6 +118,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not(tmp_path):
     assert first["scales/7/centroids"] != other["scales/7/centroids"]
 
 
+@pytest.mark.slow
 def test_shards_change_no_list_and_no_code(tmp_path):
     few, many = (
         build_small(tmp_path / f"{patches}.zarr", shard_patches=patches, block_patches=1000)

@@ -70,6 +70,7 @@ def code_distances(index, patch_size, windows, found):
     return np.where(found >= 0, dist_sq, np.inf)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("patch_size", [3, 7])
 @pytest.mark.parametrize(
     "options",

@@ -271,6 +271,7 @@ def test_skipped_lists_are_those_visited_before(wide_index):
     assert (behind == -1).all()
 
 
+@pytest.mark.slow
 def test_how_images_are_divided_into_shards_changes_no_neighbor(tmp_path):
     images = small_images(40, channels=3)
     found = []

@@ -35,6 +35,7 @@ def test_few_centroids_are_all_compared(vectors, count):
     np.testing.assert_allclose(to_all[np.arange(len(found)), found], to_all.min(1), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_of_many_centroids_nearly_every_vector_gets_its_nearest(vectors):
     centroids = vectors[::7]
     assert len(centroids) > 400

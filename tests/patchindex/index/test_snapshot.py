@@ -61,6 +61,7 @@ def test_an_open_index_stays_what_it_was(pair, live, change):
     assert found(index) == found(PatchIndex.open(pair / "one"))
 
 
+@pytest.mark.slow
 def test_readers_beside_swaps_never_mix_two_indices(pair, live):
     wanted = [found(PatchIndex.open(pair / name)) for name in ("one", "other")]
     ended = threading.Event()

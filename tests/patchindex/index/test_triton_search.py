@@ -110,6 +110,7 @@ def test_ids_beyond_32_bits_are_whole():
     assert sorted(found[2][found[2] >= 0]) == sorted(lists.ids)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("memory")
 def test_only_members_are_found():
     lists = Lists(16, seed=7)
@@ -145,6 +146,7 @@ def test_of_equal_distances_the_first_on_disk_is_nearer(memory):
         assert ids[ids >= 0].tolist() == expected.tolist()
 
 
+@pytest.mark.slow
 def test_a_query_finds_the_same_in_any_company_and_block(memory, monkeypatch):
     lists = Lists(9, seed=5)
     vectors, probes = lists.queries(4, 4)

@@ -390,6 +390,7 @@ def test_buttons_choose_the_pixel_beside(page: "sync_api.Page") -> None:
     assert page.locator("#pixel-title").inner_text() == "Pixel at row 3, column 5"
 
 
+@pytest.mark.slow
 def test_a_damaged_file_says_so(tab: "sync_api.Page", tmp_path: Path) -> None:
     file = tmp_path / "damaged.html"
     html = render_page(*payload())

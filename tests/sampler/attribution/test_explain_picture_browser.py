@@ -45,6 +45,7 @@ def page(folded: "sync_api.Page") -> "sync_api.Page":
     return folded
 
 
+@pytest.mark.slow
 def test_the_answer_comes_first_and_the_theory_is_folded(folded: "sync_api.Page") -> None:
     assert folded.locator("#process-title").is_hidden()
     shown = folded.locator("main").inner_text()
@@ -107,6 +108,7 @@ def test_levels_lead_to_the_sources_that_the_file_holds(page: "sync_api.Page", f
     assert [source[1:3] for source in shown] == [divmod(int(place), SIDE) for place in places]
 
 
+@pytest.mark.slow
 def test_it_all_fits_and_playing_goes_over_levels(page: "sync_api.Page") -> None:
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert is_a_picture(page, "light")

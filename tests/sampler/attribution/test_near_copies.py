@@ -276,6 +276,7 @@ def test_an_index_of_large_patches_alone_is_refused(tmp_path: Path) -> None:
         near_copies(index, torch.zeros(1, 16, 16))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("times", [12, 40])
 def test_an_image_that_the_set_holds_many_times_is_found(
     images: ImageSet, textured: list[int], tmp_path: Path, times: int

@@ -169,6 +169,7 @@ def test_a_mosaic_of_two_names_both_with_their_regions(tmp_path) -> None:
         assert float(region[:, here].mean()) > 0.2  # the rest is plain ground, which all share
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("exact", [True, False])
 def test_a_picture_has_the_same_answer_alone_and_in_a_batch(tmp_path, exact, monkeypatch) -> None:
     index = build_small(tmp_path / "index.zarr", small_images(200))

@@ -101,6 +101,7 @@ def test_whole_images_are_the_sources_of_the_ideal_machine(images, xt) -> None:
     assert (sources.ids[..., 3:] == -1).all()  # the class has three images
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [3, 5])
 @pytest.mark.parametrize("label", [None, 1])
 def test_beside_a_tail_sources_have_their_true_weights(rng, size, label, monkeypatch) -> None:

@@ -27,6 +27,7 @@ def index_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("label", [None, 3])
 @pytest.mark.parametrize("num_sources", [0, 4])
 @pytest.mark.parametrize(

@@ -91,6 +91,7 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path, rng) -> None:
         KeptHead.write(random_head(rng, 9), tmp_path / "file" / "1", range(3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 3])
 @pytest.mark.parametrize(
     "settings",

@@ -65,6 +65,7 @@ def is_corner() -> np.ndarray:
     return rows[:, None] & cols
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("search", "boundary"),
     [
@@ -105,6 +106,7 @@ def test_standard_errors_match_the_spread_over_seeds_and_cover_the_truth() -> No
     assert ratio.min() > 0.7
 
 
+@pytest.mark.slow
 def test_few_draws_widen_intervals_and_say_that_their_shape_is_unknown() -> None:
     found = runs(MissingSearch, "zeros")
     off = np.stack([p.mean[0, 0].numpy() - exact().mean[0] for p in found])[:, ~is_corner()]
@@ -113,12 +115,14 @@ def test_few_draws_widen_intervals_and_say_that_their_shape_is_unknown() -> None
     assert all((p.k_hat[0].numpy() == np.where(is_corner(), -np.inf, np.inf)).all() for p in found)
 
 
+@pytest.mark.slow
 def test_bounded_weights_have_a_small_pareto_shape() -> None:
     k_hat = np.stack([p.k_hat[0].numpy() for p in runs(BruteSearch, tail=MORE)])
     assert np.median(k_hat[:, 1:-1, 1:-1]) < 0.5
     assert (k_hat[:, is_corner()] == -np.inf).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tail", [TAIL, MORE])
 def test_the_head_is_counted_once_however_many_of_its_patches_are_drawn(tail: int) -> None:
     # at little noise a few patches hold all the mass: counted twice, they would double it
@@ -172,6 +176,7 @@ def test_only_head_and_tail_are_scored() -> None:
     assert (num_scored[is_corner()] == NUM_IMAGES).all()
 
 
+@pytest.mark.slow
 def test_the_reported_head_mass_is_the_heads_share_of_all_weight() -> None:
     alpha_bar = 0.9
     truth = exact(alpha_bar=alpha_bar)
@@ -192,6 +197,7 @@ def test_the_effective_sample_size_is_estimated_for_the_whole_dictionary() -> No
     np.testing.assert_allclose(sizes.mean(axis=0), exact().effective_sample_size, rtol=0.2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alpha_bar", [ALPHA_BAR, 0.9])
 def test_a_seed_fixes_the_result_and_no_batch_changes_it(alpha_bar: float) -> None:
     xt = states(3, alpha_bar)
@@ -227,6 +233,7 @@ def test_draws_of_different_noise_levels_are_independent() -> None:
     assert abs(np.corrcoef(errors)[0, 1]) < 0.6
 
 
+@pytest.mark.slow
 def test_a_label_restricts_head_and_tail() -> None:
     mine = images().pixels[1::2]
     expected = posterior(states()[0].numpy(), ALPHA_BAR, mine, PATCH_SIZE)

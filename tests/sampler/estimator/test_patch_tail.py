@@ -100,6 +100,7 @@ def masses(records: list[PosteriorRecord]) -> np.ndarray:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", HEADS)
 def test_numerator_and_denominator_are_unbiased_whatever_the_head_is(kind: str) -> None:
     denominators = masses(runs(kind))

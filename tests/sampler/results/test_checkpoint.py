@@ -98,6 +98,7 @@ def test_the_same_command_ends_as_if_nothing_had_happened(
     assert len(account["steps"]) == STEPS
 
 
+@pytest.mark.slow
 def test_heuns_steps_go_on_with_the_same_bits(index, interrupt, tmp_path) -> None:
     heun = ("--sampler", "heun")
     assert invoke(index, tmp_path / "whole", *heun).exit_code == 0
@@ -108,6 +109,7 @@ def test_heuns_steps_go_on_with_the_same_bits(index, interrupt, tmp_path) -> Non
     assert written(tmp_path / "cut") == written(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_it_may_be_interrupted_at_every_step(index, whole, interrupt, tmp_path) -> None:
     for steps in range(1, STEPS):
         interrupt(steps, index, tmp_path)
@@ -115,6 +117,7 @@ def test_it_may_be_interrupted_at_every_step(index, whole, interrupt, tmp_path) 
     assert written(tmp_path) == whole
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "more", [("--seed", 1), ("--scales", "3,5"), ("--steps", 3), ("--k", 17), ("--exact",)]
 )
@@ -129,6 +132,7 @@ def test_another_command_starts_from_the_beginning(
     assert written(tmp_path / "run") == whole
 
 
+@pytest.mark.slow
 def test_so_does_one_over_another_index(index, whole, interrupt, tmp_path) -> None:
     build_small(tmp_path / "other.zarr", small_images(59, side=10), scales=(3, 5))
     interrupt(2, tmp_path / "other.zarr", tmp_path / "run")
@@ -178,6 +182,7 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
 def test_what_is_damaged_starts_from_the_beginning_with_one_line(
     index, whole, interrupt, tmp_path, damage: Callable[[Path], object]
@@ -192,6 +197,7 @@ def test_what_is_damaged_starts_from_the_beginning_with_one_line(
     assert written(tmp_path) == whole
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", ["2.npz", "done.json", "job.json"])
 def test_what_is_missing_starts_from_the_beginning(
     index, whole, interrupt, tmp_path, lost: str
@@ -203,6 +209,7 @@ def test_what_is_missing_starts_from_the_beginning(
     assert written(tmp_path) == whole
 
 
+@pytest.mark.slow
 def test_a_run_that_is_to_be_replaced_stays_until_the_new_one_is_done(
     index, whole, interrupt, tmp_path
 ) -> None:
@@ -223,6 +230,7 @@ def full(*_: object, **__: object) -> None:
     raise OSError(28, os.strerror(28))
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_told_in_a_line_and_what_was_done_counts(
     index, whole, interrupt, tmp_path, monkeypatch
 ) -> None:
@@ -237,6 +245,7 @@ def test_a_full_disk_is_told_in_a_line_and_what_was_done_counts(
     assert written(tmp_path) == whole
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", ["samples.png", "run.json", ".plan.json"])
 def test_a_disk_that_is_full_at_the_end_costs_no_step(
     index, whole, tmp_path, monkeypatch, file: str
@@ -267,6 +276,7 @@ def test_a_place_that_is_no_folder_is_told(index, tmp_path) -> None:
     assert f"{RUNNING} cannot be written" in result.stderr
 
 
+@pytest.mark.slow
 def test_a_second_process_is_refused(index, tmp_path, monkeypatch) -> None:
     told: list[Result] = []
 

@@ -108,6 +108,7 @@ def results_of(kind: type) -> st.SearchStrategy:
 anywhere = settings(deadline=None, max_examples=25, suppress_health_check=list(HealthCheck))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @anywhere
 @given(data=st.data())
@@ -129,6 +130,7 @@ def places(value, at=()):
             yield from places(part, (*at, key))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @anywhere
 @given(data=st.data())

@@ -126,6 +126,7 @@ def test_a_run_replaces_attributed_pictures_on_request_alone(runs, tmp_path):
     assert not (tmp_path / "attribution.json").exists()
 
 
+@pytest.mark.slow
 def test_a_plot_beside_attributed_pictures_leaves_them(runs, tmp_path):
     with reserve_output(tmp_path / "run", overwrite=False):
         write(with_trace(runs[0], None, False), tmp_path / "run")

@@ -43,6 +43,7 @@ def audit_of(index: PatchIndex, pixels: int, **settings: object) -> AuditResult:
     return audit(plan_audit(index, config))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("boundary", ["zeros", "circular", "circular_interior"])
 @pytest.mark.parametrize("label", [None, 3])
 def test_the_sums_are_the_exact_machines_posterior_at_these_pixels(
@@ -94,6 +95,7 @@ def test_as_many_pixels_as_there_are_or_more_are_all(rng) -> None:
     assert places.tolist() == [list(place) for place in np.ndindex(2, 3, 4)]
 
 
+@pytest.mark.slow
 def test_states_are_those_of_retrievals_own_trajectory(index) -> None:
     every = audit_of(index, EVERY_PIXEL + 1)
     machine, exact = ELSMachine(index, k=16, tail=8, seed=4), ELSMachine(index.images)
@@ -106,6 +108,7 @@ def test_states_are_those_of_retrievals_own_trajectory(index) -> None:
         assert (row.t, row.patch_size, row.num_pixels) == (step.t, step.patch_size, EVERY_PIXEL)
 
 
+@pytest.mark.slow
 def test_the_first_step_of_all_pixels_is_that_of_a_verification(index) -> None:
     """Both begin with the same noise."""
     row = audit_of(index, EVERY_PIXEL).steps[0]
@@ -116,6 +119,7 @@ def test_the_first_step_of_all_pixels_is_that_of_a_verification(index) -> None:
         assert getattr(row, name) == pytest.approx(expected, rel=1e-3, nan_ok=True), name
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_rows_and_another_other_pixels(index, audited) -> None:
     def without_clock(result: AuditResult) -> list[AuditedStep]:
         return [replace(row, **CLOCK) for row in result.steps]
@@ -149,6 +153,7 @@ def test_the_truncated_average_leaves_its_error_unknown(index) -> None:
     assert all(row.unreliable == 0 for row in found.steps)  # without draws there is no k-hat
 
 
+@pytest.mark.slow
 def test_intervals_that_are_not_vouched_for_are_counted(index, monkeypatch) -> None:
     """Every pixel that was drawn for has some k-hat; those summed whole have -inf."""
     monkeypatch.setattr("sampler.studies.audit.LARGEST_K_HAT", -1e9)
@@ -161,6 +166,7 @@ def test_intervals_that_are_not_vouched_for_are_counted(index, monkeypatch) -> N
         assert row.unreliable > 0
 
 
+@pytest.mark.slow
 def test_one_gray_pixel_has_no_r2(index, tmp_path: Path) -> None:
     found = audit_of(index, 1)
     assert all(isnan(row.R2) for row in found.steps)

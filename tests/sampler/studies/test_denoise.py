@@ -168,6 +168,7 @@ def test_steps_are_told_of_each_denoiser() -> None:
     assert whole == [("is", 1, 2), ("is", 2, 2), ("pspc", 1, 2), ("pspc", 2, 2)]
 
 
+@pytest.mark.slow
 def test_what_is_written_is_read_back_and_drawn(tmp_path) -> None:
     found = denoise_held_out(REST, HELD.images, network=lambda y, _: y, config=CONFIG)
     found.write(tmp_path / "out")

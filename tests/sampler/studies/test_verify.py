@@ -48,6 +48,7 @@ def verified(index: PatchIndex, **settings: object) -> VerifyResult:
     return verify(plan_verification(index, config))
 
 
+@pytest.mark.slow
 def test_states_are_those_of_the_exact_trajectory(index, verification) -> None:
     machine = ELSMachine(index, k=16, tail=16, seed=4)
     expected, known = [], None

@@ -51,6 +51,7 @@ def test_a_line_tells_step_loss_rate_and_seconds(images, tmp_path) -> None:
     assert lines(tmp_path) == readable[-1] == [json.loads(metric.line()) for metric in told]
 
 
+@pytest.mark.slow
 def test_no_line_is_missing_or_doubled_after_interruptions(images, tmp_path) -> None:
     whole, pieces = tmp_path / "whole", tmp_path / "pieces"
     for folder in (whole, pieces):
