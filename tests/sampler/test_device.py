@@ -15,9 +15,10 @@ from reference.brute_search import BruteSearch
 from reference.samples import noisy_states, random_images
 from simulated_gpu import real_or_simulated_gpu
 
-from patchindex import ImageSet
+from patchindex import Device, ImageSet
 from patchindex.kernels import centers_of
-from sampler import ELSMachine, ISMachine, LSMachine, sample, sample_steps
+from sampler import ELSMachine, ISMachine, LSMachine, exact, sample, sample_steps
+from sampler.estimator import regions, rest
 from sampler.follower import Follower
 from sampler.posterior import Posterior
 from sampler.schedule import plan_steps
@@ -80,6 +81,26 @@ def test_exact_posteriors_are_those_of_the_processor(gpu, images, xt, make, labe
     expected = machine.posterior(xt, 0.5, 3, label=label)
     assert_same(machine.posterior(xt.to(gpu), 0.5, 3, label=label), expected, gpu)
     assert machine.score(xt.to(gpu), 0.5, 3, label=label).device == gpu
+
+
+@pytest.mark.parametrize("precision", ["auto", "float32"])
+def test_every_scan_is_told_the_precision_of_the_device(monkeypatch, images, xt, precision) -> None:
+    told = []
+    for module in (exact, regions, rest):
+        scan = module.exact_scan
+
+        def noted(*arguments, scan=scan, **options):
+            told.append(options["precision"])
+            return scan(*arguments, **options)
+
+        monkeypatch.setattr(module, "exact_scan", noted)
+    images = images.with_device(Device("cpu", precision=precision))
+    ELSMachine(images).posterior(xt, 0.5, 3)
+    once = len(told)
+    # all patches of edges and corners are summed
+    ELSMachine(BruteSearch(images), k=5, tail=64).posterior(xt, 0.5, 3)
+    assert 0 < once < len(told) - 1
+    assert set(told) == {precision}
 
 
 # of the 680 patches inside that a label leaves few or half are drawn, or all are summed
