@@ -30,7 +30,8 @@ from benchmarks.device.machine_code import (  # noqa: E402
     product_slots,
 )
 from benchmarks.device.prediction import lane_pairs, legal_pairs  # noqa: E402
-from patchindex.kernels.tiles import TILES, ScanTile  # noqa: E402
+from patchindex.kernels.scan_parts import scan_parts  # noqa: E402
+from patchindex.kernels.tiles import TILES, ScanTile, tile_tops  # noqa: E402
 
 CPU = torch.device("cpu")
 COMPILE = """
@@ -71,9 +72,9 @@ def walked(geometry: PatchGeometry, tile: ScanTile) -> tuple[int, int]:
     """Pairs that the loops of the kernel go through, and those that they weigh."""
     height = geometry.height
     lanes, every, legal = triton_scan.constants(geometry, 1, tile)["LANES"], 0, 0
-    for part in triton_scan.scan_parts(geometry, tile):
+    for part in scan_parts(geometry, tile):
         own = part.tile
-        for top in triton_scan.tile_tops(geometry, own):
+        for top in tile_tops(geometry, own):
             spans = [
                 legal_moves(
                     min(max(top + i, 0), height - 1), height, geometry, geometry.equivariant
@@ -122,7 +123,7 @@ def test_lane_pairs_are_those_of_the_kernels_loops_and_hold_each_legal_pair_once
         equivariant=equivariant,
     )  # fmt: skip
     every, legal = walked(geometry, tile)
-    parts = triton_scan.scan_parts(geometry, tile)
+    parts = scan_parts(geometry, tile)
     assert sum(lane_pairs(geometry, part) for part in parts) == every
     assert legal == legal_pairs(geometry) == geometry.centers_per_pixel.sum()
 
