@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
 from patchindex import device, kernels
-from patchindex.kernels import backend, torch_backend
+from patchindex.kernels import backend, pixel_scan, torch_backend
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 PROCESSOR = backend.backend_for(torch.empty(0))
@@ -218,6 +218,8 @@ def simulated_gpu(memory_bytes: int) -> Iterator[torch.device]:
                 patched.setattr(device_scale, name, kernel)
                 patched.setattr(torch.cuda, "device", lambda _: nullcontext())
         patched.setattr("sampler.estimator.rest.on_device", lambda _: False)  # in torch, too
+        # what simulates belongs to this thread: in another one images of the host would meet CUDA
+        patched.setattr(pixel_scan, "in_threads", lambda work, items: [work(x) for x in items])
         torch._C._set_only_lift_cpu_tensors(True)  # torch.tensor(..., device=...) then comes here
         try:
             with SimulatedGpu():
